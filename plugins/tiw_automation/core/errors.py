@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One tree for everything that can go wrong; :class:`TiwError` is its root.
+
+The API's codes are listed on each action's page and under "Common Error Codes"
+(https://cloud.tencent.com/document/api/1137/40069). A code that Tencent adds later
+falls back to the class of its prefix, so no answer is ever without a class.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from tiw_automation.core.records import Outcome
+
+
+class TiwError(Exception):
+    """The root of every error that this package raises.
+
+    :param message: what happened, for a person; never holds a secret or a URL's query string.
+    :param code: Tencent's error code where the API gave one, else a name of ours.
+    :param request_id: the ``RequestId`` that Tencent's support asks for, if there is one.
+    :param action: the API action that was called, if one was.
+    :param retryable: whether the same call may succeed later; the class decides by default.
+    :param hint: what to do about it.
+    """
+
+    default_code: ClassVar[str] = "TiwError"
+    default_retryable: ClassVar[bool] = False
+    default_hint: ClassVar[str | None] = None
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        request_id: str | None = None,
+        action: str | None = None,
+        retryable: bool | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = self.default_code if code is None else code
+        self.request_id = request_id
+        self.action = action
+        self.retryable = self.default_retryable if retryable is None else retryable
+        self.hint = self.default_hint if hint is None else hint
+
+    def __str__(self) -> str:
+        where = [self.code] if self.code not in self.message else []
+        if self.request_id:
+            where.append(f"RequestId {self.request_id}")
+        parts = [self.message.rstrip() + (f" ({', '.join(where)})" if where else "")]
+        if self.hint:
+            parts.append(self.hint)
+        return " ".join(parts)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions pickle as cls(*args); keyword-only state would be lost on the way
+        # between a worker process and whoever shows the error.
+        return (_rebuild, (type(self), self.message, self.__dict__.copy()))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the error as JSON-native data, the same in Ansible, XCom and events."""
+        return {
+            "code": self.code,
+            "message": self.message,
+            "request_id": self.request_id,
+            "action": self.action,
+            "retryable": self.retryable,
+            "hint": self.hint,
+        }
+
+
+def _rebuild(cls: type[TiwError], message: str, state: dict[str, Any]) -> TiwError:
+    error = cls.__new__(cls, message)
+    error.args = (message,)
+    error.__dict__.update(state)
+    return error
+
+
+class ConfigurationError(TiwError, ValueError):
+    """A setting or an argument makes no sense; nothing was sent."""
+
+    default_code = "ConfigurationError"
+
+
+class CredentialsError(ConfigurationError):
+    """No usable pair of SecretId and SecretKey was found; nothing was sent."""
+
+    default_code = "CredentialsError"
+
+
+class TransportError(TiwError):
+    """The request did not reach the API, or its answer did not come back whole."""
+
+    default_code = "TransportError"
+    default_retryable = True
+
+
+class DeadlineExceeded(TransportError):
+    """The call's hard deadline passed before the answer was complete."""
+
+    default_code = "DeadlineExceeded"
+
+
+class BadAnswer(TransportError):
+    """Something answered, but not in the API's form (a proxy's page, a cut body)."""
+
+    default_code = "BadAnswer"
+
+
+class ApiError(TiwError):
+    """The API refused the request or could not carry it out."""
+
+    default_code = "ApiError"
+
+
+class AuthFailure(ApiError):
+    """The keys or the signature were refused."""
+
+    default_code = "AuthFailure"
+    default_hint = (
+        "Check SecretId, SecretKey and token, and that they belong to this site's account."
+    )
+
+
+class SignatureExpired(AuthFailure):
+    """The request's timestamp is more than five minutes from the server's clock."""
+
+    default_code = "AuthFailure.SignatureExpire"
+    default_hint = "This machine's clock is off by more than five minutes; set it (NTP)."
+
+
+class PermissionDenied(ApiError):
+    """The account may not do this, or the SdkAppId is not its own."""
+
+    default_code = "UnauthorizedOperation"
+    default_hint = (
+        "Grant the CAM action (tiw:<Action>) to this key, and check that the SdkAppId belongs "
+        "to the same account and site."
+    )
+
+
+class RequestLimitExceeded(ApiError):
+    """Too many requests in this second; the quota is counted for the whole account."""
+
+    default_code = "RequestLimitExceeded"
+    default_retryable = True
+    default_hint = "Something else uses this account's quota too; lower requests_per_second."
+
+
+class LimitExceeded(ApiError):
+    """An account limit (such as concurrent recordings) is reached; a second later it still is."""
+
+    default_code = "LimitExceeded"
+
+
+class TaskNotFound(ApiError):
+    """No recording with this task id exists in this application."""
+
+    default_code = "InvalidParameter.TaskNotFound"
+    default_hint = "Check the task id, the SdkAppId and the site; each belongs to the others."
+
+
+class InvalidParameter(ApiError):
+    """A parameter is missing, unknown, of the wrong type or out of its range."""
+
+    default_code = "InvalidParameter"
+
+
+class ResourceInUse(ApiError):
+    """The recording user is recording another room already."""
+
+    default_code = "ResourceInUse"
+
+
+class ServiceUnavailable(ApiError):
+    """TIW is not enabled for this account, has expired, or is not served here."""
+
+    default_code = "ResourceUnavailable"
+    default_hint = "Check in the console that TIW is enabled, paid and not expired."
+
+
+class ServerError(ApiError):
+    """Tencent's side failed; the same call may succeed later."""
+
+    default_code = "InternalError"
+    default_retryable = True
+
+
+class UnsupportedOperation(ApiError):
+    """The recording is in a state that does not allow this action."""
+
+    default_code = "UnsupportedOperation"
+
+
+class FailedOperation(ApiError):
+    """The action was understood and failed."""
+
+    default_code = "FailedOperation"
+
+
+class RecordingFailure(FailedOperation):
+    """``FailedOperation.Record``: the recording itself failed, for good.
+
+    Tencent's message has the form ``code: 40004, msg: <time>, <reason>``.
+    """
+
+    default_code = "FailedOperation.Record"
+
+    @property
+    def inner_code(self) -> int | None:
+        """The recorder's own code (40004 is "im login failed"), if the message holds one."""
+        match = _INNER.search(self.message)
+        return int(match["code"]) if match else None
+
+    @property
+    def inner_message(self) -> str:
+        """The recorder's own words, or the whole message when it has another form."""
+        match = _INNER.search(self.message)
+        return (match["text"] if match else self.message).strip()
+
+
+_INNER = re.compile(r"code:\s*(?P<code>\d+),\s*msg:\s*(?P<text>.*)", re.DOTALL)
+
+
+class RecordFailed(TiwError):
+    """A recording that was waited for is not usable; ``outcome`` says why."""
+
+    default_code = "RecordFailed"
+
+    def __init__(self, message: str, *, outcome: Outcome, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.outcome = outcome
+
+
+class WaitTimeout(TiwError):
+    """The wait's time ran out; ``outcome`` is what was last seen."""
+
+    default_code = "WaitTimeout"
+
+    def __init__(self, message: str, *, outcome: Outcome | None = None, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.outcome = outcome
+
+
+# Longest prefix wins, so a code and the family it belongs to can differ.
+_BY_CODE: dict[str, type[ApiError]] = {
+    "AuthFailure": AuthFailure,
+    "AuthFailure.SignatureExpire": SignatureExpired,
+    "AuthFailure.UnauthorizedOperation": PermissionDenied,
+    "FailedOperation": FailedOperation,
+    "FailedOperation.Record": RecordingFailure,
+    "InternalError": ServerError,
+    "InvalidAction": InvalidParameter,
+    "InvalidParameter": InvalidParameter,
+    "InvalidParameter.TaskNotFound": TaskNotFound,
+    "InvalidParameterValue": InvalidParameter,
+    "InvalidRequest": InvalidParameter,
+    "IpInBlacklist": PermissionDenied,
+    "IpNotInWhitelist": PermissionDenied,
+    "LimitExceeded": LimitExceeded,
+    "MissingParameter": InvalidParameter,
+    "RequestLimitExceeded": RequestLimitExceeded,
+    "RequestSizeLimitExceeded": InvalidParameter,
+    "ResourceInUse": ResourceInUse,
+    # Bare, it is a passing fault of the service; its two children below are the account's state.
+    "ResourceUnavailable": ServerError,
+    "ResourceUnavailable.InterfaceUnAuthorized": PermissionDenied,
+    "ResourceUnavailable.NotRegistered": ServiceUnavailable,
+    "ResourceUnavailable.ServiceExpired": ServiceUnavailable,
+    "ServiceUnavailable": ServerError,
+    "UnauthorizedOperation": PermissionDenied,
+    "UnknownParameter": InvalidParameter,
+    "UnsupportedOperation": UnsupportedOperation,
+    "UnsupportedRegion": InvalidParameter,
+}
+
+_HINTS: dict[str, str] = {
+    "AuthFailure.SecretIdNotFound": (
+        "The SecretId is unknown here. Keys of Tencent Cloud China and International are "
+        "separate: check the site."
+    ),
+    "AuthFailure.SignatureFailure": (
+        "The SecretKey does not belong to the SecretId; check for a cut or a blank."
+    ),
+    "AuthFailure.TokenFailure": (
+        "The temporary token is wrong or has expired; get new temporary keys."
+    ),
+    "InvalidParameter.SdkAppIdNotFound": "Check sdk_app_id; it is shown in the TIW console.",
+    "UnsupportedRegion": "TIW serves ap-guangzhou (site cn) and ap-singapore (site intl).",
+}
+
+
+def api_error(
+    code: str, message: str, *, request_id: str | None = None, action: str | None = None
+) -> ApiError:
+    """Return the error that stands for an API error code, with what is known to help."""
+    name = code
+    while name not in _BY_CODE and "." in name:
+        name = name.rpartition(".")[0]
+    cls = _BY_CODE.get(name, ApiError)
+    return cls(
+        message.strip() or f"The API answered {code}.",
+        code=code,
+        request_id=request_id,
+        action=action,
+        hint=_HINTS.get(code),
+    )

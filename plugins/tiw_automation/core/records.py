@@ -1,0 +1,564 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a recording is, and what an answer means.
+
+The types follow the data types of ``DescribeOnlineRecord``
+(https://www.tencentcloud.com/document/product/1176/53506), in Python's case, with the unit in
+each name. :func:`judge` is the one place that says what an answer or an error means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+from urllib.parse import urlsplit
+
+from tiw_automation.core.errors import (
+    BadAnswer,
+    ConfigurationError,
+    RecordFailed,
+    RecordingFailure,
+    TaskNotFound,
+    TiwError,
+    WaitTimeout,
+)
+
+# Tencent's own bucket, used where an account configured none; files there live three days.
+_PUBLIC_HOST = "online-recording-1259648581.file.myqcloud.com"
+_PUBLIC_HOST_KEEPS_S = 3 * 24 * 3600
+
+
+class RecordStatus(StrEnum):
+    """The states of a recording, in their order; only FINISHED is the end."""
+
+    PREPARED = "PREPARED"
+    RECORDING = "RECORDING"
+    PAUSED = "PAUSED"
+    STOPPED = "STOPPED"
+    FINISHED = "FINISHED"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the recording can change no more; STOPPED still uploads its videos."""
+        return self is RecordStatus.FINISHED
+
+
+class FinishReason(StrEnum):
+    """Why a recording ended."""
+
+    AUTO = "AUTO"
+    USER_CALL = "USER_CALL"
+    EXCEPTION = "EXCEPTION"
+    FORCE_STOP = "FORCE_STOP"
+
+
+class VideoKind(StrEnum):
+    """What a video shows: the name of the API's ``VideoType``."""
+
+    CAMERA = "camera"
+    SCREEN_SHARE = "screen_share"
+    WHITEBOARD = "whiteboard"
+    MIXED = "mixed"
+    AUDIO = "audio"
+    UNKNOWN = "unknown"
+
+
+_KIND_OF_TYPE = {
+    0: VideoKind.CAMERA,
+    1: VideoKind.SCREEN_SHARE,
+    2: VideoKind.WHITEBOARD,
+    3: VideoKind.MIXED,
+    4: VideoKind.AUDIO,
+}
+
+
+class Verdict(StrEnum):
+    """What an answer means for whoever waits."""
+
+    PENDING = "pending"
+    FINISHED = "finished"
+    FAILED = "failed"
+    MISSING = "missing"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """One video file of a recording (``VideoInfo``)."""
+
+    id: str | None
+    url: str | None
+    format: str | None
+    type: int | None
+    user_id: str | None
+    play_time_ms: int | None
+    duration_ms: int | None
+    size_bytes: int | None
+    width: int | None
+    height: int | None
+
+    @property
+    def kind(self) -> VideoKind:
+        """The name of :attr:`type`; ``unknown`` for a number that is not documented."""
+        return (
+            _KIND_OF_TYPE.get(self.type, VideoKind.UNKNOWN)
+            if self.type is not None
+            else VideoKind.UNKNOWN
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-native data with every key, always."""
+        return {
+            "id": self.id,
+            "url": self.url,
+            "format": self.format,
+            "type": self.type,
+            "kind": self.kind.value,
+            "user_id": self.user_id,
+            "play_time_ms": self.play_time_ms,
+            "duration_ms": self.duration_ms,
+            "size_bytes": self.size_bytes,
+            "width": self.width,
+            "height": self.height,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class OmittedDuration:
+    """A pause that video splicing cut out (``OmittedDuration``); UNIX times in milliseconds."""
+
+    video_time_ms: int | None
+    pause_time_ms: int | None
+    resume_time_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupt:
+    """How often a user's stream broke (``Interrupt``)."""
+
+    user_id: str | None
+    count: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class OnlineRecord:
+    """A recording as DescribeOnlineRecord shows it at one moment.
+
+    ``status`` and ``finish_reason`` are the API's own words, so a word that Tencent adds later
+    passes through; compare them with :class:`RecordStatus` and :class:`FinishReason`.
+    ``raw`` is the answer as it came.
+    """
+
+    sdk_app_id: int
+    task_id: str
+    status: str | None = None
+    finish_reason: str | None = None
+    room_id: int | None = None
+    group_id: str | None = None
+    record_user_id: str | None = None
+    record_start_time: int | None = None
+    record_stop_time: int | None = None
+    total_time_ms: int | None = None
+    exception_count: int | None = None
+    omitted_durations: tuple[OmittedDuration, ...] = ()
+    videos: tuple[Video, ...] = ()
+    replay_url: str | None = None
+    interrupts: tuple[Interrupt, ...] = ()
+    request_id: str | None = None
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def from_response(
+        cls, response: Mapping[str, Any], *, sdk_app_id: int, task_id: str
+    ) -> OnlineRecord:
+        """Read the ``Response`` object of DescribeOnlineRecord.
+
+        :param sdk_app_id: the application that was asked; the answer does not repeat it.
+        :param task_id: the recording that was asked for, kept where the answer lacks it.
+        :raises BadAnswer: a field has another type than the API page says, or the answer is
+            about another recording.
+        """
+        read = _Fields(response, "Response")
+        answered = read.text("TaskId") or task_id
+        if answered != task_id:
+            raise BadAnswer(
+                f"Asked for recording {task_id!r}, the answer is about {answered!r}.",
+                request_id=read.text("RequestId"),
+                action="DescribeOnlineRecord",
+            )
+        return cls(
+            sdk_app_id=sdk_app_id,
+            task_id=task_id,
+            status=read.text("Status") or None,
+            finish_reason=read.text("FinishReason") or None,
+            room_id=read.integer("RoomId") or None,
+            group_id=read.text("GroupId"),
+            record_user_id=read.text("RecordUserId"),
+            record_start_time=read.integer("RecordStartTime") or None,
+            record_stop_time=read.integer("RecordStopTime") or None,
+            total_time_ms=read.integer("TotalTime"),
+            exception_count=read.integer("ExceptionCnt"),
+            omitted_durations=tuple(
+                OmittedDuration(
+                    video_time_ms=item.integer("VideoTime"),
+                    pause_time_ms=item.integer("PauseTime") or None,
+                    resume_time_ms=item.integer("ResumeTime") or None,
+                )
+                for item in read.items("OmittedDurations")
+            ),
+            videos=tuple(
+                Video(
+                    id=item.text("VideoId"),
+                    url=item.text("VideoUrl") or None,
+                    format=item.text("VideoFormat"),
+                    type=item.integer("VideoType"),
+                    user_id=item.text("UserId"),
+                    play_time_ms=item.integer("VideoPlayTime"),
+                    duration_ms=item.integer("VideoDuration"),
+                    size_bytes=item.integer("VideoSize"),
+                    width=item.integer("Width"),
+                    height=item.integer("Height"),
+                )
+                for item in read.items("VideoInfos")
+            ),
+            replay_url=read.text("ReplayUrl") or None,
+            interrupts=tuple(
+                Interrupt(user_id=item.text("UserId"), count=item.integer("Count"))
+                for item in read.items("Interrupts")
+            ),
+            request_id=read.text("RequestId"),
+            raw=response,
+        )
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> OnlineRecord:
+        """Read what :meth:`to_dict` wrote; derived keys and unknown ones are ignored."""
+        derived = {"omitted_durations", "videos", "interrupts", "raw"}
+        plain = {n: data.get(n) for n in cls.__dataclass_fields__ if n not in derived}
+        return cls(
+            **plain,  # type: ignore[arg-type]
+            omitted_durations=_rows(OmittedDuration, data.get("omitted_durations")),
+            videos=_rows(Video, data.get("videos")),
+            interrupts=_rows(Interrupt, data.get("interrupts")),
+        )
+
+    @property
+    def video_urls(self) -> list[str]:
+        """The URLs of all videos that have one, in the API's order."""
+        return [video.url for video in self.videos if video.url]
+
+    @property
+    def videos_expire_at(self) -> int | None:
+        """When Tencent deletes the videos: an estimate in UNIX seconds, or None where unknown.
+
+        Known only for Tencent's public bucket, which keeps files for three days.
+        """
+        hosts = {urlsplit(url).hostname for url in self.video_urls}
+        if hosts != {_PUBLIC_HOST} or self.record_stop_time is None:
+            return None
+        return self.record_stop_time + _PUBLIC_HOST_KEEPS_S
+
+    def select(self, kinds: Iterable[VideoKind] | None) -> tuple[Video, ...]:
+        """Return the videos of the given kinds, or all of them for None."""
+        if kinds is None:
+            return self.videos
+        wanted = set(kinds)
+        return tuple(video for video in self.videos if video.kind in wanted)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the one JSON shape that Ansible returns, XCom holds and events carry."""
+        return {
+            "sdk_app_id": self.sdk_app_id,
+            "task_id": self.task_id,
+            "status": self.status,
+            "finish_reason": self.finish_reason,
+            "room_id": self.room_id,
+            "group_id": self.group_id,
+            "record_user_id": self.record_user_id,
+            "record_start_time": self.record_start_time,
+            "record_stop_time": self.record_stop_time,
+            "total_time_ms": self.total_time_ms,
+            "exception_count": self.exception_count,
+            "omitted_durations": [asdict(item) for item in self.omitted_durations],
+            "videos": [video.to_dict() for video in self.videos],
+            "video_urls": self.video_urls,
+            "videos_expire_at": self.videos_expire_at,
+            "replay_url": self.replay_url,
+            "interrupts": [asdict(item) for item in self.interrupts],
+            "request_id": self.request_id,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """Which finished recordings count as good.
+
+    :param accept_finish_reasons: the reasons that are no failure; EXCEPTION is not among them
+        by default.
+    :param require_videos: whether a finished recording without a video is a failure.
+    :raises ConfigurationError: a reason that the API does not have.
+    """
+
+    accept_finish_reasons: tuple[str, ...] = ("AUTO", "USER_CALL", "FORCE_STOP")
+    require_videos: bool = True
+
+    def __post_init__(self) -> None:
+        if isinstance(self.accept_finish_reasons, str):
+            reasons: tuple[str, ...] = (self.accept_finish_reasons,)
+        else:
+            reasons = tuple(self.accept_finish_reasons)
+        allowed = [reason.value for reason in FinishReason]
+        for reason in reasons:
+            if reason not in allowed:
+                raise ConfigurationError(
+                    f"accept_finish_reasons: {reason!r} is not a finish reason.",
+                    hint=f"Use any of {', '.join(allowed)}.",
+                )
+        object.__setattr__(self, "accept_finish_reasons", reasons)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What is known of one recording, and what it means.
+
+    ``error`` holds why a verdict is ``failed``, ``missing`` or ``unknown``, and a
+    :class:`WaitTimeout` where time ran out while the recording was still pending.
+    """
+
+    sdk_app_id: int
+    task_id: str
+    verdict: Verdict
+    record: OnlineRecord | None = None
+    error: TiwError | None = None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether asking again can change nothing."""
+        return self.verdict in (Verdict.FINISHED, Verdict.FAILED, Verdict.MISSING)
+
+    @property
+    def message(self) -> str:
+        """One sentence for a person, without a URL."""
+        if self.error is not None:
+            return str(self.error)
+        record = self.record
+        if record is None:
+            return f"Recording {self.task_id}: nothing is known yet."
+        if self.verdict is Verdict.FINISHED:
+            count = len(record.videos)
+            reason = record.finish_reason or "no reason given"
+            videos = "1 video" if count == 1 else f"{count} videos"
+            return f"Recording {self.task_id} is FINISHED ({reason}), {videos}."
+        return f"Recording {self.task_id} is {record.status or 'without a status'}."
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-native data; :meth:`from_dict` reads it back."""
+        return {
+            "sdk_app_id": self.sdk_app_id,
+            "task_id": self.task_id,
+            "verdict": self.verdict.value,
+            "message": self.message,
+            "record": self.record.to_dict() if self.record else None,
+            "error": self.error.to_dict() if self.error else None,
+        }
+
+    def raise_for_verdict(self) -> OnlineRecord:
+        """Return the finished recording.
+
+        :raises RecordFailed: the recording failed, with this outcome.
+        :raises TaskNotFound: there is no such recording.
+        :raises WaitTimeout: it was still pending when the time ran out.
+        :raises TiwError: the API could not say.
+        """
+        if self.verdict is Verdict.FINISHED and self.record is not None:
+            return self.record
+        if self.verdict is Verdict.FAILED:
+            reason = self.error or RecordingFailure(self.message)
+            raise RecordFailed(
+                reason.message,
+                code=reason.code,
+                outcome=self,
+                request_id=reason.request_id,
+                action=reason.action,
+                hint=reason.hint,
+            ) from reason
+        if self.error is not None:
+            raise self.error
+        raise WaitTimeout(self.message, outcome=self)
+
+
+def judge(
+    sdk_app_id: int, task_id: str, answer: OnlineRecord | TiwError, acceptance: Acceptance
+) -> Outcome:
+    """Say what an answer, or the error that came instead, means for a recording.
+
+    ``FailedOperation.Record`` is the recording's own failure, never a passing one. An answer
+    without a status is ``unknown``: the API page shows one for a failed recording, but the same
+    shape arises when an error is lost on the way, so it has to be asked again.
+    """
+    if isinstance(answer, RecordingFailure):
+        return Outcome(sdk_app_id, task_id, Verdict.FAILED, error=answer)
+    if isinstance(answer, TaskNotFound):
+        return Outcome(sdk_app_id, task_id, Verdict.MISSING, error=answer)
+    if isinstance(answer, TiwError):
+        return Outcome(sdk_app_id, task_id, Verdict.UNKNOWN, error=answer)
+    if answer.status is None:
+        lost = BadAnswer(
+            f"DescribeOnlineRecord answered for {task_id} without a Status.",
+            request_id=answer.request_id,
+            action="DescribeOnlineRecord",
+        )
+        return Outcome(sdk_app_id, task_id, Verdict.UNKNOWN, record=answer, error=lost)
+    if answer.status != RecordStatus.FINISHED:
+        return Outcome(sdk_app_id, task_id, Verdict.PENDING, record=answer)
+    reason = _why_not_accepted(answer, acceptance)
+    if reason is None:
+        return Outcome(sdk_app_id, task_id, Verdict.FINISHED, record=answer)
+    return Outcome(sdk_app_id, task_id, Verdict.FAILED, record=answer, error=reason)
+
+
+def _why_not_accepted(record: OnlineRecord, acceptance: Acceptance) -> TiwError | None:
+    if record.finish_reason and record.finish_reason not in acceptance.accept_finish_reasons:
+        return TiwError(
+            f"Recording {record.task_id} ended with FinishReason {record.finish_reason} "
+            f"and {len(record.videos)} videos.",
+            code=f"FinishReason.{record.finish_reason}",
+            request_id=record.request_id,
+            action="DescribeOnlineRecord",
+            hint=f"Add {record.finish_reason} to accept_finish_reasons to take it as it is.",
+        )
+    if acceptance.require_videos and not record.video_urls:
+        return TiwError(
+            f"Recording {record.task_id} is FINISHED without a video.",
+            code="NoVideos",
+            request_id=record.request_id,
+            action="DescribeOnlineRecord",
+            hint="Set require_videos to false to take it as it is.",
+        )
+    return None
+
+
+def check_task_ids(value: object) -> list[str]:
+    """Return the task ids of a wait: each once, in the order given.
+
+    :param value: one id or any iterable of ids.
+    :raises ConfigurationError: there is none, or one is empty, blank or no string.
+    """
+    hint = "Give the TaskId that StartOnlineRecord returned, as a string."
+    if isinstance(value, str):
+        value = [value]
+    if isinstance(value, Mapping) or not isinstance(value, Iterable):
+        raise ConfigurationError(
+            f"A task id has to be a string or a list of strings, not {value!r}.", hint=hint
+        )
+    ids: dict[str, None] = {}
+    for item in value:
+        if not isinstance(item, str):
+            raise ConfigurationError(
+                f"A task id has to be a string, not {item!r} ({type(item).__name__}).", hint=hint
+            )
+        if not item.strip():
+            raise ConfigurationError(f"A task id is empty: {item!r}.", hint=hint)
+        if item != item.strip() or not item.isprintable():
+            raise ConfigurationError(
+                f"A task id has blanks around it or in it: {item!r}.", hint=hint
+            )
+        ids[item] = None
+    if not ids:
+        raise ConfigurationError("No task id was given.", hint=hint)
+    return list(ids)
+
+
+def check_task_id(value: object) -> str:
+    """Return one task id.
+
+    :raises ConfigurationError: it is no string, empty or blank.
+    """
+    if not isinstance(value, str):
+        value = [value]
+    return check_task_ids(value)[0]
+
+
+def check_sdk_app_id(value: object) -> int:
+    """Return an SdkAppId as the API wants it; digits in a string are taken as the number.
+
+    :raises ConfigurationError: it is no positive integer.
+    """
+    if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**63:
+        raise ConfigurationError(
+            f"sdk_app_id has to be a positive integer, not {value!r}.",
+            hint="It is the number that the TIW console shows for the application.",
+        )
+    return value
+
+
+def check_video_kinds(value: object) -> tuple[VideoKind, ...] | None:
+    """Return the kinds of video that are wanted, or None for all.
+
+    :raises ConfigurationError: one is not a kind.
+    """
+    if value is None:
+        return None
+    names = [value] if isinstance(value, str) else value
+    allowed = ", ".join(kind.value for kind in VideoKind)
+    if isinstance(names, Mapping) or not isinstance(names, Iterable):
+        raise ConfigurationError(
+            f"video_kinds has to be a list, not {value!r}.", hint=f"Use any of {allowed}."
+        )
+    kinds = []
+    for name in names:
+        try:
+            kinds.append(VideoKind(name))
+        except ValueError:
+            raise ConfigurationError(
+                f"video_kinds: {name!r} is not a kind of video.", hint=f"Use any of {allowed}."
+            ) from None
+    return tuple(kinds)
+
+
+def _rows(cls: type[Any], rows: Iterable[Mapping[str, Any]] | None) -> tuple[Any, ...]:
+    return tuple(
+        cls(**{name: row.get(name) for name in cls.__dataclass_fields__}) for row in rows or ()
+    )
+
+
+class _Fields:
+    """Reads one JSON object strictly by type, tolerant of what is absent, null or unknown."""
+
+    def __init__(self, data: object, where: str) -> None:
+        if not isinstance(data, Mapping):
+            raise self._mismatch(where, data, "an object")
+        self.data = data
+        self.where = where
+
+    def text(self, key: str) -> str | None:
+        value = self.data.get(key)
+        if value is not None and not isinstance(value, str):
+            raise self._mismatch(f"{self.where}.{key}", value, "a string")
+        return value
+
+    def integer(self, key: str) -> int | None:
+        value = self.data.get(key)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+            raise self._mismatch(f"{self.where}.{key}", value, "an integer")
+        return value
+
+    def items(self, key: str) -> list[_Fields]:
+        value = self.data.get(key)
+        if value is None:
+            return []
+        if not isinstance(value, list):
+            raise self._mismatch(f"{self.where}.{key}", value, "a list")
+        return [_Fields(item, f"{self.where}.{key}[{index}]") for index, item in enumerate(value)]
+
+    @staticmethod
+    def _mismatch(where: str, value: object, wanted: str) -> BadAnswer:
+        return BadAnswer(
+            f"{where} has to be {wanted}, the answer holds a {type(value).__name__}.",
+            action="DescribeOnlineRecord",
+            # The API has changed its form: the next answer has the same.
+            retryable=False,
+        )

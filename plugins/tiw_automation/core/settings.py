@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every setting of a client, resolved and checked once.
+
+Precedence: an explicit value, then the environment, then the default.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from tiw_automation.core.credentials import Credentials, find_credentials
+from tiw_automation.core.errors import ConfigurationError
+from tiw_automation.core.records import check_sdk_app_id
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_REQUESTS_PER_SECOND = 19.0
+DEFAULT_TIMEOUT_S = 10.0
+
+# Hosts and regions by site (https://www.tencentcloud.com/document/product/1176). The third pair
+# is the one of the DescribeOnlineRecord page, used where neither site nor region is given.
+_SITES = {
+    "cn": ("tiw.tencentcloudapi.com", "ap-guangzhou"),
+    "intl": ("tiw.intl.tencentcloudapi.com", "ap-singapore"),
+}
+_DEFAULT_HOST, _DEFAULT_REGION = "tiw.tencentcloudapi.com", "ap-singapore"
+_SERVED_REGIONS = sorted({region for _, region in _SITES.values()})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a client works with. Hashable: equal settings may share one watcher.
+
+    ``requests_per_second`` is the pace of one action for the whole account; this process takes
+    ``quota_share`` of it. ``timeout_s`` is one call's hard deadline in seconds.
+    """
+
+    credentials: Credentials
+    sdk_app_id: int | None
+    scheme: str
+    host: str
+    region: str
+    requests_per_second: float
+    quota_share: float
+    timeout_s: float
+    ca_file: str | None
+    proxy: str | None
+
+    @property
+    def url(self) -> str:
+        """The endpoint with its scheme."""
+        return f"{self.scheme}://{self.host}"
+
+    def __repr__(self) -> str:
+        # A proxy's URL may hold a password.
+        return (
+            f"Settings(secret_id={self.credentials.secret_id!r}, url={self.url!r}, "
+            f"region={self.region!r}, sdk_app_id={self.sdk_app_id!r})"
+        )
+
+    @classmethod
+    def resolve(
+        cls,
+        *,
+        secret_id: str | None = None,
+        secret_key: str | None = None,
+        token: str | None = None,
+        profile: str | None = None,
+        role_arn: str | None = None,
+        sdk_app_id: int | str | None = None,
+        site: str | None = None,
+        region: str | None = None,
+        endpoint: str | None = None,
+        requests_per_second: float | None = None,
+        quota_share: float | None = None,
+        ca_file: str | os.PathLike[str] | None = None,
+        proxy: str | None = None,
+        timeout: float | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> Settings:
+        """Fill in what is not given, and check everything.
+
+        :param environ: read instead of ``os.environ``.
+        :raises ConfigurationError: a setting makes no sense; it names the setting.
+        :raises CredentialsError: no whole pair of keys was found.
+        """
+        env = os.environ if environ is None else environ
+        scheme, host, resolved_region = _address(site, region, endpoint, env)
+        app_id = sdk_app_id if sdk_app_id is not None else (env.get("TIW_SDK_APP_ID") or None)
+        share = quota_share if quota_share is not None else (env.get("TIW_QUOTA_SHARE") or 1)
+        return cls(
+            credentials=find_credentials(
+                secret_id=secret_id,
+                secret_key=secret_key,
+                token=token,
+                profile=profile,
+                role_arn=role_arn,
+                environ=env,
+            ),
+            sdk_app_id=None if app_id is None else check_sdk_app_id(app_id),
+            scheme=scheme,
+            host=host,
+            region=resolved_region,
+            requests_per_second=_positive(
+                "requests_per_second", requests_per_second, DEFAULT_REQUESTS_PER_SECOND
+            ),
+            quota_share=_positive("quota_share (TIW_QUOTA_SHARE)", share, 1.0, at_most=1.0),
+            timeout_s=_positive("timeout", timeout, DEFAULT_TIMEOUT_S),
+            ca_file=_readable("ca_file", ca_file),
+            proxy=_proxy_url(proxy),
+        )
+
+
+def _address(
+    site: str | None, region: str | None, endpoint: str | None, env: Mapping[str, str]
+) -> tuple[str, str, str]:
+    if site is not None and site not in _SITES:
+        raise ConfigurationError(
+            f"site: {site!r} is not a site.", hint=f"Use one of {', '.join(_SITES)}."
+        )
+    host, default_region = _SITES[site] if site else (_DEFAULT_HOST, _DEFAULT_REGION)
+    allowed = [default_region] if site else _SERVED_REGIONS
+    given_endpoint = endpoint or env.get("TIW_ENDPOINT") or None
+    if region is not None and site and region != default_region:
+        raise ConfigurationError(
+            f"region {region!r} contradicts site {site!r}, which is served from {default_region}.",
+            hint="Leave one of the two out.",
+        )
+    if region is not None and region not in allowed and not given_endpoint:
+        raise ConfigurationError(
+            f"region: TIW is not served from {region!r}.",
+            hint=f"Use one of {', '.join(allowed)}, or leave it out.",
+        )
+    chosen = region
+    if chosen is None:
+        chosen = env.get("TENCENTCLOUD_REGION") or None
+        if chosen is not None and chosen not in allowed:
+            _warn_once(
+                f"TENCENTCLOUD_REGION={chosen} is ignored: TIW is served from "
+                f"{', '.join(allowed)} here."
+            )
+            chosen = None
+    scheme = "https"
+    if given_endpoint is not None:
+        scheme, host = _parse_endpoint(given_endpoint)
+    return scheme, host, chosen or default_region
+
+
+_warned: set[str] = set()
+
+
+def _warn_once(message: str) -> None:
+    if message not in _warned:
+        _warned.add(message)
+        logger.warning(message)
+
+
+_HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?\.?|[0-9a-f:.]*:[0-9a-f:.]*", re.IGNORECASE)
+
+
+def _parse_endpoint(value: object) -> tuple[str, str]:
+    hint = "Give a host, host:port or a full http(s):// URL without a path, such as http://127.0.0.1:8787."
+    if not isinstance(value, str):
+        raise ConfigurationError(f"endpoint has to be a string, not {value!r}.", hint=hint)
+    text = value.strip()
+    try:
+        parts = urlsplit(text if "://" in text else f"https://{text}")
+        port = parts.port
+    except ValueError as error:
+        raise ConfigurationError(
+            f"endpoint: {value!r} is malformed ({error}).", hint=hint
+        ) from None
+    if parts.username is not None or parts.password is not None:
+        # The value is not repeated: it holds a password.
+        raise ConfigurationError("endpoint: a user or a password has no place in it.", hint=hint)
+    if (
+        parts.scheme not in ("http", "https")
+        or not parts.hostname
+        or not _HOST_NAME.fullmatch(parts.hostname)
+        or parts.path not in ("", "/")
+        or parts.query
+        or parts.fragment
+        or port == 0
+    ):
+        raise ConfigurationError(f"endpoint: {value!r} is malformed.", hint=hint)
+    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return parts.scheme, name if port is None else f"{name}:{port}"
+
+
+def _positive(name: str, value: Any, default: float, *, at_most: float = math.inf) -> float:
+    if value is None:
+        return default
+    limit = "" if at_most == math.inf else f" and at most {at_most:g}"
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0 < number <= at_most or number == math.inf:
+        raise ConfigurationError(
+            f"{name} has to be a number above zero{limit}, not {value!r}.",
+            hint=f"The default is {default:g}.",
+        )
+    return number
+
+
+def _readable(name: str, value: str | os.PathLike[str] | None) -> str | None:
+    if value is None or value == "":
+        return None
+    path = Path(value).expanduser()
+    if not path.is_file():
+        raise ConfigurationError(f"{name}: there is no file {str(path)!r}.")
+    return str(path)
+
+
+def _proxy_url(value: str | None) -> str | None:
+    if value is None or value == "":
+        return None
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+        parts.port  # noqa: B018  # raises for a port that is no number
+    except (ValueError, AttributeError):
+        usable = False
+    if not usable:
+        raise ConfigurationError(
+            "proxy is malformed.",
+            hint="Give http://host:port, with user:password@ if it asks for one.",
+        )
+    return value

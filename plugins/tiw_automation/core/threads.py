@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A few daemon threads that make calls for an event loop.
+
+A ``ThreadPoolExecutor`` joins its threads when the process exits, so one hung call would hold
+up the exit; these are left behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+_IDLE_S = 10.0
+
+_Job = tuple[Callable[[], Any], "asyncio.AbstractEventLoop", Callable[[Any], None]]
+
+
+class DaemonThreads:
+    """Runs jobs in at most ``size`` daemon threads; an idle thread ends by itself.
+
+    The caller keeps to ``size`` jobs at once, and so no job ever waits for a thread.
+    """
+
+    def __init__(self, size: int, name: str) -> None:
+        self.size = size
+        self.name = name
+        self._lock = threading.Lock()
+        self._idle: list[queue.SimpleQueue[_Job]] = []
+
+    def run(self, job: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        """Run ``job`` in a thread, then ``done`` with its result in the calling loop.
+
+        A result that comes after the loop was closed is dropped.
+        """
+        item = (job, asyncio.get_running_loop(), done)
+        with self._lock:
+            # The hottest thread first, so that the others can end.
+            inbox = self._idle.pop() if self._idle else None
+        if inbox is not None:
+            inbox.put(item)
+            return
+        inbox = queue.SimpleQueue()
+        inbox.put(item)
+        threading.Thread(target=self._work, args=(inbox,), name=self.name, daemon=True).start()
+
+    def _work(self, inbox: queue.SimpleQueue[_Job]) -> None:
+        while True:
+            try:
+                job, loop, done = inbox.get(timeout=_IDLE_S)
+            except queue.Empty:
+                with self._lock:
+                    if inbox in self._idle:
+                        self._idle.remove(inbox)
+                        return
+                continue
+            result = job()
+            with self._lock:
+                self._idle.append(inbox)
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(done, result)
+            # Neither the loop nor the answer may live on while the thread idles.
+            del job, loop, done, result
