@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from tiw_automation.core import (
+    ApiError,
+    AuthFailure,
+    ConfigurationError,
+    FailedOperation,
+    InvalidParameter,
+    LimitExceeded,
+    Outcome,
+    PermissionDenied,
+    RecordFailed,
+    RecordingFailure,
+    RequestLimitExceeded,
+    ResourceInUse,
+    ServerError,
+    ServiceUnavailable,
+    SignatureExpired,
+    TaskNotFound,
+    TiwError,
+    UnsupportedOperation,
+    Verdict,
+)
+from tiw_automation.core.errors import api_error
+
+
+@pytest.mark.parametrize(
+    ("code", "expected", "retryable"),
+    [
+        ("AuthFailure", AuthFailure, False),
+        ("AuthFailure.SecretIdNotFound", AuthFailure, False),
+        ("AuthFailure.SignatureFailure", AuthFailure, False),
+        ("AuthFailure.SignatureExpire", SignatureExpired, False),
+        ("AuthFailure.UnauthorizedOperation", PermissionDenied, False),
+        ("FailedOperation", FailedOperation, False),
+        ("FailedOperation.Record", RecordingFailure, False),
+        ("InternalError", ServerError, True),
+        ("InvalidParameter.BodyParameterTypeUnmatched", InvalidParameter, False),
+        ("InvalidParameter.TaskNotFound", TaskNotFound, False),
+        ("LimitExceeded.TaskConcurrency", LimitExceeded, False),
+        ("MissingParameter", InvalidParameter, False),
+        ("RequestLimitExceeded", RequestLimitExceeded, True),
+        ("RequestLimitExceeded.UinLimitExceeded", RequestLimitExceeded, True),
+        ("ResourceInUse.RecordUserId", ResourceInUse, False),
+        ("ResourceUnavailable", ServerError, True),
+        ("ResourceUnavailable.NotRegistered", ServiceUnavailable, False),
+        ("ResourceUnavailable.ServiceExpired", ServiceUnavailable, False),
+        ("UnauthorizedOperation.SdkAppId", PermissionDenied, False),
+        ("UnsupportedOperation.TaskHasAlreadyStopped", UnsupportedOperation, False),
+        ("BrandNew.Code", ApiError, False),
+    ],
+)
+def test_each_code_has_its_class(code: str, expected: type[ApiError], retryable: bool) -> None:
+    error = api_error(code, "Something happened.", request_id="r-1", action="DescribeOnlineRecord")
+    assert type(error) is expected
+    assert error.retryable is retryable
+    assert (error.code, error.request_id, error.action) == (code, "r-1", "DescribeOnlineRecord")
+    assert code in str(error)
+    assert "r-1" in str(error)
+
+
+def test_a_recording_failure_tells_the_recorders_own_words() -> None:
+    error = api_error(
+        "FailedOperation.Record",
+        "code: 40004, msg: 2019-09-23 10:31:47, im login failed with code 6206, serSig expired\n",
+    )
+    assert isinstance(error, RecordingFailure)
+    assert error.inner_code == 40004
+    assert error.inner_message.endswith("im login failed with code 6206, serSig expired")
+    plain = RecordingFailure("Something else.")
+    assert plain.inner_code is None
+    assert plain.inner_message == "Something else."
+
+
+def test_an_error_becomes_json_native_data() -> None:
+    error = api_error("InternalError", "Sorry.", request_id="r-1", action="StopOnlineRecord")
+    assert error.to_dict() == {
+        "code": "InternalError",
+        "message": "Sorry.",
+        "request_id": "r-1",
+        "action": "StopOnlineRecord",
+        "retryable": True,
+        "hint": None,
+    }
+
+
+def test_a_configuration_error_is_a_value_error() -> None:
+    with pytest.raises(ValueError, match=r"^no good Do this\.$"):
+        raise ConfigurationError("no good", code="good", hint="Do this.")
+
+
+def test_errors_survive_pickling_whole() -> None:
+    outcome = Outcome(1, "t", Verdict.FAILED, error=RecordingFailure("code: 1, msg: x"))
+    error = RecordFailed("failed", outcome=outcome, request_id="r-1", hint="h")
+    copy = pickle.loads(pickle.dumps(error))
+    assert isinstance(copy, RecordFailed)
+    assert isinstance(copy, TiwError)
+    assert str(copy) == str(error)
+    assert copy.outcome.verdict is Verdict.FAILED

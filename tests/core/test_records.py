@@ -1,0 +1,358 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tiw_automation.core import (
+    Acceptance,
+    AuthFailure,
+    BadAnswer,
+    ConfigurationError,
+    OnlineRecord,
+    Outcome,
+    RecordFailed,
+    RecordingFailure,
+    RecordStatus,
+    RequestLimitExceeded,
+    TaskNotFound,
+    TransportError,
+    Verdict,
+    VideoKind,
+    WaitTimeout,
+    check_sdk_app_id,
+    check_task_id,
+    check_task_ids,
+    check_video_kinds,
+    judge,
+)
+
+APP = 1400000001
+TASK = "ghucnligqtgtvk2624mb"
+
+# The first output example of the DescribeOnlineRecord page.
+FINISHED: dict[str, Any] = {
+    "ExceptionCnt": 0,
+    "FinishReason": "USER_CALL",
+    "GroupId": "880528",
+    "OmittedDurations": [],
+    "RecordStartTime": 1568949369,
+    "RecordStopTime": 1568949392,
+    "RecordUserId": "tic_record_user_880528_test-01",
+    "RequestId": "d290f1ee-6c54-4b01-90e6-d701748f0851",
+    "RoomId": 880528,
+    "Status": "FINISHED",
+    "TaskId": TASK,
+    "TotalTime": 18317,
+    "ReplayUrl": "http://replayurl",
+    "Interrupts": [],
+    "VideoInfos": [
+        {
+            "UserId": "Mac_trtc_04",
+            "VideoDuration": 17969,
+            "VideoFormat": "mp4",
+            "VideoId": "dace3518e865e76a9e36712c629822ba",
+            "VideoPlayTime": 0,
+            "VideoSize": 593418,
+            "VideoType": 0,
+            "Width": 640,
+            "Height": 360,
+            "VideoUrl": "http://online-recording-1259648581.file.myqcloud.com/a/1.mp4",
+        },
+        {
+            "UserId": "tic_mixstream_880528_101",
+            "VideoDuration": 18205,
+            "VideoFormat": "mp4",
+            "VideoId": "763d1f6b8679c3f17fb118bd37d05c85",
+            "VideoPlayTime": 3,
+            "VideoSize": 765545,
+            "VideoType": 3,
+            "Width": 640,
+            "Height": 360,
+            "VideoUrl": "http://online-recording-1259648581.file.myqcloud.com/a/2.mp4",
+        },
+        {
+            "UserId": "",
+            "VideoDuration": 17605,
+            "VideoFormat": "mp4",
+            "VideoId": "a8152f8faa2cfe621dc965a066a5813c",
+            "VideoPlayTime": 623,
+            "VideoSize": 226337,
+            "VideoType": 2,
+            "Width": 640,
+            "Height": 360,
+            "VideoUrl": "http://online-recording-1259648581.file.myqcloud.com/a/3.mp4",
+        },
+    ],
+}
+# Its second example as the English page prints it, and as the API really answers.
+WITHOUT_STATUS = {"RequestId": "d290f1ee-6c54-4b01-90e6-d701748f0851"}
+FAILURE = RecordingFailure("code: 40004, msg: 2019-09-23 10:31:47, im login failed with code 6206")
+
+KEYS = [
+    "sdk_app_id",
+    "task_id",
+    "status",
+    "finish_reason",
+    "room_id",
+    "group_id",
+    "record_user_id",
+    "record_start_time",
+    "record_stop_time",
+    "total_time_ms",
+    "exception_count",
+    "omitted_durations",
+    "videos",
+    "video_urls",
+    "videos_expire_at",
+    "replay_url",
+    "interrupts",
+    "request_id",
+]
+VIDEO_KEYS = [
+    "id",
+    "url",
+    "format",
+    "type",
+    "kind",
+    "user_id",
+    "play_time_ms",
+    "duration_ms",
+    "size_bytes",
+    "width",
+    "height",
+]
+
+
+def record(**changes: Any) -> OnlineRecord:
+    return OnlineRecord.from_response({**FINISHED, **changes}, sdk_app_id=APP, task_id=TASK)
+
+
+def test_the_first_example_of_the_page() -> None:
+    data = record().to_dict()
+    assert list(data) == KEYS
+    assert data["sdk_app_id"] == APP
+    assert data["task_id"] == TASK
+    assert data["status"] == "FINISHED"
+    assert data["finish_reason"] == "USER_CALL"
+    assert data["room_id"] == 880528
+    assert data["record_start_time"] == 1568949369
+    assert data["record_stop_time"] == 1568949392
+    assert data["total_time_ms"] == 18317
+    assert data["exception_count"] == 0
+    assert [video["kind"] for video in data["videos"]] == ["camera", "mixed", "whiteboard"]
+    assert list(data["videos"][0]) == VIDEO_KEYS
+    assert data["videos"][2]["user_id"] == ""
+    assert data["videos"][2]["play_time_ms"] == 623
+    assert data["videos"][0]["size_bytes"] == 593418
+    assert data["video_urls"] == [video["VideoUrl"] for video in FINISHED["VideoInfos"]]
+    assert data["videos_expire_at"] == 1568949392 + 3 * 24 * 3600
+    assert json.loads(json.dumps(data)) == data
+    assert OnlineRecord.from_dict(json.loads(json.dumps(data))) == record()
+
+
+def test_what_is_absent_null_or_zero_keeps_its_key() -> None:
+    early = OnlineRecord.from_response(
+        {
+            "Status": "PREPARED",
+            "TaskId": TASK,
+            "RequestId": "r",
+            "RecordStartTime": 0,
+            "RecordStopTime": 0,
+            "VideoInfos": None,
+            "Interrupts": None,
+            "OmittedDurations": None,
+            "ReplayUrl": None,
+            "FinishReason": "",
+        },
+        sdk_app_id=APP,
+        task_id=TASK,
+    ).to_dict()
+    assert list(early) == KEYS
+    assert early["record_start_time"] is None
+    assert early["record_stop_time"] is None
+    assert early["finish_reason"] is None
+    assert early["replay_url"] is None
+    assert (early["videos"], early["video_urls"], early["interrupts"]) == ([], [], [])
+    assert early["omitted_durations"] == []
+    assert early["videos_expire_at"] is None
+
+
+def test_nested_lists_are_read() -> None:
+    data = record(
+        Interrupts=[{"UserId": "u", "Count": 2}],
+        OmittedDurations=[{"VideoTime": 5, "PauseTime": 1000, "ResumeTime": 2000}],
+    ).to_dict()
+    assert data["interrupts"] == [{"user_id": "u", "count": 2}]
+    assert data["omitted_durations"] == [
+        {"video_time_ms": 5, "pause_time_ms": 1000, "resume_time_ms": 2000}
+    ]
+    assert OnlineRecord.from_dict(data).to_dict() == data
+
+
+def test_unknown_fields_and_words_pass_through() -> None:
+    odd = record(Status="ARCHIVED", Surprise={"a": 1})
+    assert odd.status == "ARCHIVED"
+    assert odd.raw["Surprise"] == {"a": 1}
+    assert "Surprise" not in odd.to_dict()
+    assert record(VideoInfos=[{"VideoType": 9}]).videos[0].kind is VideoKind.UNKNOWN
+    assert judge(APP, TASK, odd, Acceptance()).verdict is Verdict.PENDING
+
+
+def test_the_expiry_is_only_estimated_for_tencents_own_bucket() -> None:
+    mine = record(VideoInfos=[{"VideoUrl": "http://mine-1.cos.ap-guangzhou.myqcloud.com/x.mp4"}])
+    assert mine.videos_expire_at is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "where"),
+    [
+        ("Status", 3, "Response.Status"),
+        ("RoomId", "880528", "Response.RoomId"),
+        ("TotalTime", True, "Response.TotalTime"),
+        ("VideoInfos", {}, "Response.VideoInfos"),
+        ("VideoInfos", ["x"], "Response.VideoInfos[0]"),
+        ("VideoInfos", [{"VideoSize": "12"}], "Response.VideoInfos[0].VideoSize"),
+    ],
+)
+def test_a_field_of_another_type_is_named(field: str, value: object, where: str) -> None:
+    with pytest.raises(BadAnswer) as caught:
+        record(**{field: value})
+    assert where in caught.value.message
+    assert not caught.value.retryable
+
+
+def test_an_answer_about_another_recording_is_refused() -> None:
+    with pytest.raises(BadAnswer, match="another"):
+        record(TaskId="another")
+
+
+def test_videos_are_selected_by_kind() -> None:
+    assert [v.type for v in record().select([VideoKind.WHITEBOARD, VideoKind.CAMERA])] == [0, 2]
+    assert record().select(None) == record().videos
+
+
+@pytest.mark.parametrize("status", [s for s in RecordStatus if not s.is_terminal])
+def test_every_state_but_finished_is_pending(status: RecordStatus) -> None:
+    outcome = judge(APP, TASK, record(Status=status.value, VideoInfos=None), Acceptance())
+    assert outcome.verdict is Verdict.PENDING
+    assert not outcome.is_final
+    assert status.value in outcome.message
+    with pytest.raises(WaitTimeout):
+        outcome.raise_for_verdict()
+
+
+@pytest.mark.parametrize("reason", ["AUTO", "USER_CALL", "FORCE_STOP"])
+def test_a_good_end(reason: str) -> None:
+    outcome = judge(APP, TASK, record(FinishReason=reason), Acceptance())
+    assert outcome.verdict is Verdict.FINISHED
+    assert outcome.is_final
+    assert outcome.raise_for_verdict().video_urls == record().video_urls
+    assert "3 videos" in outcome.message
+    assert "http" not in outcome.message
+
+
+def test_an_end_by_exception_is_a_failure_unless_accepted() -> None:
+    bad = record(FinishReason="EXCEPTION")
+    outcome = judge(APP, TASK, bad, Acceptance())
+    assert outcome.verdict is Verdict.FAILED
+    assert outcome.record is bad
+    assert "EXCEPTION" in outcome.message
+    with pytest.raises(RecordFailed, match="EXCEPTION") as caught:
+        outcome.raise_for_verdict()
+    assert caught.value.outcome is outcome
+    accepting = Acceptance(accept_finish_reasons=("EXCEPTION",))
+    assert judge(APP, TASK, bad, accepting).verdict is Verdict.FINISHED
+
+
+def test_an_end_without_a_video_is_a_failure_unless_accepted() -> None:
+    empty = record(VideoInfos=None)
+    assert judge(APP, TASK, empty, Acceptance()).verdict is Verdict.FAILED
+    assert "without a video" in judge(APP, TASK, empty, Acceptance()).message
+    assert judge(APP, TASK, empty, Acceptance(require_videos=False)).verdict is Verdict.FINISHED
+
+
+def test_the_second_example_as_printed_is_unknown() -> None:
+    bare = OnlineRecord.from_response(WITHOUT_STATUS, sdk_app_id=APP, task_id=TASK)
+    outcome = judge(APP, TASK, bare, Acceptance())
+    assert outcome.verdict is Verdict.UNKNOWN
+    assert not outcome.is_final
+    assert outcome.error is not None
+    assert outcome.error.retryable
+    assert outcome.error.request_id == WITHOUT_STATUS["RequestId"]
+
+
+def test_the_second_example_as_it_really_comes_is_a_failure() -> None:
+    outcome = judge(APP, TASK, FAILURE, Acceptance())
+    assert outcome.verdict is Verdict.FAILED
+    with pytest.raises(RecordFailed, match="im login failed"):
+        outcome.raise_for_verdict()
+
+
+def test_other_errors() -> None:
+    missing = judge(APP, TASK, TaskNotFound("The task does not exist."), Acceptance())
+    assert missing.verdict is Verdict.MISSING
+    with pytest.raises(TaskNotFound):
+        missing.raise_for_verdict()
+    for error in (RequestLimitExceeded("slow"), TransportError("gone"), AuthFailure("no")):
+        outcome = judge(APP, TASK, error, Acceptance())
+        assert outcome.verdict is Verdict.UNKNOWN
+        with pytest.raises(type(error)):
+            outcome.raise_for_verdict()
+
+
+def test_an_outcome_is_json_native() -> None:
+    data = judge(APP, TASK, FAILURE, Acceptance()).to_dict()
+    assert json.loads(json.dumps(data)) == data
+    assert data["verdict"] == "failed"
+    assert data["record"] is None
+    assert data["error"]["code"] == "FailedOperation.Record"
+    assert Outcome(APP, TASK, Verdict.PENDING).to_dict()["message"]
+
+
+@pytest.mark.parametrize("reasons", [("AUTO", "auto"), "DONE", [""]])
+def test_a_finish_reason_that_is_none_is_named(reasons: Any) -> None:
+    with pytest.raises(ConfigurationError, match="AUTO, USER_CALL, EXCEPTION, FORCE_STOP"):
+        Acceptance(accept_finish_reasons=reasons)
+
+
+def test_duplicate_task_ids_are_joined_in_order() -> None:
+    assert check_task_ids(["b", "a", "b"]) == ["b", "a"]
+    assert check_task_ids("one") == ["one"]
+    assert check_task_id("one") == "one"
+
+
+@pytest.mark.parametrize(
+    "value", [[], "", "  ", ["a", ""], ["a", " a"], [3], 3, None, {"a": 1}, ["a\nb"], [["a"]]]
+)
+def test_task_ids_that_are_none(value: object) -> None:
+    with pytest.raises(ConfigurationError, match="task id"):
+        check_task_ids(value)
+
+
+@pytest.mark.parametrize("value", [3, "", None, b"x"])
+def test_a_task_id_that_is_none(value: object) -> None:
+    with pytest.raises(ConfigurationError, match="task id"):
+        check_task_id(value)
+
+
+def test_sdk_app_ids() -> None:
+    assert check_sdk_app_id(1400000001) == 1400000001
+    assert check_sdk_app_id("1400000001") == 1400000001
+
+
+@pytest.mark.parametrize("value", [0, -1, "", "abc", "1.5", 1.5, True, None, "-3", 2**63])
+def test_sdk_app_ids_that_are_none(value: object) -> None:
+    with pytest.raises(ConfigurationError, match="positive integer"):
+        check_sdk_app_id(value)
+
+
+def test_video_kinds() -> None:
+    assert check_video_kinds(None) is None
+    assert check_video_kinds("audio") == (VideoKind.AUDIO,)
+    assert check_video_kinds(["mixed", "camera"]) == (VideoKind.MIXED, VideoKind.CAMERA)
+    for bad in (["film"], 3, [None]):
+        with pytest.raises(ConfigurationError, match="screen_share"):
+            check_video_kinds(bad)
