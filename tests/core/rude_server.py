@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Servers that misbehave on the wire, for the transport's tests."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+
+Behaviour = Callable[[socket.socket, threading.Event], None]
+
+
+def silent(peer: socket.socket, stop: threading.Event) -> None:
+    stop.wait()
+
+
+def _drip(peer: socket.socket, stop: threading.Event, piece: bytes) -> None:
+    while not stop.wait(0.05):
+        peer.sendall(piece)
+
+
+def dripping_headers(peer: socket.socket, stop: threading.Event) -> None:
+    peer.recv(65536)
+    peer.sendall(b"HTTP/1.1 200 OK\r\nX-Drip: ")
+    _drip(peer, stop, b"x")
+
+
+def dripping_body(peer: socket.socket, stop: threading.Event) -> None:
+    peer.recv(65536)
+    peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+    _drip(peer, stop, b"x")
+
+
+def dripping_chunks(peer: socket.socket, stop: threading.Event) -> None:
+    peer.recv(65536)
+    peer.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    _drip(peer, stop, b"1\r\nx\r\n")
+
+
+def half_a_tls_handshake(peer: socket.socket, stop: threading.Event) -> None:
+    peer.recv(65536)
+    # The first bytes of a ServerHello record that never becomes whole.
+    peer.sendall(b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc\x03\x03")
+    _drip(peer, stop, b"\x00")
+
+
+def answer(raw: bytes) -> Behaviour:
+    """Return a behaviour that reads one request, answers with ``raw`` and hangs up."""
+
+    def behave(peer: socket.socket, stop: threading.Event) -> None:
+        _read_request(peer)
+        peer.sendall(raw)
+
+    return behave
+
+
+def _read_request(peer: socket.socket) -> bytes:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += peer.recv(65536)
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = next(
+        int(line.split(b":")[1])
+        for line in head.split(b"\r\n")
+        if line.lower().startswith(b"content-length:")
+    )
+    while len(body) < length:
+        body += peer.recv(65536)
+    return head + b"\r\n\r\n" + body
+
+
+@contextlib.contextmanager
+def rude_server(behaviour: Behaviour) -> Iterator[tuple[int, list[int]]]:
+    """Serve on a loopback port; yield the port and a list with one entry a connection."""
+    stop = threading.Event()
+    connections: list[int] = []
+    threads: list[threading.Thread] = []
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def handle(peer: socket.socket) -> None:
+        with peer, contextlib.suppress(OSError):
+            behaviour(peer, stop)
+
+    def accept() -> None:
+        while True:
+            try:
+                peer, _ = listener.accept()
+            except OSError:
+                return
+            connections.append(peer.fileno())
+            thread = threading.Thread(target=handle, args=(peer,), daemon=True)
+            threads.append(thread)
+            thread.start()
+
+    acceptor = threading.Thread(target=accept, daemon=True)
+    acceptor.start()
+    try:
+        yield listener.getsockname()[1], connections
+    finally:
+        stop.set()
+        # Closing alone does not wake a thread that blocks in accept().
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        acceptor.join(5)
+        for thread in threads:
+            thread.join(5)
