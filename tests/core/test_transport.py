@@ -55,7 +55,9 @@ def client(port: int, scheme: str = "http", **given: Any) -> TiwClient:
     return TiwClient(**settings)
 
 
-def http_answer(status: str, content_type: str | None, body: bytes, length: int | None = None) -> bytes:
+def http_answer(
+    status: str, content_type: str | None, body: bytes, length: int | None = None
+) -> bytes:
     head = [f"HTTP/1.1 {status}", f"Content-Length: {len(body) if length is None else length}"]
     if content_type:
         head.append(f"Content-Type: {content_type}")
@@ -135,7 +137,11 @@ print("main is over", flush=True)
             "not the API's",
         ),
         (http_answer("502 Bad Gateway", "text/html", b"<html>"), ServerError, "HTTP 502"),
-        (http_answer("302 Found\r\nLocation: http://127.0.0.1:1/", None, b""), BadAnswer, "HTTP 302"),
+        (
+            http_answer("302 Found\r\nLocation: http://127.0.0.1:1/", None, b""),
+            BadAnswer,
+            "HTTP 302",
+        ),
         (b"no http at all\r\n\r\n", TransportError, "could not be reached"),
     ],
 )
@@ -238,7 +244,9 @@ def test_a_netrc_does_not_replace_the_signature(
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NETRC", str(netrc))
     client(recorder.server_port).describe_online_record("t")
-    assert recorder.seen[0][1]["Authorization"].startswith("TC3-HMAC-SHA256 Credential=AKIDexample/")
+    assert recorder.seen[0][1]["Authorization"].startswith(
+        "TC3-HMAC-SHA256 Credential=AKIDexample/"
+    )
 
 
 @pytest.mark.parametrize(

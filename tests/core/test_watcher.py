@@ -1,0 +1,460 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import http.server
+import json
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tiw_automation.core import (
+    Acceptance,
+    AuthFailure,
+    BadAnswer,
+    ConfigurationError,
+    Outcome,
+    RecordFailed,
+    RecordWatcher,
+    TaskNotFound,
+    TiwClient,
+    Verdict,
+    WaitTimeout,
+)
+
+APP = 1400000001
+VIDEOS = [{"VideoUrl": "http://127.0.0.1/1.mp4", "VideoType": 0}]
+
+
+def status(value: str | None, **more: Any) -> dict[str, Any]:
+    return {"Status": value, **more} if value else dict(more)
+
+
+def finished(**more: Any) -> dict[str, Any]:
+    return status("FINISHED", FinishReason="AUTO", VideoInfos=VIDEOS, **more)
+
+
+def error(code: str, message: str = "Sorry.") -> dict[str, Any]:
+    return {"Error": {"Code": code, "Message": message}}
+
+
+class ScriptedApi:
+    """Answers each recording from a list, its last entry for ever; counts what it is asked."""
+
+    def __init__(self) -> None:
+        self.scripts: dict[str, list[dict[str, Any]]] = {}
+        self.default = [finished()]
+        self.asked: list[str] = []
+        self.in_flight: Counter[str] = Counter()
+        self.most_at_once = 0
+        self.delay_s = 0.0
+        self.gate: threading.Event | None = None
+        self.lock = threading.Lock()
+        api = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+            wbufsize = -1
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                answer = api.answer(body["TaskId"])
+                raw = json.dumps({"Response": {"RequestId": "r", **answer}}).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(raw)))
+                self.end_headers()
+                self.wfile.write(raw)
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        class Server(http.server.ThreadingHTTPServer):
+            daemon_threads = True
+            request_queue_size = 64
+
+        self.server = Server(("127.0.0.1", 0), Handler)
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,))
+
+    def answer(self, task_id: str) -> dict[str, Any]:
+        with self.lock:
+            self.asked.append(task_id)
+            self.in_flight[task_id] += 1
+            self.most_at_once = max(self.most_at_once, self.in_flight[task_id])
+            script = self.scripts.get(task_id, self.default)
+            answer = script.pop(0) if len(script) > 1 else script[0]
+        if self.gate is not None:
+            self.gate.wait(10)
+        time.sleep(self.delay_s)
+        with self.lock:
+            self.in_flight[task_id] -= 1
+        return answer
+
+    def client(self, **given: Any) -> TiwClient:
+        settings = {
+            "secret_id": f"AKID{self.server.server_port}",
+            "secret_key": "keyexample",
+            "sdk_app_id": APP,
+            "endpoint": f"http://127.0.0.1:{self.server.server_port}",
+            "requests_per_second": 500,
+            "timeout": 5,
+            **given,
+        }
+        return TiwClient(**settings)
+
+
+@pytest.fixture
+def api() -> Iterator[ScriptedApi]:
+    scripted = ScriptedApi()
+    scripted.thread.start()
+    yield scripted
+    if scripted.gate is not None:
+        scripted.gate.set()
+    scripted.server.shutdown()
+    scripted.thread.join()
+    scripted.server.server_close()
+
+
+def watcher(api: ScriptedApi, **given: Any) -> RecordWatcher:
+    return RecordWatcher(api.client(**given), jitter=lambda: 0.01)
+
+
+async def test_a_finished_recording_costs_one_request(api: ScriptedApi) -> None:
+    found = await watcher(api).wait("t", timeout=5)
+    assert found.video_urls == ["http://127.0.0.1/1.mp4"]
+    assert found.sdk_app_id == APP
+    assert api.asked == ["t"]
+
+
+async def test_a_wait_goes_through_all_states(
+    api: ScriptedApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    states = ["PREPARED", "RECORDING", "PAUSED", "PAUSED", "RECORDING", "STOPPED"]
+    api.scripts["t"] = [*map(status, states), finished()]
+    changes: list[str | None] = []
+    with caplog.at_level(logging.INFO, "tiw_automation.core.watcher"):
+        outcomes = [
+            outcome
+            async for outcome in watcher(api).watch(
+                ["t"],
+                timeout=10,
+                poll_interval=0.01,
+                on_change=lambda seen: changes.append(seen.record.status if seen.record else None),
+            )
+        ]
+    assert [outcome.verdict for outcome in outcomes] == [Verdict.FINISHED]
+    assert changes == ["PREPARED", "RECORDING", "PAUSED", "RECORDING", "STOPPED", "FINISHED"]
+    assert len(api.asked) == 7
+    # One line for each change, none for an answer that says nothing new.
+    assert len(caplog.records) == 6
+
+
+async def test_every_kind_of_end_comes_out_of_one_watch(api: ScriptedApi) -> None:
+    api.scripts = {
+        "exception": [{**finished(), "FinishReason": "EXCEPTION"}],
+        "failed": [error("FailedOperation.Record", "code: 40004, msg: now, im login failed")],
+        "missing": [error("InvalidParameter.TaskNotFound")],
+        "refused": [error("UnauthorizedOperation.SdkAppId")],
+        "endless": [status("RECORDING")],
+    }
+    ids = ["good", "exception", "failed", "missing", "refused", "endless"]
+    outcomes = {
+        outcome.task_id: outcome
+        async for outcome in watcher(api).watch([*ids, "good"], timeout=1, poll_interval=0.2)
+    }
+    assert sorted(outcomes) == sorted(ids)
+    verdicts = {task_id: outcome.verdict.value for task_id, outcome in outcomes.items()}
+    assert verdicts == {
+        "good": "finished",
+        "exception": "failed",
+        "failed": "failed",
+        "missing": "missing",
+        "refused": "unknown",
+        "endless": "pending",
+    }
+    assert isinstance(outcomes["endless"].error, WaitTimeout)
+    assert "last seen RECORDING" in outcomes["endless"].message
+    assert outcomes["refused"].error is not None
+    assert outcomes["refused"].error.code == "UnauthorizedOperation.SdkAppId"
+    asked = Counter(api.asked)
+    assert [asked[task_id] for task_id in ids[:5]] == [1] * 5
+
+
+@pytest.mark.parametrize(
+    ("answer", "raised"),
+    [
+        (error("FailedOperation.Record"), RecordFailed),
+        (error("InvalidParameter.TaskNotFound"), TaskNotFound),
+        (error("AuthFailure.SignatureFailure"), AuthFailure),
+        (status("FINISHED", FinishReason="AUTO"), RecordFailed),
+        (status("RECORDING"), WaitTimeout),
+    ],
+)
+async def test_a_single_wait_raises(
+    api: ScriptedApi, answer: dict[str, Any], raised: type[Exception]
+) -> None:
+    api.scripts["t"] = [answer]
+    with pytest.raises(raised):
+        await watcher(api).wait("t", timeout=0.3, poll_interval=0.1)
+
+
+async def test_each_waiter_has_its_own_acceptance_on_one_request(api: ScriptedApi) -> None:
+    api.scripts["t"] = [status("RECORDING"), {**finished(), "FinishReason": "EXCEPTION"}]
+    shared = watcher(api)
+    lenient = Acceptance(accept_finish_reasons=("EXCEPTION",))
+    strict, accepting = await asyncio.gather(
+        shared.wait("t", timeout=5, poll_interval=0.05),
+        shared.wait("t", timeout=5, poll_interval=0.05, acceptance=lenient),
+        return_exceptions=True,
+    )
+    assert isinstance(strict, RecordFailed)
+    assert not isinstance(accepting, BaseException)
+    assert len(api.asked) == 2
+
+
+async def test_faults_on_the_way_delay_a_wait_and_do_not_end_it(api: ScriptedApi) -> None:
+    api.scripts["t"] = [
+        error("RequestLimitExceeded"),
+        error("InternalError"),
+        {},
+        error("ResourceUnavailable"),
+        finished(),
+    ]
+    tired = watcher(api)
+    assert (await tired.wait("t", timeout=10, poll_interval=0.01)).status == "FINISHED"
+    assert tired.stats().rejects == 1
+    assert tired.stats().errors == 4
+    assert tired.stats().waits == 0
+
+
+async def test_answers_without_a_status_are_an_error_after_a_few_in_a_row(api: ScriptedApi) -> None:
+    api.scripts["t"] = [{}]
+    with pytest.raises(BadAnswer, match="without a Status"):
+        await watcher(api).wait("t", timeout=20, poll_interval=0.01)
+    assert len(api.asked) == 5
+
+
+async def test_a_failing_recording_does_not_delay_the_others(api: ScriptedApi) -> None:
+    api.scripts["bad"] = [error("InternalError")]
+    slow = RecordWatcher(api.client(), jitter=lambda: 1.0)
+    ids = ["bad", *(f"t{n}" for n in range(20))]
+    outcomes = [o async for o in slow.watch(ids, timeout=0.7, poll_interval=0.01)]
+    assert sum(o.verdict is Verdict.FINISHED for o in outcomes) == 20
+    assert Counter(api.asked)["bad"] == 1
+    assert "InternalError" in next(o for o in outcomes if o.task_id == "bad").message
+
+
+async def test_describe_asks_each_recording_once(api: ScriptedApi) -> None:
+    api.scripts["t1"] = [status("RECORDING"), finished()]
+    outcomes = {o.task_id: o async for o in watcher(api).describe(["t1", "t2", "t1"])}
+    assert outcomes["t1"].verdict is Verdict.PENDING
+    assert outcomes["t1"].error is None
+    assert outcomes["t2"].verdict is Verdict.FINISHED
+    assert sorted(api.asked) == ["t1", "t2"]
+
+
+async def test_describe_tries_a_fault_again_a_few_times_only(api: ScriptedApi) -> None:
+    api.scripts["t1"] = [error("InternalError"), status("RECORDING")]
+    api.scripts["t2"] = [error("InternalError")]
+    outcomes = {o.task_id: o async for o in watcher(api).describe(["t1", "t2"])}
+    assert outcomes["t1"].verdict is Verdict.PENDING
+    assert outcomes["t2"].verdict is Verdict.UNKNOWN
+    assert Counter(api.asked) == {"t1": 2, "t2": 4}
+
+
+async def test_one_request_in_flight_for_a_recording(api: ScriptedApi) -> None:
+    api.default = [status("RECORDING")]
+    api.delay_s = 0.05
+    busy = watcher(api)
+
+    async def come_and_go(number: int) -> None:
+        await asyncio.sleep(number * 0.007)
+        with contextlib.suppress(WaitTimeout):
+            await busy.wait("t", timeout=0.03, poll_interval=0.0)
+
+    await asyncio.gather(*(come_and_go(number) for number in range(40)))
+    assert len(api.asked) > 3
+    assert api.most_at_once == 1
+
+
+async def test_the_pace_is_kept_and_nobody_starves(api: ScriptedApi) -> None:
+    api.default = [status("RECORDING")]
+    paced = watcher(api, requests_per_second=100)
+    ids = [f"t{n}" for n in range(20)]
+    started = time.monotonic()
+    outcomes = [o async for o in paced.watch(ids, timeout=1.0, poll_interval=0.0)]
+    taken = time.monotonic() - started
+    assert len(outcomes) == 20
+    assert paced.polls <= 100 * taken + 2
+    asked = Counter(api.asked)
+    assert max(asked.values()) - min(asked.values()) <= 1
+
+
+async def test_the_floor_between_two_requests(api: ScriptedApi) -> None:
+    api.default = [status("RECORDING")]
+    with pytest.raises(WaitTimeout):
+        await watcher(api).wait("t", timeout=0.5, poll_interval=0.2)
+    assert len(api.asked) <= 3
+
+
+async def test_a_first_request_can_be_delayed(api: ScriptedApi) -> None:
+    with pytest.raises(WaitTimeout, match="its turn on the quota had not come"):
+        await watcher(api).wait("t", timeout=0.1, initial_delay=5)
+    assert api.asked == []
+
+
+async def test_a_request_under_way_at_the_deadline_is_still_heard(api: ScriptedApi) -> None:
+    api.gate = threading.Event()
+    opener = threading.Timer(0.6, api.gate.set)
+    opener.start()
+    found = await watcher(api).wait("t", timeout=0.2)
+    opener.join()
+    assert found.status == "FINISHED"
+
+
+async def test_a_hint_asks_at_once_and_decides_nothing(api: ScriptedApi) -> None:
+    api.scripts["t"] = [status("RECORDING"), status("STOPPED"), finished()]
+    hinted = watcher(api)
+    waiting = asyncio.create_task(hinted.wait("t", timeout=20, poll_interval=60))
+    for asked in (1, 2, 3):
+        while len(api.asked) < asked:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        hinted.hint("t")
+        hinted.hint("unknown")
+    assert (await waiting).status == "FINISHED"
+    assert len(api.asked) == 3
+
+
+async def test_a_cancelled_wait_leaves_nothing_behind(api: ScriptedApi) -> None:
+    api.default = [status("RECORDING")]
+    left = watcher(api)
+    tasks = [asyncio.create_task(left.wait(f"t{n}")) for n in range(5)]
+    while len(api.asked) < 5:
+        await asyncio.sleep(0.01)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    for _ in range(200):
+        if not any(task.get_name() == "tiw-watcher" for task in asyncio.all_tasks()):
+            break
+        await asyncio.sleep(0.01)
+    assert left.stats().waits == 0
+    assert not any(task.get_name() == "tiw-watcher" for task in asyncio.all_tasks())
+    count = len(api.asked)
+    await asyncio.sleep(0.1)
+    assert len(api.asked) == count
+    # It works on for the next one.
+    api.default = [finished()]
+    assert (await left.wait("again", timeout=5)).status == "FINISHED"
+
+
+async def test_a_watch_that_is_closed_early_stops_asking(api: ScriptedApi) -> None:
+    api.scripts["slow"] = [status("RECORDING")]
+    closed = watcher(api)
+    outcomes = closed.watch(["quick", "slow"], poll_interval=0.01)
+    async with contextlib.aclosing(outcomes):
+        assert (await anext(outcomes)).task_id == "quick"
+    await asyncio.sleep(0.1)
+    assert closed.stats().waits == 0
+
+
+async def test_the_watchers_own_task_carries_no_context_of_its_first_waiter(
+    api: ScriptedApi,
+) -> None:
+    whose: contextvars.ContextVar[str] = contextvars.ContextVar("whose", default="nobody's")
+    seen: list[str] = []
+
+    class Spy(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            seen.append(whose.get())
+
+    spy = Spy()
+    log = logging.getLogger("tiw_automation.core.watcher")
+    log.addHandler(spy)
+    log.setLevel(logging.INFO)
+    shared = watcher(api)
+
+    async def wait(name: str) -> None:
+        whose.set(name)
+        await shared.wait(name, timeout=5)
+
+    try:
+        await asyncio.gather(wait("one"), wait("two"))
+    finally:
+        log.removeHandler(spy)
+        log.setLevel(logging.NOTSET)
+    assert sorted(seen) == ["one", "two"]
+    assert shared._dispatcher is not None
+    assert shared._dispatcher.get_context().get(whose) is None
+
+
+async def test_one_shared_watcher_for_equal_settings(api: ScriptedApi) -> None:
+    first = RecordWatcher.shared(api.client())
+    assert RecordWatcher.shared(api.client()) is first
+    assert RecordWatcher.shared(api.client(requests_per_second=5)) is not first
+
+
+def test_every_loop_has_its_own_watcher_and_all_share_the_quota(api: ScriptedApi) -> None:
+    results: list[int] = []
+
+    async def work(name: str) -> None:
+        shared = RecordWatcher.shared(api.client(requests_per_second=50))
+        outcomes = [o async for o in shared.watch([f"{name}{n}" for n in range(20)], timeout=30)]
+        results.append(sum(o.verdict is Verdict.FINISHED for o in outcomes))
+
+    started = time.monotonic()
+    threads = [threading.Thread(target=lambda n=n: asyncio.run(work(f"w{n}-"))) for n in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [20, 20, 20]
+    # 60 requests at 50 a second cannot be through sooner, however many loops share them.
+    assert time.monotonic() - started >= 59 / 50 - 0.05
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda w: w.watch([]),
+        lambda w: w.watch([" "]),
+        lambda w: w.watch([3]),
+        lambda w: w.watch(["t"], timeout=-1),
+        lambda w: w.watch(["t"], poll_interval="5"),
+        lambda w: w.watch(["t"], initial_delay=float("nan")),
+        lambda w: w.watch(["t"], sdk_app_id=0),
+        lambda w: w.describe(None),
+    ],
+)
+async def test_bad_arguments_are_refused_before_anything_is_sent(
+    api: ScriptedApi, call: Callable[[RecordWatcher], object]
+) -> None:
+    with pytest.raises(ConfigurationError):
+        call(watcher(api))
+    assert api.asked == []
+
+
+async def test_a_fault_of_our_own_ends_the_waits_and_hangs_nobody(api: ScriptedApi) -> None:
+    class BrokenOrder:
+        def put(self, key: object, due: float) -> None: ...
+
+        def discard(self, key: object) -> None: ...
+
+        def next_due(self) -> float | None:
+            return 0.0
+
+        def pop(self, now: float) -> None:
+            raise RuntimeError("broken order")
+
+    broken = RecordWatcher(api.client(), order=BrokenOrder())
+    outcomes: list[Outcome] = [o async for o in broken.watch(["a", "b"], timeout=20)]
+    assert all("broken order" in o.message for o in outcomes)
+    assert len(outcomes) == 2
