@@ -31,11 +31,11 @@ def test_nobody_starves() -> None:
     order: LongestDueFirst[int] = LongestDueFirst()
     for key in range(50):
         order.put(key, 0)
-    asked = []
+    asked: list[int] = []
     for now in range(1, 501):
-        key = order.pop(now)
-        assert key is not None
-        asked.append(key)
-        order.put(key, now + 5)
+        turn = order.pop(now)
+        assert turn is not None
+        asked.append(turn)
+        order.put(turn, now + 5)
     assert max(asked.count(key) for key in range(50)) == 10
     assert min(asked.count(key) for key in range(50)) == 10

@@ -110,15 +110,16 @@ print("main is over", flush=True)
             stdout=subprocess.PIPE,
             text=True,
         )
+        output = process.stdout
+        assert output is not None
         try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "main is over\n"
+            assert output.readline() == "main is over\n"
             # The call would hang for a minute; the process must not wait for it.
             assert process.wait(10) == 0
         finally:
             process.kill()
             process.wait()
-            process.stdout.close()
+            output.close()
         assert len(connections) == 1
 
 

@@ -28,6 +28,7 @@ from tiw_automation.core import (
     Verdict,
     WaitTimeout,
 )
+from tiw_automation.core.order import LongestDueFirst
 
 APP = 1400000001
 VIDEOS = [{"VideoUrl": "http://127.0.0.1/1.mp4", "VideoType": 0}]
@@ -376,11 +377,18 @@ async def test_the_watchers_own_task_carries_no_context_of_its_first_waiter(
         def emit(self, record: logging.LogRecord) -> None:
             seen.append(whose.get())
 
+    class SpyingOrder(LongestDueFirst[Any]):
+        def pop(self, now: float) -> Any:
+            # The watcher's own task calls this.
+            dispatched_for.append(whose.get())
+            return super().pop(now)
+
+    dispatched_for: list[str] = []
     spy = Spy()
     log = logging.getLogger("tiw_automation.core.watcher")
     log.addHandler(spy)
     log.setLevel(logging.INFO)
-    shared = watcher(api)
+    shared = RecordWatcher(api.client(), order=SpyingOrder())
 
     async def wait(name: str) -> None:
         whose.set(name)
@@ -392,8 +400,7 @@ async def test_the_watchers_own_task_carries_no_context_of_its_first_waiter(
         log.removeHandler(spy)
         log.setLevel(logging.NOTSET)
     assert sorted(seen) == ["one", "two"]
-    assert shared._dispatcher is not None
-    assert shared._dispatcher.get_context().get(whose) is None
+    assert set(dispatched_for) == {"nobody's"}
 
 
 async def test_one_shared_watcher_for_equal_settings(api: ScriptedApi) -> None:

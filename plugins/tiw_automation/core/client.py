@@ -130,7 +130,7 @@ class TiwClient:
         :raises ApiError: the API refused; the class follows the error code.
         :raises TransportError: no whole answer came within the deadline.
         """
-        if not isinstance(action, str) or not action.isidentifier():
+        if not str(action).isidentifier():
             raise ConfigurationError(
                 f"An action has to be a name such as StartOnlineRecord, not {action!r}."
             )

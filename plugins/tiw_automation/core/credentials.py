@@ -86,13 +86,13 @@ def _refuse_unsupported(name: str, value: str | None, kind: str) -> None:
 
 def _whole(source: str, values: Mapping[str, str | None]) -> Credentials:
     (id_name, secret_id), (key_name, secret_key), (_, token) = values.items()
-    for name, value in ((id_name, secret_id), (key_name, secret_key)):
-        if not value:
-            other = key_name if name == id_name else id_name
-            raise CredentialsError(
-                f"The {source} hold {other if values[other] else 'a token'} without {name}.",
-                hint="Give both; a pair is never completed from another source.",
-            )
+    if not secret_id or not secret_key:
+        held = id_name if secret_id else key_name if secret_key else "a token"
+        lacking = key_name if secret_id else id_name
+        raise CredentialsError(
+            f"The {source} hold {held} without {lacking}.",
+            hint="Give both; a pair is never completed from another source.",
+        )
     for name, value in values.items():
         if value is None or value == "":
             continue
@@ -107,5 +107,4 @@ def _whole(source: str, values: Mapping[str, str | None]) -> Credentials:
                 f"{name} from the {source} holds quotes or signs that no key has.",
                 hint="Give the bare value, without quotes.",
             )
-    assert secret_id is not None and secret_key is not None
     return Credentials(secret_id, secret_key, token or None, source)

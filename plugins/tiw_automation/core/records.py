@@ -304,10 +304,8 @@ class Acceptance:
     require_videos: bool = True
 
     def __post_init__(self) -> None:
-        if isinstance(self.accept_finish_reasons, str):
-            reasons: tuple[str, ...] = (self.accept_finish_reasons,)
-        else:
-            reasons = tuple(self.accept_finish_reasons)
+        given: object = self.accept_finish_reasons
+        reasons = (given,) if isinstance(given, str) else tuple(self.accept_finish_reasons)
         allowed = [reason.value for reason in FinishReason]
         for reason in reasons:
             if reason not in allowed:

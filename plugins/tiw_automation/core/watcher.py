@@ -485,7 +485,7 @@ _shared: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Settings, RecordWatch
 )
 
 
-def _check_seconds(name: str, value: float | None) -> None:
+def _check_seconds(name: str, value: object) -> None:
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
