@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The time that recordings live in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+Clock = Callable[[], float]
+"""Returns UNIX seconds."""
+
+
+class VirtualClock:
+    """Starts at the real time and then runs ``speed`` times as fast.
+
+    :param clock: the real time, UNIX seconds
+    :param speed: virtual seconds per real second; 0 stands still, and only
+        :meth:`advance` moves it
+    """
+
+    def __init__(self, clock: Clock, speed: float = 1.0) -> None:
+        if not (math.isfinite(speed) and speed >= 0):
+            raise ValueError(f"speed must be a finite number of 0 or more, not {speed!r}")
+        self.speed = speed
+        self._clock = clock
+        self._real_start = clock()
+        self._virtual_start = self._real_start
+
+    def now(self) -> float:
+        """Return the virtual time, UNIX seconds."""
+        return self._virtual_start + (self._clock() - self._real_start) * self.speed
+
+    def advance(self, seconds: float) -> None:
+        """Move the virtual time forward by virtual ``seconds`` at once."""
+        if not (math.isfinite(seconds) and seconds >= 0):
+            raise ValueError(f"seconds must be a finite number of 0 or more, not {seconds!r}")
+        self._virtual_start += seconds

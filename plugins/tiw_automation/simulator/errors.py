@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The error that an API request is answered with."""
+
+from __future__ import annotations
+
+
+class ApiFault(Exception):
+    """An ``Error`` object of an answer.
+
+    :param code: the API's code, e.g. ``InvalidParameter.TaskNotFound``
+    :param message: the API's message
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
