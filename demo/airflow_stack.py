@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real Airflow on this machine: its four components as child processes, ended by their ids.
+"""Airflow's real components on this machine: SQLite, LocalExecutor, nothing else needed.
 
-The demo and the provider's tests use it. Only the standard library is imported; Airflow is
-started, never imported, so that its settings cannot leak into the caller.
+The demo and the tests share it. It needs the standard library only; Airflow itself is started
+with the interpreter that is given.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -14,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.parse
@@ -21,64 +23,72 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
-START_S = 120.0
-STOP_S = 15.0
-
-COMPONENTS: dict[str, list[str]] = {
-    "api-server": ["api-server", "--workers", "1"],
-    "scheduler": ["scheduler", "--skip-serve-logs"],
-    "dag-processor": ["dag-processor"],
-    "triggerer": ["triggerer", "--skip-serve-logs"],
+# In the order of their start; they are ended in the opposite one.
+COMPONENTS: dict[str, tuple[str, ...]] = {
+    "api-server": ("api-server", "--workers", "1"),
+    "scheduler": ("scheduler", "--skip-serve-logs"),
+    "dag-processor": ("dag-processor",),
+    "triggerer": ("triggerer", "--skip-serve-logs"),
+}
+# What /monitor/health calls them.
+_HEALTH = {
+    "metadatabase": "api-server",
+    "scheduler": "scheduler",
+    "dag_processor": "dag-processor",
+    "triggerer": "triggerer",
 }
 
+_PATIENCE_S = 15.0
+_TAIL_LINES = 25
 
-class AirflowError(Exception):
-    """Airflow did not do what it should; the message holds the end of the log that says why."""
+
+class AirflowStackError(Exception):
+    """Airflow did not start, died or refused; the message holds what it said last."""
 
 
 class AirflowStack:
-    """Airflow with SQLite and the LocalExecutor in a folder of its own.
+    """An Airflow of api-server, scheduler, dag-processor and triggerer.
 
-    :param home: the folder; made if it is missing, its database is kept between starts.
-    :param dags_folder: where the DAGs are.
-    :param environment: variables for every component, in front of those that this class sets.
-    :param python: the interpreter that has Airflow; this one by default.
+    A context manager: what it started is ended when the block ends, however it ends.
+
+    :param home: Airflow's home; the database and every component's log are written there.
+    :param dags_folder: the folder with the DAG files.
+    :param plugins_folder: the folder with the plugins, an empty one of its own by default.
+    :param environment: variables for every component, on top of this process's own. Variables
+        of this process that begin with ``AIRFLOW_`` are not passed on.
+    :param python: the interpreter that has Airflow installed.
+    :param start_timeout_s: how long :meth:`start` waits until all four are healthy, in seconds.
     """
 
     def __init__(
         self,
-        home: Path,
+        home: Path | str,
         *,
-        dags_folder: Path,
+        dags_folder: Path | str,
+        plugins_folder: Path | str | None = None,
         environment: Mapping[str, str] | None = None,
         python: str = sys.executable,
+        start_timeout_s: float = 120.0,
     ) -> None:
-        self.home = home
-        self.dags_folder = dags_folder
+        self.home = Path(home).resolve()
+        self.dags_folder = Path(dags_folder).resolve()
+        self.plugins_folder = Path(plugins_folder or self.home / "plugins").resolve()
         self.python = python
+        self.user = "admin"
+        self.password = secrets.token_urlsafe(12)
+        self.url = ""
         self._extra = dict(environment or {})
-        self._children: dict[str, subprocess.Popen[bytes]] = {}
-        self._stopping = False
-        self._secret = secrets.token_hex(32)
+        self._start_timeout_s = start_timeout_s
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._lock = threading.Lock()
+        self._stopped = False
         self._token = ""
-        self._port = 0
-        # The environment may name a proxy; nothing here leaves this machine.
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        # A proxy that this machine is set to use has no place on the way to itself.
+        self._http = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
-    @property
-    def url(self) -> str:
-        """Where the pages and the API are."""
-        return f"http://127.0.0.1:{self._port}"
-
-    @property
-    def password(self) -> str:
-        """The password of the user ``admin``, which Airflow made up for this home."""
-        passwords = self.home / "simple_auth_manager_passwords.json.generated"
-        return str(json.loads(passwords.read_text())["admin"])
-
-    def __enter__(self) -> AirflowStack:
+    def __enter__(self) -> Self:
         try:
             self.start()
         except BaseException:
@@ -94,241 +104,316 @@ class AirflowStack:
     ) -> None:
         self.stop()
 
+    # Life and death
+
+    def start(self) -> None:
+        """Start all components and return once each says that it is healthy.
+
+        :raises AirflowStackError: one died or did not become healthy in time, or :meth:`stop`
+            was called meanwhile.
+        """
+        deadline = time.monotonic() + self._start_timeout_s
+        port = _free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        self.home.mkdir(parents=True, exist_ok=True)
+        self.plugins_folder.mkdir(parents=True, exist_ok=True)
+        _write_private(self._password_file, json.dumps({self.user: self.password}) + "\n")
+        self._launch("migration", "db", "migrate")
+        while self._processes["migration"].poll() is None:
+            self._check_time(deadline, "the migration of the database")
+            time.sleep(0.05)
+        if self._processes["migration"].returncode != 0:
+            raise self._died("migration")
+        for name in COMPONENTS:
+            self.start_component(name)
+        while sick := self._not_healthy():
+            self._check_time(deadline, f"the health of {', '.join(sick)}")
+            self.check_alive()
+            time.sleep(0.25)
+
+    def stop(self) -> None:
+        """End everything that was started, last one first. Safe to call twice, from any thread.
+
+        Each is asked politely; what is still there after 15 s is killed with its children.
+        """
+        with self._lock:
+            self._stopped = True
+            running = list(reversed(self._processes.values()))
+            self._processes = {}
+        for process in running:
+            if process.poll() is None:
+                _signal(process.pid, signal.SIGTERM, group=False)
+        deadline = time.monotonic() + _PATIENCE_S
+        for process in running:
+            _reap(process, max(deadline - time.monotonic(), 0.0))
+
+    def start_component(self, name: str) -> int:
+        """Start one of :data:`COMPONENTS` and return its process id, healthy or not yet."""
+        return self._launch(name, *COMPONENTS[name])
+
+    def kill_component(self, name: str) -> None:
+        """End one component with its children without a chance to clean up (SIGKILL)."""
+        with self._lock:
+            process = self._processes.pop(name)
+        _reap(process, 0.0)
+
+    def check_alive(self) -> None:
+        """Look whether every component that was started still runs.
+
+        :raises AirflowStackError: one does not; the message holds the end of its log.
+        """
+        with self._lock:
+            running = dict(self._processes)
+        for name, process in running.items():
+            if name in COMPONENTS and process.poll() is not None:
+                raise self._died(name)
+
+    def log_file(self, component: str) -> Path:
+        """Return the file that holds what a component printed."""
+        return self.home / f"{component}.log"
+
+    @property
     def environment(self) -> dict[str, str]:
-        """Return the environment of every component."""
-        own = {
+        """The environment of every component; for other ``airflow`` commands on this home too."""
+        ours = {
             "AIRFLOW_HOME": str(self.home),
-            "AIRFLOW__API__HOST": "127.0.0.1",
-            "AIRFLOW__API__PORT": str(self._port),
             "AIRFLOW__API__BASE_URL": self.url,
-            "AIRFLOW__API__SECRET_KEY": self._secret,
-            "AIRFLOW__API_AUTH__JWT_SECRET": self._secret,
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__API__PORT": self.url.rpartition(":")[2],
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags_folder),
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "AIRFLOW__CORE__PARALLELISM": "3",
+            # Each worker is a process of 130 MB; two cores do no more at once.
+            "AIRFLOW__CORE__PARALLELISM": "2",
+            "AIRFLOW__CORE__PLUGINS_FOLDER": str(self.plugins_folder),
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self._password_file),
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{self.user}:admin",
             "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
+            # Five minutes by default: a new DAG file would stay unseen for as long.
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home / 'airflow.db'}",
-            "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
-            "NO_PROXY": "127.0.0.1",
-            "no_proxy": "127.0.0.1",
+            "NO_PROXY": "127.0.0.1,localhost",
+            "no_proxy": "127.0.0.1,localhost",
+            "PYTHONUNBUFFERED": "1",
         }
-        return {**os.environ, **own, **self._extra}
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW_")}
+        return {**inherited, **ours, **self._extra}
 
-    def start(self) -> None:
-        """Make the database and start every component; return when all are healthy.
+    # What happens in it
 
-        :raises AirflowError: a component ended or did not become healthy in two minutes.
-        """
-        self.home.mkdir(parents=True, exist_ok=True)
-        self._port = _free_port()
-        self._migrate()
-        for name in COMPONENTS:
-            self.start_component(name)
-        self._wait_until_healthy()
-        self._log_in()
+    def trigger(
+        self, dag_id: str, conf: Mapping[str, Any] | None = None, *, timeout_s: float = 60.0
+    ) -> str:
+        """Start a run of a DAG and return its id.
 
-    def start_component(self, name: str) -> None:
-        """Start one component, or start it again."""
-        if self._stopping:
-            raise AirflowError("Airflow is being stopped.")
-        with (self.home / f"{name}.log").open("ab") as log:
-            self._children[name] = subprocess.Popen(
-                [self.python, "-m", "airflow", *COMPONENTS[name]],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=self.environment(),
-                cwd=self.home,
-                # A group of its own: its children end with it, and Ctrl-C is the caller's.
-                start_new_session=True,
-            )
-
-    def kill_component(self, name: str) -> None:
-        """Kill one component and its children as a crash would: with SIGKILL."""
-        child = self._children.pop(name)
-        _signal_group(child, signal.SIGKILL)
-        child.wait()
-
-    def stop(self) -> None:
-        """End every component; what does not end by itself is killed."""
-        self._stopping = True
-        children = list(reversed(self._children.items()))
-        for _, child in children:
-            if child.poll() is None:
-                child.terminate()
-        deadline = time.monotonic() + STOP_S
-        for _, child in children:
-            try:
-                child.wait(max(deadline - time.monotonic(), 0.1))
-            except subprocess.TimeoutExpired:
-                pass
-            # Also where the leader has ended: a component may leave workers behind.
-            _signal_group(child, signal.SIGKILL)
-            child.wait()
-        self._children.clear()
-
-    def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
-        """Start a run of a DAG, as soon as Airflow has read it, and return its run id."""
-        deadline = time.monotonic() + START_S
-        while True:
-            try:
-                run = self._api(
-                    "POST",
-                    f"/api/v2/dags/{dag_id}/dagRuns",
-                    {"conf": dict(conf or {}), "logical_date": None},
-                )
-                return str(run["dag_run_id"])
-            except urllib.error.HTTPError as error:
-                if error.code != 404 or time.monotonic() > deadline:
-                    detail = error.read().decode(errors="replace")
-                    raise AirflowError(f"{dag_id} was not triggered: {detail}") from None
-            problems = self._api("GET", "/api/v2/importErrors")["import_errors"]
-            if problems:
-                raise AirflowError(f"{dag_id} cannot be read: {problems[0]['stack_trace']}")
-            self._check_children()
-            time.sleep(0.5)
-
-    def run_state(self, dag_id: str, run_id: str) -> str:
-        """Return the state of a run."""
-        return str(self._api("GET", f"{_run(dag_id, run_id)}")["state"])
-
-    def task_states(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
-        """Return ``task_id``, ``map_index``, ``state`` and ``try_number`` of each task of a run."""
-        found = self._api("GET", f"{_run(dag_id, run_id)}/taskInstances?limit=1000")
-        names = ("task_id", "map_index", "state", "try_number")
-        return [{name: task[name] for name in names} for task in found["task_instances"]]
-
-    def wait(self, dag_id: str, run_id: str, timeout_s: float = 120.0) -> str:
-        """Wait until a run has ended and return how.
-
-        :raises AirflowError: it has not after ``timeout_s`` seconds, or a component ended.
+        :param timeout_s: how long to wait until the DAG is known, in seconds.
+        :raises AirflowStackError: it is not, or its file does not import.
         """
         deadline = time.monotonic() + timeout_s
-        while (state := self.run_state(dag_id, run_id)) not in ("success", "failed"):
-            self._check_children()
-            if time.monotonic() > deadline:
-                tasks = self.task_states(dag_id, run_id)
-                raise AirflowError(f"{dag_id} is {state} after {timeout_s:g} s: {tasks}")
+        body = {"logical_date": None, "conf": dict(conf or {})}
+        while (run := self._call("POST", f"/dags/{dag_id}/dagRuns", body, missing=True)) is None:
+            self.check_alive()
+            if errors := self.import_errors():
+                raise AirflowStackError(f"A DAG file does not import:\n{errors[0]}")
+            self._check_time(deadline, f"the DAG {dag_id}")
             time.sleep(0.5)
-        return state
+        return str(run["dag_run_id"])
+
+    def run_state(self, dag_id: str, run_id: str) -> str:
+        """Return a run's state: ``queued``, ``running``, ``success`` or ``failed``."""
+        return str(self._call("GET", f"/dags/{dag_id}/dagRuns/{_quoted(run_id)}")["state"])
+
+    def task_states(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """Return a run's task instances.
+
+        Each has ``task_id``, ``map_index`` (-1 where not mapped), ``state`` and ``try_number``.
+        """
+        path = f"/dags/{dag_id}/dagRuns/{_quoted(run_id)}/taskInstances?limit=100"
+        keys = ("task_id", "map_index", "state", "try_number")
+        return [
+            {key: item[key] for key in keys} for item in self._call("GET", path)["task_instances"]
+        ]
+
+    def wait_for_run(
+        self, dag_id: str, run_id: str, *, timeout_s: float = 120.0
+    ) -> dict[tuple[str, int], str | None]:
+        """Wait until a run has ended; return the state of each (task id, map index).
+
+        :raises AirflowStackError: it takes longer, or a component died.
+        """
+        deadline = time.monotonic() + timeout_s
+        while self.run_state(dag_id, run_id) not in ("success", "failed"):
+            self.check_alive()
+            self._check_time(deadline, f"the end of {run_id}")
+            time.sleep(0.25)
+        return {
+            (task["task_id"], task["map_index"]): task["state"]
+            for task in self.task_states(dag_id, run_id)
+        }
 
     def xcom(
-        self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", map_index: int = -1
+        self,
+        dag_id: str,
+        run_id: str,
+        task_id: str,
+        key: str = "return_value",
+        map_index: int = -1,
     ) -> Any:
-        """Return an XCom's value, or None where there is none."""
-        query = urllib.parse.urlencode({"map_index": map_index, "stringify": "false"})
-        path = f"{_run(dag_id, run_id)}/taskInstances/{task_id}/xcomEntries/{key}?{query}"
-        try:
-            return self._api("GET", path)["value"]
-        except urllib.error.HTTPError as error:
-            if error.code == 404:
-                return None
-            raise
+        """Return what a task pushed under a key, or None where it pushed nothing."""
+        task = f"/dags/{dag_id}/dagRuns/{_quoted(run_id)}/taskInstances/{task_id}"
+        path = f"{task}/xcomEntries/{_quoted(key)}?map_index={map_index}&deserialize=false"
+        entry = self._call("GET", path, missing=True)
+        if entry is None:
+            return None
+        value = entry["value"]
+        # Airflow 3.1 hands over the text of the JSON, later versions the value itself.
+        return json.loads(value) if isinstance(value, str) and value[:1] in "[{" else value
 
     def task_log(
         self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1
     ) -> str:
-        """Return a task's log as text, one event a line."""
-        path = f"{_run(dag_id, run_id)}/taskInstances/{task_id}/logs/{try_number}"
-        found = self._api("GET", f"{path}?map_index={map_index}&full_content=true")
-        return "\n".join(_log_line(entry) for entry in found["content"])
+        """Return a task's log, one event per line, with the errors' types and messages."""
+        task = f"/dags/{dag_id}/dagRuns/{_quoted(run_id)}/taskInstances/{task_id}"
+        path = f"{task}/logs/{try_number}?map_index={map_index}&full_content=true"
+        content = (self._call("GET", path, missing=True) or {"content": []})["content"]
+        return "\n".join(_log_line(line) for line in content)
 
-    def component_log(self, name: str) -> str:
-        """Return what a component has printed."""
-        return (self.home / f"{name}.log").read_text(errors="replace")
+    def import_errors(self) -> list[str]:
+        """Return the import errors of DAG files, each with its file and traceback."""
+        found = self._call("GET", "/importErrors")["import_errors"]
+        return [f"{item['filename']}\n{item['stack_trace']}" for item in found]
 
-    def _migrate(self) -> None:
-        with (self.home / "migrate.log").open("ab") as log:
-            child = self._children["migrate"] = subprocess.Popen(
-                [self.python, "-m", "airflow", "db", "migrate"],
+    def get(self, path: str) -> Any:
+        """Return the JSON at a path below ``/api/v2``."""
+        return self._call("GET", path)
+
+    # Inside
+
+    @property
+    def _password_file(self) -> Path:
+        return self.home / "passwords.json"
+
+    def _launch(self, name: str, *arguments: str) -> int:
+        with self._lock, self.log_file(name).open("ab") as log:
+            if self._stopped:
+                raise AirflowStackError("Airflow was stopped while it was starting.")
+            process = subprocess.Popen(
+                [self.python, "-m", "airflow", *arguments],
+                env=self.environment,
+                cwd=self.home,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=self.environment(),
-                cwd=self.home,
+                # Its own group: Ctrl-C is the caller's to hear, and no child is left behind.
                 start_new_session=True,
             )
-        status = child.wait()
-        self._children.pop("migrate", None)
-        if status != 0:
-            raise AirflowError(f"The database was not made:\n{self._tail('migrate')}")
+            self._processes[name] = process
+            return process.pid
 
-    def _wait_until_healthy(self) -> None:
-        deadline = time.monotonic() + START_S
-        while True:
-            self._check_children()
-            missing = self._unhealthy()
-            if not missing:
-                return
-            if time.monotonic() > deadline:
-                tails = "\n".join(self._tail(name) for name in missing)
-                raise AirflowError(f"Not healthy after {START_S:g} s: {missing}\n{tails}")
-            time.sleep(0.3)
-
-    def _unhealthy(self) -> list[str]:
+    def _not_healthy(self) -> list[str]:
         try:
-            health = self._api("GET", "/api/v2/monitor/health")
-        except OSError:
+            health = self._call("GET", "/monitor/health", signed=False)
+        except (AirflowStackError, OSError):
             return ["api-server"]
-        names = {"scheduler": "scheduler", "dag_processor": "dag-processor", "triggerer": "triggerer"}
         return [
             component
-            for key, component in names.items()
+            for key, component in _HEALTH.items()
             if (health.get(key) or {}).get("status") != "healthy"
         ]
 
-    def _check_children(self) -> None:
-        if self._stopping:
-            raise AirflowError("Airflow is being stopped.")
-        for name, child in list(self._children.items()):
-            if child.poll() is not None:
-                raise AirflowError(
-                    f"Airflow's {name} ended with status {child.returncode}:\n{self._tail(name)}"
-                )
+    def _check_time(self, deadline: float, what: str) -> None:
+        if self._stopped:
+            raise AirflowStackError("Airflow was stopped meanwhile.")
+        if time.monotonic() > deadline:
+            raise AirflowStackError(f"Waited too long for {what}. The logs are in {self.home}.")
 
-    def _log_in(self) -> None:
-        answer = self._api("POST", "/auth/token", {"username": "admin", "password": self.password})
-        self._token = answer["access_token"]
+    def _died(self, name: str) -> AirflowStackError:
+        with self._lock:
+            process = self._processes.get(name)
+        if process is None:
+            return AirflowStackError("Airflow was stopped meanwhile.")
+        lines = self.log_file(name).read_text(errors="replace").splitlines()[-_TAIL_LINES:]
+        return AirflowStackError(
+            f"Airflow's {name} ended with status {process.returncode}. Its last words:\n"
+            + "\n".join(lines)
+        )
 
-    def _api(self, method: str, path: str, body: Any = None) -> Any:
+    def _call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        missing: bool = False,
+        signed: bool = True,
+    ) -> Any:
+        if signed and not self._token:
+            login = {"username": self.user, "password": self.password}
+            self._token = self._send("POST", "/auth/token", login)["access_token"]
+        return self._send(method, f"/api/v2{path}", body, missing=missing)
+
+    def _send(self, method: str, path: str, body: Any, *, missing: bool = False) -> Any:
         request = urllib.request.Request(
             self.url + path,
             method=method,
             data=None if body is None else json.dumps(body).encode(),
-            headers={"Content-Type": "application/json", "Accept": "application/json"},
+            headers={"Accept": "application/json", "Content-Type": "application/json"},
         )
         if self._token:
             request.add_header("Authorization", f"Bearer {self._token}")
-        with self._opener.open(request, timeout=30) as answer:
-            return json.load(answer)
-
-    def _tail(self, name: str) -> str:
-        return "\n".join(self.component_log(name).splitlines()[-15:])
-
-
-def _run(dag_id: str, run_id: str) -> str:
-    return f"/api/v2/dags/{dag_id}/dagRuns/{urllib.parse.quote(run_id, safe='')}"
-
-
-def _log_line(entry: Any) -> str:
-    if isinstance(entry, str):
-        return entry
-    details = {k: v for k, v in entry.items() if k not in ("event", "timestamp", "level", "logger")}
-    return f"{entry.get('event', '')} {json.dumps(details) if details else ''}".strip()
-
-
-def _signal_group(child: subprocess.Popen[bytes], number: int) -> None:
-    try:
-        os.killpg(child.pid, number)
-    except ProcessLookupError:
-        pass
+        try:
+            with self._http.open(request, timeout=30) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            if missing and error.code == 404:
+                return None
+            words = error.read(2000).decode(errors="replace")
+            raise AirflowStackError(f"{method} {path}: HTTP {error.code}: {words}") from None
+        except OSError as error:
+            # A component that died says more than the connection that it refuses.
+            self.check_alive()
+            raise AirflowStackError(f"{method} {path}: {error}") from None
 
 
 def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+        file.write(text)
+
+
+def _quoted(text: str) -> str:
+    return urllib.parse.quote(text, safe="")
+
+
+def _signal(pid: int, number: signal.Signals, *, group: bool) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        if group:
+            os.killpg(pid, number)
+        else:
+            os.kill(pid, number)
+
+
+def _reap(process: subprocess.Popen[bytes], patience_s: float) -> None:
+    """Wait for a process, then kill whatever is left of its group."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(patience_s)
+    _signal(process.pid, signal.SIGKILL, group=True)
+    process.wait()
+
+
+def _log_line(line: Any) -> str:
+    if not isinstance(line, dict):
+        return str(line)
+    words = [str(line.get("timestamp") or ""), str(line.get("event") or "")]
+    for error in line.get("error_detail") or ():
+        words.append(f"{error.get('exc_type')}: {error.get('exc_value')}")
+    return " ".join(word for word in words if word)
