@@ -8,7 +8,7 @@ each name. :func:`judge` is the one place that says what an answer or an error m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -344,10 +344,8 @@ class Outcome:
         if record is None:
             return f"Recording {self.task_id}: nothing is known yet."
         if self.verdict is Verdict.FINISHED:
-            count = len(record.videos)
             reason = record.finish_reason or "no reason given"
-            videos = "1 video" if count == 1 else f"{count} videos"
-            return f"Recording {self.task_id} is FINISHED ({reason}), {videos}."
+            return f"Recording {self.task_id} is FINISHED ({reason}), {_count(record.videos)}."
         return f"Recording {self.task_id} is {record.status or 'without a status'}."
 
     def to_dict(self) -> dict[str, Any]:
@@ -420,7 +418,7 @@ def _why_not_accepted(record: OnlineRecord, acceptance: Acceptance) -> TiwError 
     if record.finish_reason and record.finish_reason not in acceptance.accept_finish_reasons:
         return TiwError(
             f"Recording {record.task_id} ended with FinishReason {record.finish_reason} "
-            f"and {len(record.videos)} videos.",
+            f"and {_count(record.videos)}.",
             code=f"FinishReason.{record.finish_reason}",
             request_id=record.request_id,
             action="DescribeOnlineRecord",
@@ -435,6 +433,10 @@ def _why_not_accepted(record: OnlineRecord, acceptance: Acceptance) -> TiwError 
             hint="Set require_videos to false to take it as it is.",
         )
     return None
+
+
+def _count(videos: Sequence[Video]) -> str:
+    return "1 video" if len(videos) == 1 else f"{len(videos)} videos"
 
 
 def check_task_ids(value: object) -> list[str]:

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the trigger tells the sensor: the one form of its event.
+
+Airflow logs events, and stores them unencrypted: so they carry ids and verdicts, and the worker
+asks for each finished recording once more to get its URLs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tiw_automation.core import Outcome, Verdict, WaitTimeout
+
+_KEYS = {"sdk_app_id", "outcomes"}
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """How the wait for one recording ended; ``message`` is one sentence without a URL."""
+
+    record_task_id: str
+    verdict: Verdict
+    message: str
+    timed_out: bool = False
+
+
+def settled(outcome: Outcome) -> Settled:
+    """Return what is worth telling of an outcome."""
+    return Settled(
+        outcome.task_id,
+        outcome.verdict,
+        outcome.message,
+        timed_out=isinstance(outcome.error, WaitTimeout),
+    )
+
+
+def to_payload(sdk_app_id: int, ends: list[Settled]) -> dict[str, Any]:
+    """Return the event's JSON-native payload."""
+    return {
+        "sdk_app_id": sdk_app_id,
+        "outcomes": [
+            {
+                "record_task_id": end.record_task_id,
+                "verdict": end.verdict.value,
+                "message": end.message,
+                "timed_out": end.timed_out,
+            }
+            for end in ends
+        ],
+    }
+
+
+def from_payload(event: object) -> tuple[int, list[Settled]]:
+    """Read an event's payload.
+
+    :raises ValueError: it is not what this version's trigger sends; the wait has to be
+        repeated, and nothing is lost by that.
+    """
+    try:
+        if not isinstance(event, Mapping) or set(event) != _KEYS:
+            raise ValueError("wrong keys")
+        ends = [
+            Settled(
+                str(row["record_task_id"]),
+                Verdict(row["verdict"]),
+                str(row["message"]),
+                bool(row["timed_out"]),
+            )
+            for row in event["outcomes"]
+        ]
+        return int(event["sdk_app_id"]), ends
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"The trigger's event is not of this version's form ({error!r}): triggerer and worker "
+            "have to run the same tiw-automation."
+        ) from error

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What Airflow is told of this provider; imported in every Airflow process, so it imports nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_OPTIONAL = ["string", "null"]
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return the provider's description in the form of Airflow's ``provider_info.schema.json``."""
+    integration = "Tencent Cloud Interactive Whiteboard"
+    package = "tiw_automation.airflow"
+    return {
+        # Airflow refuses to start unless this is the distribution's name.
+        "package-name": "tiw-automation",
+        "name": "Tencent Cloud Interactive Whiteboard",
+        "description": "Waits for TIW recordings without a worker and pushes their videos to XCom.",
+        "integrations": [
+            {
+                "integration-name": integration,
+                "external-doc-url": "https://www.tencentcloud.com/document/product/1176",
+                "tags": ["service"],
+            }
+        ],
+        "hooks": [{"integration-name": integration, "python-modules": [f"{package}.hooks"]}],
+        "sensors": [{"integration-name": integration, "python-modules": [f"{package}.sensors"]}],
+        "triggers": [{"integration-name": integration, "python-modules": [f"{package}.triggers"]}],
+        "connection-types": [
+            {
+                "connection-type": "tencentcloud",
+                "hook-class-name": f"{package}.hooks.TiwHook",
+                "hook-name": "Tencent Cloud",
+                "ui-field-behaviour": {
+                    "hidden-fields": [],
+                    "relabeling": {
+                        "login": "SecretId",
+                        "password": "SecretKey",
+                        "host": "Endpoint",
+                        "schema": "Endpoint scheme",
+                    },
+                    "placeholders": {
+                        "host": "tiw.tencentcloudapi.com",
+                        "schema": "https",
+                    },
+                },
+                "conn-fields": {
+                    "sdk_app_id": {
+                        "label": "SdkAppId",
+                        "description": "The application, as the TIW console shows it.",
+                        "schema": {"type": ["integer", "null"], "minimum": 1},
+                    },
+                    "site": {
+                        "label": "Site",
+                        "description": "Sets endpoint and region.",
+                        "schema": {"type": _OPTIONAL, "enum": ["cn", "intl", None]},
+                    },
+                    "region": {"label": "Region", "schema": {"type": _OPTIONAL}},
+                    "token": {
+                        "label": "Token",
+                        "description": "Where the keys are temporary.",
+                        "schema": {"type": _OPTIONAL, "format": "password"},
+                    },
+                    "profile": {"label": "Profile", "schema": {"type": _OPTIONAL}},
+                    "role_arn": {"label": "Role ARN", "schema": {"type": _OPTIONAL}},
+                    "callback_secret": {
+                        "label": "Callback key",
+                        "schema": {"type": _OPTIONAL, "format": "password"},
+                    },
+                    "requests_per_second": {
+                        "label": "Requests per second",
+                        "description": "19 by default; Tencent allows 20 for the account.",
+                        "schema": {"type": ["number", "null"], "exclusiveMinimum": 0},
+                    },
+                    "timeout": {
+                        "label": "Timeout (s)",
+                        "description": "One call's hard deadline, 10 s by default.",
+                        "schema": {"type": ["number", "null"], "exclusiveMinimum": 0},
+                    },
+                    "ca_file": {"label": "CA bundle", "schema": {"type": _OPTIONAL}},
+                    "proxy": {
+                        "label": "Proxy",
+                        "schema": {"type": _OPTIONAL, "format": "password"},
+                    },
+                },
+            }
+        ],
+    }

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The connection type ``tencentcloud`` and the client that it describes."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
+from airflow.providers.common.compat.sdk import AirflowException, BaseHook  # isort: skip
+
+from tiw_automation.core import ConfigurationError, TaskNotFound, TiwClient, TiwError
+
+_EXTRAS = (
+    "ca_file",
+    "callback_secret",
+    "profile",
+    "proxy",
+    "region",
+    "requests_per_second",
+    "role_arn",
+    "sdk_app_id",
+    "site",
+    "timeout",
+    "token",
+)
+# What the receiver of callbacks needs, and no client.
+_NOT_THE_CLIENTS = ("callback_secret",)
+_PROBE = "tiw-automation-connection-test"
+
+
+class TiwHook(BaseHook):
+    """Gives access to the TIW API with the settings of an Airflow connection.
+
+    Login is the SecretId, password the SecretKey, host (with port and schema) the endpoint; the
+    extras are ``region``, ``site``, ``sdk_app_id``, ``token``, ``profile``, ``callback_secret``,
+    ``requests_per_second``, ``role_arn``, ``ca_file``, ``proxy`` and ``timeout``. What the
+    connection leaves out comes from the environment. A missing default connection leaves out
+    everything; a missing one of another name is an error.
+
+    :param tencentcloud_conn_id: the connection.
+    """
+
+    conn_name_attr = "tencentcloud_conn_id"
+    default_conn_name = "tencentcloud_default"
+    conn_type = "tencentcloud"
+    hook_name = "Tencent Cloud"
+
+    def __init__(self, tencentcloud_conn_id: str = default_conn_name, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.tencentcloud_conn_id = tencentcloud_conn_id
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Return the form's labels; Airflow 3.2 and later take them from the provider info."""
+        from tiw_automation.airflow.get_provider_info import get_provider_info
+
+        behaviour = get_provider_info()["connection-types"][0]["ui-field-behaviour"]
+        return {name.replace("-", "_"): value for name, value in behaviour.items()}
+
+    def get_conn(self) -> TiwClient:
+        """Return a client with the connection's settings.
+
+        Reads the connection, which blocks: call it from a thread in a trigger.
+
+        :raises ConfigurationError: a setting makes no sense, or the connection does not exist.
+        """
+        return TiwClient(**self._settings())
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Ask for a recording that cannot exist: whoever is told so has keys that work."""
+        try:
+            with self.get_conn() as client:
+                client.describe_online_record(_PROBE)
+        except TaskNotFound:
+            return True, "The keys work and the application is theirs."
+        except TiwError as error:
+            return False, str(error)
+        return True, "The keys work."
+
+    def _settings(self) -> dict[str, Any]:
+        try:
+            connection = self.get_connection(self.tencentcloud_conn_id)
+        except AirflowException:
+            if self.tencentcloud_conn_id == self.default_conn_name:
+                return {}
+            raise ConfigurationError(
+                f"There is no connection {self.tencentcloud_conn_id!r}.",
+                hint="Create it with the type Tencent Cloud, or leave tencentcloud_conn_id out.",
+            ) from None
+        extras = self._extras(connection)
+        return {
+            "secret_id": connection.login or None,
+            "secret_key": connection.password or None,
+            "endpoint": _endpoint(connection),
+            **{name: extras.get(name) for name in _EXTRAS if name not in _NOT_THE_CLIENTS},
+        }
+
+    def _extras(self, connection: Any) -> dict[str, Any]:
+        extras: dict[str, Any] = connection.extra_dejson
+        for name in extras:
+            if name not in _EXTRAS:
+                close = difflib.get_close_matches(name, _EXTRAS, n=1)
+                nearest = f"did you mean {close[0]!r}? " if close else ""
+                self.log.warning(
+                    "Connection %s: the extra %r is unknown and ignored; %sAllowed are %s.",
+                    self.tencentcloud_conn_id,
+                    name,
+                    nearest,
+                    ", ".join(_EXTRAS),
+                )
+        # The form stores an empty field as an empty string.
+        return {name: value for name, value in extras.items() if value != ""}
+
+
+def _endpoint(connection: Any) -> str | None:
+    if not connection.host:
+        return None
+    host = str(connection.host)
+    if connection.port:
+        host = f"{host}:{connection.port}"
+    return f"{connection.schema}://{host}" if connection.schema and "://" not in host else host
