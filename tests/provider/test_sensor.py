@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowSensorTimeout, TaskDeferred
+
+from tiw_automation.airflow.sensors import TiwOnlineRecordFailed, TiwOnlineRecordSensor
+from tiw_automation.airflow.triggers import TiwOnlineRecordTrigger
+from tiw_automation.core import ConfigurationError, RecordWatcher
+from tiw_automation.simulator import Simulator
+
+Connect = Callable[..., None]
+
+
+class Pushes:
+    """Keeps what a task pushes, as the worker's task instance would."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        # What cannot be JSON cannot be pushed.
+        self.values[key] = json.loads(json.dumps(value))
+
+
+def sensor(record_task_id: Any, **given: Any) -> TiwOnlineRecordSensor:
+    return TiwOnlineRecordSensor(task_id="wait", record_task_id=record_task_id, **given)
+
+
+def context(pushes: Pushes) -> Any:
+    return {"ti": pushes}
+
+
+async def fire(trigger: TiwOnlineRecordTrigger) -> Any:
+    path, arguments = trigger.serialize()
+    assert path == "tiw_automation.airflow.triggers.TiwOnlineRecordTrigger"
+    # What the triggerer runs was stored as JSON on the way.
+    copy = TiwOnlineRecordTrigger(**json.loads(json.dumps(arguments)))
+    (event,) = [event async for event in copy.run()]
+    return json.loads(json.dumps(event.payload))
+
+
+def test_a_poke_that_finds_all_finished(tiw_simulator: Simulator, connect: Connect) -> None:
+    connect(tiw_simulator)
+    ids = tiw_simulator.add_finished(2)
+    pushes = Pushes()
+    found = sensor([ids[1], ids[0], ids[1]]).poke(context(pushes))
+    assert found.is_done
+    assert [ids[1] in found.xcom_value[0], ids[0] in found.xcom_value[1]] == [True, True]
+    assert [record["task_id"] for record in pushes.values["records"]] == [ids[1], ids[0]]
+    assert pushes.values["return_value"] == found.xcom_value
+
+
+def test_a_poke_asks_only_for_what_is_not_settled(
+    tiw_simulator: Simulator, connect: Connect
+) -> None:
+    connect(tiw_simulator)
+    (done,) = tiw_simulator.add_finished(1)
+    tiw_simulator.add("slow", timeline=[{"RECORDING": 100}, {"STOPPED": 5}])
+    waiting = sensor([done, "slow"])
+    assert not waiting.poke(context(Pushes())).is_done
+    tiw_simulator.advance(200)
+    assert waiting.poke(context(Pushes())).is_done
+    assert tiw_simulator.requests_by_task == {done: 1, "slow": 2}
+
+
+def test_video_kinds_are_selected(tiw_simulator: Simulator, connect: Connect) -> None:
+    connect(tiw_simulator)
+    tiw_simulator.add("t", timeline=[], videos=[{"kind": "camera"}, {"kind": "whiteboard"}])
+    pushes = Pushes()
+    found = sensor("t", video_kinds=["whiteboard"], push_records=False).poke(context(pushes))
+    assert len(found.xcom_value) == 1
+    assert "records" not in pushes.values
+    with pytest.raises(ConfigurationError, match="video_kinds"):
+        sensor("t", video_kinds=["film"]).poke(context(Pushes()))
+
+
+def test_what_there_is_is_pushed_before_the_failure(
+    tiw_simulator: Simulator, connect: Connect
+) -> None:
+    connect(tiw_simulator)
+    (done,) = tiw_simulator.add_finished(1)
+    tiw_simulator.add("broken", error={"message": "code: 40004, msg: now, im login failed"})
+    tiw_simulator.add("odd", timeline=[], finish_reason="EXCEPTION")
+    pushes = Pushes()
+    with pytest.raises(TiwOnlineRecordFailed) as caught:
+        sensor([done, "broken", "absent", "odd"]).poke(context(pushes))
+    for words in ("3 of 4", "[broken: failed]", "im login failed", "[absent: missing]", "[odd: "):
+        assert words in str(caught.value)
+    assert len(pushes.values["return_value"]) == 1
+    accepting = sensor("odd", accept_finish_reasons=["EXCEPTION"])
+    assert accepting.poke(context(Pushes())).is_done
+
+
+def test_reschedule_mode_keeps_nothing_between_pokes(
+    tiw_simulator: Simulator, connect: Connect
+) -> None:
+    connect(tiw_simulator)
+    (done,) = tiw_simulator.add_finished(1)
+    assert sensor(done, mode="reschedule").poke(context(Pushes())).is_done
+
+
+def test_a_finished_recording_is_not_deferred(tiw_simulator: Simulator, connect: Connect) -> None:
+    connect(tiw_simulator)
+    (done,) = tiw_simulator.add_finished(1)
+    assert len(sensor(done, deferrable=True).execute(context(Pushes()))) == 1
+    assert tiw_simulator.requests == {"DescribeOnlineRecord": 1}
+
+
+async def test_deferred_and_back(connect: Connect) -> None:
+    with Simulator(speed=10) as simulator:
+        connect(simulator)
+        simulator.add("lesson", timeline=[{"RECORDING": 5}, {"STOPPED": 5}])
+        waiting = sensor("lesson", deferrable=True, poke_interval=0.2, timeout=60)
+        with pytest.raises(TaskDeferred) as deferred:
+            await asyncio.to_thread(waiting.execute, context(Pushes()))
+        assert deferred.value.method_name == "execute_complete"
+        assert deferred.value.timeout == timedelta(seconds=120)
+        payload = await fire(deferred.value.trigger)
+        assert payload["outcomes"][0]["verdict"] == "finished"
+        assert "http" not in json.dumps(payload)
+        pushes = Pushes()
+        urls = await asyncio.to_thread(waiting.execute_complete, context(pushes), payload)
+    assert len(urls) == 2
+    assert pushes.values["return_value"] == urls
+
+
+def test_execution_timeout_bounds_the_deferral(tiw_simulator: Simulator, connect: Connect) -> None:
+    connect(tiw_simulator)
+    tiw_simulator.add("slow", timeline=[{"RECORDING": 1000}])
+    limited = sensor("slow", deferrable=True, execution_timeout=timedelta(seconds=30))
+    with pytest.raises(TaskDeferred) as deferred:
+        limited.execute(context(Pushes()))
+    assert deferred.value.timeout == timedelta(seconds=90)
+    trigger = deferred.value.trigger
+    assert isinstance(trigger, TiwOnlineRecordTrigger)
+    assert trigger.end_time == pytest.approx(time.time() + 30, abs=5)
+
+
+async def test_a_trigger_whose_time_is_up(tiw_simulator: Simulator, connect: Connect) -> None:
+    connect(tiw_simulator)
+    tiw_simulator.add("slow", timeline=[{"RECORDING": 1000}])
+    trigger = TiwOnlineRecordTrigger(
+        record_task_ids=["slow"], end_time=time.time() + 0.5, poll_interval=0.1
+    )
+    payload = await fire(trigger)
+    with pytest.raises(AirflowSensorTimeout, match="last seen RECORDING"):
+        await asyncio.to_thread(sensor("slow").execute_complete, context(Pushes()), payload)
+
+
+async def test_a_trigger_does_not_fire_within_its_first_moments(
+    tiw_simulator: Simulator, connect: Connect
+) -> None:
+    connect(tiw_simulator)
+    (done,) = tiw_simulator.add_finished(1)
+    started = time.monotonic()
+    await fire(TiwOnlineRecordTrigger(record_task_ids=[done], end_time=None, poll_interval=0.5))
+    assert time.monotonic() - started >= 0.5
+
+
+async def test_all_triggers_share_one_watcher(tiw_simulator: Simulator, connect: Connect) -> None:
+    connect(tiw_simulator)
+    ids = tiw_simulator.add_finished(20)
+    tiw_simulator.add("slow", timeline=[{"RECORDING": 1000}])
+
+    def trigger(task_id: str) -> TiwOnlineRecordTrigger:
+        return TiwOnlineRecordTrigger(
+            record_task_ids=[task_id], end_time=time.time() + 3, poll_interval=1.0
+        )
+
+    # Thirty triggers wait for the same recording, which is still asked for by one.
+    await asyncio.gather(*(fire(trigger(task_id)) for task_id in [*ids, *["slow"] * 30]))
+    assert tiw_simulator.rejects == 0
+    assert tiw_simulator.requests_by_task["slow"] <= 4
+    assert all(tiw_simulator.requests_by_task[task_id] == 1 for task_id in ids)
+    from tiw_automation.airflow.hooks import TiwHook
+
+    client = await asyncio.to_thread(TiwHook().get_conn)
+    assert RecordWatcher.shared(client).client is not client
+
+
+@pytest.mark.parametrize(
+    "event", [None, {}, {"sdk_app_id": 1}, {"sdk_app_id": 1, "outcomes": [{"verdict": "good"}]}, []]
+)
+def test_an_event_of_another_form_fails_loudly(event: Any) -> None:
+    with pytest.raises(ValueError, match="same tiw-automation"):
+        sensor("t").execute_complete(context(Pushes()), event)
+
+
+@pytest.mark.parametrize("bad", [[], "", " ", [3], None])
+def test_bad_task_ids(tiw_simulator: Simulator, connect: Connect, bad: Any) -> None:
+    connect(tiw_simulator)
+    with pytest.raises(ConfigurationError, match="task id"):
+        sensor(bad).poke(context(Pushes()))
+    assert tiw_simulator.requests == {}
+
+
+def test_a_refusal_is_an_ordinary_failure(tiw_simulator: Simulator, connect: Connect) -> None:
+    connect(tiw_simulator, password="anotherkeyanotherkeyanother")
+    with pytest.raises(Exception, match=r"AuthFailure\.SignatureFailure") as caught:
+        sensor("t").poke(context(Pushes()))
+    assert not isinstance(caught.value, TiwOnlineRecordFailed)
