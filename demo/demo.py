@@ -142,7 +142,8 @@ def run_playbook(facts: dict[str, Any]) -> dict[str, Any]:
 def show_lessons(records: Iterable[dict[str, Any]]) -> None:
     """Print what is known of each lesson."""
     for record in records:
-        say("ansible", f"{record['task_id']:<17} {record['verdict'].upper():<9} {record['message']}")
+        verdict = record["verdict"].upper()
+        say("ansible", f"{record['task_id']:<17} {verdict:<9} {record['message']}")
         for video in record["videos"]:
             size, seconds = video["size_bytes"], (video["duration_ms"] or 0) / 1000
             say("ansible", f"{'':<17} {video['kind']}, {seconds:g} s, {size} bytes: {video['url']}")
@@ -246,7 +247,7 @@ def main() -> int:
     shutil.copy(ROOT / "dags" / f"{DAG}.py", HOME / "dags")
     with ExitStack() as cleanup:
         with simulator(0) as facts:
-            say("simulator", f"A TIW of this machine's own at {facts['endpoint']}; five lessons begin.")
+            say("simulator", f"A TIW on this machine: {facts['endpoint']}. Five lessons begin.")
             stack = AirflowStack(
                 HOME / "airflow", dags_folder=HOME / "dags", environment=environment(facts)
             )

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Airflow is told of this provider; imported in every Airflow process, so it imports nothing."""
+"""What Airflow is told of this provider.
+
+Every Airflow process imports it, so it imports nothing itself.
+"""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import difflib
 from typing import Any
 
 from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
+
 from airflow.providers.common.compat.sdk import AirflowException, BaseHook  # isort: skip
 
 from tiw_automation.core import ConfigurationError, TaskNotFound, TiwClient, TiwError

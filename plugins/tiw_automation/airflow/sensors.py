@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
+
 from airflow.providers.common.compat.sdk import (  # isort: skip
     AirflowFailException,
     AirflowSensorTimeout,

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
+
 from airflow.triggers.base import BaseTrigger, TriggerEvent  # isort: skip
 
 from tiw_automation.airflow.events import settled, to_payload
@@ -84,7 +86,7 @@ class TiwOnlineRecordTrigger(BaseTrigger):
             poll_interval=self.poll_interval,
             # An event within the first moments can overtake the worker that is still deferring,
             # and Airflow then fails the task.
-            initial_delay=self.poll_interval if timeout is None else min(self.poll_interval, timeout),
+            initial_delay=min(self.poll_interval, math.inf if timeout is None else timeout),
         )
         ends = {}
         async with contextlib.aclosing(outcomes):

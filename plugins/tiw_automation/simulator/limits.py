@@ -62,7 +62,7 @@ def rejection_message(count: int, limit: int, language: str) -> str:
     :param language: the ``X-TC-Language`` header; the SDK sends ``zh-CN`` unless told otherwise
     """
     if language == "zh-CN":
-        return f"您当前每秒请求 `{count}` 次，超过了每秒频率上限 `{limit}`，请稍后重试。"
+        return f"您当前每秒请求 `{count}` 次，超过了每秒频率上限 `{limit}`，请稍后重试。"  # noqa: RUF001
     return (
         f"Your current request times equals to `{count}` in a second, which exceeds the "
         f"frequency limit `{limit}` for a second. Please reduce the frequency of calls."

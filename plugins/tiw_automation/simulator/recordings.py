@@ -216,13 +216,14 @@ class Recording:
         return omitted
 
     def _video_info(self, file: VideoFile, base_url: str) -> dict[str, Any]:
-        source, name = file.source, f"{file.video_id}.{file.format}"
+        source, task = file.source, quote(self.task_id, safe="")
+        url = f"{base_url}/videos/{self.sdk_app_id}/{task}/{file.video_id}.{file.format}"
         return {
             "VideoPlayTime": file.play_time_ms,
             "VideoSize": len(file.content),
             "VideoFormat": file.format,
             "VideoDuration": file.duration_ms,
-            "VideoUrl": f"{base_url}/videos/{self.sdk_app_id}/{quote(self.task_id, safe='')}/{name}",
+            "VideoUrl": url,
             "VideoId": file.video_id,
             "VideoType": VIDEO_TYPES[source.kind],
             "UserId": source.user_id,

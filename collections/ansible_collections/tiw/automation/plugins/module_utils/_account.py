@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
+
     from tiw_automation.core import TiwClient, TiwError
 
 # No env_fallback: the core reads the environment, so that a pair of keys comes whole from one

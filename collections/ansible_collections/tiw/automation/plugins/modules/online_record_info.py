@@ -425,7 +425,6 @@ import typing as t
 from contextlib import aclosing
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.tiw.automation.plugins.module_utils._account import (
     ACCOUNT_ARGUMENTS,
     fail_with,
@@ -446,8 +445,12 @@ class Request:
     """The options of the task, checked."""
 
     def __init__(self, params: dict[str, t.Any], client: TiwClient) -> None:
-        from tiw_automation.core import Acceptance, ConfigurationError, check_task_ids
-        from tiw_automation.core import check_video_kinds
+        from tiw_automation.core import (
+            Acceptance,
+            ConfigurationError,
+            check_task_ids,
+            check_video_kinds,
+        )
 
         self.client = client
         self.sdk_app_id = client.sdk_app_id()
