@@ -19,7 +19,7 @@ demo: ## Wait for five lessons from Ansible and from Airflow, on this machine al
 
 test: tools ## Run every test, the linters and the type checker
 	@tools/find-python --all | sed 's/^/Found Python /'
-	$(TOX) run -e $(UNITS),provider,collection,sanity,lint
+	$(TOX) run -e $(UNITS),provider,collection,lint
 
 bench: tools ## Measure against what a user would have done instead
 	$(TOX) run -e bench

@@ -28,7 +28,7 @@ from tiw_automation.airflow.sensors import TiwOnlineRecordSensor
 def wait_for_recording() -> None:
     finished = TiwOnlineRecordSensor(
         task_id="wait_for_recordings",
-        record_task_id="{{ params.record_task_ids }}",  # type: ignore[arg-type]
+        record_task_id="{{ params.record_task_ids }}",
         deferrable=True,
         # The least seconds between two requests for one recording; the quota decides the rest.
         poke_interval=5,

@@ -48,7 +48,7 @@ class TiwOnlineRecordTrigger(BaseTrigger):
         accept_finish_reasons: list[str] | None = None,
         require_videos: bool = True,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.record_task_ids = record_task_ids
         self.end_time = end_time
         self.sdk_app_id = sdk_app_id
@@ -94,7 +94,8 @@ class TiwOnlineRecordTrigger(BaseTrigger):
                 ends[outcome.task_id] = settled(outcome)
                 self.log.info("%s", outcome.message)
         in_order = [ends[task_id] for task_id in dict.fromkeys(self.record_task_ids)]
-        yield TriggerEvent(to_payload(watcher.client.sdk_app_id(self.sdk_app_id), in_order))
+        payload = to_payload(watcher.client.sdk_app_id(self.sdk_app_id), in_order)
+        yield TriggerEvent(payload)  # type: ignore[no-untyped-call]
 
     def _acceptance(self) -> Acceptance:
         if self.accept_finish_reasons is None:

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What has to hold for the repository as a whole."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+import tiw_automation
+
+ROOT = Path(__file__).resolve().parents[2]
+COLLECTION = ROOT / "collections/ansible_collections/tiw/automation"
+CORE = ROOT / "plugins/tiw_automation/core"
+
+
+def tracked() -> list[Path]:
+    listing = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return [ROOT / name for name in listing.stdout.split("\0") if name]
+
+
+def test_the_versions_agree() -> None:
+    version = tiw_automation.__version__
+    assert yaml.safe_load((COLLECTION / "galaxy.yml").read_text())["version"] == version
+    assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_no_index_and_no_address_in_the_pins() -> None:
+    for pins in (ROOT / "requirements").iterdir():
+        for line in pins.read_text().splitlines():
+            assert "://" not in line
+            assert not line.startswith(("--index", "--extra-index", "--find-links"))
+
+
+def test_no_path_of_any_machine() -> None:
+    homes = re.compile(r"/(?:root|home/\w+|Users/\w+)/")
+    for path in tracked():
+        if path.suffix in (".py", ".md", ".toml", ".ini", ".yml", ".in", ".txt", ""):
+            assert not homes.search(path.read_text(errors="ignore").replace("/(?:root", "")), path
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(CORE.glob("*.py")), ids=lambda path: path.name)
+def test_the_core_knows_no_adapter(path: Path) -> None:
+    names = imports(path)
+    assert not [n for n in names if n.split(".")[0] in ("airflow", "ansible")]
+    assert not [n for n in names if n.startswith(("tiw_automation.airflow", "tiw_automation.sim"))]
+    if path.name != "client.py":
+        assert not [n for n in names if n.split(".")[0] == "tencentcloud"]
+
+
+def test_airflow_finds_no_plugin_files_of_ours() -> None:
+    assert (ROOT / "plugins/.airflowignore").read_text().split() == ["tiw_automation/"]

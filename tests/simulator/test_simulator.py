@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The simulator, called by the unmodified SDK and by hand."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tencentcloud.common.credential import Credential
+from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
+from tencentcloud.common.profile.client_profile import ClientProfile
+from tencentcloud.common.profile.http_profile import HttpProfile
+from tencentcloud.tiw.v20190919 import models, tiw_client
+
+from tiw_automation.simulator import ScriptError, Simulator
+from tiw_automation.simulator.signature import sign
+
+pytestmark = [
+    # The SDK signs with a call that Python 3.12 deprecates, and leaves its answers open.
+    pytest.mark.filterwarnings("ignore:datetime.datetime.utcfromtimestamp:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+
+def sdk(simulator: Simulator, *, key: str | None = None, method: str = "POST") -> Any:
+    profile = ClientProfile(
+        httpProfile=HttpProfile(
+            protocol="http", endpoint=simulator.endpoint.split("//")[1], reqMethod=method
+        ),
+        language="en-US",
+    )
+    keys = Credential(simulator.secret_id, key or simulator.secret_key)
+    return tiw_client.TiwClient(keys, simulator.region, profile)
+
+
+def ask(simulator: Simulator, task_id: str, **given: Any) -> Any:
+    params = {"SdkAppId": simulator.sdk_app_id, "TaskId": task_id}
+    return sdk(simulator, **given).call_json("DescribeOnlineRecord", params)["Response"]
+
+
+@pytest.mark.parametrize("method", ["POST", "GET"])
+def test_the_unmodified_sdk_works(tiw_simulator: Simulator, method: str) -> None:
+    (task_id,) = tiw_simulator.add_finished(1)
+    request = models.DescribeOnlineRecordRequest()
+    request.SdkAppId = tiw_simulator.sdk_app_id
+    request.TaskId = task_id
+    answer = sdk(tiw_simulator, method=method).DescribeOnlineRecord(request)
+    assert answer.Status == "FINISHED"
+    assert answer.FinishReason == "USER_CALL"
+    assert answer.RequestId
+    video = answer.VideoInfos[0]
+    with urllib.request.urlopen(video.VideoUrl) as got:
+        content = got.read()
+    assert len(content) == video.VideoSize
+    assert content[4:8] == b"ftyp"
+
+
+def test_a_wrong_key_is_refused(tiw_simulator: Simulator) -> None:
+    with pytest.raises(TencentCloudSDKException) as caught:
+        ask(tiw_simulator, "t", key="anotherkeyanotherkeyanotherkey")
+    assert caught.value.get_code() == "AuthFailure.SignatureFailure"
+    assert caught.value.get_request_id()
+    assert tiw_simulator.requests == {}
+
+
+def test_the_published_signature() -> None:
+    text = (
+        "TC3-HMAC-SHA256\n1551113065\n2019-02-25/cvm/tc3_request\n"
+        "5ffe6a04c0664d6b969fab9a13bdab201d63ee709638e2749d62a09ca18d7031"
+    )
+    key = "Gu5t9xGARNpq86cd98joQYCN3EXAMPLE"
+    expected = "72e494ea809ad7a8c8f7a4507b9bddcbaa8e581f516e8da2f66e2c5a96525168"
+    assert sign(key, "2019-02-25", "cvm", text) == expected
+
+
+def test_the_five_states() -> None:
+    with Simulator(speed=0) as simulator:
+        phases: list[dict[str, float]] = [
+            {"PREPARED": 2},
+            {"RECORDING": 10},
+            {"PAUSED": 5},
+            {"RECORDING": 10},
+            {"STOPPED": 5},
+        ]
+        simulator.add("t", timeline=phases)
+        seen = []
+        for phase in phases:
+            answer = ask(simulator, "t")
+            seen.append(answer["Status"])
+            assert not answer.get("VideoInfos")
+            simulator.advance(*phase.values())
+        assert seen == ["PREPARED", "RECORDING", "PAUSED", "RECORDING", "STOPPED"]
+        answer = ask(simulator, "t")
+        assert answer["Status"] == "FINISHED"
+        assert answer["TotalTime"] == 20_000
+        # A new file for each stretch between pauses, and for each of two streams.
+        assert sorted(video["VideoPlayTime"] for video in answer["VideoInfos"]) == [
+            *(0, 0, 10_000, 10_000)
+        ]
+
+
+@pytest.mark.parametrize("reason", ["AUTO", "USER_CALL", "EXCEPTION", "FORCE_STOP"])
+def test_finish_reasons(tiw_simulator: Simulator, reason: str) -> None:
+    tiw_simulator.add("t", timeline=[], finish_reason=reason)
+    assert ask(tiw_simulator, "t")["FinishReason"] == reason
+
+
+@pytest.mark.parametrize(
+    ("params", "code"),
+    [
+        ({"TaskId": "absent"}, "InvalidParameter.TaskNotFound"),
+        ({"TaskId": "failed"}, "FailedOperation.Record"),
+        ({"TaskId": 7}, "InvalidParameter.BodyParameterTypeUnmatched"),
+        ({"TaskId": "t", "SdkAppId": "x"}, "InvalidParameter.BodyParameterTypeUnmatched"),
+        ({"TaskId": "t", "SdkAppId": 1499999999}, "UnauthorizedOperation.SdkAppId"),
+        ({"TaskId": None}, "MissingParameter"),
+        ({"TaskId": "t", "Surprise": 1}, "UnknownParameter"),
+    ],
+)
+def test_what_is_refused(tiw_simulator: Simulator, params: dict[str, Any], code: str) -> None:
+    tiw_simulator.add("failed", error={"code": "FailedOperation.Record"})
+    with pytest.raises(TencentCloudSDKException) as caught:
+        sdk(tiw_simulator).call_json(
+            "DescribeOnlineRecord", {"SdkAppId": tiw_simulator.sdk_app_id, **params}
+        )
+    assert caught.value.get_code() == code
+
+
+def test_an_unknown_action_and_an_answer_without_a_status(tiw_simulator: Simulator) -> None:
+    with pytest.raises(TencentCloudSDKException) as caught:
+        sdk(tiw_simulator).call_json("NoSuchAction", {})
+    assert caught.value.get_code() == "InvalidAction"
+    tiw_simulator.add("bare", answer="request_id_only")
+    assert list(ask(tiw_simulator, "bare")) == ["RequestId"]
+
+
+def test_the_limit_of_twenty_in_a_second() -> None:
+    now = [1_800_000_000.0]
+    with Simulator(clock=lambda: now[0]) as simulator:
+        from tiw_automation.simulator.limits import RateLimiter
+
+        assert simulator.max_in_window == 0
+        limiter = RateLimiter()
+        verdicts = [limiter.request("id", "action", now[0]) for _ in range(22)]
+        assert verdicts == [None] * 20 + [21, 22]
+        assert limiter.request("other", "action", now[0]) is None
+        assert limiter.request("id", "action", now[0] + 1) is None
+        assert limiter.max_in_window == 22
+
+
+def test_a_rejected_request_says_so_in_the_gateways_words(tiw_simulator: Simulator) -> None:
+    (task_id,) = tiw_simulator.add_finished(1)
+    client = sdk(tiw_simulator)
+    params = {"SdkAppId": tiw_simulator.sdk_app_id, "TaskId": task_id}
+    messages = []
+    for _ in range(60):
+        try:
+            client.call_json("DescribeOnlineRecord", params)
+        except TencentCloudSDKException as error:
+            messages.append(error.get_message())
+    assert "exceeds the frequency limit `20` for a second" in messages[0]
+    assert tiw_simulator.rejects == len(messages)
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ({"recording": []}, "unknown key 'recording' (did you mean 'recordings'?)"),
+        ({"recordings": [{}]}, "recordings[0]: task_id must be"),
+        ({"recordings": [{"task_id": "a"}, {"task_id": "a"}]}, "'a' already"),
+        ({"recordings": [{"task_id": "a", "timeline": [{"DONE": 1}]}]}, "'DONE' is not a state"),
+        ({"recordings": [{"task_id": "a", "timeline": [{"PAUSED": -1}]}]}, "timeline[0].PAUSED"),
+        ({"recordings": [{"task_id": "a", "videos": [{"kind": "cam"}]}]}, "videos[0]: kind"),
+        ({"recordings": [{"task_id": "a", "finish_reason": "NEVER"}]}, "finish_reason must be"),
+        ({"sdk_app_id": "x"}, "sdk_app_id must be"),
+        ({"speed": -1}, "speed must be"),
+        ({"region": "ap-beijing"}, "region must be"),
+    ],
+)
+def test_mistakes_in_a_script(tmp_path: Path, script: dict[str, Any], words: str) -> None:
+    with pytest.raises(ScriptError) as caught:
+        Simulator(script=script)
+    assert words in str(caught.value)
+    file = tmp_path / "lessons.json"
+    file.write_text(json.dumps(script))
+    with pytest.raises(ScriptError) as from_file:
+        Simulator(script=file)
+    assert str(file) in str(from_file.value)
+
+
+def command(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tiw_automation.simulator", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_command(tmp_path: Path, number: signal.Signals) -> None:
+    script = tmp_path / "lessons.yml"
+    script.write_text("recordings:\n  - task_id: lesson\n    timeline: []\n")
+    process = command("--port", "0", "--script", str(script))
+    try:
+        assert process.stdout is not None
+        facts = json.loads(process.stdout.readline())
+        assert sorted(facts) == ["endpoint", "region", "sdk_app_id", "secret_id", "secret_key"]
+        with urllib.request.urlopen(f"{facts['endpoint']}/_simulator/stats") as answer:
+            assert json.load(answer)["rejects"] == 0
+        with pytest.raises(urllib.error.HTTPError):
+            urllib.request.urlopen(f"{facts['endpoint']}/videos/1/2/3.mp4")
+        process.send_signal(number)
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_the_commands_mistakes_are_one_sentence(tmp_path: Path) -> None:
+    script = tmp_path / "lessons.yml"
+    script.write_text("recordingz: []\n")
+    process = command("--port", "0", "--script", str(script))
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert said.count("\n") == 1
+    assert str(script) in said
+    with Simulator() as taken:
+        process = command("--port", str(taken.port))
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert "cannot listen" in said
