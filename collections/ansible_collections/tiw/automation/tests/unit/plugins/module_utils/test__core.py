@@ -1,0 +1,70 @@
+# Copyright: (c) 2026, The tiw-automation contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a user is told when the Python package is missing, too old or unusable."""
+
+from __future__ import annotations
+
+import sys
+import typing as t
+
+import pytest
+from ansible_collections.tiw.automation.plugins.module_utils import _core
+
+
+class Failed(Exception):
+    """What fail_json raises here, with what it was given."""
+
+    def __init__(self, **result: t.Any) -> None:
+        super().__init__(result["msg"])
+        self.result = result
+
+
+class Module:
+    """As much of an AnsibleModule as the check needs."""
+
+    def fail_json(self, **result: t.Any) -> t.NoReturn:
+        raise Failed(**result)
+
+
+def complaint() -> dict[str, t.Any]:
+    with pytest.raises(Failed) as caught:
+        _core.require_core(t.cast(t.Any, Module()))
+    return caught.value.result
+
+
+def test_the_installed_core_is_taken() -> None:
+    _core.require_core(t.cast(t.Any, Module()))
+
+
+def test_a_missing_core_is_named_with_its_interpreter_and_the_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_core, "INSTALLED_VERSION", None)
+    monkeypatch.setattr(_core, "IMPORT_TRACEBACK", "ModuleNotFoundError: tiw_automation")
+    result = complaint()
+    assert result["code"] == "CoreMissing"
+    assert sys.executable in result["msg"]
+    assert "pip install --upgrade 'tiw-automation>=" in result["hint"]
+
+
+def test_an_old_core_is_named_with_both_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_core, "INSTALLED_VERSION", "0.0.9")
+    result = complaint()
+    assert result["code"] == "CoreUnusable"
+    assert "0.0.9" in result["msg"]
+    assert _core.MINIMUM_VERSION in result["msg"]
+
+
+def test_a_core_that_does_not_import_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_core, "IMPORT_TRACEBACK", "Traceback ...\nImportError: no requests\n")
+    result = complaint()
+    assert result["code"] == "CoreUnusable"
+    assert "ImportError: no requests" in result["msg"]
+
+
+def test_a_python_too_old_for_the_core_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_core, "MINIMUM_PYTHON", (4, 0))
+    result = complaint()
+    assert "needs Python 4.0 or later" in result["msg"]
+    assert "ansible_python_interpreter" in result["hint"]
