@@ -13,6 +13,8 @@ import subprocess
 import sys
 import time
 
+from report import Figure, report
+
 from tiw_automation.simulator import Simulator
 
 ROUNDS = 15
@@ -59,11 +61,7 @@ def main() -> int:
             seconds(program, environment)
         times = [[seconds(program, environment) for program in programs] for _ in range(ROUNDS)]
     bare, ours = (statistics.median(column) for column in zip(*times, strict=True))
-    ratio = ours / bare
-    met = ratio <= TARGET
-    verdict = "met" if met else "MISSED"
-    print(f"first call: core / bare SDK {ratio:.3f}, target {TARGET}, {verdict} ({ROUNDS} rounds)")
-    return 0 if met else 1
+    return report(Figure("first call: core / bare SDK", ours / bare, TARGET, f"{ROUNDS} rounds"))
 
 
 if __name__ == "__main__":

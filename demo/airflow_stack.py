@@ -236,6 +236,21 @@ class AirflowStack:
             {key: item[key] for key in keys} for item in self._call("GET", path)["task_instances"]
         ]
 
+    def wait_for_task(
+        self, dag_id: str, run_id: str, task_id: str, state: str, *, timeout_s: float = 60.0
+    ) -> None:
+        """Wait until a task that is not mapped is in a state.
+
+        :raises AirflowStackError: it takes longer, or a component died.
+        """
+        deadline = time.monotonic() + timeout_s
+        while (task_id, state) not in (
+            (task["task_id"], task["state"]) for task in self.task_states(dag_id, run_id)
+        ):
+            self.check_alive()
+            self._check_time(deadline, f"{task_id} being {state}")
+            time.sleep(0.25)
+
     def wait_for_run(
         self, dag_id: str, run_id: str, *, timeout_s: float = 120.0
     ) -> dict[tuple[str, int], str | None]:

@@ -78,6 +78,19 @@ def test_a_failed_recording_fails_at_once_and_says_why(simulator: Simulator, air
     assert simulator.requests_by_task["drama"] == 1
 
 
+def test_a_killed_triggerer_loses_no_wait(simulator: Simulator, airflow: Any) -> None:
+    simulator.add("geometry", timeline=[{"RECORDING": 15}, {"STOPPED": 3}])
+    run_id = airflow.trigger(DAG, {"record_task_ids": ["geometry"]})
+    airflow.wait_for_task(DAG, run_id, SENSOR, "deferred")
+    airflow.kill_component("triggerer")
+    airflow.start_component("triggerer")
+    airflow.wait_for_run(DAG, run_id)
+    assert airflow.run_state(DAG, run_id) == "success", airflow.task_log(DAG, run_id, SENSOR)
+    assert len(airflow.xcom(DAG, run_id, SENSOR, "return_value")) == 2
+    (sensor,) = [t for t in airflow.task_states(DAG, run_id) if t["task_id"] == SENSOR]
+    assert sensor["try_number"] == 1
+
+
 def test_no_secret_in_any_log_and_no_url_in_an_event(simulator: Simulator, airflow: Any) -> None:
     logs = [path.read_text(errors="replace") for path in airflow.home.rglob("*.log")]
     fired = [line for log in logs for line in log.splitlines() if "TriggerEvent" in line]

@@ -66,3 +66,10 @@ def test_the_core_knows_no_adapter(path: Path) -> None:
 
 def test_airflow_finds_no_plugin_files_of_ours() -> None:
     assert (ROOT / "plugins/.airflowignore").read_text().split() == ["tiw_automation/"]
+
+
+@pytest.mark.parametrize("page", [p for p in tracked() if p.suffix == ".md"], ids=lambda p: p.name)
+def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)", page.read_text())
+    relative = [link for link in links if "://" not in link]
+    assert not [link for link in relative if not (page.parent / link).exists()]
