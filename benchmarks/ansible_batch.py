@@ -54,7 +54,14 @@ def seconds(playbook: str, folder: str, environment: dict[str, str]) -> float:
     path.write_text(playbook)
     started = time.perf_counter()
     done = subprocess.run(
-        [Path(sys.executable).with_name("ansible-playbook"), "-i", "localhost,", "-c", "local", path],
+        [
+            Path(sys.executable).with_name("ansible-playbook"),
+            "-i",
+            "localhost,",
+            "-c",
+            "local",
+            path,
+        ],
         env=environment,
         capture_output=True,
         text=True,

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import math
 import time
@@ -13,6 +12,7 @@ from typing import Any
 from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent  # isort: skip
+from asgiref.sync import sync_to_async
 
 from tiw_automation.airflow.events import settled, to_payload
 from tiw_automation.airflow.hooks import TiwHook
@@ -74,8 +74,11 @@ class TiwOnlineRecordTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, then yield the one event."""
-        # In a thread: reading a connection blocks, and on some versions it deadlocks the loop.
-        client = await asyncio.to_thread(TiwHook(self.tencentcloud_conn_id).get_conn)
+        # In a thread, because reading a connection blocks and deadlocks the loop of some versions;
+        # by asgiref, because Airflow 3.1 then talks to its supervisor in the loop that it came
+        # from: from any other thread two answers cross, and the triggerer dies.
+        connect = sync_to_async(TiwHook(self.tencentcloud_conn_id).get_conn, thread_sensitive=False)
+        client = await connect()
         watcher = RecordWatcher.shared(client)
         timeout = None if self.end_time is None else max(self.end_time - time.time(), 0.0)
         outcomes = watcher.watch(
