@@ -180,17 +180,26 @@ class Transport:
 
     :param url: scheme and host of the endpoint.
     :param pool_size: connections kept; at least the number of threads that call.
+    :param use_environment: whether the environment's proxy counts.
     :raises ConfigurationError: the CA bundle cannot be read.
     """
 
     def __init__(
-        self, url: str, *, proxy: str | None = None, ca_file: str | None = None, pool_size: int = 16
+        self,
+        url: str,
+        *,
+        proxy: str | None = None,
+        ca_file: str | None = None,
+        pool_size: int = 16,
+        use_environment: bool = True,
     ) -> None:
         self.url = url
         options: dict[str, Any] = {"maxsize": pool_size, "retries": _NO_RETRIES, "num_pools": 2}
         if url.startswith("https:"):
             options["ca_certs"] = ca_file or _environment_ca() or certifi.where()
-        resolved = proxy or select_proxy(url, get_environ_proxies(url, no_proxy=None))
+        resolved = proxy
+        if use_environment and not proxy:
+            resolved = select_proxy(url, get_environ_proxies(url, no_proxy=None))
         self._manager: urllib3.PoolManager
         if resolved:
             parsed = parse_url(resolved)
