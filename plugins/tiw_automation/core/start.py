@@ -130,9 +130,7 @@ START_OPTIONS = (
         "Whether the files of a stream become one, with the pauses cut out.",
         options=(
             Option("enabled", "Enabled", "bool", "Whether they do.", required=True),
-            Option(
-                "image", "Image", "str", "The URL of a picture for where a stream is missing."
-            ),
+            Option("image", "Image", "str", "The URL of a picture for where a stream is missing."),
         ),
     ),
     Option(
@@ -143,9 +141,7 @@ START_OPTIONS = (
         options=(
             Option("width", "Width", "int", "Width in pixels, 1280 by default.", least=2),
             Option("height", "Height", "int", "Height in pixels, 960 by default.", least=2),
-            Option(
-                "init_param", "InitParam", "str", "The board's own settings, as JSON text."
-            ),
+            Option("init_param", "InitParam", "str", "The board's own settings, as JSON text."),
         ),
     ),
     Option(
@@ -164,9 +160,7 @@ START_OPTIONS = (
                 choices=(1, 2),
             ),
             Option("teacher_id", "TeacherId", "str", "The user who is shown as the teacher."),
-            Option(
-                "custom", "Custom", "dict", "A layout of your own.", options=_CUSTOM_LAYOUT
-            ),
+            Option("custom", "Custom", "dict", "A layout of your own.", options=_CUSTOM_LAYOUT),
         ),
     ),
     Option(
@@ -176,9 +170,7 @@ START_OPTIONS = (
         "Further features; MIX_STREAM is set where mix_stream is enabled.",
         choices=("MIX_STREAM",),
     ),
-    Option(
-        "audio_file_needed", "AudioFileNeeded", "bool", "Whether each stream also gets an mp3."
-    ),
+    Option("audio_file_needed", "AudioFileNeeded", "bool", "Whether each stream also gets an mp3."),
     Option(
         "record_control",
         "RecordControl",
@@ -186,9 +178,7 @@ START_OPTIONS = (
         "Which streams are recorded.",
         options=(
             Option("enabled", "Enabled", "bool", "Whether this counts.", required=True),
-            Option(
-                "disable_record", "DisableRecord", "bool", "Record no stream but those below."
-            ),
+            Option("disable_record", "DisableRecord", "bool", "Record no stream but those below."),
             Option("disable_audio", "DisableAudio", "bool", "Record no sound but that below."),
             Option(
                 "pull_small_video", "PullSmallVideo", "bool", "Record the small picture of streams."
@@ -208,9 +198,7 @@ START_OPTIONS = (
                         required=True,
                     ),
                     Option("disable_record", "DisableRecord", "bool", "Do not record it."),
-                    Option(
-                        "disable_audio", "DisableAudio", "bool", "Record it without sound."
-                    ),
+                    Option("disable_audio", "DisableAudio", "bool", "Record it without sound."),
                     Option(
                         "pull_small_video", "PullSmallVideo", "bool", "Record its small picture."
                     ),
@@ -225,9 +213,7 @@ START_OPTIONS = (
         "VIDEO_GENERATION_MODE, which Tencent enables on request, makes the videos afterwards.",
         choices=("REALTIME_MODE", "VIDEO_GENERATION_MODE"),
     ),
-    Option(
-        "chat_group_id", "ChatGroupId", "str", "The chat's IM group (VIDEO_GENERATION_MODE)."
-    ),
+    Option("chat_group_id", "ChatGroupId", "str", "The chat's IM group (VIDEO_GENERATION_MODE)."),
     Option(
         "auto_stop_timeout",
         "AutoStopTimeout",

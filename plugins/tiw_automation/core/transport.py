@@ -11,6 +11,7 @@ import http.client
 import io
 import os
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Mapping
@@ -271,10 +272,14 @@ class Transport:
                 f"{self.url} did not answer within {deadline - started:.3g} s.",
                 hint="Check the endpoint and the network between, or raise timeout.",
             )
+        if isinstance(error, urllib3.exceptions.MaxRetryError) and error.reason is not None:
+            error = error.reason
         if isinstance(error, urllib3.exceptions.SSLError):
             return TransportError(
                 f"The TLS connection to {self.url} failed: {_reason(error)}.",
                 code="TlsError",
+                # A certificate stays as it is; a handshake that broke may not.
+                retryable=not isinstance(_innermost(error), ssl.SSLCertVerificationError),
                 hint="If the endpoint's certificate is of your own CA, name its bundle in ca_file.",
             )
         if isinstance(error, urllib3.exceptions.ProxyError):
@@ -305,17 +310,20 @@ def _has_reason(error: BaseException) -> bool:
     return isinstance(getattr(error, "reason", None), BaseException)
 
 
-def _reason(error: BaseException) -> str:
-    """Return the innermost cause in words; urllib3's own wrappers repeat URL and object ids."""
-    inner: BaseException = error
+def _innermost(error: BaseException) -> BaseException:
     while True:
-        deeper = getattr(inner, "reason", None) or getattr(inner, "original_error", None)
+        deeper = getattr(error, "reason", None) or getattr(error, "original_error", None)
         deeper = (
-            deeper if isinstance(deeper, BaseException) else inner.__cause__ or inner.__context__
+            deeper if isinstance(deeper, BaseException) else error.__cause__ or error.__context__
         )
         if deeper is None:
-            break
-        inner = deeper
+            return error
+        error = deeper
+
+
+def _reason(error: BaseException) -> str:
+    """Return the innermost cause in words; urllib3's own wrappers repeat URL and object ids."""
+    inner = _innermost(error)
     words = inner.strerror if isinstance(inner, OSError) and inner.strerror else str(inner)
     return f"{words or type(inner).__name__}".rstrip(".")
 
