@@ -61,6 +61,7 @@ _NAME_BYTES = 220
 _PLAIN = "@+=,"
 _NUMBER_SPEC = re.compile(r"0?(1?\d)?d?")
 _FORMAT = re.compile(r"[A-Za-z0-9]{1,8}")
+_WRITE_BACK_BYTES = 16 * 1024 * 1024
 # How soon the waiting thread hears that it has to stop.
 _TICK_S = 0.2
 # How long those who are between two steps may take to see it; Airflow kills after five seconds.
@@ -747,19 +748,33 @@ class _LocalFile:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         self._file: int | None = os.open(self._temporary, flags, 0o666)
         fcntl.flock(self._file, fcntl.LOCK_EX)
+        self._written = self._handed_over = 0
 
     def write(self, data: bytes, /) -> None:
         with self._lock:
             file = self._opened()
             view = memoryview(data)
             while view:
-                view = view[os.write(file, view) :]
+                count = os.write(file, view)
+                view = view[count:]
+                self._written += count
+            if self._written - self._handed_over >= _WRITE_BACK_BYTES:
+                # Has the kernel write it now, or the last fsync would wait for all of it; and
+                # nobody reads a video from the cache.
+                os.posix_fadvise(
+                    file,
+                    self._handed_over,
+                    self._written - self._handed_over,
+                    os.POSIX_FADV_DONTNEED,
+                )
+                self._handed_over = self._written
 
     def restart(self) -> None:
         with self._lock:
             file = self._opened()
             os.ftruncate(file, 0)
             os.lseek(file, 0, os.SEEK_SET)
+            self._written = self._handed_over = 0
 
     def commit(self) -> None:
         with self._lock:
