@@ -68,6 +68,14 @@ class TiwHook(BaseHook):
         """
         return TiwClient(**self._settings())
 
+    def transport_settings(self) -> dict[str, Any]:
+        """Return the connection's ``proxy`` and ``ca_file``; None where it has none.
+
+        They need no keys: what is not the API is reached with them too.
+        """
+        settings = self._settings()
+        return {name: settings.get(name) for name in ("proxy", "ca_file")}
+
     def test_connection(self) -> tuple[bool, str]:
         """Ask for a recording that cannot exist: whoever is told so has keys that work."""
         try:
