@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
 
@@ -150,7 +151,7 @@ class TiwOnlineRecordToObjectStorageOperator(BaseOperator):
         self.video_timeout = video_timeout
         self.attempts = attempts
         self._archive: RecordArchive | None = None
-        self._storage: Storage | None = None
+        self._killed = False
         self._archived: list[ArchivedVideo] = []
 
     def execute(self, context: Context) -> list[str]:
@@ -161,9 +162,8 @@ class TiwOnlineRecordToObjectStorageOperator(BaseOperator):
                 hint='For example records=sensor.output["records"].',
             )
         records, troubles = self._find()
-        self._storage = storage_of(self._folder())
         self._archive = RecordArchive(
-            self._storage,
+            storage_of(self._folder()),
             names=self.names,
             manifest=self.manifest,
             max_workers=self.max_workers,
@@ -173,9 +173,11 @@ class TiwOnlineRecordToObjectStorageOperator(BaseOperator):
             progress_s=self.progress_interval,
             timeout_s=self.video_timeout,
             attempts=self.attempts,
-            log=self.log,
+            log=cast("logging.Logger", self.log),
             **TiwHook(self.tencentcloud_conn_id).transport_settings(),
         )
+        if self._killed:
+            self._archive.stop()
         try:
             self._archived = self._archive.run(records)
         except ArchiveFailed as error:
@@ -194,10 +196,11 @@ class TiwOnlineRecordToObjectStorageOperator(BaseOperator):
 
     def on_kill(self) -> None:
         """Stop the downloads; neither a temporary file nor an open upload stays behind."""
+        self._killed = True
         if self._archive is not None:
             self._archive.stop()
 
-    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage:
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
         """Return the videos as datasets: Tencent's as inputs, the copies as outputs."""
         from airflow.providers.common.compat.openlineage.facet import Dataset
         from airflow.providers.openlineage.extractors import OperatorLineage
@@ -252,7 +255,7 @@ class TiwOnlineRecordToObjectStorageOperator(BaseOperator):
         return self.destination
 
     def _announce(self, context: Context, records: list[OnlineRecord], paths: list[str]) -> None:
-        extra = {"records": [public_record(record) for record in records], "paths": paths}
+        extra: Any = {"records": [public_record(record) for record in records], "paths": paths}
         for outlet in self.outlets:
             if isinstance(outlet, Asset):
                 context["outlet_events"][outlet].extra = extra
