@@ -78,7 +78,7 @@ def http_answer(
 def test_a_call_that_hangs_ends_at_its_deadline(behaviour: Any, scheme: str) -> None:
     with rude.rude_server(behaviour) as (port, _):
         started = time.monotonic()
-        with pytest.raises(DeadlineExceeded, match=r"within 0\.4 s") as caught:
+        with pytest.raises(DeadlineExceeded, match=r"within 0\.\d+ s") as caught:
             client(port, scheme, timeout=0.4).describe_online_record("t")
         assert 0.35 < time.monotonic() - started < 3
         assert caught.value.retryable
