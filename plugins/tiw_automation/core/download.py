@@ -180,7 +180,7 @@ class VideoDownloader:
         self.pool_size = pool_size
         self.stop = stop or threading.Event()
         self._uniform = uniform
-        self._sleep = sleep or self.stop.wait
+        self._sleep = self.stop.wait if sleep is None else sleep
         self._lock = threading.Lock()
         self._transports: dict[str, Transport] = {}
 
