@@ -568,6 +568,8 @@ class RecordArchive:
             end: ArchivedVideo | TiwError
             try:
                 end = self._archive(job)
+            except DownloadStopped:
+                return
             except TiwError as error:
                 end = error
             except Exception as error:
