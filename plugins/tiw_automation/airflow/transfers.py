@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -347,6 +348,9 @@ class _RemoteFile:
             type(file).commit is AbstractBufferedFile.commit
             or type(file).discard is AbstractBufferedFile.discard
         ):
+            # Such a storage has made an empty file by now.
+            with contextlib.suppress(Exception):
+                self._fs.rm_file(self._path)
             raise ConfigurationError(
                 f"The storage of {self._path} ({type(self._fs).__name__}) shows a file before it "
                 "is whole.",
