@@ -17,7 +17,7 @@ import struct
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiohttp import web
 
@@ -33,13 +33,12 @@ ACTIONS = (*REQUESTS, VIDEO)
 _LEAVE_CHECK_S = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What would be sent if nothing went wrong."""
 
     body: bytes
+    headers: Mapping[str, str]
     status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
 
     def response(self) -> web.Response:
         """Return it as aiohttp sends it."""
@@ -321,7 +320,7 @@ async def _hang(request: web.BaseRequest, answer: Answer, fault: Fault) -> web.S
 
 
 def _with_header(answer: Answer, name: str, value: str) -> Answer:
-    return Answer(answer.body, answer.status, {**answer.headers, name: value})
+    return answer._replace(headers={**answer.headers, name: value})
 
 
 def _raw_head(status: int, headers: Mapping[str, str], length: int) -> bytes:

@@ -144,7 +144,7 @@ class Simulator:
         self._faults = Faults(clock)
         self._standing_fault: Fault | None = None
         self._added = 0
-        self._date = (0, "")
+        self._headers: tuple[int, Mapping[str, str]] = (-1, {})
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped: asyncio.Event | None = None
         self._thread: threading.Thread | None = None
@@ -488,20 +488,19 @@ class Simulator:
         signed = SignedRequest(request.method, query, request.headers, body)
         call = Call(signed)
         struck = self._faults.take(call.action, lambda: call.task_id)
-        answer = self._api.answer(signed, call, struck)
-        # The client learns from it how far its own clock is off.
-        answer = replace(answer, headers={**answer.headers, "Date": self._http_date()})
+        answer = Answer(self._api.answer(signed, call, struck), self._api_headers())
         if struck is not None and struck.kind.send is not None:
             return await struck.kind.send(request, answer, struck)
         return answer.response()
 
-    def _http_date(self) -> str:
-        second, shown = self._date
+    def _api_headers(self) -> Mapping[str, str]:
+        second, headers = self._headers
         now = int(self._clock())
         if now != second:
-            shown = formatdate(now, usegmt=True)
-            self._date = (now, shown)
-        return shown
+            # Clients learn from the date how far their own clock is off.
+            headers = {"Content-Type": "application/json", "Date": formatdate(now, usegmt=True)}
+            self._headers = (now, headers)
+        return headers
 
     async def _control(self, request: web.BaseRequest, name: str) -> web.Response:
         routes: dict[tuple[str, str], Callable[[object], object]] = {
@@ -592,13 +591,12 @@ async def _body(request: web.BaseRequest) -> bytes | None:
     """Return the request's body, or ``None`` when it is larger than any may be."""
     if (request.content_length or 0) > MAX_BODY_BYTES:
         return None
-    pieces, size = [], 0
-    async for piece in request.content.iter_any():
-        pieces.append(piece)
-        size += len(piece)
-        if size > MAX_BODY_BYTES:
+    body = b""
+    while piece := await request.content.readany():
+        body = body + piece if body else piece
+        if len(body) > MAX_BODY_BYTES:
             return None
-    return b"".join(pieces)
+    return body
 
 
 def _is_browser(request: web.BaseRequest) -> bool:
@@ -619,7 +617,7 @@ def _bucket_error(status: int, code: str, message: str) -> Answer:
         "<?xml version='1.0' encoding='utf-8' ?>\n"
         f"<Error><Code>{code}</Code><Message>{message}</Message></Error>\n"
     )
-    return Answer(body.encode(), status, {"Content-Type": "application/xml"})
+    return Answer(body.encode(), {"Content-Type": "application/xml"}, status)
 
 
 def _file_answer(request: web.BaseRequest, file: VideoFile) -> Answer:
@@ -628,13 +626,13 @@ def _file_answer(request: web.BaseRequest, file: VideoFile) -> Answer:
     headers = {"Accept-Ranges": "bytes", "Content-Type": _TYPES[file.format], "ETag": tag}
     # A download that goes on must not be glued to another file.
     if "Range" not in request.headers or request.headers.get("If-Range", tag) != tag:
-        return Answer(content, headers=headers)
+        return Answer(content, headers)
     try:
         start, stop, _ = request.http_range.indices(len(content))
     except ValueError:
         start = stop = 0
     if start >= stop:
         headers["Content-Range"] = f"bytes */{len(content)}"
-        return Answer(b"", 416, headers)
+        return Answer(b"", headers, 416)
     headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(content)}"
-    return Answer(content[start:stop], 206, headers)
+    return Answer(content[start:stop], headers, 206)
