@@ -18,6 +18,8 @@ _PRIOR_PROCESSING_S = 5 * _MINUTE
 _PRIOR_EVENTS = 3.0
 # Beyond this many ends in one bucket the older half of what they say is forgotten.
 _MEMORY_EVENTS = 400.0
+# Keeps exponentials within a float.
+_MOST_HAZARD = 30.0
 
 
 class Durations:
@@ -139,22 +141,21 @@ class Processing(Durations):
             self.second.append(self.second[-1] + density * (end**3 - start**3) / 3)
 
     def worth(self, age: float, tau: float) -> float:
-        """Return ``E[T; T <= tau]`` where the stage had gone on for ``age``."""
+        """Return ``E[T; T <= tau] / P(T > tau)`` where the stage had gone on for ``age``."""
         until = age + tau
         step = self.STEP_S
         one, two = int(age / step), int(until / step)
-        if two >= self.STEPS or self.ended_by[one] > 0.999:
-            # Far out: the mean hazard stands for all of it.
-            y = self.hazard(until) - self.hazard(age)
-            return tau * (1.0 - math.exp(-y) * (1.0 + y)) / y if y > 1e-9 else 0.0
+        if two >= self.STEPS or self.ended_by[two + 1] > 0.9999:
+            # Far out the mean hazard stands for all of it.
+            y = min(self.hazard(until) - self.hazard(age), _MOST_HAZARD)
+            return tau * (math.expm1(y) / y - 1.0) if y > 1e-6 else tau * y / 2
+        left = 1.0 - self.ended_by[two] - self.density[two] * (until - two * step)
         if one == two:
-            alive = 1.0 - self.ended_by[one] - self.density[one] * (age - one * step)
-            return self.density[one] * tau * tau / (2 * alive)
-        f_one = self.ended_by[one] + self.density[one] * (age - one * step)
-        f_two = self.ended_by[two] + self.density[two] * (until - two * step)
-        m_one = self.first[one] + self.density[one] * (age * age - (one * step) ** 2) / 2
-        m_two = self.first[two] + self.density[two] * (until * until - (two * step) ** 2) / 2
-        return (m_two - m_one - age * (f_two - f_one)) / (1.0 - f_one)
+            return self.density[one] * tau * tau / (2 * left)
+        ended = self.ended_by[one] + self.density[one] * (age - one * step)
+        first = self.first[one] + self.density[one] * (age * age - (one * step) ** 2) / 2
+        later = self.first[two] + self.density[two] * (until * until - (two * step) ** 2) / 2
+        return (later - first - age * (1.0 - left - ended)) / left
 
     def worth_before(self, tau: float) -> float:
         """Return ``E[T; T <= tau]`` per unit of hazard of the stage before this one."""

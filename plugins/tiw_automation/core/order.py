@@ -3,9 +3,10 @@
 
 What a request is worth is the delay that it is expected to end: with ``T`` the time from the last
 answer to the moment the recording is FINISHED, and ``tau`` the time since that answer, it is
-``E[T; T <= tau]``. Recordings in the same stage and of about the same age share a ring, in which
-whoever was answered longest ago is always worth the most; so a decision compares the heads of a
-fixed number of rings, however many recordings there are.
+``E[T; T <= tau]``. What it costs is the chance of asking in vain, because the request that finds
+the end is owed anyway; the worth is the quotient. Recordings in the same stage and of about the
+same age share a ring, in which whoever was answered longest ago is always worth the most; so a
+decision compares the heads of a fixed number of rings, however many recordings there are.
 
 How long recordings and their processing last is learned from the answers, from a prior on.
 """
@@ -25,16 +26,20 @@ from tiw_automation.core.durations import (
 )
 
 SAFETY_SHARE = 0.05
-"""The share of the pace that asks whoever was asked longest ago, whatever that is worth."""
+"""The share of the pace that asks whoever has been in line for longest, whatever that is worth."""
 
 # While no more than this many wait, each is asked every poll_interval.
 _FEW = 20
 # A hint is not asked within this time of the last request, and again where it came too soon.
 _HINT_GAP_S = 0.5
 _ECHOES_S = (2.0, 5.0)
-# A ring's worth is computed anew when its head changes, else every few decisions.
+# A ring's worth is computed anew when its head changes, else every few decisions; after a time
+# without any, all are.
 _REFRESHED = 12
+_FRESH_S = 1.0
 _REBUILD_EVENTS = 16
+# An answer that says STOPPED ends no delay and yet helps: from then on the age is known.
+_NEWS = 1.4
 # How much one first answer changes the expectation that a recording is over when it is first asked.
 _FIRST_ANSWER = 0.02
 
@@ -145,12 +150,13 @@ class PollOrder(Generic[P]):
         self._in_rings = 0
         self._next_refreshed = 0
         self._urgent = _Ring(-1)
-        # Everybody who may be asked, whoever was asked longest ago first.
+        # Everybody who may be asked, whoever has been in line for longest first.
         self._line = _Ring(-2)
         self._resting: list[tuple[float, int, P]] = []
         self._rests = 0
         self._stale = 0
         self._size = 0
+        self._chosen_at = -math.inf
         self._safety_at = -math.inf
         self._behind_until = -math.inf
         self._over_at_first = 0.5
@@ -293,7 +299,7 @@ class PollOrder(Generic[P]):
         if now < self._safety_at:
             return None
         oldest: Place = self._line._newer
-        if oldest is self._line or oldest._where is _Where.RESTING:
+        if oldest is self._line:
             return None
         self._safety_at = now + 1.0 / (SAFETY_SHARE * self.pace)
         return oldest
@@ -303,6 +309,9 @@ class PollOrder(Generic[P]):
             return None
         worths = self._worths
         count = len(worths)
+        if now - self._chosen_at > _FRESH_S:
+            self._refresh_all(now)
+        self._chosen_at = now
         number = self._next_refreshed
         for _ in range(_REFRESHED):
             if worths[number] >= 0:
@@ -320,7 +329,7 @@ class PollOrder(Generic[P]):
 
     def _worth(self, number: int, now: float) -> float:
         ring = self._rings[number]
-        head = ring._after
+        head: Place = ring._after
         if head is ring or self._ahead(head):
             return -1.0
         tau = now - head.answered_at
@@ -329,8 +338,8 @@ class PollOrder(Generic[P]):
         if number >= self._first_stopped:
             return self.processing.worth(head.age, tau)
         hazard = self.recording.hazard(head.age + tau) - self.recording.hazard(head.age)
-        worth = (1.0 - math.exp(-hazard)) / tau * self.processing.worth_before(tau)
-        return worth if number else worth + self._over_at_first * tau
+        worth = math.expm1(min(hazard, 30.0)) / tau * self.processing.worth_before(tau)
+        return worth * _NEWS if number else worth + self._over_at_first * tau
 
     def _ahead(self, place: Place) -> bool:
         return place.answered_at >= self._behind_until > -math.inf
@@ -345,23 +354,22 @@ class PollOrder(Generic[P]):
         stop_at = place.stop_at
         if not_before > now:
             place._where = _Where.RESTING
+            self._leave_line(place)
             self._wake_at(place, not_before)
-            # One that has never been asked has no claim before its time.
-            if place.asked_at > -math.inf:
-                self._line_up(place)
             return
         self._line_up(place)
         if place.urgent:
             place._where = _Where.URGENT
             _link(self._urgent, place)
             return
-        expected = stop_at is not None and place.stage is not Stage.UNSEEN
-        if place.listed or (expected and stop_at > now):
+        if place.stage is Stage.UNSEEN:
+            stop_at = None
+        if place.listed or (stop_at is not None and stop_at > now):
             place._where = _Where.PARKED
-            if expected:
+            if stop_at is not None and stop_at > now:
                 self._wake_at(place, stop_at)
             return
-        if expected:
+        if stop_at is not None:
             # Taken as seen STOPPED then, until an answer says otherwise.
             place.stage, place.age = Stage.STOPPED, max(place.answered_at - stop_at, 0.0)
             place.answered_at = max(place.answered_at, stop_at)
@@ -441,7 +449,7 @@ class PollOrder(Generic[P]):
         # The time after which a request is worth as much as one for a STOPPED recording after
         # poll_interval; but with few waits each is asked more often, because it costs nobody.
         rate = self.recording.rates[self.recording.bucket(place.age)]
-        fair = (1.5 * poll_interval * poll_interval / rate) ** (1 / 3)
+        fair: float = (1.5 * poll_interval * poll_interval / rate) ** (1 / 3)
         return max(poll_interval, min(fair, poll_interval * self._size / _FEW))
 
     # What is learned.
@@ -488,10 +496,10 @@ class PollOrder(Generic[P]):
     ) -> None:
         recording, processing = self.recording, self.processing
         before, start = place.stage, place.age
-        if before is Stage.UNSEEN and started_ago is not None:
-            # Seen from the moment it was added, if it had not stopped by then.
-            if stage is Stage.ACTIVE or (stopped_ago is not None and stopped_ago < since):
-                before, start = Stage.ACTIVE, max(started_ago - since, 0.0)
+        ran = stage is Stage.ACTIVE or (stopped_ago is not None and stopped_ago < since)
+        if before is Stage.UNSEEN and started_ago is not None and ran:
+            # It had not stopped when it was added, so it has been under observation since.
+            before, start = Stage.ACTIVE, max(started_ago - since, 0.0)
         if before is Stage.ACTIVE:
             if stage is Stage.ACTIVE:
                 recording.lasted(start, age)
