@@ -117,7 +117,8 @@ class TiwClient:
             settings.credentials.secret_id,
             settings.host,
             action,
-            settings.requests_per_second * settings.quota_share,
+            settings.requests_per_second,
+            settings.quota_share,
         )
 
     def call(self, action: str, params: Mapping[str, Any], *, paced: bool = True) -> dict[str, Any]:
