@@ -11,6 +11,7 @@ import http.client
 import io
 import os
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Mapping
@@ -180,17 +181,26 @@ class Transport:
 
     :param url: scheme and host of the endpoint.
     :param pool_size: connections kept; at least the number of threads that call.
+    :param use_environment: whether the environment's proxy counts.
     :raises ConfigurationError: the CA bundle cannot be read.
     """
 
     def __init__(
-        self, url: str, *, proxy: str | None = None, ca_file: str | None = None, pool_size: int = 16
+        self,
+        url: str,
+        *,
+        proxy: str | None = None,
+        ca_file: str | None = None,
+        pool_size: int = 16,
+        use_environment: bool = True,
     ) -> None:
         self.url = url
         options: dict[str, Any] = {"maxsize": pool_size, "retries": _NO_RETRIES, "num_pools": 2}
         if url.startswith("https:"):
             options["ca_certs"] = ca_file or _environment_ca() or certifi.where()
-        resolved = proxy or select_proxy(url, get_environ_proxies(url, no_proxy=None))
+        resolved = proxy
+        if use_environment and not proxy:
+            resolved = select_proxy(url, get_environ_proxies(url, no_proxy=None))
         self._manager: urllib3.PoolManager
         if resolved:
             parsed = parse_url(resolved)
@@ -262,10 +272,14 @@ class Transport:
                 f"{self.url} did not answer within {deadline - started:.3g} s.",
                 hint="Check the endpoint and the network between, or raise timeout.",
             )
+        if isinstance(error, urllib3.exceptions.MaxRetryError) and error.reason is not None:
+            error = error.reason
         if isinstance(error, urllib3.exceptions.SSLError):
             return TransportError(
                 f"The TLS connection to {self.url} failed: {_reason(error)}.",
                 code="TlsError",
+                # A certificate stays as it is; a handshake that broke may not.
+                retryable=not isinstance(_innermost(error), ssl.SSLCertVerificationError),
                 hint="If the endpoint's certificate is of your own CA, name its bundle in ca_file.",
             )
         if isinstance(error, urllib3.exceptions.ProxyError):
@@ -296,17 +310,20 @@ def _has_reason(error: BaseException) -> bool:
     return isinstance(getattr(error, "reason", None), BaseException)
 
 
-def _reason(error: BaseException) -> str:
-    """Return the innermost cause in words; urllib3's own wrappers repeat URL and object ids."""
-    inner: BaseException = error
+def _innermost(error: BaseException) -> BaseException:
     while True:
-        deeper = getattr(inner, "reason", None) or getattr(inner, "original_error", None)
+        deeper = getattr(error, "reason", None) or getattr(error, "original_error", None)
         deeper = (
-            deeper if isinstance(deeper, BaseException) else inner.__cause__ or inner.__context__
+            deeper if isinstance(deeper, BaseException) else error.__cause__ or error.__context__
         )
         if deeper is None:
-            break
-        inner = deeper
+            return error
+        error = deeper
+
+
+def _reason(error: BaseException) -> str:
+    """Return the innermost cause in words; urllib3's own wrappers repeat URL and object ids."""
+    inner = _innermost(error)
     words = inner.strerror if isinstance(inner, OSError) and inner.strerror else str(inner)
     return f"{words or type(inner).__name__}".rstrip(".")
 
