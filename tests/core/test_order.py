@@ -207,8 +207,7 @@ def test_an_expected_stop_brings_the_turns_of_one_that_was_seen_stopped() -> Non
     assert waits[20] not in asked
     for wait in filter(None, asked):
         polls.answered(wait, 590.2, Stage.ACTIVE, started_ago=590.0)
-    polls.pop(800.0)
-    assert polls.pop(800.1) is waits[20]
+    assert waits[20] in (polls.pop(800.0), polls.pop(800.1))
     polls.answered(waits[20], 800.2, Stage.ACTIVE, started_ago=800.0)
     assert (waits[20].stop_at, waits[20].stage) == (None, Stage.ACTIVE)
 

@@ -390,6 +390,8 @@ class TiwClient:
                 return self._respond(action, params, timeout_s)
         except TiwError as error:
             error.action = error.action or action
+            if isinstance(error, RequestLimitExceeded):
+                self.quota(action).rejected()
             raise
 
     def _respond(self, action: str, params: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:

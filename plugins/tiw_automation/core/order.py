@@ -173,11 +173,15 @@ class PollOrder(Generic[P]):
         self._settle(place, now, not_before)
 
     def bring_forward(self, place: P, now: float, not_before: float) -> None:
-        """Let a place that nobody has asked for yet be asked from an earlier time on."""
-        if place._where is _Where.RESTING and place.stage is Stage.UNSEEN:
-            place.answered_at = min(place.answered_at, max(now, not_before))
-            self._leave(place)
-            self._settle(place, now, not_before)
+        """Let a place that rests be asked from ``not_before`` on, where that is earlier."""
+        if place._where is not _Where.RESTING:
+            return
+        if place.asked_at == -math.inf:
+            if not_before >= place.answered_at:
+                return
+            place.answered_at = max(now, not_before)
+        self._leave(place)
+        self._settle(place, now, not_before)
 
     def remove(self, place: P) -> None:
         """Forget a place, wherever it is."""
@@ -221,9 +225,10 @@ class PollOrder(Generic[P]):
         """Put a popped place in line again whose request brought no news."""
         self._settle(place, now, not_before)
 
-    def hint(self, place: P, now: float) -> None:
-        """Ask soon, and again a little later: the recording may have finished."""
-        place.echoes = len(_ECHOES_S)
+    def hint(self, place: P, now: float, *, again: bool = True) -> None:
+        """Ask soon, and by default again a little later: the recording may have finished."""
+        if again:
+            place.echoes = len(_ECHOES_S)
         self._hurry(place, now)
 
     def expect_stop(self, place: P, now: float, at: float) -> None:
@@ -252,6 +257,14 @@ class PollOrder(Generic[P]):
         elif place._where is _Where.RING:
             self._leave(place)
             self._settle(place, now, -math.inf)
+
+    def unlist(self, place: P, now: float) -> None:
+        """Forget what the list said of a recording: it is read no more."""
+        if place.listed:
+            place.listed = False
+            if place._where is _Where.PARKED:
+                self._leave(place)
+                self._settle(place, now, -math.inf)
 
     def catch_up(self, now: float) -> None:
         """Ask everybody once before anybody twice: for a while nobody could be asked."""
