@@ -19,7 +19,7 @@ from tiw_automation.airflow.waiting import TiwOnlineRecordFailed, WaitsForRecord
 from tiw_automation.core import Outcome, Verdict, check_task_ids, check_video_kinds
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import Context, XComArg
 
 __all__ = ["TiwOnlineRecordFailed", "TiwOnlineRecordSensor"]
 
@@ -51,7 +51,7 @@ class TiwOnlineRecordSensor(WaitsForRecords, BaseSensorOperator):
     def __init__(
         self,
         *,
-        record_task_id: str | list[str],
+        record_task_id: str | list[str] | XComArg,
         sdk_app_id: int | str | None = None,
         tencentcloud_conn_id: str = TiwHook.default_conn_name,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
