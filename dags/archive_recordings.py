@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from airflow.sdk import Asset, Param, dag
+from airflow.sdk import Asset, Param, XComArg, dag
 
 from tiw_automation.airflow.sensors import TiwOnlineRecordSensor
 from tiw_automation.airflow.transfers import TiwOnlineRecordToObjectStorageOperator
