@@ -34,6 +34,13 @@ def get_provider_info() -> dict[str, Any]:
         "extra-links": [f"{package}.links.TiwConsoleLink", f"{package}.links.TiwReplayLink"],
         "sensors": [{"integration-name": integration, "python-modules": [f"{package}.sensors"]}],
         "triggers": [{"integration-name": integration, "python-modules": [f"{package}.triggers"]}],
+        "transfers": [
+            {
+                "source-integration-name": integration,
+                "target-integration-name": integration,
+                "python-module": f"{package}.transfers",
+            }
+        ],
         "connection-types": [
             {
                 "connection-type": "tencentcloud",

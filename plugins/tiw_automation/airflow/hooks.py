@@ -75,6 +75,14 @@ class TiwHook(BaseHook):
         connection = self._connection()
         return None if connection is None else self._extras(connection).get("user_sig_key")
 
+    def transport_settings(self) -> dict[str, Any]:
+        """Return the connection's ``proxy`` and ``ca_file``; None where it has none.
+
+        They need no keys: what is not the API is reached with them too.
+        """
+        settings = self._settings()
+        return {name: settings.get(name) for name in ("proxy", "ca_file")}
+
     def test_connection(self) -> tuple[bool, str]:
         """Ask for a recording that cannot exist: whoever is told so has keys that work."""
         try:

@@ -7,6 +7,7 @@ ever. Here every read is given only what is left, from the name look-up to the l
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import io
 import os
@@ -14,7 +15,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 from weakref import WeakSet
@@ -24,6 +25,7 @@ import urllib3
 from requests.utils import get_environ_proxies, select_proxy
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.response import BaseHTTPResponse
 from urllib3.util import make_headers, parse_url
 from urllib3.util.retry import Retry
 from urllib3.util.timeout import Timeout
@@ -243,18 +245,8 @@ class Transport:
         :raises TransportError: no connection, a broken one, a refused certificate.
         :raises BadAnswer: the body is cut or absurdly large.
         """
-        started = time.monotonic()
-        _call.deadline = deadline
-        try:
-            response = self._manager.urlopen(
-                method,
-                self.url + path,
-                body=body,
-                headers={"Accept-Encoding": "identity", **headers},
-                timeout=Timeout(total=max(deadline - started, 0.001)),
-                redirect=False,
-                preload_content=False,
-            )
+        with self.bounded(deadline):
+            response = self.open(method, path, body, headers, deadline)
             try:
                 content = response.read(_MAX_BODY_BYTES + 1)
                 if len(content) > _MAX_BODY_BYTES:
@@ -267,6 +259,42 @@ class Transport:
                 raise
             response.release_conn()
             return Answer(response.status, response.headers, content)
+
+    def open(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        deadline: float,
+    ) -> BaseHTTPResponse:
+        """Send one request and return the answer's head; the body is still to be read.
+
+        Call it within :meth:`bounded`, and read within it too.
+        """
+        return self._manager.urlopen(
+            method,
+            self.url + path,
+            body=body,
+            headers={"Accept-Encoding": "identity", **headers},
+            timeout=Timeout(total=max(deadline - time.monotonic(), 0.001)),
+            redirect=False,
+            preload_content=False,
+        )
+
+    @contextlib.contextmanager
+    def bounded(self, deadline: float) -> Iterator[None]:
+        """Bound what this thread does on the connections, and say in our words what went wrong.
+
+        :param deadline: the monotonic time by which it has to be over.
+        :raises DeadlineExceeded: it was not.
+        :raises TransportError: no connection, a broken one, a refused certificate.
+        :raises BadAnswer: the body is cut.
+        """
+        started = time.monotonic()
+        _call.deadline = deadline
+        try:
+            yield
         except TransportError:
             raise
         except Exception as error:
