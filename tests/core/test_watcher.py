@@ -20,6 +20,7 @@ from tiw_automation.core import (
     AuthFailure,
     BadAnswer,
     ConfigurationError,
+    OnlineRecord,
     Outcome,
     RecordFailed,
     RecordWatcher,
@@ -211,6 +212,8 @@ async def test_each_waiter_has_its_own_acceptance_on_one_request(api: ScriptedAp
     api.scripts["t"] = [status("RECORDING"), {**finished(), "FinishReason": "EXCEPTION"}]
     shared = watcher(api)
     lenient = Acceptance(accept_finish_reasons=("EXCEPTION",))
+    strict: OnlineRecord | BaseException
+    accepting: OnlineRecord | BaseException
     strict, accepting = await asyncio.gather(
         shared.wait("t", timeout=5, poll_interval=0.05),
         shared.wait("t", timeout=5, poll_interval=0.05, acceptance=lenient),

@@ -11,7 +11,6 @@ import heapq
 import logging
 import math
 from asyncio import Future
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -124,7 +123,7 @@ class Caller:
         self.terms = terms
         self.deadline = math.inf if timeout is None else started_at + timeout
         self.waits: dict[Key, Wait] = {}
-        self.news: deque[Wait] | None = None
+        self.news: list[Wait] | None = None
         self.ready: Future[None] | None = None
         self.expired = False
         self.closed = False
@@ -138,9 +137,16 @@ class Caller:
         if not wait.reported:
             wait.reported = True
             if self.news is None:
-                self.news = deque()
+                self.news = []
             self.news.append(wait)
         self.wake()
+
+    def take_news(self) -> list[Wait]:
+        """Return the waits with news, each once."""
+        news, self.news = self.news or [], None
+        for wait in news:
+            wait.reported = False
+        return news
 
     def wake(self) -> None:
         """Let the caller look what there is."""

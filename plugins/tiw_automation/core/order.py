@@ -35,7 +35,7 @@ _HINT_GAP_S = 0.5
 _ECHOES_S = (2.0, 5.0)
 # A ring's worth is computed anew when its head changes, else every few decisions; after a time
 # without any, all are.
-_REFRESHED = 12
+_REFRESHED = 6
 _FRESH_S = 1.0
 _REBUILD_EVENTS = 16
 # An answer that says STOPPED ends no delay and yet helps: from then on the age is known.

@@ -32,6 +32,9 @@ _TOLERANCE_S = 0.005
 _ALLOWED = 20
 _PACE_OF_ALLOWED = 0.95
 
+# Clocks, timers and threads are this imprecise; no second is filled to the brim.
+_GUARD_S = 0.01
+
 # What a line is taken for until it is known.
 _UNKNOWN_SPREAD_S = 0.5
 _MOST_SPREAD_S = 1.0
@@ -203,7 +206,7 @@ class Quota:
                 pace=self._pace,
                 share=self._share,
                 limit=self._allowed,
-                spread_s=self._round_trips.spread_s,
+                spread_s=self._round_trips.spread_s + _GUARD_S,
                 waits=sum(self._demands.values()) + self._callers,
             )
             if taken is None:
@@ -293,7 +296,7 @@ class Quota:
     def _window_opens(self) -> float:
         if len(self._sent) < self._allowed:
             return -math.inf
-        return self._sent[-self._allowed] + 1.0 + self._round_trips.spread_s
+        return self._sent[-self._allowed] + 1.0 + self._round_trips.spread_s + _GUARD_S
 
     def _note(self, turn: float) -> None:
         self._sent.append(turn)

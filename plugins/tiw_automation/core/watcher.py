@@ -18,7 +18,8 @@ import random
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -112,7 +113,8 @@ class _Ear:
     started_at: float
     on_change: Callable[[Outcome], None] | None = None
     on_progress: Callable[[Progress], None] | None = None
-    statuses: dict[str, int] = field(default_factory=dict)
+    beats: int = 0
+    statuses: dict[str, int] | None = None
 
     def hear(self, wait: Wait) -> None:
         """Log a change of status and pass it on."""
@@ -134,7 +136,10 @@ class _Ear:
             self.on_progress(self.progress(wait.caller))
 
     def beat(self, caller: Caller) -> None:
-        """Show that the wait goes on."""
+        """Show now and then that the wait goes on."""
+        if caller.beats == self.beats:
+            return
+        self.beats = caller.beats
         self.statuses = {}
         for wait in caller.waits.values():
             self._count(_status(wait.told), 1)
@@ -145,16 +150,15 @@ class _Ear:
 
     def progress(self, caller: Caller) -> Progress:
         """Return how far the call has come."""
-        waiting = sum(self.statuses.values())
+        statuses = dict(self.statuses or {})
         elapsed = time.monotonic() - self.started_at
-        return Progress(self.total, waiting, dict(self.statuses), elapsed)
+        return Progress(self.total, sum(statuses.values()), statuses, elapsed)
 
     def _count(self, status: str, change: int) -> None:
-        count = self.statuses.get(status, 0) + change
-        if count > 0:
-            self.statuses[status] = count
-        else:
-            self.statuses.pop(status, None)
+        statuses = self.statuses = self.statuses or {}
+        statuses[status] = statuses.get(status, 0) + change
+        if statuses[status] <= 0:
+            del statuses[status]
 
 
 def _status(told: str | None) -> str:
@@ -248,7 +252,7 @@ class RecordWatcher:
             recent / _RATE_OVER_S,
         )
 
-    async def wait(
+    def wait(
         self,
         task_id: str,
         *,
@@ -260,7 +264,7 @@ class RecordWatcher:
         expected_stop: float | None = None,
         on_change: Callable[[Outcome], None] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
-    ) -> OnlineRecord:
+    ) -> Coroutine[Any, Any, OnlineRecord]:
         """Wait until a recording is FINISHED and return it.
 
         :param timeout: seconds to wait, or None without end.
@@ -279,29 +283,8 @@ class RecordWatcher:
         (key,) = self._keys(check_task_id(task_id), sdk_app_id)
         terms = _terms(timeout, acceptance, poll_interval, initial_delay)
         stop = _check_stop(expected_stop)
-        caller = Caller(terms, time.monotonic(), timeout)
-        ear = _Ear(1, caller.started_at, on_change, on_progress)
-        self._open(caller)
-        try:
-            self._join(caller, key, initial_delay, stop)
-            beats = 0
-            while True:
-                news = self._news(caller)
-                if news is not None:
-                    await news
-                while caller.news:
-                    wait = caller.news.popleft()
-                    wait.reported = False
-                    ear.hear(wait)
-                    if wait.settled:
-                        return _last_words(wait, timeout).raise_for_verdict()
-                if caller.expired and self._board.expire(caller):
-                    return _timed_out(caller.waits[key].seen(), timeout).raise_for_verdict()
-                if caller.beats > beats:
-                    beats = caller.beats
-                    ear.beat(caller)
-        finally:
-            self._leave(caller)
+        ear = _Ear(1, 0.0, on_change, on_progress)
+        return self._wait_for(key, terms, ear, timeout, initial_delay, stop)
 
     def watch(
         self,
@@ -390,6 +373,34 @@ class RecordWatcher:
         app_id = self.client.sdk_app_id(sdk_app_id)
         return [(app_id, task_id) for task_id in check_task_ids(task_ids)]
 
+    async def _wait_for(
+        self,
+        key: Key,
+        terms: Terms,
+        ear: _Ear,
+        timeout: float | None,
+        initial_delay: float,
+        stop: float | None,
+    ) -> OnlineRecord:
+        caller = Caller(terms, time.monotonic(), timeout)
+        ear.started_at = caller.started_at
+        self._open(caller)
+        try:
+            self._join(caller, key, initial_delay, stop)
+            while True:
+                news = self._news(caller)
+                if news is not None:
+                    await news
+                for wait in caller.take_news():
+                    ear.hear(wait)
+                    if wait.settled:
+                        return _last_words(wait, timeout).raise_for_verdict()
+                if caller.expired and self._board.expire(caller):
+                    return _timed_out(caller.waits[key].seen(), timeout).raise_for_verdict()
+                ear.beat(caller)
+        finally:
+            self._leave(caller)
+
     async def _follow(
         self,
         keys: list[Key],
@@ -409,14 +420,11 @@ class RecordWatcher:
                     await asyncio.sleep(0)
             if ear.on_progress is not None:
                 ear.statuses = {"UNSEEN": len(keys)}
-            beats = 0
             while caller.waits:
                 news = self._news(caller)
                 if news is not None:
                     await news
-                while caller.news:
-                    wait = caller.news.popleft()
-                    wait.reported = False
+                for wait in caller.take_news():
                     ear.hear(wait)
                     if wait.settled:
                         yield _last_words(self._board.leave(caller, wait.poll.key), timeout)
@@ -427,8 +435,7 @@ class RecordWatcher:
                         yield _timed_out(self._board.leave(caller, key).seen(), timeout)
                         if number % _WAITS_A_TURN == _WAITS_A_TURN - 1:
                             await asyncio.sleep(0)
-                elif caller.beats > beats:
-                    beats = caller.beats
+                else:
                     ear.beat(caller)
         finally:
             self._leave(caller)
@@ -661,6 +668,12 @@ def _wrapped(error: Exception) -> TiwError:
     return wrapped
 
 
+@lru_cache(maxsize=64)
+def _same_terms(acceptance: Acceptance, poll_interval: float) -> Terms:
+    # Ten thousand waits on the same terms need them once.
+    return Terms(acceptance, poll_interval, once=False)
+
+
 def _terms(
     timeout: float | None,
     acceptance: Acceptance | None,
@@ -670,7 +683,7 @@ def _terms(
     _check_seconds("timeout", timeout)
     _check_seconds("poll_interval", poll_interval)
     _check_seconds("initial_delay", initial_delay)
-    return Terms(acceptance or _ANY, poll_interval, once=False)
+    return _same_terms(acceptance or _ANY, poll_interval)
 
 
 def _check_seconds(name: str, value: object) -> None:
