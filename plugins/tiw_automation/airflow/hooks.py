@@ -75,6 +75,12 @@ class TiwHook(BaseHook):
         connection = self._connection()
         return None if connection is None else self._extras(connection).get("user_sig_key")
 
+    @property
+    def callback_secret(self) -> str | None:
+        """The key of the application's callbacks, if the connection has it."""
+        connection = self._connection()
+        return None if connection is None else self._extras(connection).get("callback_secret")
+
     def test_connection(self) -> tuple[bool, str]:
         """Ask for a recording that cannot exist: whoever is told so has keys that work."""
         try:
