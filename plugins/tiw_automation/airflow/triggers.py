@@ -1,22 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Waits in the triggerer, for as many sensors as there are, with one watcher an account."""
+"""Waits in the triggerer, for as many sensors and assets as there are, one watcher an account."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import math
+import re
 import time
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent  # isort: skip
+from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent  # isort: skip
 from asgiref.sync import sync_to_async
 
+from tiw_automation.airflow.announced import Announced, AssetStore, Store, VariableStore
+from tiw_automation.airflow.asset_events import to_extra
 from tiw_automation.airflow.events import settled, to_payload
+from tiw_automation.airflow.finished import AcknowledgedFeed, RecordFeed, Snapshot
 from tiw_automation.airflow.hooks import TiwHook
-from tiw_automation.core import Acceptance, RecordWatcher
+from tiw_automation.core import Acceptance, Outcome, RecordWatcher, Verdict, judge
+
+if TYPE_CHECKING:
+    from airflow.triggers.shared_stream import SharedStreamProducer
 
 
 class TiwOnlineRecordTrigger(BaseTrigger):
@@ -101,6 +110,181 @@ class TiwOnlineRecordTrigger(BaseTrigger):
         yield TriggerEvent(payload)  # type: ignore[no-untyped-call]
 
     def _acceptance(self) -> Acceptance:
-        if self.accept_finish_reasons is None:
-            return Acceptance(require_videos=self.require_videos)
-        return Acceptance(tuple(self.accept_finish_reasons), self.require_videos)
+        return _acceptance(self.accept_finish_reasons, self.require_videos)
+
+
+class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
+    """Fires once for each recording that finishes, and never ends.
+
+    Watches the given recordings, or all that begin in the application, which it finds in the list
+    of running tasks (DescribeRunningTasks: the Chinese site alone; elsewhere it says so in the
+    log, every five minutes). Costs one request a poll interval for the list and one for each
+    recording; triggers of one connection, application and interval share them on Airflow 3.3.
+
+    An event comes at least once, with the same ``event_id`` each time, and is never lost: what is
+    waited for and what was announced is kept in the asset's state store, before Airflow 3.3 in an
+    Airflow Variable. A restart repeats nothing that was kept; a kill can repeat what was announced
+    in the two seconds before it on 3.3, in the ten seconds before it on 3.1 and 3.2. A fault on
+    the way only delays. A recording that fails is logged, and announced if asked for.
+
+    :param record_task_ids: the recordings, or None for all of the application.
+    :param sdk_app_id: the application, or None for the connection's.
+    :param tencentcloud_conn_id: the connection.
+    :param poll_interval: the least seconds between two requests for one recording, and for the
+        list.
+    :param accept_finish_reasons: the reasons that are no failure.
+    :param require_videos: whether a finished recording without a video is a failure.
+    :param include_failed: whether failed and missing recordings are announced too; the event's
+        ``verdict`` tells.
+    :param asset_name: the asset that this trigger belongs to; what was announced is kept for it.
+    """
+
+    def __init__(
+        self,
+        *,
+        record_task_ids: list[str] | None = None,
+        sdk_app_id: int | str | None = None,
+        tencentcloud_conn_id: str = TiwHook.default_conn_name,
+        poll_interval: float = 30.0,
+        accept_finish_reasons: list[str] | None = None,
+        require_videos: bool = True,
+        include_failed: bool = False,
+        asset_name: str | None = None,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.record_task_ids = record_task_ids
+        self.sdk_app_id = sdk_app_id
+        self.tencentcloud_conn_id = tencentcloud_conn_id
+        self.poll_interval = poll_interval
+        self.accept_finish_reasons = accept_finish_reasons
+        self.require_videos = require_videos
+        self.include_failed = include_failed
+        self.asset_name = asset_name
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class path and the arguments, all JSON-native."""
+        return (
+            f"{type(self).__module__}.{type(self).__qualname__}",
+            {
+                "record_task_ids": self.record_task_ids,
+                "sdk_app_id": self.sdk_app_id,
+                "tencentcloud_conn_id": self.tencentcloud_conn_id,
+                "poll_interval": self.poll_interval,
+                "accept_finish_reasons": self.accept_finish_reasons,
+                "require_videos": self.require_videos,
+                "include_failed": self.include_failed,
+                "asset_name": self.asset_name,
+            },
+        )
+
+    def shared_stream_key(self) -> Hashable | None:
+        """All that ask the same application in the same way at the same pace share a feed."""
+        return (
+            "tiw-finished",
+            self.tencentcloud_conn_id,
+            str(self.sdk_app_id),
+            str(self.poll_interval),
+            str(self.record_task_ids is None),
+        )
+
+    @classmethod
+    def create_shared_stream_producer(cls, kwargs: dict[str, Any]) -> SharedStreamProducer:
+        """Return the feed in the form in which Airflow says which events it has stored."""
+        return AcknowledgedFeed(_feed(kwargs))
+
+    async def filter_shared_stream(
+        self, shared_stream: AsyncIterator[Any]
+    ) -> AsyncGenerator[TriggerEvent, None]:
+        """Yield an event for each recording that this trigger has not announced yet."""
+        announced = Announced(self._store(), self._store_key())
+        try:
+            await announced.load()
+            async for snapshot in shared_stream:
+                async for event in self._news(snapshot, announced):
+                    yield event
+        finally:
+            announced.close()
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Do the same with a feed of its own, where Airflow shares none."""
+        snapshots = _feed(self.serialize()[1]).snapshots()
+        async with contextlib.aclosing(snapshots):
+            events = self.filter_shared_stream(snapshots)
+            async with contextlib.aclosing(events):
+                async for event in events:
+                    yield event
+
+    async def _news(
+        self, snapshot: Snapshot, announced: Announced
+    ) -> AsyncGenerator[TriggerEvent, None]:
+        feed = snapshot.feed
+        if self.record_task_ids is None:
+            announced.forget_but(feed.running)
+            waiting: Sequence[str] = await announced.wait_for(feed.running)
+        else:
+            await announced.wait_for(self.record_task_ids)
+            waiting = [i for i in self.record_task_ids if not announced.is_settled(i)]
+        feed.follow(waiting)
+        told, silent = [], []
+        for task_id in waiting:
+            end = feed.end(task_id)
+            if end is None:
+                continue
+            outcome = self._judge(end)
+            self.log.info("%s", outcome.message)
+            extra = to_extra(outcome)
+            wanted = outcome.verdict is Verdict.FINISHED or self.include_failed
+            if not wanted or await announced.was_told(extra["event_id"]):
+                announced.settle(task_id)
+                silent.append(task_id)
+            else:
+                announced.settle(task_id)
+                told.append(task_id)
+                yield TriggerEvent(extra)  # type: ignore[no-untyped-call]
+        if silent:
+            await announced.stored(silent)
+        if told and snapshot.stored is not None:
+            snapshot.stored.append(partial(announced.stored, told))
+        elif told:
+            announced.stored_soon(told)
+
+    def _judge(self, end: Outcome) -> Outcome:
+        answer = end.record if end.error is None else end.error
+        if answer is None:
+            return end
+        acceptance = _acceptance(self.accept_finish_reasons, self.require_videos)
+        return judge(end.sdk_app_id, end.task_id, answer, acceptance)
+
+    def _store(self) -> Store | None:
+        from airflow.sdk.execution_time import task_runner
+
+        accessors = getattr(self, "asset_state_store", None)
+        if accessors is not None:
+            return AssetStore(accessors)
+        # A trigger outside of a triggerer has nowhere to keep anything.
+        in_triggerer = getattr(task_runner, "SUPERVISOR_COMMS", None) is not None
+        airflow_has_a_store = hasattr(BaseEventTrigger, "shared_stream_key")
+        return VariableStore() if in_triggerer and not airflow_has_a_store else None
+
+    def _store_key(self) -> str:
+        """Return the same for the same asset, so that an id more in the list repeats nothing."""
+        what = "running" if self.record_task_ids is None else "given"
+        asset = self.asset_name or f"{self.tencentcloud_conn_id}/{self.sdk_app_id}"
+        # A Variable's key is part of a URL, and has its limits.
+        readable = re.sub(r"[^A-Za-z0-9]+", "_", asset)[:100]
+        return f"tiw_announced_{what}_{readable}_{hashlib.sha256(asset.encode()).hexdigest()[:8]}"
+
+
+def _feed(kwargs: dict[str, Any]) -> RecordFeed:
+    return RecordFeed(
+        tencentcloud_conn_id=kwargs["tencentcloud_conn_id"],
+        sdk_app_id=kwargs["sdk_app_id"],
+        poll_interval=kwargs["poll_interval"],
+        discover=kwargs["record_task_ids"] is None,
+    )
+
+
+def _acceptance(accept_finish_reasons: list[str] | None, require_videos: bool) -> Acceptance:
+    if accept_finish_reasons is None:
+        return Acceptance(require_videos=require_videos)
+    return Acceptance(tuple(accept_finish_reasons), require_videos)
