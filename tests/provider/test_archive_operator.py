@@ -118,11 +118,11 @@ class _Context(dict[str, Any]):
     def __init__(self) -> None:
         from airflow.sdk.execution_time.context import OutletEventAccessors
 
-        self.values: dict[str, Any] = {}
+        self.pushed: dict[str, Any] = {}
         super().__init__(ti=self, outlet_events=OutletEventAccessors())
 
     def xcom_push(self, key: str, value: Any) -> None:
-        self.values[key] = json.loads(json.dumps(value))
+        self.pushed[key] = json.loads(json.dumps(value))
 
 
 def fresh_context() -> Any:
@@ -181,8 +181,7 @@ def test_a_second_run_copies_nothing(place: Place, bucket: Any) -> None:
     assert operator(place.url, records=given).execute(fresh_context()) == paths
     assert len(bucket.requests) == 1
     # A file that another job cut is noticed by its size.
-    with ObjectStoragePath(paths[0]).open("wb") as file:
-        file.write(b"half")
+    ObjectStoragePath(paths[0]).write_bytes(b"half")
     operator(place.url, records=given).execute(fresh_context())
     assert len(bucket.requests) == 2
     assert ObjectStoragePath(paths[0]).read_bytes() == SMALL
@@ -213,7 +212,7 @@ def test_asked_for_once(place: Place, tiw_simulator: Simulator, connect: Connect
         operator(place.url, record_task_id=["slow", "done"]).execute(context)
     assert not isinstance(pending.value, TiwArchiveFailed)
     # What there is is archived and pushed all the same.
-    assert len(context.values["return_value"]) == 2
+    assert len(context.pushed["return_value"]) == 2
     with pytest.raises(TiwArchiveFailed, match=r"\[absent: missing\].*\[odd: failed\]"):
         operator(place.url, record_task_id=["absent", "odd"]).execute(fresh_context())
     taken = operator(place.url, record_task_id="odd", accept_finish_reasons=["EXCEPTION"])
@@ -299,7 +298,7 @@ def test_a_failure_leaves_nothing_half(place: Place, bucket: Any) -> None:
         operator(place.url, records=records(bad, good)).execute(context)
     assert place.names() == ["lesson/manifest.json", "lesson/whiteboard-v2.mp4"]
     assert place.unfinished() == 0
-    assert context.values["return_value"] == [f"{place.url}/lesson/whiteboard-v2.mp4"]
+    assert context.pushed["return_value"] == [f"{place.url}/lesson/whiteboard-v2.mp4"]
 
 
 @pytest.mark.parametrize(
