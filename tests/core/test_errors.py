@@ -85,7 +85,7 @@ def test_an_error_becomes_json_native_data() -> None:
         "request_id": "r-1",
         "action": "StopOnlineRecord",
         "retryable": True,
-        "hint": None,
+        "hint": "Try again later; if it stays, give Tencent's support the RequestId.",
     }
 
 
@@ -102,3 +102,101 @@ def test_errors_survive_pickling_whole() -> None:
     assert isinstance(copy, TiwError)
     assert str(copy) == str(error)
     assert copy.outcome.verdict is Verdict.FAILED
+
+
+# Sections "Error Codes" of the family's action pages, and the common ones
+# (https://cloud.tencent.com/document/api/1137/40069).
+CODES = [
+    "ActionOffline",
+    "AuthFailure",
+    "AuthFailure.InvalidAuthorization",
+    "AuthFailure.InvalidSecretId",
+    "AuthFailure.MFAFailure",
+    "AuthFailure.SecretIdNotFound",
+    "AuthFailure.SignatureExpire",
+    "AuthFailure.SignatureFailure",
+    "AuthFailure.TokenFailure",
+    "AuthFailure.UnauthorizedOperation",
+    "DryRunOperation",
+    "FailedOperation",
+    "FailedOperation.FileDownloadFail",
+    "FailedOperation.FileFormatError",
+    "FailedOperation.FileOpenFail",
+    "FailedOperation.FileUploadFail",
+    "FailedOperation.Record",
+    "FailedOperation.Transcode",
+    "FailedOperation.TranscodeServerError",
+    "FailedOperation.WhiteboardPush",
+    "InternalError",
+    "InvalidAction",
+    "InvalidParameter",
+    "InvalidParameter.BodyParameterTypeUnmatched",
+    "InvalidParameter.CallbackAddressFormatError",
+    "InvalidParameter.InvalidExtra",
+    "InvalidParameter.RecordParameter",
+    "InvalidParameter.SdkAppIdNotFound",
+    "InvalidParameter.TaskNotFound",
+    "InvalidParameterValue",
+    "InvalidRequest",
+    "IpInBlacklist",
+    "IpNotInWhitelist",
+    "LimitExceeded",
+    "LimitExceeded.TaskConcurrency",
+    "LimitExceeded.TranscodePagesLimitation",
+    "MissingParameter",
+    "NoSuchProduct",
+    "NoSuchVersion",
+    "RequestLimitExceeded",
+    "RequestLimitExceeded.GlobalRegionUinLimitExceeded",
+    "RequestLimitExceeded.IPLimitExceeded",
+    "RequestLimitExceeded.UinLimitExceeded",
+    "RequestSizeLimitExceeded",
+    "ResourceInUse",
+    "ResourceInUse.RecordUserId",
+    "ResourceInsufficient",
+    "ResourceNotFound",
+    "ResourceUnavailable",
+    "ResourceUnavailable.InterfaceUnAuthorized",
+    "ResourceUnavailable.NotRegistered",
+    "ResourceUnavailable.ServiceExpired",
+    "ResponseSizeLimitExceeded",
+    "ServiceUnavailable",
+    "UnauthorizedOperation",
+    "UnauthorizedOperation.SdkAppId",
+    "UnknownParameter",
+    "UnsupportedOperation",
+    "UnsupportedOperation.InvalidTaskStatus",
+    "UnsupportedOperation.TaskHasAlreadyStopped",
+    "UnsupportedProtocol",
+    "UnsupportedRegion",
+]
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_every_documented_code_has_a_class_and_says_what_to_do(code: str) -> None:
+    error = api_error(code, "Something happened.")
+    assert type(error) is not ApiError
+    assert error.hint
+    assert error.hint in str(error)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("AuthFailure.SecretIdNotFound", "site"),
+        ("AuthFailure.UnauthorizedOperation", "CAM"),
+        ("ResourceUnavailable.ServiceExpired", "renew"),
+        ("RequestLimitExceeded", "requests_per_second"),
+        ("InvalidParameter.TaskNotFound", "task id"),
+        ("AuthFailure.SignatureExpire", "clock"),
+        ("ResourceInUse.RecordUserId", "record_user_id"),
+    ],
+)
+def test_the_hint_is_about_the_cause(code: str, words: str) -> None:
+    assert words in str(api_error(code, "Something happened."))
+
+
+def test_a_wrong_user_signature_is_named_as_such() -> None:
+    message = "code: 40004, msg: 2019-09-23 10:31:47, im login failed with code 6206"
+    assert "signature" in str(api_error("FailedOperation.Record", message))
+    assert "name" in str(api_error("FailedOperation.Record", "code: 40001, msg: invalid userid"))

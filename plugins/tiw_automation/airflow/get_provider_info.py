@@ -28,8 +28,19 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "hooks": [{"integration-name": integration, "python-modules": [f"{package}.hooks"]}],
+        "operators": [
+            {"integration-name": integration, "python-modules": [f"{package}.operators"]}
+        ],
+        "extra-links": [f"{package}.links.TiwConsoleLink", f"{package}.links.TiwReplayLink"],
         "sensors": [{"integration-name": integration, "python-modules": [f"{package}.sensors"]}],
         "triggers": [{"integration-name": integration, "python-modules": [f"{package}.triggers"]}],
+        "transfers": [
+            {
+                "source-integration-name": integration,
+                "target-integration-name": integration,
+                "python-module": f"{package}.transfers",
+            }
+        ],
         "connection-types": [
             {
                 "connection-type": "tencentcloud",
@@ -69,6 +80,11 @@ def get_provider_info() -> dict[str, Any]:
                     "role_arn": {"label": "Role ARN", "schema": {"type": _OPTIONAL}},
                     "callback_secret": {
                         "label": "Callback key",
+                        "schema": {"type": _OPTIONAL, "format": "password"},
+                    },
+                    "user_sig_key": {
+                        "label": "User signature key",
+                        "description": "To sign recording users with; the IM console shows it.",
                         "schema": {"type": _OPTIONAL, "format": "password"},
                     },
                     "requests_per_second": {

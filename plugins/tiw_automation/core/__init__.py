@@ -31,6 +31,7 @@ from tiw_automation.core.errors import (
     ServerError,
     ServiceUnavailable,
     SignatureExpired,
+    StartUncertain,
     TaskNotFound,
     TiwError,
     TransportError,
@@ -56,21 +57,41 @@ from tiw_automation.core.records import (
 )
 
 if TYPE_CHECKING:
+    from tiw_automation.core.callbacks import (
+        Callback,
+        CallbackError,
+        CallbackExpired,
+        CallbackForged,
+        CallbackSettings,
+        parse_callback,
+    )
     from tiw_automation.core.client import TiwClient
     from tiw_automation.core.quota import Quota
+    from tiw_automation.core.running import RunningTask
     from tiw_automation.core.settings import Settings
+    from tiw_automation.core.start import PRESETS, START_OPTIONS
+    from tiw_automation.core.tracks import Gap, Track, tracks_of
+    from tiw_automation.core.user_sig import make_user_sig, new_record_user_id
     from tiw_automation.core.watcher import RecordWatcher, WatcherStats
 
 __all__ = [
+    "PRESETS",
+    "START_OPTIONS",
     "Acceptance",
     "ApiError",
     "AuthFailure",
     "BadAnswer",
+    "Callback",
+    "CallbackError",
+    "CallbackExpired",
+    "CallbackForged",
+    "CallbackSettings",
     "ConfigurationError",
     "CredentialsError",
     "DeadlineExceeded",
     "FailedOperation",
     "FinishReason",
+    "Gap",
     "Interrupt",
     "InvalidParameter",
     "LimitExceeded",
@@ -85,13 +106,16 @@ __all__ = [
     "RecordingFailure",
     "RequestLimitExceeded",
     "ResourceInUse",
+    "RunningTask",
     "ServerError",
     "ServiceUnavailable",
     "Settings",
     "SignatureExpired",
+    "StartUncertain",
     "TaskNotFound",
     "TiwClient",
     "TiwError",
+    "Track",
     "TransportError",
     "UnsupportedOperation",
     "Verdict",
@@ -104,14 +128,32 @@ __all__ = [
     "check_task_ids",
     "check_video_kinds",
     "judge",
+    "make_user_sig",
+    "new_record_user_id",
+    "parse_callback",
+    "tracks_of",
 ]
 
 _LAZY = {
+    "Callback": "callbacks",
+    "CallbackError": "callbacks",
+    "CallbackExpired": "callbacks",
+    "CallbackForged": "callbacks",
+    "CallbackSettings": "callbacks",
+    "Gap": "tracks",
+    "PRESETS": "start",
     "Quota": "quota",
     "RecordWatcher": "watcher",
+    "RunningTask": "running",
+    "START_OPTIONS": "start",
     "Settings": "settings",
     "TiwClient": "client",
+    "Track": "tracks",
     "WatcherStats": "watcher",
+    "make_user_sig": "user_sig",
+    "new_record_user_id": "user_sig",
+    "parse_callback": "callbacks",
+    "tracks_of": "tracks",
 }
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One API call: the official SDK signs, the rest is made safe here.
+"""The API's actions, one method each; what is on the wire is the SDK's and the transport's.
 
 The actions are those of TIW's API, version 2019-09-19
 (https://www.tencentcloud.com/document/product/1176/53478).
@@ -7,42 +7,69 @@ The actions are those of TIW's API, version 2019-09-19
 
 from __future__ import annotations
 
-import json
+import logging
 import os
 import threading
-import time
-import uuid
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from tencentcloud.common.profile.client_profile import ClientProfile
-from tencentcloud.common.profile.http_profile import HttpProfile
-from tencentcloud.tiw.v20190919 import tiw_client
-
-from tiw_automation import __version__
-from tiw_automation.core.credentials import Credentials
-from tiw_automation.core.errors import (
-    BadAnswer,
-    ConfigurationError,
-    ServerError,
-    TiwError,
-    api_error,
+from tiw_automation.core.callbacks import (
+    CallbackSettings,
+    check_callback_key,
+    check_callback_url,
 )
+from tiw_automation.core.errors import (
+    AuthFailure,
+    ConfigurationError,
+    InvalidParameter,
+    PermissionDenied,
+    RecordingFailure,
+    RequestLimitExceeded,
+    ResourceInUse,
+    SignatureExpired,
+    StartUncertain,
+    TaskNotFound,
+    TiwError,
+    UnsupportedOperation,
+)
+from tiw_automation.core.fields import Fields
 from tiw_automation.core.quota import Quota, shared_quota
-from tiw_automation.core.records import OnlineRecord, check_sdk_app_id, check_task_id
+from tiw_automation.core.records import (
+    OnlineRecord,
+    RecordStatus,
+    check_sdk_app_id,
+    check_task_id,
+)
+from tiw_automation.core.retry import Retry, RetryBudget
+from tiw_automation.core.running import PAGE_SIZE, RunningTask, check_task_type, read_page
+from tiw_automation.core.sdk import TiwSdkClient
 from tiw_automation.core.settings import Settings
-from tiw_automation.core.transport import Answer, Transport
+from tiw_automation.core.start import check_room_id, start_params
+from tiw_automation.core.transport import Transport
+from tiw_automation.core.user_sig import (
+    check_record_user_id,
+    make_user_sig,
+    new_record_user_id,
+)
+
+logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+_ENDED = (RecordStatus.STOPPED, RecordStatus.FINISHED)
+_STARTS = 3
 
 
 class TiwClient:
     """A client of the TIW API. Thread-safe; one is enough for a process and an account.
 
-    Every argument that is left out comes from the environment, else from its default.
+    Every argument that is left out comes from the profile, the environment, Tencent's own files
+    or the instance, else from its default; :mod:`~tiw_automation.core.credentials` says in which
+    order for the keys.
 
     :param secret_id: SecretId; with ``secret_key``, and ``token`` where the keys are temporary.
-    :param profile: not supported by this version.
-    :param role_arn: not supported by this version.
+    :param profile: a profile of Tencent's command line (``tccli configure``).
+    :param role_arn: a CAM role to assume with the keys; it is renewed for as long as it is used.
     :param sdk_app_id: the application that the methods work on unless told otherwise.
     :param site: ``cn`` or ``intl``; sets host and region.
     :param region: ``ap-guangzhou`` or ``ap-singapore``.
@@ -95,7 +122,14 @@ class TiwClient:
         self._transport = Transport(
             self.settings.url, proxy=self.settings.proxy, ca_file=self.settings.ca_file
         )
-        self._sdk = _SdkClient(self.settings, self._transport)
+        self._sdk = TiwSdkClient(
+            scheme=self.settings.scheme,
+            host=self.settings.host,
+            region=self.settings.region,
+            keys=lambda: self.settings.credentials.current().get_credential_info(),
+            transport=self._transport,
+        )
+        self._retry = Retry(RetryBudget())
 
     def __repr__(self) -> str:
         return f"TiwClient({self.settings!r})"
@@ -114,54 +148,235 @@ class TiwClient:
         """Return the quota that paces ``action`` for this account in this process."""
         settings = self.settings
         return shared_quota(
-            settings.credentials.secret_id,
+            settings.credentials.identity,
             settings.host,
             action,
-            settings.requests_per_second * settings.quota_share,
+            settings.requests_per_second,
+            settings.quota_share,
         )
 
     def call(self, action: str, params: Mapping[str, Any], *, paced: bool = True) -> dict[str, Any]:
         """Call any action of the API once and return its ``Response`` object.
 
-        The deadline counts from the moment the call's turn has come.
+        The deadline counts from the moment the call's turn has come. What the API refuses before
+        it looks at it is made again once where that helps: signed with the server's time if this
+        machine's clock is off, or with the new keys if they have changed.
 
         :param params: the action's parameters under the API's own names.
         :param paced: False only for a caller that has taken its turn from :meth:`quota`.
         :raises ApiError: the API refused; the class follows the error code.
         :raises TransportError: no whole answer came within the deadline.
         """
-        if not str(action).isidentifier():
-            raise ConfigurationError(
-                f"An action has to be a name such as StartOnlineRecord, not {action!r}."
-            )
-        if paced:
-            self.quota(action).acquire()
-        with self._count_lock:
-            self.requests_sent += 1
-        try:
-            return self._sdk.respond(action, params, self.settings.timeout_s)
-        except TiwError as error:
-            error.action = action
-            raise
+        return self._call(action, params, self.settings.timeout_s, paced=paced)
+
+    def start_online_record(
+        self,
+        room_id: int | str,
+        *,
+        record_user_id: str | None = None,
+        record_user_sig: str | None = None,
+        user_sig_key: str | None = None,
+        preset: str | None = None,
+        sdk_app_id: int | str | None = None,
+        **options: Any,
+    ) -> str:
+        """Start recording a room and return its TaskId (StartOnlineRecord).
+
+        Safe to repeat with the same ``record_user_id``: while its recording runs, its TaskId is
+        returned and no second one is started. That is also how an answer that was lost is found
+        again. Tencent starts to record some two seconds later, so a wrong signature or room only
+        shows as the recording's failure.
+
+        :param room_id: the room, 1 to 4294967295.
+        :param record_user_id: the user that TIW enters the room as, unused by anybody else; one
+            is made up by default.
+        :param record_user_sig: that user's signature. Or:
+        :param user_sig_key: the application's key, to make the signature with.
+        :param preset: ``whiteboard_only``, ``mixed_stream`` or ``audio_files``.
+        :param options: any of :data:`~tiw_automation.core.start.START_OPTIONS`.
+        :raises ConfigurationError: an option makes no sense, or there is not exactly one of
+            ``record_user_sig`` and ``user_sig_key``; nothing was sent.
+        :raises StartUncertain: it is not known whether the recording runs, or its TaskId is not.
+        """
+        params = self.start_online_record_params(
+            room_id,
+            record_user_id=record_user_id,
+            record_user_sig=record_user_sig,
+            user_sig_key=user_sig_key,
+            preset=preset,
+            sdk_app_id=sdk_app_id,
+            **options,
+        )
+        return self._start(params, params["SdkAppId"], params["RoomId"], params["RecordUserId"])
+
+    def start_online_record_params(
+        self,
+        room_id: int | str,
+        *,
+        record_user_id: str | None = None,
+        record_user_sig: str | None = None,
+        user_sig_key: str | None = None,
+        preset: str | None = None,
+        sdk_app_id: int | str | None = None,
+        **options: Any,
+    ) -> dict[str, Any]:
+        """Return what :meth:`start_online_record` would send, checked; send nothing.
+
+        The arguments are the same, and the user's signature is among what is returned.
+
+        :raises ConfigurationError: an option makes no sense, or there is not exactly one of
+            ``record_user_sig`` and ``user_sig_key``.
+        """
+        room = check_room_id(room_id)
+        app_id = self.sdk_app_id(sdk_app_id)
+        user = (
+            new_record_user_id(room)
+            if record_user_id is None
+            else check_record_user_id(record_user_id, room)
+        )
+        return {
+            "SdkAppId": app_id,
+            "RoomId": room,
+            "RecordUserId": user,
+            "RecordUserSig": _user_sig(app_id, user, record_user_sig, user_sig_key),
+            **start_params(options, preset),
+        }
+
+    def find_online_record(
+        self, room_id: int | str, record_user_id: str, sdk_app_id: int | str | None = None
+    ) -> str | None:
+        """Return the TaskId of the recording of a user in a room, if it runs.
+
+        Asks DescribeRunningTasks, which only the Chinese site has, and DescribeOnlineRecord.
+
+        :raises InvalidParameter: this site does not tell what runs.
+        :raises PermissionDenied: these keys may not ask.
+        """
+        room = check_room_id(room_id)
+        for task in self.describe_running_tasks(sdk_app_id=sdk_app_id):
+            if task.status == "FINISHED" or task.room_id not in (room, None):
+                continue
+            try:
+                record = self.describe_online_record(task.task_id, sdk_app_id)
+            except (RecordingFailure, TaskNotFound):
+                continue
+            if record.record_user_id == record_user_id and record.status not in _ENDED:
+                return task.task_id
+        return None
+
+    def pause_online_record(self, task_id: str, sdk_app_id: int | str | None = None) -> bool:
+        """Pause a recording (PauseOnlineRecord); return whether this call did it.
+
+        A recording that is paused already is no error.
+
+        :raises UnsupportedOperation: it has ended or has not begun.
+        """
+        return self._change(
+            "PauseOnlineRecord", task_id, sdk_app_id, lambda status: status == RecordStatus.PAUSED
+        )
+
+    def resume_online_record(self, task_id: str, sdk_app_id: int | str | None = None) -> bool:
+        """Go on with a paused recording (ResumeOnlineRecord); return whether this call did it.
+
+        A recording that runs already is no error.
+
+        :raises UnsupportedOperation: it has ended.
+        """
+        return self._change(
+            "ResumeOnlineRecord",
+            task_id,
+            sdk_app_id,
+            lambda status: status == RecordStatus.RECORDING,
+        )
+
+    def stop_online_record(self, task_id: str, sdk_app_id: int | str | None = None) -> bool:
+        """End a recording (StopOnlineRecord); return whether this call did it.
+
+        A recording that has ended already is no error. Its videos follow minutes later.
+        """
+        return self._change(
+            "StopOnlineRecord", task_id, sdk_app_id, lambda status: status in _ENDED
+        )
 
     def describe_online_record(
         self, task_id: str, sdk_app_id: int | str | None = None, *, paced: bool = True
     ) -> OnlineRecord:
         """Return a recording as it is now (DescribeOnlineRecord).
 
+        A fault that may pass is tried again within the deadline, with random pauses.
+
         :param task_id: the TaskId that StartOnlineRecord returned.
         :param sdk_app_id: another application than the client's.
-        :param paced: as for :meth:`call`.
+        :param paced: False only for a caller that has taken its turn from :meth:`quota`; it is
+            asked once then, because every repetition needs a turn of its own.
         :raises RecordingFailure: the recording failed, for good.
         :raises TaskNotFound: there is no such recording in the application.
         :raises ConfigurationError: no usable task id or SdkAppId was given.
         """
         task_id = check_task_id(task_id)
         app_id = self.sdk_app_id(sdk_app_id)
-        response = self.call(
-            "DescribeOnlineRecord", {"SdkAppId": app_id, "TaskId": task_id}, paced=paced
-        )
+        params = {"SdkAppId": app_id, "TaskId": task_id}
+        if paced:
+            response = self._repeatable("DescribeOnlineRecord", params)
+        else:
+            response = self.call("DescribeOnlineRecord", params, paced=False)
         return OnlineRecord.from_response(response, sdk_app_id=app_id, task_id=task_id)
+
+    def describe_online_record_callback(
+        self, sdk_app_id: int | str | None = None
+    ) -> CallbackSettings:
+        """Return where the application's callbacks go, and their key."""
+        action = "DescribeOnlineRecordCallback"
+        response = self._repeatable(action, {"SdkAppId": self.sdk_app_id(sdk_app_id)})
+        read = Fields(response, "Response", action=action)
+        return CallbackSettings(read.text("Callback") or None, read.text("CallbackKey") or None)
+
+    def set_online_record_callback(
+        self, url: str | None, sdk_app_id: int | str | None = None
+    ) -> None:
+        """Set where the application's callbacks go; None or an empty string turns them off.
+
+        There is one address for each application, which all of its users share.
+
+        :raises ConfigurationError: it is no http:// or https:// URL.
+        """
+        params = {"SdkAppId": self.sdk_app_id(sdk_app_id), "Callback": check_callback_url(url)}
+        self._repeatable("SetOnlineRecordCallback", params)
+
+    def set_online_record_callback_key(
+        self, key: str | None, sdk_app_id: int | str | None = None
+    ) -> None:
+        """Set the key that callbacks are signed with; None or an empty string removes it.
+
+        :raises ConfigurationError: it is longer than 64 characters.
+        """
+        params = {
+            "SdkAppId": self.sdk_app_id(sdk_app_id),
+            "CallbackKey": check_callback_key(key),
+        }
+        self._repeatable("SetOnlineRecordCallbackKey", params)
+
+    def describe_running_tasks(
+        self, task_type: str = "OnlineRecord", sdk_app_id: int | str | None = None
+    ) -> list[RunningTask]:
+        """Return all tasks of a type that run, or ended within three days (DescribeRunningTasks).
+
+        :param task_type: ``OnlineRecord``, ``WhiteboardPush``, ``TranscodeH5``, ``TranscodeJPG``.
+        :raises InvalidParameter: this site does not tell; only the Chinese one does.
+        """
+        kind = check_task_type(task_type)
+        app_id = self.sdk_app_id(sdk_app_id)
+        found: dict[str, RunningTask] = {}
+        offset = 0
+        while True:
+            # The list changes while it is read, so tasks are told apart by their ids.
+            params = {"SdkAppID": app_id, "TaskType": kind, "Offset": offset, "Limit": PAGE_SIZE}
+            response = self._repeatable("DescribeRunningTasks", params)
+            total, page = read_page(response, sdk_app_id=app_id, task_type=kind)
+            found.update((task.task_id, task) for task in page)
+            offset += PAGE_SIZE
+            if not page or offset >= total:
+                return list(found.values())
 
     def sdk_app_id(self, given: int | str | None = None) -> int:
         """Return the application to work on: the given one, else the client's.
@@ -177,111 +392,184 @@ class TiwClient:
             )
         return self.settings.sdk_app_id
 
+    def _call(
+        self, action: str, params: Mapping[str, Any], timeout_s: float, *, paced: bool = True
+    ) -> dict[str, Any]:
+        if not str(action).isidentifier():
+            raise ConfigurationError(
+                f"An action has to be a name such as StartOnlineRecord, not {action!r}."
+            )
+        if paced:
+            self._take_turn(action)
+        else:
+            self._count()
+        credentials = self.settings.credentials
+        used = credentials.current()
+        try:
+            try:
+                return self._respond(action, params, timeout_s)
+            except SignatureExpired:
+                raise
+            except AuthFailure as refusal:
+                if not credentials.renew(used):
+                    whose = f"The keys are from the {used.source}."
+                    refusal.hint = f"{refusal.hint} {whose}" if refusal.hint else whose
+                    raise
+                logger.info("The keys from the %s have changed.", used.source)
+                self._take_turn(action)
+                return self._respond(action, params, timeout_s)
+        except TiwError as error:
+            error.action = error.action or action
+            if isinstance(error, RequestLimitExceeded):
+                self.quota(action).rejected()
+            raise
 
-class _SdkClient(tiw_client.TiwClient):  # type: ignore[misc]
-    """The SDK's client, with the parts that hold its faults replaced.
-
-    Its own transport waits for ever on a server that drips, obeys ``.netrc`` and ignores
-    ``NO_PROXY``; its checks lose an error whose Content-Type carries a charset; its signature
-    takes the date from a deprecated call.
-    """
-
-    def __init__(self, settings: Settings, transport: Transport) -> None:
-        profile = ClientProfile(
-            httpProfile=HttpProfile(protocol=settings.scheme, endpoint=settings.host),
-            # The default is Chinese.
-            language="en-US",
-            request_client=f"tiw-automation-{__version__}",
-        )
-        super().__init__(_OnEveryRequest(lambda: settings.credentials), settings.region, profile)
-        self.request = _Requests(transport)
-
-    def respond(self, action: str, params: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
-        """Call an action and return the ``Response`` object."""
-        headers = {"X-TC-TraceId": str(uuid.uuid4())}
-        options = {"Deadline": time.monotonic() + timeout_s}
-        body = self.call_json(action, dict(params), headers, options)
-        response: dict[str, Any] = body["Response"]
-        return response
-
-    def _build_req_with_tc3_signature(
-        self, action: str, params: Any, req: Any, options: Mapping[str, Any] | None = None
-    ) -> None:
-        """Sign as the SDK does, with one reading of the clock and headers of this call alone."""
-        now = int(time.time())
-        date = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d")
-        secret_id, secret_key, token = self.credential.get_credential_info()
-        req.data = json.dumps(params)
-        req.deadline = (options or {})["Deadline"]
-        req.header = {
-            **req.header,
-            "Content-Type": "application/json",
-            "Host": self._get_endpoint(),
-            "X-TC-Action": action,
-            "X-TC-Language": self.profile.language,
-            "X-TC-Region": self.region,
-            "X-TC-RequestClient": self.request_client,
-            "X-TC-Timestamp": str(now),
-            "X-TC-Version": self._apiVersion,
-        }
-        if token:
-            req.header["X-TC-Token"] = token
-        signature = self._get_tc3_signature(params, req, date, self._service, secret_key, None)
-        req.header["Authorization"] = (
-            f"TC3-HMAC-SHA256 Credential={secret_id}/{date}/{self._service}/tc3_request, "
-            f"SignedHeaders=content-type;host, Signature={signature}"
+    def _respond(self, action: str, params: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
+        return self._sdk.respond(
+            action, params, timeout_s, before_repeating=lambda: self._take_turn(action)
         )
 
-    def _check_status(self, answer: Answer) -> None:
-        # The body of a refusal may hold the API's own error, so it is read first.
+    def _take_turn(self, action: str) -> None:
+        self.quota(action).acquire()
+        self._count()
+
+    def _count(self) -> None:
+        with self._count_lock:
+            self.requests_sent += 1
+
+    def _repeatable(self, action: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Call an action that may be carried out twice, and again while its error may pass."""
+        return self._retry.call(
+            lambda left_s: self._call(action, params, left_s), self.settings.timeout_s
+        )
+
+    def _refusable(self, action: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Call an action that must not be repeated blindly, and again where it was throttled.
+
+        What is over the limit was not carried out.
+        """
+
+        def attempt(left_s: float) -> dict[str, Any] | TiwError:
+            try:
+                return self._call(action, params, left_s)
+            except RequestLimitExceeded:
+                raise
+            except TiwError as error:
+                return error
+
+        result = self._retry.call(attempt, self.settings.timeout_s)
+        if isinstance(result, TiwError):
+            raise result
+        return result
+
+    def _start(self, params: Mapping[str, Any], app_id: int, room: int, user: str) -> str:
+        """Start, and where the answer is lost find out by the user's name what became of it.
+
+        Repeating is safe: the API refuses a second recording of a user whose first one runs.
+        """
+        action = "StartOnlineRecord"
+        lost: TiwError | None = None
+        for number in range(_STARTS):
+            if number:
+                self._retry.pause(number)
+            try:
+                response = self._refusable(action, params)
+                task_id = Fields(response, "Response", action=action).text("TaskId")
+                if task_id:
+                    return task_id
+                lost = TiwError("StartOnlineRecord answered without a TaskId.", action=action)
+            except ResourceInUse as error:
+                if error.code != "ResourceInUse.RecordUserId":
+                    raise
+                found = self._running(room, user, app_id)
+                if found is not None:
+                    return found
+                raise StartUncertain(
+                    f"A recording of {user} in room {room} runs, but its TaskId is not known.",
+                    record_user_id=user,
+                    action=action,
+                    hint=(
+                        "Its callback or the console says the TaskId; or start one with another "
+                        "record_user_id once this one has ended."
+                    ),
+                ) from lost or error
+            except RequestLimitExceeded:
+                if lost is None:
+                    raise
+            except TiwError as error:
+                if not error.retryable:
+                    raise
+                lost = error
+            logger.warning("What became of starting %s is not known yet: %s", user, lost)
+            found = self._running(room, user, app_id)
+            if found is not None:
+                return found
+        raise StartUncertain(
+            f"Whether a recording of {user} in room {room} was started is not known: {lost}",
+            record_user_id=user,
+            action=action,
+            hint=f"Start it again with record_user_id {user}: that never starts a second one.",
+        ) from lost
+
+    def _running(self, room: int, user: str, app_id: int) -> str | None:
+        try:
+            return self.find_online_record(room, user, app_id)
+        except (InvalidParameter, PermissionDenied) as error:
+            logger.info("What runs is not told here: %s", error)
+        except TiwError as error:
+            if not error.retryable and not isinstance(error, RecordingFailure):
+                raise
+            logger.warning("What runs could not be asked: %s", error)
         return None
 
-    def _check_error(self, answer: Answer) -> None:
-        """Raise for everything that is not a ``Response`` without an ``Error``."""
-        try:
-            response = json.loads(answer.content)["Response"]
-            error = response.get("Error")
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise _not_the_api(answer) from None
-        if error is None and answer.status_code == 200:
-            return
-        if not isinstance(error, Mapping) or not isinstance(error.get("Code"), str):
-            raise _not_the_api(answer)
-        raise api_error(
-            error["Code"], str(error.get("Message") or ""), request_id=response.get("RequestId")
+    def _change(
+        self,
+        action: str,
+        task_id: str,
+        sdk_app_id: int | str | None,
+        is_done: Callable[[str | None], bool],
+    ) -> bool:
+        """Change a recording's state; look at the state where an answer was lost."""
+        task_id = check_task_id(task_id)
+        app_id = self.sdk_app_id(sdk_app_id)
+        params = {"SdkAppId": app_id, "TaskId": task_id}
+        lost = False
+
+        def attempt(left_s: float) -> bool:
+            nonlocal lost
+            try:
+                if lost and is_done(self.describe_online_record(task_id, app_id).status):
+                    return True
+                self._call(action, params, left_s)
+            except UnsupportedOperation as refusal:
+                stopped = refusal.code == "UnsupportedOperation.TaskHasAlreadyStopped"
+                if (stopped and is_done(RecordStatus.STOPPED)) or is_done(
+                    self.describe_online_record(task_id, app_id).status
+                ):
+                    # If an answer was lost, it was ours that did it.
+                    return lost
+                # What was done takes some two seconds to show.
+                refusal.retryable = lost and not stopped
+                raise
+            except RequestLimitExceeded:
+                raise
+            except TiwError as error:
+                lost = lost or error.retryable
+                raise
+            return True
+
+        return self._retry.call(attempt, self.settings.timeout_s)
+
+
+def _user_sig(app_id: int, user: str, signature: str | None, key: str | None) -> str:
+    if (signature is None) == (key is None):
+        raise ConfigurationError(
+            "Exactly one of record_user_sig and user_sig_key is needed, "
+            f"{'none' if signature is None else 'both'} given.",
+            hint="Give the recording user's signature, or the key to make it with.",
         )
-
-
-class _OnEveryRequest:
-    """Credentials in the form that the SDK asks for them, read anew for each request."""
-
-    def __init__(self, current: Callable[[], Credentials]) -> None:
-        self._current = current
-
-    def get_credential_info(self) -> tuple[str, str, str | None]:
-        return self._current().get_credential_info()
-
-
-class _Requests:
-    """Stands where the SDK keeps its ``ApiRequest``."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-
-    def send_request(self, req: Any) -> Answer:
-        return self._transport.exchange(
-            req.method, req.uri, req.data.encode(), req.header, req.deadline
-        )
-
-
-def _not_the_api(answer: Answer) -> TiwError:
-    kind = (answer.headers.get("Content-Type") or "no content type").partition(";")[0]
-    found = f"HTTP {answer.status_code}, {kind}, {len(answer.content)} bytes"
-    if answer.status_code >= 500:
-        return ServerError(
-            f"The server answered with an error page ({found}).", code=f"Http{answer.status_code}"
-        )
-    return BadAnswer(
-        f"The answer is not the API's ({found}).",
-        hint="Check the endpoint, and whether a proxy stands between.",
-    )
+    if key is not None:
+        return make_user_sig(app_id, user, key)
+    if not signature or any(sign.isspace() for sign in signature):
+        raise ConfigurationError("record_user_sig is empty or has blanks.")
+    return signature

@@ -9,7 +9,8 @@ falls back to the class of its prefix, so no answer is ever without a class.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 if TYPE_CHECKING:
     from tiw_automation.core.records import Outcome
@@ -132,6 +133,8 @@ class SignatureExpired(AuthFailure):
 
     default_code = "AuthFailure.SignatureExpire"
     default_hint = "This machine's clock is off by more than five minutes; set it (NTP)."
+    server_time: float | None = None
+    """The server's clock at its answer, UNIX seconds, where the answer said it."""
 
 
 class PermissionDenied(ApiError):
@@ -189,6 +192,7 @@ class ServerError(ApiError):
 
     default_code = "InternalError"
     default_retryable = True
+    default_hint = "Try again later; if it stays, give Tencent's support the RequestId."
 
 
 class UnsupportedOperation(ApiError):
@@ -227,6 +231,19 @@ class RecordingFailure(FailedOperation):
 _INNER = re.compile(r"code:\s*(?P<code>\d+),\s*msg:\s*(?P<text>.*)", re.DOTALL)
 
 
+class StartUncertain(TiwError):
+    """A recording may run, or runs, whose TaskId is not known.
+
+    :param record_user_id: its recording user; starting with the same one again is safe.
+    """
+
+    default_code = "StartUncertain"
+
+    def __init__(self, message: str, *, record_user_id: str, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.record_user_id = record_user_id
+
+
 class RecordFailed(TiwError):
     """A recording that was waited for is not usable; ``outcome`` says why."""
 
@@ -249,9 +266,11 @@ class WaitTimeout(TiwError):
 
 # Longest prefix wins, so a code and the family it belongs to can differ.
 _BY_CODE: dict[str, type[ApiError]] = {
+    "ActionOffline": InvalidParameter,
     "AuthFailure": AuthFailure,
     "AuthFailure.SignatureExpire": SignatureExpired,
     "AuthFailure.UnauthorizedOperation": PermissionDenied,
+    "DryRunOperation": UnsupportedOperation,
     "FailedOperation": FailedOperation,
     "FailedOperation.Record": RecordingFailure,
     "InternalError": ServerError,
@@ -264,22 +283,39 @@ _BY_CODE: dict[str, type[ApiError]] = {
     "IpNotInWhitelist": PermissionDenied,
     "LimitExceeded": LimitExceeded,
     "MissingParameter": InvalidParameter,
+    "NoSuchProduct": InvalidParameter,
+    "NoSuchVersion": InvalidParameter,
     "RequestLimitExceeded": RequestLimitExceeded,
     "RequestSizeLimitExceeded": InvalidParameter,
     "ResourceInUse": ResourceInUse,
-    # Bare, it is a passing fault of the service; its two children below are the account's state.
+    "ResourceInsufficient": LimitExceeded,
+    "ResourceNotFound": InvalidParameter,
+    # Bare, it is a passing fault of the service; its children below are the account's state.
     "ResourceUnavailable": ServerError,
     "ResourceUnavailable.InterfaceUnAuthorized": PermissionDenied,
     "ResourceUnavailable.NotRegistered": ServiceUnavailable,
     "ResourceUnavailable.ServiceExpired": ServiceUnavailable,
+    "ResponseSizeLimitExceeded": LimitExceeded,
     "ServiceUnavailable": ServerError,
     "UnauthorizedOperation": PermissionDenied,
     "UnknownParameter": InvalidParameter,
     "UnsupportedOperation": UnsupportedOperation,
+    "UnsupportedProtocol": InvalidParameter,
     "UnsupportedRegion": InvalidParameter,
 }
 
+_CHECK_THE_ENDPOINT = "The endpoint does not serve this action of TIW: check endpoint and site."
 _HINTS: dict[str, str] = {
+    "ActionOffline": "Tencent has withdrawn this action.",
+    "AuthFailure.InvalidAuthorization": (
+        "Something on the way has changed the request's headers: check proxy and endpoint."
+    ),
+    "AuthFailure.InvalidSecretId": (
+        "This is no SecretId of an API key: create one in the console under CAM, API keys."
+    ),
+    "AuthFailure.MFAFailure": (
+        "This account asks for a second factor: use a key that is exempt, or a role."
+    ),
     "AuthFailure.SecretIdNotFound": (
         "The SecretId is unknown here. Keys of Tencent Cloud China and International are "
         "separate: check the site."
@@ -290,8 +326,64 @@ _HINTS: dict[str, str] = {
     "AuthFailure.TokenFailure": (
         "The temporary token is wrong or has expired; get new temporary keys."
     ),
+    "DryRunOperation": "The request was only tried: leave DryRun out.",
+    "FailedOperation": "Look at the message, and at the task in the TIW console.",
+    "FailedOperation.Record": (
+        "The recording itself failed, and asking again changes nothing: start another one."
+    ),
+    "InvalidAction": (
+        "The endpoint does not know this action: the international site has fewer than the "
+        "Chinese one, among them no DescribeRunningTasks."
+    ),
+    "InvalidParameter": "Check the parameters against the action's page.",
+    "InvalidParameter.CallbackAddressFormatError": (
+        "The callback has to be a full http:// or https:// URL that Tencent can reach."
+    ),
+    "InvalidParameter.InvalidExtra": "The only extra is MIX_STREAM.",
+    "InvalidParameter.RecordParameter": (
+        "Check the recording's options: room, recording user and its signature above all."
+    ),
     "InvalidParameter.SdkAppIdNotFound": "Check sdk_app_id; it is shown in the TIW console.",
+    "InvalidParameterValue": "Check the value against the action's page.",
+    "InvalidRequest": "The request came in a form that the API does not take.",
+    "IpInBlacklist": "This machine's address is on the key's list of refused ones (CAM).",
+    "IpNotInWhitelist": "This machine's address is not on the key's list of allowed ones (CAM).",
+    "LimitExceeded": "Wait until something has ended, or ask Tencent for a higher limit.",
+    "LimitExceeded.TaskConcurrency": (
+        "An application may have 100 recordings at a time, and a room one: stop one first."
+    ),
+    "MissingParameter": "Give the parameter that the message names.",
+    "NoSuchProduct": _CHECK_THE_ENDPOINT,
+    "NoSuchVersion": _CHECK_THE_ENDPOINT,
+    "RequestSizeLimitExceeded": "The request is too large: shorten its parameters.",
+    "ResourceInUse": "Something uses it already: look in the TIW console.",
+    "ResourceInUse.RecordUserId": (
+        "This recording user is recording already: use that recording, or another record_user_id."
+    ),
+    "ResourceInsufficient": "Tencent has no capacity for it now: try later.",
+    "ResourceNotFound": "What was asked for does not exist: check its id and the SdkAppId.",
+    "ResourceUnavailable.InterfaceUnAuthorized": (
+        "Tencent enables this feature on request: open a ticket for this SdkAppId."
+    ),
+    "ResourceUnavailable.NotRegistered": "Enable TIW for this account in the console.",
+    "ResourceUnavailable.ServiceExpired": "TIW has expired for this account: renew it.",
+    "ResponseSizeLimitExceeded": "The answer is too large: ask for less at a time.",
+    "UnknownParameter": "The API does not know this parameter: check its spelling.",
+    "UnsupportedOperation": "Look at the recording's state: it does not allow this now.",
+    "UnsupportedOperation.InvalidTaskStatus": (
+        "Only a recording that runs can be paused, and only a paused one resumed."
+    ),
+    "UnsupportedOperation.TaskHasAlreadyStopped": "The recording has ended; start another one.",
+    "UnsupportedProtocol": "Use an https:// endpoint.",
     "UnsupportedRegion": "TIW serves ap-guangzhou (site cn) and ap-singapore (site intl).",
+}
+# What the recorder itself says in FailedOperation.Record.
+_RECORDER_HINTS = {
+    40001: "The recording user's name was refused: it begins with tic_record_user_<RoomId>_.",
+    40004: (
+        "The recording user could not log in: check that its signature was made for it, with "
+        "the key of this SdkAppId, and had not expired."
+    ),
 }
 
 
@@ -299,14 +391,25 @@ def api_error(
     code: str, message: str, *, request_id: str | None = None, action: str | None = None
 ) -> ApiError:
     """Return the error that stands for an API error code, with what is known to help."""
-    name = code
-    while name not in _BY_CODE and "." in name:
-        name = name.rpartition(".")[0]
-    cls = _BY_CODE.get(name, ApiError)
-    return cls(
+    cls = _by_prefix(_BY_CODE, code) or ApiError
+    error = cls(
         message.strip() or f"The API answered {code}.",
         code=code,
         request_id=request_id,
         action=action,
-        hint=_HINTS.get(code),
     )
+    if isinstance(error, RecordingFailure) and error.inner_code in _RECORDER_HINTS:
+        error.hint = _RECORDER_HINTS[error.inner_code]
+    else:
+        error.hint = _HINTS.get(code) or cls.default_hint or _by_prefix(_HINTS, code)
+    return error
+
+
+_Known = TypeVar("_Known")
+
+
+def _by_prefix(known: Mapping[str, _Known], code: str) -> _Known | None:
+    name = code
+    while name not in known and "." in name:
+        name = name.rpartition(".")[0]
+    return known.get(name)

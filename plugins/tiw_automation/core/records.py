@@ -23,6 +23,7 @@ from tiw_automation.core.errors import (
     TiwError,
     WaitTimeout,
 )
+from tiw_automation.core.fields import Fields
 
 # Tencent's own bucket, used where an account configured none; files there live three days.
 _PUBLIC_HOST = "online-recording-1259648581.file.myqcloud.com"
@@ -179,7 +180,7 @@ class OnlineRecord:
         :raises BadAnswer: a field has another type than the API page says, or the answer is
             about another recording.
         """
-        read = _Fields(response, "Response")
+        read = Fields(response, "Response", action="DescribeOnlineRecord")
         answered = read.text("TaskId") or task_id
         if answered != task_id:
             raise BadAnswer(
@@ -523,42 +524,3 @@ def _rows(cls: type[Any], rows: Iterable[Mapping[str, Any]] | None) -> tuple[Any
     return tuple(
         cls(**{name: row.get(name) for name in cls.__dataclass_fields__}) for row in rows or ()
     )
-
-
-class _Fields:
-    """Reads one JSON object strictly by type, tolerant of what is absent, null or unknown."""
-
-    def __init__(self, data: object, where: str) -> None:
-        if not isinstance(data, Mapping):
-            raise self._mismatch(where, data, "an object")
-        self.data = data
-        self.where = where
-
-    def text(self, key: str) -> str | None:
-        value = self.data.get(key)
-        if value is not None and not isinstance(value, str):
-            raise self._mismatch(f"{self.where}.{key}", value, "a string")
-        return value
-
-    def integer(self, key: str) -> int | None:
-        value = self.data.get(key)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-            raise self._mismatch(f"{self.where}.{key}", value, "an integer")
-        return value
-
-    def items(self, key: str) -> list[_Fields]:
-        value = self.data.get(key)
-        if value is None:
-            return []
-        if not isinstance(value, list):
-            raise self._mismatch(f"{self.where}.{key}", value, "a list")
-        return [_Fields(item, f"{self.where}.{key}[{index}]") for index, item in enumerate(value)]
-
-    @staticmethod
-    def _mismatch(where: str, value: object, wanted: str) -> BadAnswer:
-        return BadAnswer(
-            f"{where} has to be {wanted}, the answer holds a {type(value).__name__}.",
-            action="DescribeOnlineRecord",
-            # The API has changed its form: the next answer has the same.
-            retryable=False,
-        )

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every setting of a client, resolved and checked once.
 
-Precedence: an explicit value, then the environment, then the default.
+Precedence: an explicit value, then an explicit profile, then the environment, then the files of the
+default profile, then the default.
 """
 
 from __future__ import annotations
@@ -16,7 +17,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tiw_automation.core.credentials import Credentials, find_credentials
+from tiw_automation.core.credentials import (
+    CredentialSource,
+    Profile,
+    find_credentials,
+    read_profile,
+)
 from tiw_automation.core.errors import ConfigurationError
 from tiw_automation.core.records import check_sdk_app_id
 
@@ -32,6 +38,7 @@ _SITES = {
     "intl": ("tiw.intl.tencentcloudapi.com", "ap-singapore"),
 }
 _DEFAULT_HOST, _DEFAULT_REGION = "tiw.tencentcloudapi.com", "ap-singapore"
+_DEFAULT_STS_URL = "https://sts.tencentcloudapi.com"
 _SERVED_REGIONS = sorted({region for _, region in _SITES.values()})
 
 
@@ -43,7 +50,7 @@ class Settings:
     ``quota_share`` of it. ``timeout_s`` is one call's hard deadline in seconds.
     """
 
-    credentials: Credentials
+    credentials: CredentialSource
     sdk_app_id: int | None
     scheme: str
     host: str
@@ -62,7 +69,7 @@ class Settings:
     def __repr__(self) -> str:
         # A proxy's URL may hold a password.
         return (
-            f"Settings(secret_id={self.credentials.secret_id!r}, url={self.url!r}, "
+            f"Settings(account={self.credentials.identity!r}, url={self.url!r}, "
             f"region={self.region!r}, sdk_app_id={self.sdk_app_id!r})"
         )
 
@@ -85,15 +92,21 @@ class Settings:
         proxy: str | None = None,
         timeout: float | None = None,
         environ: Mapping[str, str] | None = None,
+        home: Path | None = None,
     ) -> Settings:
         """Fill in what is not given, and check everything.
 
         :param environ: read instead of ``os.environ``.
+        :param home: looked in for files instead of the user's home directory.
         :raises ConfigurationError: a setting makes no sense; it names the setting.
         :raises CredentialsError: no whole pair of keys was found.
         """
         env = os.environ if environ is None else environ
-        scheme, host, resolved_region = _address(site, region, endpoint, env)
+        files = _files(profile, env, home)
+        scheme, host, resolved_region = _address(
+            site, region, endpoint, env, files, first=bool(profile)
+        )
+        checked_proxy, checked_ca_file = _proxy_url(proxy), _readable("ca_file", ca_file)
         app_id = sdk_app_id if sdk_app_id is not None else (env.get("TIW_SDK_APP_ID") or None)
         share = quota_share if quota_share is not None else (env.get("TIW_QUOTA_SHARE") or 1)
         return cls(
@@ -104,6 +117,10 @@ class Settings:
                 profile=profile,
                 role_arn=role_arn,
                 environ=env,
+                home=home,
+                sts_url=_sts_url(site, env, files),
+                proxy=checked_proxy,
+                ca_file=checked_ca_file,
             ),
             sdk_app_id=None if app_id is None else check_sdk_app_id(app_id),
             scheme=scheme,
@@ -114,21 +131,42 @@ class Settings:
             ),
             quota_share=_positive("quota_share (TIW_QUOTA_SHARE)", share, 1.0, at_most=1.0),
             timeout_s=_positive("timeout", timeout, DEFAULT_TIMEOUT_S),
-            ca_file=_readable("ca_file", ca_file),
-            proxy=_proxy_url(proxy),
+            ca_file=checked_ca_file,
+            proxy=checked_proxy,
         )
 
 
+def _files(profile: str | None, env: Mapping[str, str], home: Path | None) -> Profile:
+    try:
+        return read_profile(profile, env, home)
+    except ConfigurationError as error:
+        if profile:
+            raise
+        # Nobody asked for it by name, and everything may be given elsewhere.
+        _warn_once(f"{error} It is ignored.")
+        return Profile()
+
+
 def _address(
-    site: str | None, region: str | None, endpoint: str | None, env: Mapping[str, str]
+    site: str | None,
+    region: str | None,
+    endpoint: str | None,
+    env: Mapping[str, str],
+    files: Profile,
+    *,
+    first: bool,
 ) -> tuple[str, str, str]:
+    """Return scheme, host and region; ``first`` says that the profile goes before ``env``."""
     if site is not None and site not in _SITES:
         raise ConfigurationError(
             f"site: {site!r} is not a site.", hint=f"Use one of {', '.join(_SITES)}."
         )
     host, default_region = _SITES[site] if site else (_DEFAULT_HOST, _DEFAULT_REGION)
     allowed = [default_region] if site else _SERVED_REGIONS
-    given_endpoint = endpoint or env.get("TIW_ENDPOINT") or None
+    # The command line writes its default host into every profile: that says nothing.
+    of_files = files.endpoint if files.endpoint != _DEFAULT_HOST else None
+    elsewhere = [env.get("TIW_ENDPOINT"), of_files]
+    given_endpoint = endpoint or next(filter(None, elsewhere[::-1] if first else elsewhere), None)
     if region is not None and site and region != default_region:
         raise ConfigurationError(
             f"region {region!r} contradicts site {site!r}, which is served from {default_region}.",
@@ -139,19 +177,29 @@ def _address(
             f"region: TIW is not served from {region!r}.",
             hint=f"Use one of {', '.join(allowed)}, or leave it out.",
         )
-    chosen = region
-    if chosen is None:
-        chosen = env.get("TENCENTCLOUD_REGION") or None
-        if chosen is not None and chosen not in allowed:
+    found = [
+        ("TENCENTCLOUD_REGION", env.get("TENCENTCLOUD_REGION")),
+        ("The profile's region", files.region),
+    ]
+    for source, value in found[::-1] if first else found:
+        if region is None and value:
+            if value in allowed:
+                region = value
+                break
             _warn_once(
-                f"TENCENTCLOUD_REGION={chosen} is ignored: TIW is served from "
-                f"{', '.join(allowed)} here."
+                f"{source} {value} is ignored: TIW is served from {', '.join(allowed)} here."
             )
-            chosen = None
     scheme = "https"
     if given_endpoint is not None:
         scheme, host = _parse_endpoint(given_endpoint)
-    return scheme, host, chosen or default_region
+    return scheme, host, region or default_region
+
+
+def _sts_url(site: str | None, env: Mapping[str, str], files: Profile) -> str:
+    given = env.get("TIW_STS_ENDPOINT") or files.sts_endpoint
+    if given:
+        return "://".join(_parse_endpoint(given))
+    return "https://sts.intl.tencentcloudapi.com" if site == "intl" else _DEFAULT_STS_URL
 
 
 _warned: set[str] = set()

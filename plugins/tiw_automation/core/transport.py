@@ -7,21 +7,25 @@ ever. Here every read is given only what is left, from the name look-up to the l
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import io
 import os
 import socket
+import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
+from weakref import WeakSet
 
 import certifi
 import urllib3
 from requests.utils import get_environ_proxies, select_proxy
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.response import BaseHTTPResponse
 from urllib3.util import make_headers, parse_url
 from urllib3.util.retry import Retry
 from urllib3.util.timeout import Timeout
@@ -180,31 +184,51 @@ class Transport:
 
     :param url: scheme and host of the endpoint.
     :param pool_size: connections kept; at least the number of threads that call.
+    :param use_environment: whether the environment's proxy counts.
     :raises ConfigurationError: the CA bundle cannot be read.
     """
 
     def __init__(
-        self, url: str, *, proxy: str | None = None, ca_file: str | None = None, pool_size: int = 16
+        self,
+        url: str,
+        *,
+        proxy: str | None = None,
+        ca_file: str | None = None,
+        pool_size: int = 16,
+        use_environment: bool = True,
     ) -> None:
         self.url = url
         options: dict[str, Any] = {"maxsize": pool_size, "retries": _NO_RETRIES, "num_pools": 2}
         if url.startswith("https:"):
             options["ca_certs"] = ca_file or _environment_ca() or certifi.where()
-        resolved = proxy or select_proxy(url, get_environ_proxies(url, no_proxy=None))
-        self._manager: urllib3.PoolManager
-        if resolved:
-            parsed = parse_url(resolved)
+        resolved = proxy
+        if use_environment and not proxy:
+            resolved = select_proxy(url, get_environ_proxies(url, no_proxy=None))
+        self._proxy = resolved
+        self._options = options
+        self._manager = self._new_manager()
+        _transports.add(self)
+
+    def _new_manager(self) -> urllib3.PoolManager:
+        manager: urllib3.PoolManager
+        if self._proxy:
+            parsed = parse_url(self._proxy)
             headers = make_headers(proxy_basic_auth=parsed.auth) if parsed.auth else None
             bare = parsed._replace(auth=None).url
             try:
-                self._manager = urllib3.ProxyManager(bare, proxy_headers=headers, **options)
+                manager = urllib3.ProxyManager(bare, proxy_headers=headers, **self._options)
             except urllib3.exceptions.ProxySchemeUnknown:
                 raise ConfigurationError(
                     f"proxy: {parsed.scheme!r} is not supported.", hint="Use an http:// proxy."
                 ) from None
         else:
-            self._manager = urllib3.PoolManager(**options)
-        self._manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+            manager = urllib3.PoolManager(**self._options)
+        manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+        return manager
+
+    def forget_connections(self) -> None:
+        """Begin with new connections: in a forked child the old ones are the parent's."""
+        self._manager = self._new_manager()
 
     def exchange(
         self,
@@ -221,18 +245,8 @@ class Transport:
         :raises TransportError: no connection, a broken one, a refused certificate.
         :raises BadAnswer: the body is cut or absurdly large.
         """
-        started = time.monotonic()
-        _call.deadline = deadline
-        try:
-            response = self._manager.urlopen(
-                method,
-                self.url + path,
-                body=body,
-                headers={"Accept-Encoding": "identity", **headers},
-                timeout=Timeout(total=max(deadline - started, 0.001)),
-                redirect=False,
-                preload_content=False,
-            )
+        with self.bounded(deadline):
+            response = self.open(method, path, body, headers, deadline)
             try:
                 content = response.read(_MAX_BODY_BYTES + 1)
                 if len(content) > _MAX_BODY_BYTES:
@@ -245,6 +259,42 @@ class Transport:
                 raise
             response.release_conn()
             return Answer(response.status, response.headers, content)
+
+    def open(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        deadline: float,
+    ) -> BaseHTTPResponse:
+        """Send one request and return the answer's head; the body is still to be read.
+
+        Call it within :meth:`bounded`, and read within it too.
+        """
+        return self._manager.urlopen(
+            method,
+            self.url + path,
+            body=body,
+            headers={"Accept-Encoding": "identity", **headers},
+            timeout=Timeout(total=max(deadline - time.monotonic(), 0.001)),
+            redirect=False,
+            preload_content=False,
+        )
+
+    @contextlib.contextmanager
+    def bounded(self, deadline: float) -> Iterator[None]:
+        """Bound what this thread does on the connections, and say in our words what went wrong.
+
+        :param deadline: the monotonic time by which it has to be over.
+        :raises DeadlineExceeded: it was not.
+        :raises TransportError: no connection, a broken one, a refused certificate.
+        :raises BadAnswer: the body is cut.
+        """
+        started = time.monotonic()
+        _call.deadline = deadline
+        try:
+            yield
         except TransportError:
             raise
         except Exception as error:
@@ -262,10 +312,14 @@ class Transport:
                 f"{self.url} did not answer within {deadline - started:.3g} s.",
                 hint="Check the endpoint and the network between, or raise timeout.",
             )
+        if isinstance(error, urllib3.exceptions.MaxRetryError) and error.reason is not None:
+            error = error.reason
         if isinstance(error, urllib3.exceptions.SSLError):
             return TransportError(
                 f"The TLS connection to {self.url} failed: {_reason(error)}.",
                 code="TlsError",
+                # A certificate stays as it is; a handshake that broke may not.
+                retryable=not isinstance(_innermost(error), ssl.SSLCertVerificationError),
                 hint="If the endpoint's certificate is of your own CA, name its bundle in ca_file.",
             )
         if isinstance(error, urllib3.exceptions.ProxyError):
@@ -284,6 +338,17 @@ class Transport:
         )
 
 
+_transports: WeakSet[Transport] = WeakSet()
+
+
+def _after_fork() -> None:
+    for transport in list(_transports):
+        transport.forget_connections()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
 def _is_timeout(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, (TimeoutError, urllib3.exceptions.TimeoutError)):
@@ -296,17 +361,20 @@ def _has_reason(error: BaseException) -> bool:
     return isinstance(getattr(error, "reason", None), BaseException)
 
 
-def _reason(error: BaseException) -> str:
-    """Return the innermost cause in words; urllib3's own wrappers repeat URL and object ids."""
-    inner: BaseException = error
+def _innermost(error: BaseException) -> BaseException:
     while True:
-        deeper = getattr(inner, "reason", None) or getattr(inner, "original_error", None)
+        deeper = getattr(error, "reason", None) or getattr(error, "original_error", None)
         deeper = (
-            deeper if isinstance(deeper, BaseException) else inner.__cause__ or inner.__context__
+            deeper if isinstance(deeper, BaseException) else error.__cause__ or error.__context__
         )
         if deeper is None:
-            break
-        inner = deeper
+            return error
+        error = deeper
+
+
+def _reason(error: BaseException) -> str:
+    """Return the innermost cause in words; urllib3's own wrappers repeat URL and object ids."""
+    inner = _innermost(error)
     words = inner.strerror if isinstance(inner, OSError) and inner.strerror else str(inner)
     return f"{words or type(inner).__name__}".rstrip(".")
 

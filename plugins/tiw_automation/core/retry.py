@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How often a call that changes nothing, or nothing twice, is made again."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from tiw_automation.core.errors import TiwError
+
+_T = TypeVar("_T")
+
+_FIRST_DELAY_S = 0.25
+_LONGEST_DELAY_S = 4.0
+
+
+class RetryBudget:
+    """What all calls of a client may repeat together, so that an outage is not made worse.
+
+    A repetition costs one; a call that succeeds earns a tenth. So in the long run there is at
+    most one repetition for ten calls, and a client that is new may repeat ``size`` times.
+
+    :param size: the most that can be saved up, and what there is at first.
+    """
+
+    def __init__(self, size: int = 20) -> None:
+        self.size = size
+        self._tenths = size * 10
+        self._lock = threading.Lock()
+
+    def take(self) -> bool:
+        """Take one repetition, if there is one left."""
+        with self._lock:
+            if self._tenths < 10:
+                return False
+            self._tenths -= 10
+            return True
+
+    def earn(self) -> None:
+        """Count a success."""
+        with self._lock:
+            self._tenths = min(self._tenths + 1, self.size * 10)
+
+
+class Retry:
+    """Repeats a call while its error may pass, with full jitter, within a deadline and a budget.
+
+    The pauses are drawn evenly from zero to 0.25 s, then twice as much each time, 4 s at most.
+
+    :param clock: a monotonic clock in seconds.
+    :param uniform: draws a number between two others.
+    """
+
+    def __init__(
+        self,
+        budget: RetryBudget,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self._budget = budget
+        self._clock = clock
+        self._sleep = sleep
+        self._uniform = uniform
+
+    def pause(self, number: int) -> None:
+        """Sleep before the repetition of that number, counted from 1."""
+        self._sleep(self._delay_s(number))
+
+    def _delay_s(self, number: int) -> float:
+        return self._uniform(0.0, min(_FIRST_DELAY_S * 2 ** (number - 1), _LONGEST_DELAY_S))
+
+    def call(self, attempt: Callable[[float], _T], timeout_s: float) -> _T:
+        """Return what ``attempt`` returns.
+
+        :param attempt: called with the seconds that are left for it.
+        :param timeout_s: for everything together.
+        :raises TiwError: the last error, when it cannot pass or time or budget are used up.
+        """
+        deadline = self._clock() + timeout_s
+        for number in itertools.count(1):
+            try:
+                result = attempt(deadline - self._clock())
+            except TiwError as error:
+                delay = self._delay_s(number)
+                out_of_time = self._clock() + delay >= deadline
+                if not error.retryable or out_of_time or not self._budget.take():
+                    raise
+                self._sleep(delay)
+            else:
+                self._budget.earn()
+                return result
+        raise AssertionError("a count does not end")

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tasks that run in an application (DescribeRunningTasks), which only the Chinese site tells.
+
+https://cloud.tencent.com/document/product/1137/89907. Its list names the room of a recording,
+not its recording user, and holds tasks of the last three days.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tiw_automation.core.errors import ConfigurationError
+from tiw_automation.core.fields import Fields
+
+TASK_TYPES = ("OnlineRecord", "WhiteboardPush", "TranscodeH5", "TranscodeJPG")
+PAGE_SIZE = 500
+"""The most tasks that one answer may hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningTask:
+    """One task. ``create_time`` and ``cancel_time`` are the API's words, without a time zone."""
+
+    sdk_app_id: int
+    task_id: str
+    task_type: str
+    status: str | None
+    room_id: int | None
+    create_time: str | None
+    cancel_time: str | None
+    progress: int | None
+    file_url: str | None
+
+    @classmethod
+    def from_item(cls, read: Fields, *, sdk_app_id: int, task_type: str) -> RunningTask:
+        """Read one entry of ``Tasks``.
+
+        :raises BadAnswer: a field has another type than the API page says.
+        """
+        return cls(
+            sdk_app_id=read.integer("SdkAppID") or sdk_app_id,
+            task_id=read.text("TaskID") or "",
+            task_type=read.text("TaskType") or task_type,
+            status=read.text("Status"),
+            room_id=read.integer("RoomID") or None,
+            create_time=read.text("CreateTime"),
+            cancel_time=read.text("CancelTime") or None,
+            progress=read.integer("Progress"),
+            file_url=read.text("FileURL") or None,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-native data."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+def check_task_type(value: object) -> str:
+    """Return the kind of tasks to list.
+
+    :raises ConfigurationError: the API has no such kind.
+    """
+    if value not in TASK_TYPES:
+        raise ConfigurationError(
+            f"task_type: {value!r} is not a type of task.",
+            hint=f"Use one of {', '.join(TASK_TYPES)}.",
+        )
+    return str(value)
+
+
+def read_page(
+    response: Mapping[str, Any], *, sdk_app_id: int, task_type: str
+) -> tuple[int, list[RunningTask]]:
+    """Return how many tasks there are in all, and those of this page.
+
+    :raises BadAnswer: a field has another type than the API page says.
+    """
+    read = Fields(response, "Response", action="DescribeRunningTasks")
+    tasks = [
+        RunningTask.from_item(item, sdk_app_id=sdk_app_id, task_type=task_type)
+        for item in read.items("Tasks")
+    ]
+    return read.integer("Total") or 0, [task for task in tasks if task.task_id]

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The official SDK, with the parts that hold its faults replaced.
+
+It signs and encodes. Its own transport waits for ever on a server that drips, obeys ``.netrc``
+and ignores ``NO_PROXY``; its checks lose an error whose Content-Type carries a charset; its
+signature takes the date from a deprecated call, from a clock that nothing corrects.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from tencentcloud.common.abstract_client import AbstractClient
+from tencentcloud.common.profile.client_profile import ClientProfile
+from tencentcloud.common.profile.http_profile import HttpProfile
+from tencentcloud.tiw.v20190919 import tiw_client
+
+from tiw_automation import __version__
+from tiw_automation.core.errors import (
+    BadAnswer,
+    ServerError,
+    SignatureExpired,
+    TiwError,
+    api_error,
+)
+from tiw_automation.core.transport import Answer, Transport
+
+logger = logging.getLogger(__name__)
+
+Keys = Callable[[], tuple[str, str, str | None]]
+"""Returns SecretId, SecretKey and token; asked on every request, so that they may change."""
+
+# Below this the clock is not what the signature was refused for; Date counts whole seconds.
+_LEAST_SKEW_S = 60.0
+
+
+class SdkClient(AbstractClient):  # type: ignore[misc]
+    """A client of the SDK whose every call ends, and raises errors of this package only.
+
+    :param clock: this machine's time in UNIX seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        scheme: str,
+        host: str,
+        region: str,
+        keys: Keys,
+        transport: Transport,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        profile = ClientProfile(
+            httpProfile=HttpProfile(protocol=scheme, endpoint=host),
+            # The default is Chinese.
+            language="en-US",
+            request_client=f"tiw-automation-{__version__}",
+        )
+        super().__init__(_OnEveryRequest(keys), region, profile)
+        self.request = _Requests(transport)
+        self.clock = clock
+        self.clock_offset_s = 0.0
+
+    def respond(
+        self,
+        action: str,
+        params: Mapping[str, Any],
+        timeout_s: float,
+        *,
+        before_repeating: Callable[[], None] = lambda: None,
+    ) -> dict[str, Any]:
+        """Call an action and return the ``Response`` object.
+
+        Where the signature is refused for the time it was made at, the server's time is learned
+        and the call repeated once: what was refused so was not carried out.
+
+        :param timeout_s: the hard deadline of the whole.
+        :raises TiwError: the API refused, or no whole answer came.
+        """
+        deadline = time.monotonic() + timeout_s
+        try:
+            return self._once(action, params, deadline)
+        except SignatureExpired as refusal:
+            if not self._learn_the_time(refusal):
+                raise
+        before_repeating()
+        return self._once(action, params, deadline)
+
+    def _once(self, action: str, params: Mapping[str, Any], deadline: float) -> dict[str, Any]:
+        headers = {"X-TC-TraceId": str(uuid.uuid4())}
+        body = self.call_json(action, dict(params), headers, {"Deadline": deadline})
+        response: dict[str, Any] = body["Response"]
+        return response
+
+    def _learn_the_time(self, refusal: SignatureExpired) -> bool:
+        if refusal.server_time is None:
+            return False
+        skew = refusal.server_time - self.clock()
+        refusal.hint = f"This machine's clock is {_in_words(skew)} the server's; set it (NTP)."
+        if abs(skew - self.clock_offset_s) < _LEAST_SKEW_S:
+            return False
+        self.clock_offset_s = skew
+        logger.warning(
+            "This machine's clock is %s the server's. Requests are signed with the server's time; "
+            "set the clock (NTP).",
+            _in_words(skew),
+        )
+        return True
+
+    def _build_req_with_tc3_signature(
+        self, action: str, params: Any, req: Any, options: Mapping[str, Any] | None = None
+    ) -> None:
+        """Sign as the SDK does, with one reading of the clock and headers of this call alone."""
+        now = int(self.clock() + self.clock_offset_s)
+        date = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d")
+        secret_id, secret_key, token = self.credential.get_credential_info()
+        req.data = json.dumps(params)
+        req.deadline = (options or {})["Deadline"]
+        req.header = {
+            **req.header,
+            "Content-Type": "application/json",
+            "Host": self._get_endpoint(),
+            "X-TC-Action": action,
+            "X-TC-Language": self.profile.language,
+            "X-TC-Region": self.region,
+            "X-TC-RequestClient": self.request_client,
+            "X-TC-Timestamp": str(now),
+            "X-TC-Version": self._apiVersion,
+        }
+        if token:
+            req.header["X-TC-Token"] = token
+        signature = self._get_tc3_signature(params, req, date, self._service, secret_key, None)
+        req.header["Authorization"] = (
+            f"TC3-HMAC-SHA256 Credential={secret_id}/{date}/{self._service}/tc3_request, "
+            f"SignedHeaders=content-type;host, Signature={signature}"
+        )
+
+    def _check_status(self, answer: Answer) -> None:
+        # The body of a refusal may hold the API's own error, so it is read first.
+        return None
+
+    def _check_error(self, answer: Answer) -> None:
+        """Raise for everything that is not a ``Response`` without an ``Error``."""
+        try:
+            response = json.loads(answer.content)["Response"]
+            error = response.get("Error")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise _not_the_api(answer) from None
+        if error is None and answer.status_code == 200:
+            return
+        if not isinstance(error, Mapping) or not isinstance(error.get("Code"), str):
+            raise _not_the_api(answer)
+        refusal = api_error(
+            error["Code"], str(error.get("Message") or ""), request_id=response.get("RequestId")
+        )
+        if isinstance(refusal, SignatureExpired):
+            refusal.server_time = _date(answer)
+        raise refusal
+
+
+class TiwSdkClient(SdkClient, tiw_client.TiwClient):  # type: ignore[misc]
+    """TIW's own."""
+
+
+class StsSdkClient(SdkClient):
+    """The Security Token Service (https://www.tencentcloud.com/document/product/1150/49452)."""
+
+    _apiVersion = "2018-08-13"
+    _endpoint = "sts.tencentcloudapi.com"
+    _service = "sts"
+
+
+class _OnEveryRequest:
+    """Keys in the form that the SDK asks for them."""
+
+    def __init__(self, keys: Keys) -> None:
+        self.get_credential_info = keys
+
+
+class _Requests:
+    """Stands where the SDK keeps its ``ApiRequest``."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def send_request(self, req: Any) -> Answer:
+        return self._transport.exchange(
+            req.method, req.uri, req.data.encode(), req.header, req.deadline
+        )
+
+
+def _date(answer: Answer) -> float | None:
+    try:
+        return parsedate_to_datetime(answer.headers.get("Date") or "").timestamp()
+    except ValueError:
+        return None
+
+
+def _in_words(skew_s: float) -> str:
+    return f"{abs(skew_s):.0f} s {'behind' if skew_s > 0 else 'ahead of'}"
+
+
+def _not_the_api(answer: Answer) -> TiwError:
+    kind = (answer.headers.get("Content-Type") or "no content type").partition(";")[0]
+    found = f"HTTP {answer.status_code}, {kind}, {len(answer.content)} bytes"
+    if answer.status_code >= 500:
+        return ServerError(
+            f"The server answered with an error page ({found}).", code=f"Http{answer.status_code}"
+        )
+    return BadAnswer(
+        f"The answer is not the API's ({found}).",
+        hint="Check the endpoint, and whether a proxy stands between.",
+    )

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tiw_automation.core import InvalidParameter, ServerError, TiwError
+from tiw_automation.core.retry import Retry, RetryBudget
+
+
+class Time:
+    """A clock that only sleeping moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.pauses: list[float] = []
+
+    def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.now += seconds
+
+
+def retry(time: Time, budget: RetryBudget | None = None) -> Retry:
+    return Retry(
+        budget or RetryBudget(),
+        clock=lambda: time.now,
+        sleep=time.sleep,
+        uniform=lambda low, high: high,
+    )
+
+
+def failing(times: int, error: TiwError) -> Callable[[float], str]:
+    left = [times]
+
+    def attempt(_: float) -> str:
+        if left[0]:
+            left[0] -= 1
+            raise error
+        return "done"
+
+    return attempt
+
+
+def test_a_fault_that_passes_is_waited_out_with_growing_pauses() -> None:
+    time = Time()
+    assert retry(time).call(failing(6, ServerError("down")), 60.0) == "done"
+    assert time.pauses == [0.25, 0.5, 1.0, 2.0, 4.0, 4.0]
+
+
+def test_what_cannot_pass_is_not_repeated() -> None:
+    time = Time()
+    with pytest.raises(InvalidParameter):
+        retry(time).call(failing(1, InvalidParameter("no")), 60.0)
+    assert time.pauses == []
+
+
+def test_the_deadline_holds_and_each_attempt_knows_what_is_left() -> None:
+    time = Time()
+    left = []
+
+    def attempt(left_s: float) -> None:
+        left.append(left_s)
+        raise ServerError("down")
+
+    with pytest.raises(ServerError):
+        retry(time).call(attempt, 2.0)
+    assert left == [2.0, 1.75, 1.25, 0.25]
+    assert time.now < 2.0
+
+
+def test_an_outage_uses_the_budget_up_and_successes_earn_it_anew() -> None:
+    time, budget = Time(), RetryBudget(size=3)
+    for expected in (3, 0):
+        time.pauses.clear()
+        with pytest.raises(ServerError):
+            retry(time, budget).call(failing(100, ServerError("down")), 1e9)
+        assert len(time.pauses) == expected
+    for _ in range(10):
+        retry(time, budget).call(failing(0, ServerError("down")), 1.0)
+    assert retry(time, budget).call(failing(1, ServerError("down")), 60.0) == "done"
+
+
+def test_the_pauses_are_drawn_from_zero_on() -> None:
+    bounds = []
+
+    def uniform(low: float, high: float) -> float:
+        bounds.append((low, high))
+        return 0.0
+
+    time = Time()
+    Retry(RetryBudget(), clock=lambda: time.now, sleep=time.sleep, uniform=uniform).call(
+        failing(2, ServerError("down")), 9.0
+    )
+    assert bounds == [(0.0, 0.25), (0.0, 0.5)]

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import http.server
+import ssl
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from tiw_automation.core import ConfigurationError, TiwClient, TransportError
+
+FINISHED = b'{"Response": {"Status": "FINISHED", "RequestId": "r"}}'
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(FINISHED)))
+        self.end_headers()
+        self.wfile.write(FINISHED)
+
+    def do_CONNECT(self) -> None:
+        self.send_error(403)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def bundle(authority: trustme.CA, tmp_path: Path) -> Path:
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return path
+
+
+BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+
+
+def serve(certificate: trustme.LeafCert | None) -> Iterator[int]:
+    server: Any = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server.daemon_threads = True
+    # A handshake that a client breaks off is what these tests are about.
+    server.handle_error = lambda *_: None
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        certificate.configure_cert(context)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    yield server.server_port
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def port(authority: trustme.CA) -> Iterator[int]:
+    yield from serve(authority.issue_cert("127.0.0.1"))
+
+
+@pytest.fixture
+def port_of_another(authority: trustme.CA) -> Iterator[int]:
+    yield from serve(authority.issue_cert("tiw.tencentcloudapi.com"))
+
+
+@pytest.fixture
+def refusing_proxy() -> Iterator[int]:
+    yield from serve(None)
+
+
+def status(port: int, **given: Any) -> str | None:
+    settings = {"secret_id": "AKIDexample", "secret_key": "keyexample", "sdk_app_id": 1, **given}
+    # A fault of TLS is tried again like any other; the test need not wait long for it.
+    settings.setdefault("timeout", 1.0)
+    with TiwClient(endpoint=f"https://127.0.0.1:{port}", **settings) as client:
+        return client.describe_online_record("t").status
+
+
+def test_a_certificate_of_an_unknown_authority_is_refused(port: int) -> None:
+    with pytest.raises(TransportError, match=r"certificate.* ca_file") as caught:
+        status(port)
+    assert caught.value.code == "TlsError"
+    assert not caught.value.retryable
+
+
+def test_a_given_bundle_is_trusted(port: int, bundle: Path) -> None:
+    assert status(port, ca_file=bundle) == "FINISHED"
+
+
+@pytest.mark.parametrize("name", BUNDLES)
+def test_the_environments_bundle_is_trusted(
+    port: int, bundle: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    for other in BUNDLES:
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv(name, str(bundle))
+    assert status(port) == "FINISHED"
+
+
+def test_a_certificate_for_another_host_is_refused(port_of_another: int, bundle: Path) -> None:
+    with pytest.raises(TransportError, match=r"127\.0\.0\.1"):
+        status(port_of_another, ca_file=bundle)
+
+
+def test_a_bundle_that_is_none(port: int, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.pem"
+    broken.write_text("no certificate")
+    with pytest.raises((ConfigurationError, TransportError)):
+        status(port, ca_file=broken)
+
+
+def test_a_proxy_that_refuses_is_named(port: int, bundle: Path, refusing_proxy: int) -> None:
+    with pytest.raises(TransportError, match="proxy") as caught:
+        status(port, ca_file=bundle, proxy=f"http://127.0.0.1:{refusing_proxy}")
+    assert caught.value.code == "ProxyError"

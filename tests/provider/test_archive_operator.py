@@ -1,0 +1,457 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import copy
+import hashlib
+import importlib.util
+import json
+import logging
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from airflow.sdk import Asset, ObjectStoragePath
+from airflow.sdk.io import attach
+from fsspec.implementations.memory import MemoryFileSystem
+from moto.server import ThreadedMotoServer
+
+from tiw_automation.airflow.transfers import (
+    TiwArchiveFailed,
+    TiwOnlineRecordToObjectStorageOperator,
+    storage_of,
+)
+from tiw_automation.core import ConfigurationError, OnlineRecord, TiwClient, TiwError, Video
+from tiw_automation.core.download import DownloadStopped
+from tiw_automation.simulator import Simulator
+
+Connect = Callable[..., None]
+
+_spec = importlib.util.spec_from_file_location(
+    "video_server", Path(__file__).resolve().parents[1] / "core" / "video_server.py"
+)
+assert _spec is not None
+assert _spec.loader is not None
+videos = importlib.util.module_from_spec(_spec)
+sys.modules["video_server"] = videos
+_spec.loader.exec_module(videos)
+
+MIB = 1024 * 1024
+SMALL = random.Random(4).randbytes(200_000)
+# Three parts of an upload.
+LARGE = random.Random(5).randbytes(20 * MIB)
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[Any]:
+    """Return a client of an S3 on loopback, to look at it past Airflow."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        keys = {"aws_access_key_id": "id", "aws_secret_access_key": "key"}
+        endpoint = f"http://{host}:{port}"
+        with pytest.MonkeyPatch.context() as patch:
+            extra = {"endpoint_url": endpoint, "region_name": "us-east-1"}
+            connection = {"conn_type": "aws", "login": "id", "password": "key", "extra": extra}
+            patch.setenv("AIRFLOW_CONN_STORE", json.dumps(connection))
+            yield boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", **keys)
+    finally:
+        server.stop()
+
+
+@dataclass
+class Place:
+    """Where a test's archive lies, and what an onlooker sees there."""
+
+    url: str
+    names: Callable[[], list[str]]
+    unfinished: Callable[[], int]
+
+
+@pytest.fixture(params=["file", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    if request.param == "file":
+
+        def found(hidden: bool) -> list[str]:
+            paths = [path for path in tmp_path.rglob("*") if path.is_file()]
+            return sorted(
+                str(path.relative_to(tmp_path))
+                for path in paths
+                if path.name.startswith(".") is hidden
+            )
+
+        return Place(f"file://{tmp_path}", lambda: found(False), lambda: len(found(True)))
+    return bucket_of(request.getfixturevalue("s3"))
+
+
+def bucket_of(client: Any) -> Place:
+    name = f"bucket-{random.SystemRandom().randrange(10**12)}"
+    client.create_bucket(Bucket=name)
+
+    def names() -> list[str]:
+        found = client.list_objects_v2(Bucket=name).get("Contents", [])
+        return sorted(item["Key"].removeprefix("rec/") for item in found)
+
+    def unfinished() -> int:
+        return len(client.list_multipart_uploads(Bucket=name).get("Uploads", []))
+
+    return Place(f"s3://store@{name}/rec", names, unfinished)
+
+
+@pytest.fixture
+def bucket() -> Iterator[Any]:
+    with videos.video_server() as running:
+        yield running
+
+
+class _Context(dict[str, Any]):
+    """A task's context: what it pushes, and the events of its outlets."""
+
+    def __init__(self) -> None:
+        from airflow.sdk.execution_time.context import OutletEventAccessors
+
+        self.values: dict[str, Any] = {}
+        super().__init__(ti=self, outlet_events=OutletEventAccessors())
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.values[key] = json.loads(json.dumps(value))
+
+
+def fresh_context() -> Any:
+    return _Context()
+
+
+def operator(destination: Any, **given: Any) -> TiwOnlineRecordToObjectStorageOperator:
+    return TiwOnlineRecordToObjectStorageOperator(
+        task_id="archive", destination=destination, **given
+    )
+
+
+def video(url: str, video_id: str = "v1", size_bytes: int = len(SMALL)) -> Video:
+    return Video(video_id, url, "mp4", 2, "teacher", 0, 1000, size_bytes, 320, 240)
+
+
+def records(*found: Video, **changes: Any) -> list[dict[str, Any]]:
+    plain = {"sdk_app_id": 1400000001, "task_id": "lesson", "status": "FINISHED"}
+    # As XCom hands them over.
+    whole: Any = {**plain, "videos": found, **changes}
+    data: list[dict[str, Any]] = json.loads(json.dumps([OnlineRecord(**whole).to_dict()]))
+    return data
+
+
+def test_from_the_sensors_records(place: Place, tiw_simulator: Simulator, connect: Connect) -> None:
+    connect(tiw_simulator)
+    for name in ("algebra", "history"):
+        tiw_simulator.add(name, timeline=[])
+    with TiwClient(**tiw_simulator.settings()) as client:
+        found = [client.describe_online_record(name) for name in ("history", "algebra")]
+    given = [record.to_dict() for record in found]
+    paths = operator(place.url, records=given).execute(fresh_context())
+    assert paths == json.loads(json.dumps(paths))
+    expected = [
+        f"{record.task_id}/{video.kind}-{video.id}.mp4"
+        for record in found
+        for video in record.videos
+    ]
+    assert paths == [f"{place.url}/{name}" for name in expected]
+    assert place.names() == sorted([*expected, "algebra/manifest.json", "history/manifest.json"])
+    assert place.unfinished() == 0
+    described = json.loads(ObjectStoragePath(f"{place.url}/algebra/manifest.json").read_bytes())
+    files = {file["name"]: file for file in described["files"]}
+    for path, name in zip(paths[2:], expected[2:], strict=True):
+        data = ObjectStoragePath(path).read_bytes()
+        assert files[name]["size_bytes"] == len(data)
+        assert files[name]["sha256"] == hashlib.sha256(data).hexdigest()
+    assert described["record"] == json.loads(json.dumps(found[1].to_dict()))
+    # A mapped sensor pushes a list of lists.
+    assert operator(place.url, records=[given[:1], given[1:]]).execute(fresh_context()) == paths
+
+
+def test_a_second_run_copies_nothing(place: Place, bucket: Any) -> None:
+    given = records(video(bucket.put("v1.mp4", SMALL)))
+    paths = operator(place.url, records=given).execute(fresh_context())
+    assert operator(place.url, records=given).execute(fresh_context()) == paths
+    assert len(bucket.requests) == 1
+    # A file that another job cut is noticed by its size.
+    with ObjectStoragePath(paths[0]).open("wb") as file:
+        file.write(b"half")
+    operator(place.url, records=given).execute(fresh_context())
+    assert len(bucket.requests) == 2
+    assert ObjectStoragePath(paths[0]).read_bytes() == SMALL
+
+
+def test_an_object_storage_path_and_a_connection_apart(s3: Any, bucket: Any) -> None:
+    given = records(video(bucket.put("v1.mp4", SMALL)))
+    url = bucket_of(s3).url
+    expected = [f"{url}/lesson/whiteboard-v1.mp4"]
+    assert operator(ObjectStoragePath(url), records=given).execute(fresh_context()) == expected
+    bare = url.replace("store@", "")
+    again = operator(bare, destination_conn_id="store", records=given)
+    assert again.execute(fresh_context()) == expected
+    assert len(bucket.requests) == 1
+
+
+def test_asked_for_once(place: Place, tiw_simulator: Simulator, connect: Connect) -> None:
+    connect(tiw_simulator)
+    tiw_simulator.add("done", timeline=[])
+    tiw_simulator.add("slow", timeline=[{"RECORDING": 1000}])
+    tiw_simulator.add("odd", timeline=[], finish_reason="EXCEPTION")
+    paths = operator(place.url, record_task_id="done", video_kinds=["camera"]).execute(
+        fresh_context()
+    )
+    assert len(paths) == 1
+    context = fresh_context()
+    with pytest.raises(RuntimeError, match=r"\[slow: pending\]") as pending:
+        operator(place.url, record_task_id=["slow", "done"]).execute(context)
+    assert not isinstance(pending.value, TiwArchiveFailed)
+    # What there is is archived and pushed all the same.
+    assert len(context.values["return_value"]) == 2
+    with pytest.raises(TiwArchiveFailed, match=r"\[absent: missing\].*\[odd: failed\]"):
+        operator(place.url, record_task_id=["absent", "odd"]).execute(fresh_context())
+    taken = operator(place.url, record_task_id="odd", accept_finish_reasons=["EXCEPTION"])
+    assert len(taken.execute(fresh_context())) == 2
+    assert tiw_simulator.requests_by_task["slow"] == 1
+
+
+def test_a_record_that_is_not_finished(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"\[lesson: pending\] Recording lesson is STOPPED"):
+        operator(f"file://{tmp_path}", records=records(status="STOPPED")).execute(fresh_context())
+
+
+def test_a_large_video_with_a_cut(place: Place, bucket: Any) -> None:
+    url = bucket.put("v1.mp4", LARGE, videos.cut(9 * MIB))
+    (path,) = operator(place.url, records=records(video(url, size_bytes=len(LARGE)))).execute(
+        fresh_context()
+    )
+    assert ObjectStoragePath(path).read_bytes() == LARGE
+    assert bucket.ranges()[1] is not None
+    assert place.unfinished() == 0
+
+
+def test_a_large_video_that_has_to_begin_anew(place: Place, bucket: Any) -> None:
+    url = bucket.put("v1.mp4", LARGE, videos.cut(9 * MIB), etag=None)
+    (path,) = operator(place.url, records=records(video(url, size_bytes=len(LARGE)))).execute(
+        fresh_context()
+    )
+    assert ObjectStoragePath(path).read_bytes() == LARGE
+    assert place.unfinished() == 0
+    assert place.names() == ["lesson/manifest.json", "lesson/whiteboard-v1.mp4"]
+
+
+def test_nothing_is_seen_before_it_is_whole_nor_after_a_kill(place: Place, bucket: Any) -> None:
+    url = bucket.put("v1.mp4", LARGE, videos.hold(18 * MIB))
+    given = records(video(url, size_bytes=len(LARGE)))
+    killed = operator(place.url, records=given)
+    ends: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            killed.execute(fresh_context())
+        except BaseException as error:
+            ends.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert bucket.holding.acquire(timeout=20)
+    while not place.unfinished():
+        time.sleep(0.05)
+    assert place.names() == ["lesson/manifest.json"]
+    started = time.monotonic()
+    killed.on_kill()
+    thread.join(20)
+    # Airflow would send a SIGKILL after five seconds.
+    assert time.monotonic() - started < 4
+    assert [type(end) for end in ends] == [DownloadStopped]
+    assert place.unfinished() == 0
+    bucket.release.set()
+    time.sleep(0.5)
+    assert place.names() == ["lesson/manifest.json"]
+    assert place.unfinished() == 0
+    operator(place.url, records=given).execute(fresh_context())
+    assert place.names() == ["lesson/manifest.json", "lesson/whiteboard-v1.mp4"]
+
+
+def test_a_kill_before_the_first_byte(tmp_path: Path, bucket: Any) -> None:
+    killed = operator(f"file://{tmp_path}", records=records(video(bucket.put("a", SMALL))))
+    killed.on_kill()
+    with pytest.raises(DownloadStopped):
+        killed.execute(fresh_context())
+    assert list(tmp_path.rglob("*.mp4")) == []
+
+
+def test_a_failure_leaves_nothing_half(place: Place, bucket: Any) -> None:
+    def replaced(handler: Any, file: Any) -> None:
+        file.etag = '"two"'
+        videos.serve(handler, file)
+
+    bad = video(bucket.put("v1.mp4", LARGE, videos.cut(9 * MIB), replaced), "v1", len(LARGE))
+    good = video(bucket.put("v2.mp4", SMALL), "v2")
+    context = fresh_context()
+    with pytest.raises(RuntimeError, match="it was replaced while it was downloaded"):
+        operator(place.url, records=records(bad, good)).execute(context)
+    assert place.names() == ["lesson/manifest.json", "lesson/whiteboard-v2.mp4"]
+    assert place.unfinished() == 0
+    assert context.values["return_value"] == [f"{place.url}/lesson/whiteboard-v2.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "words"),
+    [
+        (403, TiwArchiveFailed, "access is denied .* public read"),
+        (404, TiwArchiveFailed, "three days"),
+        (503, RuntimeError, "busy or broken"),
+    ],
+)
+def test_whether_another_try_can_help(
+    tmp_path: Path, bucket: Any, status: int, kind: Any, words: str
+) -> None:
+    given = records(video(bucket.put("v1.mp4", SMALL, videos.answer(status))))
+    with pytest.raises(kind, match=words) as caught:
+        operator(f"file://{tmp_path}", records=given, attempts=1).execute(fresh_context())
+    assert type(caught.value) is kind
+    assert "secret" not in str(caught.value)
+
+
+def test_a_bucket_that_does_not_exist(s3: Any, bucket: Any) -> None:
+    given = records(video(bucket.put("v1.mp4", SMALL)))
+    with pytest.raises(RuntimeError, match="Check the destination"):
+        operator("s3://store@absent-bucket/rec", records=given).execute(fresh_context())
+    # It is noticed before anything is downloaded.
+    assert bucket.requests == []
+
+
+def test_a_storage_that_shows_half_files_is_refused(bucket: Any) -> None:
+    memory = MemoryFileSystem()
+    attach(protocol="memory", fs=memory)
+    given = records(video(bucket.put("v1.mp4", SMALL)))
+    with pytest.raises(TiwArchiveFailed, match="shows a file before it is whole"):
+        operator("memory://rec", records=given).execute(fresh_context())
+    assert bucket.requests == []
+    assert memory.find("/") == []
+
+
+def test_the_parts_suit_the_size(s3: Any) -> None:
+    place = bucket_of(s3)
+    storage: Any = storage_of(ObjectStoragePath(place.url))
+    for size, part in ((None, 8 * MIB), (5, 8 * MIB), (2 * 10**9, 8 * MIB), (10**12, 106 * MIB)):
+        target = storage.create("x", size)
+        assert target._part_bytes == part
+        assert part * 10_000 >= (size or 0)
+        target.abort()
+        target.abort()
+        with pytest.raises(DownloadStopped):
+            target.write(b"late")
+        with pytest.raises(DownloadStopped):
+            target.commit()
+    assert place.names() == []
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({}, "Either records or record_task_id"),
+        ({"records": [], "record_task_id": "t"}, "Either records or record_task_id"),
+        ({"records": "[{'task_id': 't'}]"}, "render_template_as_native_obj"),
+        ({"records": [{"id": 1}]}, "list of records"),
+        ({"records": [3]}, "list of records"),
+        ({"records": [{"task_id": "t"}]}, "list of records"),
+        ({"records": [], "names": "{task_id}"}, "{video_id} or {index}"),
+        ({"records": [], "manifest": "../{task_id}"}, "no path inside"),
+        ({"records": [], "max_workers": 0}, "max_workers"),
+        ({"records": [], "video_kinds": ["film"]}, "video_kinds"),
+        ({"records": [], "destination": "/mnt/recordings"}, "is no URL"),
+        ({"records": [], "tencentcloud_conn_id": "absent"}, "no connection 'absent'"),
+    ],
+)
+def test_bad_arguments(tmp_path: Path, given: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        operator(given.pop("destination", f"file://{tmp_path}"), **given).execute(fresh_context())
+    assert words in str(caught.value)
+
+
+def test_the_outlets_are_told(tmp_path: Path, bucket: Any) -> None:
+    asset = Asset(name="archive", uri="s3://bucket/rec")
+    given = records(video(bucket.put("v1.mp4", SMALL)), replay_url="http://h/r?sign=q-secret")
+    context = fresh_context()
+    paths = operator(f"file://{tmp_path}", records=given, outlets=[asset]).execute(context)
+    extra = context["outlet_events"][asset].extra
+    assert extra["paths"] == paths
+    assert [record["task_id"] for record in extra["records"]] == ["lesson"]
+    assert extra["records"][0]["video_urls"] == [f"{bucket.origin}/v1.mp4"]
+    assert "secret" not in json.dumps(extra)
+
+
+def test_openlineage(s3: Any, tmp_path: Path, bucket: Any) -> None:
+    given = records(video(bucket.put("x/v1.mp4", SMALL)))
+    url = bucket_of(s3).url
+    name = url.replace("store@", "").removesuffix("/rec")
+    expected = {
+        url: (name, "rec/lesson/whiteboard-v1.mp4"),
+        f"file://{tmp_path}": ("file", f"{tmp_path}/lesson/whiteboard-v1.mp4"),
+    }
+    for destination, output in expected.items():
+        done = operator(destination, records=given)
+        done.execute(fresh_context())
+        facets = done.get_openlineage_facets_on_complete(None)
+        assert [(d.namespace, d.name) for d in facets.outputs] == [output]
+        assert [(d.namespace, d.name) for d in facets.inputs] == [(bucket.origin, "/x/v1.mp4")]
+
+
+def test_openlineage_is_not_needed() -> None:
+    program = (
+        "import sys, tiw_automation.airflow.transfers\n"
+        "needed = ('openlineage', 'airflow.providers.openlineage.extractors')\n"
+        "assert not [name for name in sys.modules if name.startswith(needed)]\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_the_connections_proxy_is_used(
+    tmp_path: Path, bucket: Any, tiw_simulator: Simulator, connect: Connect
+) -> None:
+    connect(tiw_simulator, extra={"proxy": bucket.origin})
+    bucket.files["/v1.mp4"] = videos.File(SMALL)
+    url = "http://recordings.invalid/v1.mp4"
+    (path,) = operator(f"file://{tmp_path}", records=records(video(url))).execute(fresh_context())
+    assert ObjectStoragePath(path).read_bytes() == SMALL
+    assert bucket.requests[0][0] == url
+
+
+def test_no_keys_are_needed_for_records(tmp_path: Path, bucket: Any) -> None:
+    given = records(video(bucket.put("v1.mp4", SMALL)))
+    assert len(operator(f"file://{tmp_path}", records=given).execute(fresh_context())) == 1
+
+
+def test_nothing_secret_is_logged(
+    place: Place, bucket: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    good = video(bucket.put("v1.mp4", SMALL, videos.cut(9000)))
+    bad = video(bucket.put("v2.mp4", SMALL, videos.answer(403)), "v2")
+    with pytest.raises(TiwArchiveFailed):
+        operator(place.url, records=records(good, bad)).execute(fresh_context())
+    lines = [line for line in caplog.records if line.name.startswith(("tiw_automation", "airflow"))]
+    assert lines
+    assert not [line for line in lines if "secret" in line.getMessage()]
+
+
+def test_it_can_be_copied_and_its_templates_exist() -> None:
+    one = copy.deepcopy(operator("file:///x", record_task_id="t"))
+    for name in one.template_fields:
+        assert hasattr(one, name)
+
+
+def test_an_api_refusal_keeps_its_words(
+    tmp_path: Path, tiw_simulator: Simulator, connect: Connect
+) -> None:
+    connect(tiw_simulator, password="anotherkeyanotherkeyanother")
+    with pytest.raises((TiwError, RuntimeError), match=r"AuthFailure\.SignatureFailure"):
+        operator(f"file://{tmp_path}", record_task_id="t").execute(fresh_context())
