@@ -95,8 +95,6 @@ class TiwOnlineRecordSensor(WaitsForRecords, BaseSensorOperator):
         with self.client() as client:
             outcomes = self.describe(client, [i for i in ids if i not in self._settled])
         self._settled |= {o.task_id: o for o in outcomes if o.is_final}
-        for outcome in outcomes:
-            self.log.info("%s", outcome.message)
         refused = next((o for o in outcomes if o.verdict is Verdict.UNKNOWN), None)
         if refused is not None and refused.error is not None and not refused.error.retryable:
             raise refused.error

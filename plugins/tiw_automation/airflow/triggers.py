@@ -104,7 +104,6 @@ class TiwOnlineRecordTrigger(BaseTrigger):
         async with contextlib.aclosing(outcomes):
             async for outcome in outcomes:
                 ends[outcome.task_id] = settled(outcome)
-                self.log.info("%s", outcome.message)
         in_order = [ends[task_id] for task_id in dict.fromkeys(self.record_task_ids)]
         payload = to_payload(watcher.client.sdk_app_id(self.sdk_app_id), in_order)
         yield TriggerEvent(payload)  # type: ignore[no-untyped-call]
