@@ -106,6 +106,8 @@ class Announced:
 
     :param store: where it is kept; None keeps it in this process alone.
     :param key: its name there.
+
+    ``sweep_at`` is kept with it: when an event without a recording is due, UNIX seconds.
     """
 
     def __init__(self, store: Store | None, key: str) -> None:
@@ -114,6 +116,7 @@ class Announced:
         self._settled: dict[str, float] = {}
         self._stored: set[str] = set()
         self._waiting: dict[str, None] = {}
+        self.sweep_at: float | None = None
         self._told: set[str] = set()
         self._dirty = False
         self._writing = asyncio.Lock()
@@ -172,10 +175,11 @@ class Announced:
             self._told.add(key)
         return told
 
-    def settle(self, task_id: str) -> None:
-        """Say that a recording has ended; until it is :meth:`stored`, a restart says so again."""
-        self._waiting.pop(task_id, None)
-        self._settled[task_id] = time.monotonic()
+    def settle(self, task_ids: Iterable[str]) -> None:
+        """Say that these have ended; until they are :meth:`stored`, a restart says so again."""
+        for task_id in task_ids:
+            self._waiting.pop(task_id, None)
+            self._settled[task_id] = time.monotonic()
 
     async def stored(self, task_ids: Collection[str]) -> None:
         """Say that the events of these are stored, or that they have none."""
@@ -206,7 +210,7 @@ class Announced:
 
     def close(self) -> None:
         """Drop what is not written yet."""
-        for task in self._later:
+        for task in list(self._later):
             task.cancel()
 
     def _take(self, kept: Any) -> None:
@@ -216,6 +220,7 @@ class Announced:
         self._settled = {str(task_id): now for task_id in kept.get("settled", ())}
         self._stored = set(self._settled)
         self._waiting = {str(task_id): None for task_id in kept.get("waiting", ())}
+        self.sweep_at = kept.get("sweep_at")
 
     async def _write(self) -> None:
         self._dirty = True
@@ -226,7 +231,11 @@ class Announced:
                 return
             self._dirty = False
             unsure = [task_id for task_id in self._settled if task_id not in self._stored]
-            value = {"settled": sorted(self._stored), "waiting": [*self._waiting, *unsure]}
+            value = {
+                "settled": sorted(self._stored),
+                "waiting": [*self._waiting, *unsure],
+                "sweep_at": self.sweep_at,
+            }
             try:
                 await self._store.set(self._key, value)
                 while self._told:

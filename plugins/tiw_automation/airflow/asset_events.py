@@ -40,11 +40,16 @@ def to_extra(outcome: Outcome, *, with_record: bool = True) -> dict[str, Any]:
     }
 
 
+def to_event(extras: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return one event's data for any number of recordings."""
+    return extras[0] if len(extras) == 1 else {"recordings": list(extras)}
+
+
 def finished_recordings(events: Any) -> list[dict[str, Any]]:
     """Return the recordings that a run's asset events tell of, each once, oldest first.
 
     Each is a dictionary with ``event_id, sdk_app_id, record_task_id, verdict, message, record``.
-    ``record`` is the record with no query string in any URL; it is None where one event tells of
+    ``record`` is the record with no query string in any URL; it is None where a task told of
     several recordings: ask with :class:`TiwDescribeOnlineRecordOperator` then.
 
     :param events: ``triggering_asset_events`` of the task's context, or a list of events.
@@ -87,7 +92,7 @@ def tell_outlets(
             # All partitions of a task share one extra: a list in it would grow by the square.
             event.extra = {"sdk_app_id": ends[0].sdk_app_id}
         else:
-            event.extra = {"recordings": [to_extra(end, with_record=False) for end in ends]}
+            event.extra = to_event([to_extra(end, with_record=False) for end in ends])
         if PARTITIONED_BY in extra:
             event.add_partitions([end.task_id for end in ends])
 

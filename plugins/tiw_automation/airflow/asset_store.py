@@ -65,6 +65,8 @@ class EventSink:
                     partition_key=partition if partitioned else None,
                     source_is_api=True,
                 )
+                if not partitioned:
+                    _queue(session, model)
                 if model.triggers:
                     _tell_trigger(session, model, extra["event_id"])
                 told.append(model.name)
@@ -95,6 +97,31 @@ def _lock(session: Session, uris: list[str]) -> None:
 
     touch = update(AssetModel).where(AssetModel.uri.in_(uris)).values(uri=AssetModel.uri)
     session.execute(touch.execution_options(synchronize_session=False))
+
+
+def _queue(session: Session, model: AssetModel) -> None:
+    """Let the next run of each DAG take in this event too.
+
+    A run takes the events up to the time in its queue row, and Airflow leaves that at the first
+    event's: what comes before the scheduler looks would wait for the event after it.
+    """
+    from airflow.models.asset import AssetDagRunQueue
+
+    rows = AssetDagRunQueue.asset_id == model.id
+    session.flush()
+    # Waits for a scheduler that is just taking the rows, and then finds none.
+    session.execute(
+        update(AssetDagRunQueue)
+        .where(rows)
+        .values(created_at=datetime.now(UTC))
+        .execution_options(synchronize_session=False)
+    )
+    queued = set(session.scalars(select(AssetDagRunQueue.target_dag_id).where(rows)))
+    for reference in model.scheduled_dags:
+        of_partitions = getattr(reference.dag, "timetable_partitioned", False)
+        if reference.dag_id not in queued and not reference.dag.is_paused and not of_partitions:
+            session.add(AssetDagRunQueue(asset_id=model.id, target_dag_id=reference.dag_id))
+            session.flush()
 
 
 def _tell_trigger(session: Session, model: AssetModel, event_id: str) -> None:

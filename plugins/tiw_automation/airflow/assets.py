@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from urllib.parse import quote
 
@@ -36,6 +37,7 @@ def tiw_online_record_asset(
     accept_finish_reasons: Sequence[str] | None = None,
     require_videos: bool = True,
     include_failed: bool = False,
+    sweep_after: float | None = 900.0,
 ) -> Asset:
     """Return the asset "a recording of this application has finished", to schedule a DAG by.
 
@@ -59,8 +61,8 @@ def tiw_online_record_asset(
     """
     ids = None if record_task_ids is None else check_task_ids(record_task_ids)
     app_id = None if sdk_app_id is None else check_sdk_app_id(sdk_app_id)
-    if isinstance(poll_interval, bool) or not poll_interval > 0:
-        raise ConfigurationError(f"poll_interval has to be above zero, not {poll_interval!r}.")
+    poll_interval_s = _seconds("poll_interval", poll_interval)
+    sweep_after_s = None if sweep_after is None else _seconds("sweep_after", sweep_after)
     if accept_finish_reasons is not None:
         accept_finish_reasons = list(Acceptance(tuple(accept_finish_reasons)).accept_finish_reasons)
     if ids is not None and (partitioned or not watch):
@@ -79,10 +81,11 @@ def tiw_online_record_asset(
             record_task_ids=ids,
             sdk_app_id=app_id,
             tencentcloud_conn_id=tencentcloud_conn_id,
-            poll_interval=float(poll_interval),
+            poll_interval=poll_interval_s,
             accept_finish_reasons=accept_finish_reasons,
             require_videos=require_videos,
             include_failed=include_failed,
+            sweep_after=sweep_after_s,
             asset_name=name,
         )
         watchers = [AssetWatcher(name="tiw_online_records", trigger=trigger)]
@@ -90,6 +93,12 @@ def tiw_online_record_asset(
     if partitioned:
         asset.extra[PARTITIONED_BY] = "record_task_id"
     return asset
+
+
+def _seconds(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise ConfigurationError(f"{name} has to be a number of seconds above zero, not {value!r}.")
+    return float(value)
 
 
 def asset_uri(

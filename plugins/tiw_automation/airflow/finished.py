@@ -103,7 +103,7 @@ class RecordFeed:
                 self._changed.clear()
                 self._forget()
         finally:
-            for task in self._tasks:
+            for task in list(self._tasks):
                 task.cancel()
 
     def end(self, task_id: str) -> Outcome | None:
@@ -117,6 +117,10 @@ class RecordFeed:
         if new:
             self._followed.update(new)
             self._start(self._follow(new))
+
+    def look_again(self, after_s: float) -> None:
+        """Yield a snapshot then, whether or not anything has changed."""
+        asyncio.get_running_loop().call_later(max(after_s, 0.0), self._changed.set)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

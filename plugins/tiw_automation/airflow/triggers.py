@@ -18,7 +18,7 @@ from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent  #
 from asgiref.sync import sync_to_async
 
 from tiw_automation.airflow.announced import Announced, AssetStore, Store, VariableStore
-from tiw_automation.airflow.asset_events import to_extra
+from tiw_automation.airflow.asset_events import to_event, to_extra
 from tiw_automation.airflow.events import settled, to_payload
 from tiw_automation.airflow.finished import AcknowledgedFeed, RecordFeed, Snapshot
 from tiw_automation.airflow.hooks import TiwHook
@@ -26,6 +26,12 @@ from tiw_automation.core import Acceptance, Outcome, RecordWatcher, Verdict, jud
 
 if TYPE_CHECKING:
     from airflow.triggers.shared_stream import SharedStreamProducer
+
+
+# The scheduler has started the run of one event before the next one comes.
+_APART_S = 10.0
+# Airflow logs events, and a record has some kilobytes.
+_MOST_IN_AN_EVENT = 50
 
 
 class TiwOnlineRecordTrigger(BaseTrigger):
@@ -113,18 +119,23 @@ class TiwOnlineRecordTrigger(BaseTrigger):
 
 
 class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
-    """Fires once for each recording that finishes, and never ends.
+    """Fires when recordings finish, once for each, and never ends.
 
     Watches the given recordings, or all that begin in the application, which it finds in the list
     of running tasks (DescribeRunningTasks: the Chinese site alone; elsewhere it says so in the
     log, every five minutes). Costs one request a poll interval for the list and one for each
     recording; triggers of one connection, application and interval share them on Airflow 3.3.
 
-    An event comes at least once, with the same ``event_id`` each time, and is never lost: what is
-    waited for and what was announced is kept in the asset's state store, before Airflow 3.3 in an
-    Airflow Variable. A restart repeats nothing that was kept; a kill can repeat what was announced
-    in the two seconds before it on 3.3, in the ten seconds before it on 3.1 and 3.2. A fault on
-    the way only delays. A recording that fails is logged, and announced if asked for.
+    A recording is announced at least once, with the same ``event_id`` each time, and never lost:
+    what is waited for and what was announced is kept in the asset's state store, before Airflow
+    3.3 in an Airflow Variable. A restart repeats nothing that was kept; a kill can repeat what was
+    announced in the two seconds before it on 3.3, in the ten seconds before it on 3.1 and 3.2. A
+    fault on the way only delays. A recording that fails is logged, and announced if asked for.
+
+    Airflow starts a run for the first of several events that come before its scheduler looks,
+    with the first alone; the others wait for the next event after that. So what ends within ten
+    seconds shares an event, and a while after the last of several events one without a recording
+    follows, for a scheduler that was away longer.
 
     :param record_task_ids: the recordings, or None for all of the application.
     :param sdk_app_id: the application, or None for the connection's.
@@ -135,6 +146,8 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
     :param require_videos: whether a finished recording without a video is a failure.
     :param include_failed: whether failed and missing recordings are announced too; the event's
         ``verdict`` tells.
+    :param sweep_after: how many seconds after the last of several events the one without a
+        recording follows, None for never.
     :param asset_name: the asset that this trigger belongs to; what was announced is kept for it.
     """
 
@@ -148,6 +161,7 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
         accept_finish_reasons: list[str] | None = None,
         require_videos: bool = True,
         include_failed: bool = False,
+        sweep_after: float | None = 900.0,
         asset_name: str | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -158,6 +172,7 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
         self.accept_finish_reasons = accept_finish_reasons
         self.require_videos = require_videos
         self.include_failed = include_failed
+        self.sweep_after = sweep_after
         self.asset_name = asset_name
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -172,6 +187,7 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
                 "accept_finish_reasons": self.accept_finish_reasons,
                 "require_videos": self.require_videos,
                 "include_failed": self.include_failed,
+                "sweep_after": self.sweep_after,
                 "asset_name": self.asset_name,
             },
         )
@@ -194,13 +210,30 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
     async def filter_shared_stream(
         self, shared_stream: AsyncIterator[Any]
     ) -> AsyncGenerator[TriggerEvent, None]:
-        """Yield an event for each recording that this trigger has not announced yet."""
+        """Yield the events of the recordings that this trigger has not announced yet."""
         announced = Announced(self._store(), self._store_key())
+        last_event_at = -math.inf
         try:
             await announced.load()
             async for snapshot in shared_stream:
-                async for event in self._news(snapshot, announced):
-                    yield event
+                ready = await self._ready(snapshot.feed, announced)
+                wait_s = last_event_at + _APART_S - time.monotonic()
+                if ready and wait_s > 0:
+                    snapshot.feed.look_again(wait_s)
+                elif ready:
+                    batch = ready[:_MOST_IN_AN_EVENT]
+                    quiet_s = time.monotonic() - last_event_at
+                    last_event_at = time.monotonic()
+                    self._plan_sweep(announced, quiet_s)
+                    ids = [extra["record_task_id"] for extra in batch]
+                    announced.settle(ids)
+                    yield TriggerEvent(to_event(batch))  # type: ignore[no-untyped-call]
+                    self._when_stored(snapshot, announced, ids)
+                    snapshot.feed.look_again(_APART_S)
+                elif announced.sweep_at is not None and time.time() >= announced.sweep_at:
+                    announced.sweep_at = None
+                    yield TriggerEvent(to_event([]))  # type: ignore[no-untyped-call]
+                    self._when_stored(snapshot, announced, [])
         finally:
             announced.close()
 
@@ -213,10 +246,8 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
                 async for event in events:
                     yield event
 
-    async def _news(
-        self, snapshot: Snapshot, announced: Announced
-    ) -> AsyncGenerator[TriggerEvent, None]:
-        feed = snapshot.feed
+    async def _ready(self, feed: RecordFeed, announced: Announced) -> list[dict[str, Any]]:
+        """Return what there is to announce, and find out about the rest."""
         if self.record_task_ids is None:
             announced.forget_but(feed.running)
             waiting: Sequence[str] = await announced.wait_for(feed.running)
@@ -224,28 +255,30 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
             await announced.wait_for(self.record_task_ids)
             waiting = [i for i in self.record_task_ids if not announced.is_settled(i)]
         feed.follow(waiting)
-        told, silent = [], []
-        for task_id in waiting:
-            end = feed.end(task_id)
-            if end is None:
-                continue
+        ready, silent = [], []
+        for end in filter(None, map(feed.end, waiting)):
             outcome = self._judge(end)
-            self.log.info("%s", outcome.message)
             extra = to_extra(outcome)
             wanted = outcome.verdict is Verdict.FINISHED or self.include_failed
-            if not wanted or await announced.was_told(extra["event_id"]):
-                announced.settle(task_id)
-                silent.append(task_id)
+            if wanted and not await announced.was_told(extra["event_id"]):
+                ready.append(extra)
             else:
-                announced.settle(task_id)
-                told.append(task_id)
-                yield TriggerEvent(extra)  # type: ignore[no-untyped-call]
+                self.log.info("Not announced: %s", outcome.message)
+                silent.append(outcome.task_id)
         if silent:
+            announced.settle(silent)
             await announced.stored(silent)
-        if told and snapshot.stored is not None:
-            snapshot.stored.append(partial(announced.stored, told))
-        elif told:
-            announced.stored_soon(told)
+        return ready
+
+    def _plan_sweep(self, announced: Announced, quiet_s: float) -> None:
+        if self.sweep_after is not None and (announced.sweep_at or quiet_s < self.sweep_after):
+            announced.sweep_at = time.time() + self.sweep_after
+
+    def _when_stored(self, snapshot: Snapshot, announced: Announced, ids: list[str]) -> None:
+        if snapshot.stored is not None:
+            snapshot.stored.append(partial(announced.stored, ids))
+        else:
+            announced.stored_soon(ids)
 
     def _judge(self, end: Outcome) -> Outcome:
         answer = end.record if end.error is None else end.error
