@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tiw_automation.simulator import ScriptError, Simulator
+from tiw_automation.simulator import ScriptError, Simulator, callbacks
 from tiw_automation.simulator.callbacks import is_loopback, sign
 
 Call = Callable[..., dict[str, Any]]
@@ -247,6 +248,21 @@ def test_nobody_listens_at_first(receiver: Receiver) -> None:
             time.sleep(0.01)
         assert settled(simulator) == [("OnlineRecordFinished", 6, None)]
         assert simulator.callbacks[0].error == "ClientConnectorError"
+
+
+def test_an_answer_that_does_not_come(still: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(callbacks, "ANSWER_TIMEOUT_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        still.set_callback(f"http://127.0.0.1:{silent.getsockname()[1]}/")
+        still.add("t", timeline=[{"PREPARED": 1}], error={})
+        still.advance(2)
+        waiting_since = time.monotonic()
+        while not still.callbacks or still.callbacks[0].retry_at is None:
+            assert time.monotonic() - waiting_since < 10
+            time.sleep(0.005)
+    (delivery,) = still.callbacks
+    assert (delivery.attempts, delivery.status, delivery.is_over) == (1, None, False)
+    assert "Timeout" in str(delivery.error)
 
 
 @pytest.mark.parametrize("key", [KEY, ""])

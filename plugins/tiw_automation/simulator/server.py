@@ -22,7 +22,7 @@ from aiohttp import web
 from .api import Api
 from .callbacks import MODES, Courier, Delivery
 from .clock import Clock, VirtualClock
-from .faults import VIDEO, Answer, Fault, Faults, parse_fault
+from .faults import VIDEO, Answer, Fault, Faults, Sent, parse_fault
 from .limits import DEFAULT_LIMIT
 from .pages import LIVE, REPLAY
 from .reading import Place, ScriptError, Table, count, number, one_of, secret
@@ -144,7 +144,8 @@ class Simulator:
         self._faults = Faults(clock)
         self._standing_fault: Fault | None = None
         self._added = 0
-        self._headers: tuple[int, Mapping[str, str]] = (-1, {})
+        self._head_second = -1
+        self._head_known: tuple[Mapping[str, str], bytes] = ({}, b"")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped: asyncio.Event | None = None
         self._thread: threading.Thread | None = None
@@ -487,20 +488,22 @@ class Simulator:
             return response
         signed = SignedRequest(request.method, query, request.headers, body)
         call = Call(signed)
-        struck = self._faults.take(call.action, lambda: call.task_id)
-        answer = Answer(self._api.answer(signed, call, struck), self._api_headers())
-        if struck is not None and struck.kind.send is not None:
-            return await struck.kind.send(request, answer, struck)
-        return answer.response()
+        struck = self._faults.take(call.action, call.task_id)
+        body = self._api.answer(signed, call, struck)
+        if struck is None or struck.kind.send is None:
+            return Sent(b"%b%d\r\n\r\n%b" % (self._head()[1], len(body), body))
+        return await struck.kind.send(request, Answer(body, self._head()[0]), struck)
 
-    def _api_headers(self) -> Mapping[str, str]:
-        second, headers = self._headers
+    def _head(self) -> tuple[Mapping[str, str], bytes]:
+        """Return the headers of an answer, and all that comes before the length of its body."""
         now = int(self._clock())
-        if now != second:
+        if now != self._head_second:
             # Clients learn from the date how far their own clock is off.
             headers = {"Content-Type": "application/json", "Date": formatdate(now, usegmt=True)}
-            self._headers = (now, headers)
-        return headers
+            lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            start = f"HTTP/1.1 200 OK\r\nServer: tiw-simulator\r\n{lines}Content-Length: "
+            self._head_second, self._head_known = now, (headers, start.encode())
+        return self._head_known
 
     async def _control(self, request: web.BaseRequest, name: str) -> web.Response:
         routes: dict[tuple[str, str], Callable[[object], object]] = {
@@ -591,12 +594,18 @@ async def _body(request: web.BaseRequest) -> bytes | None:
     """Return the request's body, or ``None`` when it is larger than any may be."""
     if (request.content_length or 0) > MAX_BODY_BYTES:
         return None
-    body = b""
-    while piece := await request.content.readany():
-        body = body + piece if body else piece
-        if len(body) > MAX_BODY_BYTES:
-            return None
-    return body
+    content = request.content
+    body = await content.readany()
+    if content.at_eof():
+        return body
+    pieces, size = [body], len(body)
+    while size <= MAX_BODY_BYTES:
+        piece = await content.readany()
+        if not piece:
+            return b"".join(pieces)
+        pieces.append(piece)
+        size += len(piece)
+    return None
 
 
 def _is_browser(request: web.BaseRequest) -> bool:

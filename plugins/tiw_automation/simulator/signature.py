@@ -139,18 +139,14 @@ def verify(request: SignedRequest, accounts: Mapping[str, Account], now: float) 
     authorization = Authorization.parse(request.headers.get("Authorization", ""))
     account = _account(accounts, authorization.secret_id)
     timestamp = _timestamp(request.headers.get("X-TC-Timestamp"), "X-TC-Timestamp", now)
-    if authorization.date != _date(timestamp // 86400) or not any(
-        hmac.compare_digest(
-            authorization.signature,
-            sign(
-                account.secret_key,
-                authorization.date,
-                authorization.service,
-                string_to_sign(request, authorization, timestamp, host),
-            ),
-        )
-        for host in _hosts(request.headers.get("Host", ""))
-    ):
+    if authorization.date != _date(timestamp // 86400):
+        raise _wrong_signature()
+    for host in _hosts(request.headers.get("Host", "")):
+        text = string_to_sign(request, authorization, timestamp, host)
+        wanted = sign(account.secret_key, authorization.date, authorization.service, text)
+        if hmac.compare_digest(authorization.signature, wanted):
+            break
+    else:
         raise _wrong_signature()
     _check_token(account, request.headers.get("X-TC-Token", ""), now)
     return authorization.secret_id
