@@ -61,7 +61,7 @@ class _Gateway:
                 if self.middle_s:
                     way = self.middle_s + self.chance.uniform(-self.spread_s, self.spread_s)
                     await asyncio.sleep(way)
-                raw = json.dumps({"Response": self.answer(body["TaskId"])}).encode()
+                raw = json.dumps({"Response": self.answer(body.get("TaskId"))}).encode()
                 writer.write(
                     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
                     b"Content-Length: %d\r\n\r\n%s" % (len(raw), raw)
@@ -71,7 +71,10 @@ class _Gateway:
         finally:
             writer.close()
 
-    def answer(self, task_id: str) -> dict[str, Any]:
+    def answer(self, task_id: str | None) -> dict[str, Any]:
+        if task_id is None:
+            error = {"Code": "InvalidAction", "Message": "There is one action here."}
+            return {"Error": error, "RequestId": "0"}
         now = time.monotonic()
         recent = self.recent
         while recent and recent[0] <= now - 1.0:

@@ -106,8 +106,10 @@ def main() -> int:
     """Print the figures; return 1 when one misses its target."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="ten minutes a line")
+    parser.add_argument("--seconds", type=float, help="how long each line is measured")
     options = parser.parse_args()
     seconds, outage_s = (600.0, 60.0) if options.full else (20.0, 10.0)
+    seconds = options.seconds or seconds
     logging.disable(logging.WARNING)
     figures = []
     lags: list[float] = []

@@ -26,6 +26,7 @@ from tiw_automation.core import (
     WaitTimeout,
 )
 from tiw_automation.core import running_hints as hints_module
+from tiw_automation.core.order import Stage
 from tiw_automation.core.watcher import Progress, WatcherStats
 from tiw_automation.simulator import Simulator
 
@@ -245,6 +246,23 @@ async def test_a_hint_from_another_thread(api: Simulator) -> None:
     started = time.monotonic()
     assert (await waiting).status == "FINISHED"
     assert time.monotonic() - started < 5
+
+
+async def test_our_own_stop_is_heard_by_the_waits(api: Simulator) -> None:
+    task_id = api.add("t", timeline=RECORDING)
+    mine = watcher(api)
+    waiting = asyncio.create_task(mine.wait(task_id, timeout=60, acceptance=LENIENT))
+    while mine.polls < 1 or mine.stats().errors:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
+    (poll,) = mine._board.polls.values()
+    assert poll.stage is Stage.ACTIVE
+    assert await asyncio.to_thread(mine.client.stop_online_record, task_id)
+    await asyncio.sleep(0.1)
+    # It rests, and is taken as STOPPED from its next turn on.
+    assert poll.stop_at is not None or int(poll.stage) == Stage.STOPPED
+    api.advance(100)
+    assert (await waiting).status == "FINISHED"
 
 
 @pytest.mark.parametrize("stop", [float("nan"), -5, "soon", True, 1e300])

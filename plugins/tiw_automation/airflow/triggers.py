@@ -17,6 +17,7 @@ from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains
 from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent  # isort: skip
 from asgiref.sync import sync_to_async
 
+from tiw_automation.airflow import metrics
 from tiw_automation.airflow.announced import Announced, AssetStore, Store, VariableStore
 from tiw_automation.airflow.asset_events import to_event, to_extra
 from tiw_automation.airflow.events import settled, to_payload
@@ -95,6 +96,7 @@ class TiwOnlineRecordTrigger(BaseTrigger):
         connect = sync_to_async(TiwHook(self.tencentcloud_conn_id).get_conn, thread_sensitive=False)
         client = await connect()
         watcher = RecordWatcher.shared(client)
+        watcher.on_stats = metrics.emit
         timeout = None if self.end_time is None else max(self.end_time - time.time(), 0.0)
         outcomes = watcher.watch(
             self.record_task_ids,

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from tiw_automation.core import announcements
 from tiw_automation.core.callbacks import (
     CallbackSettings,
     check_callback_key,
@@ -294,9 +295,11 @@ class TiwClient:
 
         A recording that has ended already is no error. Its videos follow minutes later.
         """
-        return self._change(
+        stopped = self._change(
             "StopOnlineRecord", task_id, sdk_app_id, lambda status: status in _ENDED
         )
+        announcements.stopped(task_id)
+        return stopped
 
     def describe_online_record(
         self, task_id: str, sdk_app_id: int | str | None = None, *, paced: bool = True

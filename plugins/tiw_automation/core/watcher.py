@@ -21,8 +21,9 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mappi
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
+from tiw_automation.core import announcements
 from tiw_automation.core.board import Board, Caller, Key, Poll, Terms, Wait
 from tiw_automation.core.client import TiwClient
 from tiw_automation.core.errors import (
@@ -197,7 +198,7 @@ class RecordWatcher:
         self._running_list = running_list
         self._threads = DaemonThreads(_CALLS_AT_ONCE, "tiw-call")
         self._begin()
-        _watchers.add(self)
+        announcements.listeners.add(self)
 
     def _begin(self) -> None:
         self._board = Board(self._order(), self._jitter, time.time)
@@ -231,8 +232,7 @@ class RecordWatcher:
     @staticmethod
     def hint_all(task_id: str, *, expected_stop: float | None = None) -> None:
         """Give every watcher of this process a :meth:`hint`; from any thread."""
-        for watcher in list(_watchers):
-            watcher.hint(task_id, expected_stop=expected_stop)
+        announcements.hint_all(task_id, expected_stop=expected_stop)
 
     @property
     def polls(self) -> int:
@@ -642,7 +642,6 @@ _ANY = Acceptance()
 _shared: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Settings, RecordWatcher]] = (
     WeakKeyDictionary()
 )
-_watchers: WeakSet[RecordWatcher] = WeakSet()
 
 
 def _forget_after_fork() -> None:
