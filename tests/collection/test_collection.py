@@ -132,7 +132,7 @@ def test_what_the_tasks_return_is_documented(
     good = [{f"tiw.automation.{name}": options[name]} for name in MODULES]
     bad = [{f"tiw.automation.{name}": {**options[name], "secret_id": "AKID"}} for name in MODULES]
     results = play(*good, *bad).results
-    always = {"changed", "failed", "warnings", "deprecations", "exception", "msg"}
+    always = {"invocation", "changed", "failed", "warnings", "deprecations", "exception", "msg"}
     for name, result, failed in zip(MODULES, results, results[len(MODULES) :], strict=False):
         returned = documented(name, "RETURN")
         assert set(result) - always <= set(returned), name
