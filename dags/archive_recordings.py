@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from airflow.sdk import Asset, Param, dag
+from airflow.sdk import Asset, Param, XComArg, dag
 
 from tiw_automation.airflow.sensors import TiwOnlineRecordSensor
 from tiw_automation.airflow.transfers import TiwOnlineRecordToObjectStorageOperator
@@ -46,7 +46,7 @@ def archive_recordings() -> None:
     )
     TiwOnlineRecordToObjectStorageOperator(
         task_id="archive",
-        records=finished.output["records"],
+        records=XComArg(finished, key="records"),
         destination="{{ params.destination }}",
         # A folder for each day, and for each lesson one in it.
         names="{start_date}/{task_id}/{kind}-{user_id}-{video_id}.{format}",

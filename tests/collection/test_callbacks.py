@@ -131,7 +131,7 @@ def test_a_fault_between_the_two_settings_is_mended_by_the_next_run(
     tiw_simulator: Simulator, play: Play
 ) -> None:
     fault = {"action": "SetOnlineRecordCallback", "name": "outage"}
-    tiw_simulator.fault = fault  # type: ignore[assignment]
+    tiw_simulator.fault = fault
     (broken,) = play(callback(url=OURS, key=KEY, timeout=1)).results
     assert broken["failed"]
     assert broken["changed"] is True

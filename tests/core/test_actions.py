@@ -19,7 +19,9 @@ from tiw_automation.core import (
     CredentialsError,
     InvalidParameter,
     LimitExceeded,
+    Outcome,
     RecordingFailure,
+    RecordWatcher,
     ResourceInUse,
     ServerError,
     SignatureExpired,
@@ -356,3 +358,32 @@ def test_metadata_that_hang_are_not_waited_for(
         monkeypatch.setenv("TIW_METADATA_ENDPOINT", f"http://127.0.0.1:{port}")
         with pytest.raises(CredentialsError, match="did not answer within 2 s"):
             TiwClient(sdk_app_id=1)
+
+
+async def test_keys_that_rotate_end_no_wait(
+    simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulator.add("lesson", timeline=[{"RECORDING": 60}])
+    path = tmp_path / ".tccli" / "default.credential"
+    path.parent.mkdir()
+
+    def write(secret_id: str, secret_key: str) -> None:
+        path.write_text(json.dumps({"secretId": secret_id, "secretKey": secret_key}))
+
+    write(simulator.secret_id, simulator.secret_key)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("TENCENTCLOUD_SECRET_ID", "TENCENTCLOUD_SECRET_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    client = TiwClient(endpoint=simulator.endpoint, sdk_app_id=simulator.sdk_app_id)
+
+    def rotate(outcome: Outcome) -> None:
+        if outcome.record is None or outcome.record.status != "RECORDING":
+            return
+        simulator.add_account("AKIDrotatedrotated", "rotatedrotatedrotated")
+        write("AKIDrotatedrotated", "rotatedrotatedrotated")
+        simulator.remove_account(simulator.secret_id)
+        simulator.advance(60)
+
+    found = RecordWatcher(client).watch(["lesson"], timeout=30, poll_interval=0.1, on_change=rotate)
+    (outcome,) = [outcome async for outcome in found]
+    assert outcome.verdict == "finished"

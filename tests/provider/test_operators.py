@@ -90,7 +90,8 @@ def test_a_try_that_died_before_the_answer_started_no_second_one(simulator: Simu
 
 def test_another_run_or_map_index_has_another_user(simulator: Simulator) -> None:
     users = set()
-    for number, whose in enumerate([{}, {"run_id": "run-2"}, {"map_index": 0}, {"map_index": 1}]):
+    runs: list[dict[str, Any]] = [{}, {"run_id": "run-2"}, {"map_index": 0}, {"map_index": 1}]
+    for number, whose in enumerate(runs):
         TiwStartOnlineRecordOperator(task_id="record", room_id=ROOM + number).execute(
             context(**whose)
         )
@@ -179,6 +180,7 @@ def test_the_links_are_there_once_their_urls_are_known() -> None:
     from tiw_automation.airflow.links import TiwConsoleLink, TiwReplayLink, console_url
 
     shown: Any = SimpleNamespace(console_url="https://console/", replay_url=None)
-    assert TiwConsoleLink().get_link(shown, ti_key=Any) == "https://console/"
-    assert TiwReplayLink().get_link(shown, ti_key=Any) == ""
+    key: Any = None
+    assert TiwConsoleLink().get_link(shown, ti_key=key) == "https://console/"
+    assert TiwReplayLink().get_link(shown, ti_key=key) == ""
     assert console_url("tiw.intl.tencentcloudapi.com") == "https://console.tencentcloud.com/tiw"

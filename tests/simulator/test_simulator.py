@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from tencentcloud.common.credential import Credential
 from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
 from tencentcloud.common.profile.client_profile import ClientProfile
@@ -21,6 +24,8 @@ from tencentcloud.tiw.v20190919 import models, tiw_client
 
 from tiw_automation.simulator import ScriptError, Simulator
 from tiw_automation.simulator.signature import sign
+
+DOCS = Path(__file__).resolve().parents[2] / "docs/simulator.md"
 
 pytestmark = [
     # The SDK signs with a call that Python 3.12 deprecates, and leaves its answers open.
@@ -215,6 +220,19 @@ def test_mistakes_in_a_script(tmp_path: Path, script: dict[str, Any], words: str
     with pytest.raises(ScriptError) as from_file:
         Simulator(script=file)
     assert str(file) in str(from_file.value)
+
+
+def test_what_the_page_shows_can_be_used() -> None:
+    page = DOCS.read_text(encoding="utf-8")
+    (script,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    with Simulator(yaml.safe_load(script)) as simulator:
+        assert [facts["task_id"] for facts in simulator.recordings] == ["algebra", "drama"]
+        assert simulator.faults == [{"name": "throttle", "times": 3, "hits": 0}]
+    for name in inspect.signature(Simulator).parameters:
+        assert f"`{name}`" in page
+    for name in vars(Simulator):
+        if not name.startswith("_") and name != "serve":
+            assert re.search(rf"\b{name}\b", page), name
 
 
 def command(*arguments: str) -> subprocess.Popen[str]:

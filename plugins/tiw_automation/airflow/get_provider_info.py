@@ -41,6 +41,22 @@ def get_provider_info() -> dict[str, Any]:
                 "python-module": f"{package}.transfers",
             }
         ],
+        "asset-uris": [{"schemes": ["tiw"], "handler": None}],
+        "config": {
+            "tiw": {
+                "description": "The receiver of Tencent's callbacks (docs/airflow-events.md).",
+                "options": {
+                    "callback_conn_ids": {
+                        "description": "The connections whose callbacks the API server receives, "
+                        "separated by commas; each needs a callback_secret. Empty turns it off.",
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "tencentcloud_default",
+                        "default": "",
+                    }
+                },
+            }
+        },
         "connection-types": [
             {
                 "connection-type": "tencentcloud",

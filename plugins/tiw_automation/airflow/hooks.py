@@ -83,6 +83,12 @@ class TiwHook(BaseHook):
         settings = self._settings()
         return {name: settings.get(name) for name in ("proxy", "ca_file")}
 
+    @property
+    def callback_secret(self) -> str | None:
+        """The key of the application's callbacks, if the connection has it."""
+        connection = self._connection()
+        return None if connection is None else self._extras(connection).get("callback_secret")
+
     def test_connection(self) -> tuple[bool, str]:
         """Ask for a recording that cannot exist: whoever is told so has keys that work."""
         try:

@@ -18,7 +18,7 @@ from tiw_automation.core import START_OPTIONS, TiwClient, check_task_id, check_t
 from tiw_automation.core.start import check_room_id
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import Context, XComArg
 
 _OPTIONS = tuple(option.name for option in START_OPTIONS)
 
@@ -86,7 +86,7 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
     def __init__(
         self,
         *,
-        room_id: int | str,
+        room_id: int | str | XComArg,
         record_user_id: str | None = None,
         record_user_sig: str | None = None,
         preset: str | None = None,
@@ -163,7 +163,7 @@ class _ChangeOperator(_TiwOperator):
     def __init__(
         self,
         *,
-        record_task_id: str,
+        record_task_id: str | XComArg,
         sdk_app_id: int | str | None = None,
         tencentcloud_conn_id: str = TiwHook.default_conn_name,
         **kwargs: Any,
@@ -185,9 +185,10 @@ class TiwPauseOnlineRecordOperator(_ChangeOperator):
     def execute(self, context: Context) -> str:
         """Pause."""
         with self.client() as client:
-            did = client.pause_online_record(self.record_task_id, self.sdk_app_id)
+            task_id = check_task_id(self.record_task_id)
+            did = client.pause_online_record(task_id, self.sdk_app_id)
         _log_change(self, did, "paused")
-        return self.record_task_id
+        return task_id
 
 
 class TiwResumeOnlineRecordOperator(_ChangeOperator):
@@ -201,9 +202,10 @@ class TiwResumeOnlineRecordOperator(_ChangeOperator):
     def execute(self, context: Context) -> str:
         """Resume."""
         with self.client() as client:
-            did = client.resume_online_record(self.record_task_id, self.sdk_app_id)
+            task_id = check_task_id(self.record_task_id)
+            did = client.resume_online_record(task_id, self.sdk_app_id)
         _log_change(self, did, "resumed")
-        return self.record_task_id
+        return task_id
 
 
 class TiwDescribeOnlineRecordOperator(_ChangeOperator):
@@ -217,7 +219,8 @@ class TiwDescribeOnlineRecordOperator(_ChangeOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Ask."""
         with self.client() as client:
-            record = client.describe_online_record(self.record_task_id, self.sdk_app_id)
+            task_id = check_task_id(self.record_task_id)
+            record = client.describe_online_record(task_id, self.sdk_app_id)
         self.log.info("Recording %s is %s.", record.task_id, record.status)
         return record.to_dict()
 
@@ -248,7 +251,7 @@ class TiwStopOnlineRecordOperator(WaitsForRecords):
     def __init__(
         self,
         *,
-        record_task_id: str,
+        record_task_id: str | XComArg,
         sdk_app_id: int | str | None = None,
         tencentcloud_conn_id: str = TiwHook.default_conn_name,
         wait_for_completion: bool = False,

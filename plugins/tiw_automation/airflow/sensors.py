@@ -19,7 +19,7 @@ from tiw_automation.airflow.waiting import TiwOnlineRecordFailed, WaitsForRecord
 from tiw_automation.core import Outcome, Verdict, check_task_ids, check_video_kinds
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import Context, XComArg
 
 __all__ = ["TiwOnlineRecordFailed", "TiwOnlineRecordSensor"]
 
@@ -51,7 +51,7 @@ class TiwOnlineRecordSensor(WaitsForRecords, BaseSensorOperator):
     def __init__(
         self,
         *,
-        record_task_id: str | list[str],
+        record_task_id: str | list[str] | XComArg,
         sdk_app_id: int | str | None = None,
         tencentcloud_conn_id: str = TiwHook.default_conn_name,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
@@ -95,8 +95,6 @@ class TiwOnlineRecordSensor(WaitsForRecords, BaseSensorOperator):
         with self.client() as client:
             outcomes = self.describe(client, [i for i in ids if i not in self._settled])
         self._settled |= {o.task_id: o for o in outcomes if o.is_final}
-        for outcome in outcomes:
-            self.log.info("%s", outcome.message)
         refused = next((o for o in outcomes if o.verdict is Verdict.UNKNOWN), None)
         if refused is not None and refused.error is not None and not refused.error.retryable:
             raise refused.error

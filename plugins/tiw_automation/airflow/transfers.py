@@ -9,6 +9,7 @@ import logging
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
 
 from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
 
@@ -206,18 +207,19 @@ class TiwOnlineRecordToObjectStorageOperator(BaseOperator):
         from airflow.providers.common.compat.openlineage.facet import Dataset
         from airflow.providers.openlineage.extractors import OperatorLineage
 
-        inputs, outputs = [], []
-        for video in self._archived:
-            scheme, _, rest = video.source_url.partition("://")
-            host, _, path = rest.partition("/")
-            inputs.append(Dataset(namespace=f"{scheme}://{host}", name=f"/{path}"))
-            copy = ObjectStoragePath(video.path)
-            # The naming of OpenLineage: file has no host, and a bucket's keys no leading slash.
-            if copy.bucket:
-                outputs.append(Dataset(namespace=copy.namespace, name=copy.key))
-            else:
-                outputs.append(Dataset(namespace="file", name=copy.path))
-        return OperatorLineage(inputs=inputs, outputs=outputs)
+        def dataset(url: str) -> Dataset:
+            parts = urlsplit(url)
+            # A connection in the URL is Airflow's own; a bucket's keys have no leading slash.
+            host = parts.netloc.rpartition("@")[2]
+            if parts.scheme == "file":
+                return Dataset(namespace="file", name=parts.path)
+            name = parts.path if parts.scheme in ("http", "https") else parts.path.lstrip("/")
+            return Dataset(namespace=f"{parts.scheme}://{host}", name=name)
+
+        return OperatorLineage(
+            inputs=[dataset(video.source_url) for video in self._archived],
+            outputs=[dataset(video.path) for video in self._archived],
+        )
 
     def _find(self) -> tuple[list[OnlineRecord], list[TiwError]]:
         """Return the records, and what is wrong with those that cannot be archived."""
@@ -252,7 +254,9 @@ class TiwOnlineRecordToObjectStorageOperator(BaseOperator):
                     f"destination: {self.destination!r} is no URL.",
                     hint="Give one such as s3://conn@bucket/recordings or file:///mnt/recordings.",
                 )
-            return ObjectStoragePath(self.destination, conn_id=self.destination_conn_id)
+            # Airflow 3.1 would prefer a conn_id of None to the one in the URL.
+            apart = {"conn_id": self.destination_conn_id} if self.destination_conn_id else {}
+            return ObjectStoragePath(self.destination, **apart)
         return self.destination
 
     def _announce(self, context: Context, records: list[OnlineRecord], paths: list[str]) -> None:
@@ -284,28 +288,30 @@ class _Remote:
     """A bucket, by way of fsspec."""
 
     def __init__(self, folder: ObjectStoragePath) -> None:
-        self._folder = folder
+        # As text: joining Airflow 3.1's paths brings a warning each time.
+        self._url = str(folder).rstrip("/")
+        self._root = str(folder.path).rstrip("/")
         self._fs: Any = folder.fs
         # What a listing of an earlier task found in this process may have changed.
         self._fs.invalidate_cache()
 
     def path(self, name: str) -> str:
-        return str(self._folder / name)
+        return f"{self._url}/{name}"
 
     def size(self, name: str) -> int | None:
         try:
-            return int(self._fs.info((self._folder / name).path)["size"])
+            return int(self._fs.info(f"{self._root}/{name}")["size"])
         except FileNotFoundError:
             return None
 
     def read(self, name: str) -> bytes | None:
         try:
-            return bytes(self._fs.cat_file((self._folder / name).path))
+            return bytes(self._fs.cat_file(f"{self._root}/{name}"))
         except FileNotFoundError:
             return None
 
     def create(self, name: str, size_bytes: int | None) -> Target:
-        return _RemoteFile(self._fs, (self._folder / name).path, size_bytes)
+        return _RemoteFile(self._fs, f"{self._root}/{name}", size_bytes)
 
 
 class _RemoteFile:

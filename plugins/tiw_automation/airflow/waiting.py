@@ -17,6 +17,7 @@ from airflow.providers.common.compat.sdk import (  # isort: skip
     BaseOperator,
 )
 
+from tiw_automation.airflow.asset_events import tell_outlets
 from tiw_automation.airflow.events import Settled, from_payload, settled
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.airflow.links import TiwConsoleLink, TiwReplayLink, console_url
@@ -46,7 +47,7 @@ class WaitsForRecords(BaseOperator):
     """Waits for recordings and pushes them.
 
     ``return_value`` is the flat list of URLs in the order asked; the key ``records`` holds the
-    list of records.
+    list of records. The asset events of its outlets say which recordings they were.
     """
 
     operator_extra_links = (TiwConsoleLink(), TiwReplayLink())
@@ -154,6 +155,8 @@ class WaitsForRecords(BaseOperator):
             task_instance.xcom_push(key="records", value=[record.to_dict() for record in records])
         # Pushed here as well, because a failing task returns nothing.
         task_instance.xcom_push(key="return_value", value=urls)
+        if self.outlets:
+            tell_outlets(self.outlets, context["outlet_events"], records)
         return urls
 
 

@@ -57,6 +57,12 @@ from tiw_automation.core.records import (
 )
 
 if TYPE_CHECKING:
+    from tiw_automation.core.archive import (
+        ArchivedVideo,
+        ArchiveFailed,
+        LocalStorage,
+        RecordArchive,
+    )
     from tiw_automation.core.callbacks import (
         Callback,
         CallbackError,
@@ -66,6 +72,13 @@ if TYPE_CHECKING:
         parse_callback,
     )
     from tiw_automation.core.client import TiwClient
+    from tiw_automation.core.download import (
+        VideoChanged,
+        VideoDownloader,
+        VideoError,
+        VideoForbidden,
+        VideoGone,
+    )
     from tiw_automation.core.quota import Quota
     from tiw_automation.core.running import RunningTask
     from tiw_automation.core.settings import Settings
@@ -79,6 +92,8 @@ __all__ = [
     "START_OPTIONS",
     "Acceptance",
     "ApiError",
+    "ArchiveFailed",
+    "ArchivedVideo",
     "AuthFailure",
     "BadAnswer",
     "Callback",
@@ -95,11 +110,13 @@ __all__ = [
     "Interrupt",
     "InvalidParameter",
     "LimitExceeded",
+    "LocalStorage",
     "OmittedDuration",
     "OnlineRecord",
     "Outcome",
     "PermissionDenied",
     "Quota",
+    "RecordArchive",
     "RecordFailed",
     "RecordStatus",
     "RecordWatcher",
@@ -120,6 +137,11 @@ __all__ = [
     "UnsupportedOperation",
     "Verdict",
     "Video",
+    "VideoChanged",
+    "VideoDownloader",
+    "VideoError",
+    "VideoForbidden",
+    "VideoGone",
     "VideoKind",
     "WaitTimeout",
     "WatcherStats",
@@ -135,20 +157,29 @@ __all__ = [
 ]
 
 _LAZY = {
+    "ArchiveFailed": "archive",
+    "ArchivedVideo": "archive",
     "Callback": "callbacks",
     "CallbackError": "callbacks",
     "CallbackExpired": "callbacks",
     "CallbackForged": "callbacks",
     "CallbackSettings": "callbacks",
     "Gap": "tracks",
+    "LocalStorage": "archive",
     "PRESETS": "start",
     "Quota": "quota",
+    "RecordArchive": "archive",
     "RecordWatcher": "watcher",
     "RunningTask": "running",
     "START_OPTIONS": "start",
     "Settings": "settings",
     "TiwClient": "client",
     "Track": "tracks",
+    "VideoChanged": "download",
+    "VideoDownloader": "download",
+    "VideoError": "download",
+    "VideoForbidden": "download",
+    "VideoGone": "download",
     "WatcherStats": "watcher",
     "make_user_sig": "user_sig",
     "new_record_user_id": "user_sig",

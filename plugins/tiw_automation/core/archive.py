@@ -572,10 +572,10 @@ class RecordArchive:
                 return
             except TiwError as error:
                 end = error
-            except Exception as error:
+            except BaseException as error:
+                # Whatever it was, somebody waits for the end of this job.
                 end = VideoError(
-                    f"{self.storage.path(job.name)} cannot be stored: "
-                    f"{type(error).__name__}: {error}",
+                    f"{job.name} cannot be stored: {type(error).__name__}: {error}",
                     code="Archive.Storage",
                     retryable=True,
                     hint="Check the destination, its connection and the room that is left.",

@@ -151,7 +151,8 @@ class TiwClient:
             settings.credentials.identity,
             settings.host,
             action,
-            settings.requests_per_second * settings.quota_share,
+            settings.requests_per_second,
+            settings.quota_share,
         )
 
     def call(self, action: str, params: Mapping[str, Any], *, paced: bool = True) -> dict[str, Any]:
@@ -419,6 +420,8 @@ class TiwClient:
                 return self._respond(action, params, timeout_s)
         except TiwError as error:
             error.action = error.action or action
+            if isinstance(error, RequestLimitExceeded):
+                self.quota(action).rejected()
             raise
 
     def _respond(self, action: str, params: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:

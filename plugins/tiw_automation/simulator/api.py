@@ -9,15 +9,15 @@ never told about the rest, and what is refused before the quota costs none of it
 from __future__ import annotations
 
 import json
+import random
 import threading
-import uuid
 from collections import Counter
 from typing import Any
 
 from . import sts
 from .clock import Clock
 from .errors import ApiFault, missing
-from .faults import Answer, Fault
+from .faults import Fault
 from .limits import RateLimiter, rejection_message
 from .schema import REQUESTS, check
 from .signature import Account, SignedRequest, verify, verify_v1
@@ -30,7 +30,6 @@ CN_REGION = "ap-guangzhou"
 REGIONS = ("ap-singapore", CN_REGION)
 """The regions of the international and of the Chinese site."""
 _CN_ONLY = ("DescribeRunningTasks",)
-_HEADERS = {"Content-Type": "application/json"}
 
 
 class Api:
@@ -60,23 +59,25 @@ class Api:
         self._limiter = RateLimiter(limit)
         self._counts = _Counts()
 
-    def answer(self, request: SignedRequest, call: Call, fault: Fault | None = None) -> Answer:
-        """Return what ``request`` is answered with, before anything happens to it on its way.
+    def answer(self, request: SignedRequest, call: Call, fault: Fault | None = None) -> bytes:
+        """Return the JSON that ``request`` is answered with, before it goes on its way.
 
         :param call: the same request, taken apart
         :param fault: what strikes it
         """
-        response: dict[str, Any]
         with self.lock:
             try:
                 response = self._respond(request, call, fault)
             except ApiFault as refused:
                 self._counts.errors[refused.code] += 1
-                response = {"Error": {"Code": refused.code, "Message": refused.message}}
+                error = {"Code": refused.code, "Message": refused.message}
+                response = json.dumps({"Error": error})
         if fault is not None and fault.kind.edit is not None:
-            fault.kind.edit(response)
-        response["RequestId"] = str(uuid.uuid4())
-        return Answer(json.dumps({"Response": response}).encode(), headers=_HEADERS)
+            edited = json.loads(response)
+            fault.kind.edit(edited)
+            response = json.dumps(edited)
+        comma = ", " if len(response) > 2 else ""
+        return f'{{"Response": {response[:-1]}{comma}"RequestId": "{_request_id()}"}}}}'.encode()
 
     def stats(self) -> dict[str, Any]:
         """Return what was counted since the start or :meth:`reset_stats`, JSON-native."""
@@ -101,7 +102,7 @@ class Api:
             self._limiter.forget_max()
             self._recorder.started = self._recorder.writes = 0
 
-    def _respond(self, request: SignedRequest, call: Call, fault: Fault | None) -> dict[str, Any]:
+    def _respond(self, request: SignedRequest, call: Call, fault: Fault | None) -> str:
         call.check_size()
         now = self._clock()
         if call.v1 is None:
@@ -117,25 +118,24 @@ class Api:
             counts.rejects += 1
             message = rejection_message(count, self._limiter.limit, call.language)
             raise ApiFault("RequestLimitExceeded", message)
-        task_id = call.task_id
+        task_id = call.task_id()
         if task_id is not None:
             counts.by_task[task_id] += 1
         if fault is not None and not fault.kind.executes:
             if fault.kind.refuse is not None:
                 raise fault.kind.refuse(fault, call.language)
-            return {}
+            return "{}"
         parameters = check(call.parameters(), REQUESTS[call.action], is_flat=call.is_flat)
         if call.action == "AssumeRole":
-            return self._keys.assume_role(parameters, secret_id)
+            return json.dumps(self._keys.assume_role(parameters, secret_id))
         return self._recorder.execute(call.action, parameters)
 
 
 def _check_common(call: Call) -> None:
-    names = ("X-TC-Action", "X-TC-Version", "X-TC-Region")
-    values = (call.action, call.version, call.region)
-    for name, value in zip(names, values, strict=True):
-        if not value:
-            raise missing(name if call.v1 is None else name.removeprefix("X-TC-"))
+    if not (call.action and call.version and call.region):
+        name = "Region" if call.version else "Version"
+        name = name if call.action else "Action"
+        raise missing(name if call.v1 is not None else f"X-TC-{name}")
     is_sts = call.action == "AssumeRole"
     if call.action not in REQUESTS or (call.action in _CN_ONLY and call.region != CN_REGION):
         raise ApiFault(
@@ -149,6 +149,12 @@ def _check_common(call: Call) -> None:
         )
     if not is_sts and call.region not in REGIONS:
         raise ApiFault("UnsupportedRegion", f"The region `{call.region}` is not supported.")
+
+
+def _request_id() -> str:
+    # A random UUID, at a fourth of what Python's own costs.
+    text = f"{random.getrandbits(128):032x}"
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-8{text[17:20]}-{text[20:]}"
 
 
 class _Counts:

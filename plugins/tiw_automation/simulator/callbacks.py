@@ -44,6 +44,7 @@ class Delivery:
     :param attempts: how often it was posted
     :param status: the last answer's HTTP status; ``None`` when none came
     :param error: why there was no answer, or why it is not posted at all
+    :param retry_at: when it will be posted again, virtual UNIX seconds
     :param is_over: whether nothing more will be tried
     """
 
@@ -54,6 +55,7 @@ class Delivery:
     attempts: int = 0
     status: int | None = None
     error: str | None = None
+    retry_at: float | None = None
     is_over: bool = False
 
     @property
@@ -266,7 +268,9 @@ async def _deliver(
         if delivery.is_delivered or delivery.attempts == MAX_ATTEMPTS:
             delivery.is_over = True
             return
-        await courier.until(courier.later(RETRY_AFTER_S))
+        delivery.retry_at = courier.later(RETRY_AFTER_S)
+        await courier.until(delivery.retry_at)
+        delivery.retry_at = None
 
 
 async def _attempt(

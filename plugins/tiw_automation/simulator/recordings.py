@@ -8,6 +8,7 @@ whose past is the same.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -275,19 +276,29 @@ class Recording:
         """Return one that is PREPARED as it goes on: until it is stopped."""
         return self._planned("PREPARED", self.created, None)
 
-    def describe(self, now: float, base_url: str) -> dict[str, Any]:
-        """Return the answer at the virtual time ``now`` without its RequestId.
+    def describe(self, now: float, base_url: str) -> str:
+        """Return the answer at the virtual time ``now`` without its RequestId, as JSON.
 
         :param now: virtual UNIX seconds
         :param base_url: where the video files are, e.g. ``http://127.0.0.1:8787``
         :raises ApiFault: when the recording failed
         """
-        if self.answer == "request_id_only":
-            return {}
         status = self.status(now)
-        finished = status == "FINISHED"
-        if finished and self.failure is not None:
+        if status == "FINISHED" and self.failure is not None and self.answer == "normal":
             raise ApiFault(self.failure.code, self.failure.message)
+        # Nothing changes within a state, and clients ask often.
+        known = self._answers.get((status, base_url))
+        if known is None:
+            answer = self._answer(status, base_url) if self.answer == "normal" else {}
+            known = self._answers[status, base_url] = json.dumps(answer)
+        return known
+
+    @cached_property
+    def _answers(self) -> dict[tuple[str, str], str]:
+        return {}
+
+    def _answer(self, status: str, base_url: str) -> dict[str, Any]:
+        finished = status == "FINISHED"
         stopped = finished or status == "STOPPED"
         started = status != "PREPARED" and bool(self._stretches)
         answer: dict[str, Any] = {

@@ -27,7 +27,7 @@ class Field:
     :param code: the error for a value that is out of range
     """
 
-    kind: type | Mapping[str, Field]
+    kind: type | dict[str, Field]
     required: bool = False
     is_list: bool = False
     least: int | None = None
@@ -76,7 +76,7 @@ def _value(value: Any, field: Field, path: str, is_flat: bool) -> Any:
 
 
 def _single(value: Any, field: Field, path: str, is_flat: bool) -> Any:
-    if isinstance(field.kind, Mapping):
+    if isinstance(field.kind, dict):
         if not isinstance(value, dict):
             raise _mismatch(path, "an object")
         return _object(value, field.kind, f"{path}.", is_flat)

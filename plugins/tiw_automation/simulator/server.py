@@ -22,7 +22,7 @@ from aiohttp import web
 from .api import Api
 from .callbacks import MODES, Courier, Delivery
 from .clock import Clock, VirtualClock
-from .faults import VIDEO, Answer, Fault, Faults, parse_fault
+from .faults import VIDEO, Answer, Fault, Faults, Sent, parse_fault
 from .limits import DEFAULT_LIMIT
 from .pages import LIVE, REPLAY
 from .reading import Place, ScriptError, Table, count, number, one_of, secret
@@ -144,7 +144,8 @@ class Simulator:
         self._faults = Faults(clock)
         self._standing_fault: Fault | None = None
         self._added = 0
-        self._date = (0, "")
+        self._head_second = -1
+        self._head_known: tuple[Mapping[str, str], bytes] = ({}, b"")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped: asyncio.Event | None = None
         self._thread: threading.Thread | None = None
@@ -487,21 +488,22 @@ class Simulator:
             return response
         signed = SignedRequest(request.method, query, request.headers, body)
         call = Call(signed)
-        struck = self._faults.take(call.action, lambda: call.task_id)
-        answer = self._api.answer(signed, call, struck)
-        # The client learns from it how far its own clock is off.
-        answer = replace(answer, headers={**answer.headers, "Date": self._http_date()})
-        if struck is not None and struck.kind.send is not None:
-            return await struck.kind.send(request, answer, struck)
-        return answer.response()
+        struck = self._faults.take(call.action, call.task_id)
+        body = self._api.answer(signed, call, struck)
+        if struck is None or struck.kind.send is None:
+            return Sent(b"%b%d\r\n\r\n%b" % (self._head()[1], len(body), body))
+        return await struck.kind.send(request, Answer(body, self._head()[0]), struck)
 
-    def _http_date(self) -> str:
-        second, shown = self._date
+    def _head(self) -> tuple[Mapping[str, str], bytes]:
+        """Return the headers of an answer, and all that comes before the length of its body."""
         now = int(self._clock())
-        if now != second:
-            shown = formatdate(now, usegmt=True)
-            self._date = (now, shown)
-        return shown
+        if now != self._head_second:
+            # Clients learn from the date how far their own clock is off.
+            headers = {"Content-Type": "application/json", "Date": formatdate(now, usegmt=True)}
+            lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            start = f"HTTP/1.1 200 OK\r\nServer: tiw-simulator\r\n{lines}Content-Length: "
+            self._head_second, self._head_known = now, (headers, start.encode())
+        return self._head_known
 
     async def _control(self, request: web.BaseRequest, name: str) -> web.Response:
         routes: dict[tuple[str, str], Callable[[object], object]] = {
@@ -592,13 +594,18 @@ async def _body(request: web.BaseRequest) -> bytes | None:
     """Return the request's body, or ``None`` when it is larger than any may be."""
     if (request.content_length or 0) > MAX_BODY_BYTES:
         return None
-    pieces, size = [], 0
-    async for piece in request.content.iter_any():
+    content = request.content
+    body = await content.readany()
+    if content.at_eof():
+        return body
+    pieces, size = [body], len(body)
+    while size <= MAX_BODY_BYTES:
+        piece = await content.readany()
+        if not piece:
+            return b"".join(pieces)
         pieces.append(piece)
         size += len(piece)
-        if size > MAX_BODY_BYTES:
-            return None
-    return b"".join(pieces)
+    return None
 
 
 def _is_browser(request: web.BaseRequest) -> bool:
@@ -619,7 +626,7 @@ def _bucket_error(status: int, code: str, message: str) -> Answer:
         "<?xml version='1.0' encoding='utf-8' ?>\n"
         f"<Error><Code>{code}</Code><Message>{message}</Message></Error>\n"
     )
-    return Answer(body.encode(), status, {"Content-Type": "application/xml"})
+    return Answer(body.encode(), {"Content-Type": "application/xml"}, status)
 
 
 def _file_answer(request: web.BaseRequest, file: VideoFile) -> Answer:
@@ -628,13 +635,13 @@ def _file_answer(request: web.BaseRequest, file: VideoFile) -> Answer:
     headers = {"Accept-Ranges": "bytes", "Content-Type": _TYPES[file.format], "ETag": tag}
     # A download that goes on must not be glued to another file.
     if "Range" not in request.headers or request.headers.get("If-Range", tag) != tag:
-        return Answer(content, headers=headers)
+        return Answer(content, headers)
     try:
         start, stop, _ = request.http_range.indices(len(content))
     except ValueError:
         start = stop = 0
     if start >= stop:
         headers["Content-Range"] = f"bytes */{len(content)}"
-        return Answer(b"", 416, headers)
+        return Answer(b"", headers, 416)
     headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(content)}"
-    return Answer(content[start:stop], 206, headers)
+    return Answer(content[start:stop], headers, 206)

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import NamedTuple
 
 from .errors import ApiFault, missing
 
@@ -49,8 +50,7 @@ class Account:
     owner: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Authorization:
+class Authorization(NamedTuple):
     """The parts of an ``Authorization`` header."""
 
     secret_id: str
@@ -79,8 +79,7 @@ class Authorization:
         return cls(secret_id, date, service, names, signature)
 
 
-@dataclass(frozen=True, slots=True)
-class SignedRequest:
+class SignedRequest(NamedTuple):
     """What the signature covers, as it was received.
 
     :param headers: a case-insensitive mapping
@@ -111,21 +110,17 @@ def string_to_sign(
     request: SignedRequest, authorization: Authorization, timestamp: int, host: str
 ) -> str:
     """Return the string that both sides sign, with ``host`` as the value of the host header."""
-    values = {name: request.headers.get(name, "") for name in authorization.signed_headers}
-    values["host"] = host
-    headers = "".join(f"{name}:{value.strip().lower()}\n" for name, value in values.items())
+    headers = ""
+    for name in authorization.signed_headers:
+        value = host if name == "host" else request.headers.get(name, "")
+        headers += f"{name}:{value.strip().lower()}\n"
     payload = b"" if request.method == "GET" else request.body
     if request.headers.get("X-TC-Content-SHA256") == UNSIGNED_PAYLOAD:
         payload = UNSIGNED_PAYLOAD.encode()
-    canonical_request = "\n".join(
-        (
-            request.method,
-            "/",
-            request.query if request.method == "GET" else "",
-            headers,
-            ";".join(authorization.signed_headers),
-            hashlib.sha256(payload).hexdigest(),
-        )
+    query = request.query if request.method == "GET" else ""
+    canonical_request = (
+        f"{request.method}\n/\n{query}\n{headers}\n{';'.join(authorization.signed_headers)}\n"
+        f"{hashlib.sha256(payload).hexdigest()}"
     )
     digest = hashlib.sha256(canonical_request.encode()).hexdigest()
     scope = f"{authorization.date}/{authorization.service}/tc3_request"
@@ -144,18 +139,14 @@ def verify(request: SignedRequest, accounts: Mapping[str, Account], now: float) 
     authorization = Authorization.parse(request.headers.get("Authorization", ""))
     account = _account(accounts, authorization.secret_id)
     timestamp = _timestamp(request.headers.get("X-TC-Timestamp"), "X-TC-Timestamp", now)
-    if authorization.date != _date(timestamp // 86400) or not any(
-        hmac.compare_digest(
-            authorization.signature,
-            sign(
-                account.secret_key,
-                authorization.date,
-                authorization.service,
-                string_to_sign(request, authorization, timestamp, host),
-            ),
-        )
-        for host in _hosts(request.headers.get("Host", ""))
-    ):
+    if authorization.date != _date(timestamp // 86400):
+        raise _wrong_signature()
+    for host in _hosts(request.headers.get("Host", "")):
+        text = string_to_sign(request, authorization, timestamp, host)
+        wanted = sign(account.secret_key, authorization.date, authorization.service, text)
+        if hmac.compare_digest(authorization.signature, wanted):
+            break
+    else:
         raise _wrong_signature()
     _check_token(account, request.headers.get("X-TC-Token", ""), now)
     return authorization.secret_id

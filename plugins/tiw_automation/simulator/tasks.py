@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -90,7 +91,6 @@ class Recorder:
             "PauseOnlineRecord": self._pause,
             "ResumeOnlineRecord": self._resume,
             "StopOnlineRecord": self._stop,
-            "DescribeOnlineRecord": self._describe,
             "DescribeOnlineRecordCallback": self._describe_callback,
             "SetOnlineRecordCallback": self._set_callback,
             "SetOnlineRecordCallbackKey": self._set_callback_key,
@@ -105,17 +105,19 @@ class Recorder:
         self._running[key] = None
         self._changed(recording)
 
-    def execute(self, action: str, parameters: dict[str, Any]) -> dict[str, Any]:
-        """Carry out an action; return its answer without a RequestId.
+    def execute(self, action: str, parameters: dict[str, Any]) -> str:
+        """Carry out an action; return its answer without a RequestId, as JSON.
 
         :param parameters: checked
         :raises ApiFault: it is refused
         """
         self._check_app(action, parameters)
+        if action == "DescribeOnlineRecord":
+            return self._find(parameters).describe(self._virtual(), self.base_url)
         answer = self._actions[action](parameters)
         if action in WRITES:
             self.writes += 1
-        return answer
+        return json.dumps(answer)
 
     def _check_app(self, action: str, parameters: Mapping[str, Any]) -> None:
         sdk_app_id = parameters["SdkAppID" if "SdkAppID" in parameters else "SdkAppId"]
@@ -194,9 +196,6 @@ class Recorder:
     def _stop(self, parameters: dict[str, Any]) -> dict[str, Any]:
         self.put(self._find(parameters).stop(self._virtual()))
         return {}
-
-    def _describe(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        return self._find(parameters).describe(self._virtual(), self.base_url)
 
     def _describe_callback(self, parameters: dict[str, Any]) -> dict[str, Any]:
         app = self.apps[parameters["SdkAppId"]]

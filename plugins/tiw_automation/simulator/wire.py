@@ -76,9 +76,8 @@ class Call:
             self.language = self.v1.get("Language", "zh-CN")
             self.request_client = self.v1.get("RequestClient", "")
 
-    @property
     def task_id(self) -> str | None:
-        """The task that is asked about, if the request can be read and names one."""
+        """Return the task that is asked about, if the request can be read and names one."""
         try:
             task_id = self.parameters().get("TaskId")
         except ApiFault:
@@ -120,7 +119,7 @@ class Call:
                 f"{_FORM} with HmacSHA1 and HmacSHA256.",
             )
         try:
-            parameters = json.loads(request.body or b"{}")
+            parameters = json.loads(request.body.decode() or "{}")
         except (ValueError, RecursionError):
             raise ApiFault("InvalidRequest", "The request body is not valid JSON.") from None
         if not isinstance(parameters, dict):
