@@ -44,6 +44,8 @@ def ansible_environment(tmp_path: Path, tiw_simulator: Simulator) -> Environment
         "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),
         "ANSIBLE_ASYNC_DIR": str(tmp_path / "async"),
         "ANSIBLE_HOME": str(tmp_path / "ansible"),
+        # Newer Ansible shows a task's arguments only on demand, older always: no secret in them.
+        "ANSIBLE_INJECT_INVOCATION": "1",
         "ANSIBLE_LOCALHOST_WARNING": "0",
         "ANSIBLE_NOCOLOR": "1",
         "HOME": str(tmp_path),
