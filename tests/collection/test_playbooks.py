@@ -116,11 +116,12 @@ def test_archiving_says_what_is_wrong_after_it_has_kept_the_rest(
     playbook("archive", **variables, archive_recordings_skip_bad=True)
     # A download that breaks is tried again; one that stays short is no success.
     tiw_simulator.add("short", timeline=[], videos=[{"kind": "whiteboard"}])
-    variables |= {"task_ids": ["short"], "archive_recordings_retry_delay": 1}
+    more: dict[str, Any] = {"task_ids": ["short"], "archive_recordings_retry_delay": 1}
+    variables = {**variables, **more}
     tiw_simulator.inject("truncated", action="video", times=1)
     playbook("archive", **variables)
     (tmp_path / "lessons/short/001-whiteboard.mp4").unlink()
-    tiw_simulator.fault = {"name": "truncated", "action": "video"}  # type: ignore[assignment]
+    tiw_simulator.fault = {"name": "truncated", "action": "video"}
     assert "001-whiteboard.mp4" in playbook("archive", **variables, rc=2)
 
 
@@ -170,5 +171,10 @@ def test_an_event_is_a_hint(tiw_simulator: Simulator, playbook: Playbook, tmp_pa
     tiw_simulator.advance(2000)
     assert "lesson is FINISHED" in playbook("react", **event)
     assert len(files(folder)) == 3
-    for wrong in ({"EventData": {}}, {"EventType": "Something"}, {"EventData": "lesson"}):
+    mistakes: list[dict[str, Any]] = [
+        {"EventData": {}},
+        {"EventType": "Something"},
+        {"EventData": "lesson"},
+    ]
+    for wrong in mistakes:
         assert "no event of a recording" in playbook("react", **{**event, **wrong}, rc=2)
