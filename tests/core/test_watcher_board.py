@@ -174,6 +174,22 @@ def test_a_dead_endpoint_is_probed_every_few_seconds_and_every_wait_is_kept() ->
     assert len(settled(caller)) == 200
 
 
+def test_a_turn_that_was_taken_before_the_endpoint_died_is_not_used() -> None:
+    driver = Driver()
+    driver.wait(*(f"t{n}" for n in range(20)))
+    driver.advance(0.5)
+    assert driver.board.breaker.dead_since is None
+    waiting = len(driver.flying)
+    assert waiting >= 5
+    driver.answer_all(TransportError("down"))
+    assert driver.board.breaker.dead_since is not None
+    assert driver.board.take(driver.now) is None
+    driver.now = driver.board.breaker.probe_at
+    assert driver.board.take(driver.now) is not None
+    # One probe at a time.
+    assert driver.board.take(driver.now) is None
+
+
 def test_one_failing_answer_among_good_ones_opens_no_breaker() -> None:
     driver = Driver()
     driver.wait(*(f"t{n}" for n in range(20)))
