@@ -149,9 +149,7 @@ class Report:
         ]
         if len(bad) > len(named):
             named.append(f"and {len(bad) - len(named)} more, see records")
-        error: dict[str, t.Any] = next(
-            (self.errors[task_id] for task_id, _word in bad if task_id in self.errors), {}
-        )
+        error: dict[str, t.Any] = next((self.errors[i] for i, word in bad if i in self.errors), {})
         return {
             "failed": True,
             "msg": f"{len(bad)} of {len(self.records)} recordings: {'; '.join(named)}",
