@@ -304,6 +304,10 @@ class AirflowStack:
         """Return the JSON at a path below ``/api/v2``."""
         return self._call("GET", path)
 
+    def post(self, path: str, body: Any) -> Any:
+        """Post JSON to a path below ``/api/v2``; return the answer."""
+        return self._call("POST", path, body)
+
     # Inside
 
     @property

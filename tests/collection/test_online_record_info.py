@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,10 @@ import pytest
 from tiw_automation.core import OnlineRecord
 from tiw_automation.simulator import Simulator
 
-ROOT = Path(__file__).resolve().parents[2]
-BIN = Path(sys.executable).parent
-LESSONS = ["algebra", "history", "chemistry", "drama", "absent"]
-
 Run = Callable[..., dict[str, Any]]
+Play = Callable[..., Any]
+Command = Callable[..., subprocess.CompletedProcess[str]]
+LESSONS = ["algebra", "history", "chemistry", "drama", "absent"]
 
 
 def add_lessons(simulator: Simulator) -> None:
@@ -28,61 +27,6 @@ def add_lessons(simulator: Simulator) -> None:
     simulator.add("history", timeline=[{"RECORDING": 1}, {"PAUSED": 1}, {"RECORDING": 1}])
     simulator.add("chemistry", timeline=[], finish_reason="EXCEPTION")
     simulator.add("drama", error={"message": "code: 40004, msg: now, im login failed"})
-
-
-@pytest.fixture
-def ansible_environment(tmp_path: Path, tiw_simulator: Simulator) -> dict[str, str]:
-    return {
-        **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
-        **tiw_simulator.environment(),
-        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),
-        "ANSIBLE_HOME": str(tmp_path / "ansible"),
-        "ANSIBLE_LOCALHOST_WARNING": "0",
-        "ANSIBLE_NOCOLOR": "1",
-        "HOME": str(tmp_path),
-        "NO_PROXY": "127.0.0.1",
-    }
-
-
-@pytest.fixture
-def run(tmp_path: Path, ansible_environment: dict[str, str]) -> Run:
-    """Return a function that runs the module in a playbook and returns its result."""
-
-    def play(*arguments: str, environment: dict[str, str] | None = None, **options: Any) -> Any:
-        result = tmp_path / "result.json"
-        result.unlink(missing_ok=True)
-        tasks = [
-            {
-                "tiw.automation.online_record_info": options,
-                "register": "found",
-                "ignore_errors": True,
-            },
-            {
-                "ansible.builtin.copy": {
-                    "content": "{{ found | to_json }}",
-                    "dest": str(result),
-                },
-                "check_mode": False,
-            },
-        ]
-        book = tmp_path / "play.yml"
-        hosts = {"hosts": "localhost", "connection": "local", "gather_facts": False}
-        interpreter = {"ansible_python_interpreter": "{{ ansible_playbook_python }}"}
-        book.write_text(json.dumps([{**hosts, "vars": interpreter, "tasks": tasks}]))
-        done = subprocess.run(
-            [str(BIN / "ansible-playbook"), str(book), *arguments],
-            capture_output=True,
-            text=True,
-            env={**ansible_environment, **(environment or {})},
-            timeout=120,
-            check=False,
-        )
-        assert result.exists(), done.stdout + done.stderr
-        found = json.loads(result.read_text())
-        found["_output"] = done.stdout + done.stderr
-        return found
-
-    return play
 
 
 def test_five_lessons_are_waited_for(tiw_simulator: Simulator, run: Run) -> None:
@@ -184,51 +128,171 @@ def test_bad_options(
 
 
 def test_a_missing_core_names_the_interpreter_and_the_command(
-    tmp_path: Path, ansible_environment: dict[str, str]
+    tmp_path: Path, command: Command
 ) -> None:
     bare = tmp_path / "bare"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(bare)], check=True)
-    done = subprocess.run(
-        [
-            *(str(BIN / "ansible"), "localhost", "-m", "tiw.automation.online_record_info"),
-            *("-a", "task_ids=a", "-e", f"ansible_python_interpreter={bare}/bin/python"),
-        ],
-        capture_output=True,
-        text=True,
-        env=ansible_environment,
-        check=False,
+    done = command(
+        *("ansible", "localhost", "-m", "tiw.automation.online_record_info"),
+        *("-a", "task_ids=a", "-e", f"ansible_python_interpreter={bare}/bin/python"),
+        environment={"PYTHONPATH": ""},
     )
     assert done.returncode != 0
     assert f"{bare}/bin/python -m pip install" in done.stdout + done.stderr
 
 
-def test_the_documentation_renders(ansible_environment: dict[str, str]) -> None:
-    done = subprocess.run(
-        [str(BIN / "ansible-doc"), "-t", "module", "tiw.automation.online_record_info"],
-        capture_output=True,
-        text=True,
-        env=ansible_environment,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "wait_sleep" in done.stdout
-    assert "failed_ids" in done.stdout
+def test_a_core_that_is_too_old_is_named_with_both_versions(tmp_path: Path, run: Run) -> None:
+    old = tmp_path / "old/tiw_automation"
+    old.mkdir(parents=True)
+    (old / "__init__.py").write_text('__version__ = "0.0.7"\n')
+    found = run(task_ids=["a"], environment={"PYTHONPATH": str(old.parent)})
+    assert found["failed"]
+    assert found["code"] == "CoreUnusable"
+    assert "0.0.7" in found["msg"]
+    assert "pip install --upgrade 'tiw-automation>=" in found["msg"]
 
 
-def test_the_playbook_reports(
-    tiw_simulator: Simulator, ansible_environment: dict[str, str]
-) -> None:
+def test_the_playbook_reports(tiw_simulator: Simulator, command: Command) -> None:
     add_lessons(tiw_simulator)
-    done = subprocess.run(
-        [
-            *(str(BIN / "ansible-playbook"), "tiw.automation.report"),
-            *("-e", json.dumps({"task_ids": LESSONS, "wait": True, "wait_sleep": 0.5})),
-        ],
-        capture_output=True,
-        text=True,
-        env=ansible_environment,
-        check=False,
+    done = command(
+        *("ansible-playbook", "tiw.automation.report"),
+        *("-e", json.dumps({"task_ids": LESSONS, "wait": True, "wait_sleep": 0.5})),
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "FINISHED Recording algebra is FINISHED" in done.stdout
     assert "im login failed" in done.stdout
+
+
+def test_states_that_are_waited_for(tiw_simulator: Simulator, play: Play) -> None:
+    tiw_simulator.add("soon", timeline=[{"PREPARED": 1}, {"RECORDING": 1000}])
+    tiw_simulator.add("pausing", timeline=[{"RECORDING": 1}, {"PAUSED": 1000}])
+    tiw_simulator.add("over", timeline=[{"STOPPED": 1000}])
+    tiw_simulator.add("drama", error={"message": "code: 40004, msg: now, im login failed"})
+
+    def wait(ids: list[str], *states: str, **options: Any) -> dict[str, Any]:
+        chosen = {"wait": True, "wait_sleep": 0.2, "wait_for": list(states), **options}
+        return {"tiw.automation.online_record_info": {"task_ids": ids, **chosen}}
+
+    one, two, picky = play(
+        wait(["soon", "pausing"], "RECORDING", "PAUSED", wait_timeout=30),
+        wait(["pausing", "over", "drama", "absent"], "PAUSED", wait_timeout=30, fail_on=[]),
+        wait(["pausing", "over", "drama", "absent"], "PAUSED", wait_timeout=30),
+    ).results
+    assert not one.get("failed"), one
+    assert {record["status"] for record in one["records"]} <= {"RECORDING", "PAUSED"}
+    assert one["pending"] == ["soon", "pausing"]
+    assert one["unreached"] == []
+    assert one["errors"] == {}
+    assert one["all_finished"] is False
+    assert not two.get("failed"), two
+    assert two["unreached"] == ["over"]
+    assert two["failed_ids"] == ["drama"]
+    assert two["missing"] == ["absent"]
+    assert set(two["errors"]) == {"over", "drama", "absent"}
+    assert two["errors"]["over"]["code"] == "StateOutOfReach"
+    # It is not waited for in vain.
+    assert two["elapsed"] < 15
+    assert picky["failed"]
+    assert "over (timeout): Recording over is STOPPED and cannot become PAUSED" in picky["msg"]
+    assert "drama" not in picky["msg"]
+
+
+def progress(output: str) -> list[str]:
+    return [line for line in output.splitlines() if "recordings done after" in line]
+
+
+def test_a_long_wait_says_how_far_it_is_and_asks_only_for_what_is_unfinished(
+    tiw_simulator: Simulator, play: Play
+) -> None:
+    add_lessons(tiw_simulator)
+    tiw_simulator.add("slow", timeline=[{"RECORDING": 8}])
+    tiw_simulator.add("endless", timeline=[{"RECORDING": 1000}])
+    options = {
+        "task_ids": [*LESSONS, "slow", "endless"],
+        **{"wait": True, "wait_timeout": 16, "wait_sleep": 0.2, "timeout": 1},
+        "progress_interval": 2,
+        "fail_on": ["timeout", "failed"],
+    }
+    played = play({"name": "Wait", "tiw.automation.online_record_info": options})
+    found = played.results[0]
+    lines = progress(played.output)
+    assert len(lines) >= 3, played.output
+    assert "Wait: " in lines[0]
+    assert "slow" in lines[0]
+    assert "waiting for endless" in lines[-1]
+    assert [record["task_id"] for record in found["records"]] == options["task_ids"]
+    assert found["pending"] == ["endless"]
+    assert found["records"][5]["status"] == "FINISHED"
+    assert found["failed"]
+    assert "3 of 7 recordings: chemistry (failed)" in found["msg"]
+    assert "endless (timeout)" in found["msg"]
+    assert found["code"] == "FinishReason.EXCEPTION"
+    assert found["polls"] == tiw_simulator.requests["DescribeOnlineRecord"]
+    # Each was asked in the first slice only.
+    asked = tiw_simulator.requests_by_task
+    assert asked["drama"] == asked["absent"] == asked["chemistry"] == 1
+    assert asked["endless"] > 20
+    assert found["elapsed"] < 16 + 6
+
+
+def test_an_outage_in_the_middle_of_a_wait_does_not_end_it(
+    tiw_simulator: Simulator, play: Play
+) -> None:
+    tiw_simulator.add("lesson", timeline=[{"RECORDING": 14}])
+    options = {
+        **{"task_ids": ["lesson"], "wait": True, "wait_timeout": 60, "wait_sleep": 0.5},
+        **{"timeout": 0.5, "progress_interval": 3},
+    }
+    timer = threading.Timer(6, lambda: setattr(tiw_simulator, "fault", "hang"))
+    relief = threading.Timer(12, tiw_simulator.clear_faults)
+    timer.start()
+    relief.start()
+    try:
+        played = play({"tiw.automation.online_record_info": options})
+    finally:
+        timer.cancel()
+        relief.cancel()
+    assert not played.results[0].get("failed"), played.output
+    assert played.results[0]["all_finished"] is True
+    assert len(progress(played.output)) >= 3
+
+
+def test_no_progress_where_none_is_wanted(tiw_simulator: Simulator, play: Play) -> None:
+    tiw_simulator.add("slow", timeline=[{"RECORDING": 1000}])
+    options = {
+        **{"task_ids": ["slow"], "wait": True, "wait_timeout": 8, "wait_sleep": 0.5},
+        **{"timeout": 0.2, "fail_on": []},
+    }
+    quiet = {"tiw.automation.online_record_info": {**options, "progress_interval": 0}}
+    secret = {
+        "tiw.automation.online_record_info": {**options, "progress_interval": 2},
+        "no_log": True,
+    }
+    played = play(quiet, secret)
+    assert progress(played.output) == []
+    assert [result["pending"] for result in played.results] == [["slow"], ["slow"]]
+
+
+def test_a_wait_in_the_background(tiw_simulator: Simulator, play: Play) -> None:
+    tiw_simulator.add("lesson", timeline=[{"RECORDING": 4}])
+    options = {"task_ids": ["lesson"], "wait": True, "wait_sleep": 0.5, "progress_interval": 1}
+    started, ended = play(
+        {"tiw.automation.online_record_info": options, "async": 60, "poll": 0},
+        {
+            "ansible.builtin.async_status": {"jid": "{{ result_0.ansible_job_id }}"},
+            "until": "result_1.finished",
+            **{"retries": 30, "delay": 1},
+        },
+    ).results
+    assert started["ansible_job_id"]
+    assert ended["all_finished"] is True
+    assert ended["records"][0]["verdict"] == "finished"
+
+
+def test_check_mode_waits_too(tiw_simulator: Simulator, play: Play) -> None:
+    tiw_simulator.add("lesson", timeline=[{"RECORDING": 3}])
+    options = {"task_ids": ["lesson"], "wait": True, "wait_sleep": 0.5}
+    played = play({"tiw.automation.online_record_info": options}, arguments=("--check", "--diff"))
+    assert played.results[0]["all_finished"] is True
+    assert played.results[0]["changed"] is False
+    assert tiw_simulator.writes == 0

@@ -20,6 +20,7 @@ from tiw_automation.core import (
     AuthFailure,
     BadAnswer,
     ConfigurationError,
+    OnlineRecord,
     Outcome,
     RecordFailed,
     RecordWatcher,
@@ -28,7 +29,8 @@ from tiw_automation.core import (
     Verdict,
     WaitTimeout,
 )
-from tiw_automation.core.order import LongestDueFirst
+from tiw_automation.core.board import Poll
+from tiw_automation.core.order import PollOrder
 
 APP = 1400000001
 VIDEOS = [{"VideoUrl": "http://127.0.0.1/1.mp4", "VideoType": 0}]
@@ -210,6 +212,8 @@ async def test_each_waiter_has_its_own_acceptance_on_one_request(api: ScriptedAp
     api.scripts["t"] = [status("RECORDING"), {**finished(), "FinishReason": "EXCEPTION"}]
     shared = watcher(api)
     lenient = Acceptance(accept_finish_reasons=("EXCEPTION",))
+    strict: OnlineRecord | BaseException
+    accepting: OnlineRecord | BaseException
     strict, accepting = await asyncio.gather(
         shared.wait("t", timeout=5, poll_interval=0.05),
         shared.wait("t", timeout=5, poll_interval=0.05, acceptance=lenient),
@@ -377,8 +381,8 @@ async def test_the_watchers_own_task_carries_no_context_of_its_first_waiter(
         def emit(self, record: logging.LogRecord) -> None:
             seen.append(whose.get())
 
-    class SpyingOrder(LongestDueFirst[Any]):
-        def pop(self, now: float) -> Any:
+    class SpyingOrder(PollOrder[Poll]):
+        def pop(self, now: float) -> Poll | None:
             # The watcher's own task calls this.
             dispatched_for.append(whose.get())
             return super().pop(now)
@@ -388,7 +392,7 @@ async def test_the_watchers_own_task_carries_no_context_of_its_first_waiter(
     log = logging.getLogger("tiw_automation.core.watcher")
     log.addHandler(spy)
     log.setLevel(logging.INFO)
-    shared = RecordWatcher(api.client(), order=SpyingOrder())
+    shared = RecordWatcher(api.client(), order=SpyingOrder)
 
     async def wait(name: str) -> None:
         whose.set(name)
@@ -450,18 +454,11 @@ async def test_bad_arguments_are_refused_before_anything_is_sent(
 
 
 async def test_a_fault_of_our_own_ends_the_waits_and_hangs_nobody(api: ScriptedApi) -> None:
-    class BrokenOrder:
-        def put(self, key: object, due: float) -> None: ...
-
-        def discard(self, key: object) -> None: ...
-
-        def next_due(self) -> float | None:
-            return 0.0
-
-        def pop(self, now: float) -> None:
+    class BrokenOrder(PollOrder[Poll]):
+        def pop(self, now: float) -> Poll | None:
             raise RuntimeError("broken order")
 
-    broken = RecordWatcher(api.client(), order=BrokenOrder())
+    broken = RecordWatcher(api.client(), order=BrokenOrder)
     outcomes: list[Outcome] = [o async for o in broken.watch(["a", "b"], timeout=20)]
     assert all("broken order" in o.message for o in outcomes)
     assert len(outcomes) == 2

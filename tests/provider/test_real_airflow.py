@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import shutil
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from tiw_automation.simulator import Simulator
 ROOT = Path(__file__).resolve().parents[2]
 DAG = "wait_for_recording"
 SENSOR = "wait_for_recordings"
+USER_SIG_KEY = "the-key-that-signs-users"
+DAGS = (DAG, "lesson_lifecycle", "many_recordings")
 
 _spec = importlib.util.spec_from_file_location("airflow_stack", ROOT / "demo" / "airflow_stack.py")
 assert _spec is not None
@@ -28,7 +31,7 @@ _spec.loader.exec_module(airflow_stack)
 
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[Simulator]:
-    with Simulator() as running:
+    with Simulator(region="ap-guangzhou", user_sig_key=USER_SIG_KEY, stopped_seconds=3) as running:
         yield running
 
 
@@ -37,13 +40,19 @@ def airflow(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> I
     home = tmp_path_factory.mktemp("airflow")
     dags = home / "dags"
     dags.mkdir()
-    shutil.copy(ROOT / "dags" / f"{DAG}.py", dags)
+    for name in DAGS:
+        shutil.copy(ROOT / "dags" / f"{name}.py", dags)
     with airflow_stack.AirflowStack(
         home,
         dags_folder=dags,
         # As if this repository were Airflow's home: its plugins folder must be harmless.
         plugins_folder=ROOT / "plugins",
-        environment=simulator.environment(),
+        environment={
+            **simulator.environment(),
+            "AIRFLOW_CONN_TENCENTCLOUD_DEFAULT": json.dumps(
+                {"conn_type": "tencentcloud", "extra": {"user_sig_key": USER_SIG_KEY}}
+            ),
+        },
     ) as running:
         yield running
 
@@ -91,12 +100,45 @@ def test_a_killed_triggerer_loses_no_wait(simulator: Simulator, airflow: Any) ->
     assert sensor["try_number"] == 1
 
 
+def test_a_lesson_from_beginning_to_end(simulator: Simulator, airflow: Any, tmp_path: Path) -> None:
+    given = {"room_id": 4711, "lesson_seconds": 6, "destination": f"file://{tmp_path}"}
+    run_id = airflow.trigger("lesson_lifecycle", given)
+    airflow.wait_for_run("lesson_lifecycle", run_id)
+    assert airflow.run_state("lesson_lifecycle", run_id) == "success", airflow.task_log(
+        "lesson_lifecycle", run_id, "stop"
+    )
+    task_id = airflow.xcom("lesson_lifecycle", run_id, "record", "return_value")
+    (facts,) = [facts for facts in simulator.recordings if facts["task_id"] == task_id]
+    assert (facts["room_id"], facts["status"]) == (4711, "FINISHED")
+    (record,) = airflow.xcom("lesson_lifecycle", run_id, "stop", "records")
+    paths = airflow.xcom("lesson_lifecycle", run_id, "archive", "return_value")
+    assert len(paths) >= len(record["videos"]) > 0
+    sizes = {path.stat().st_size for path in tmp_path.rglob("*.mp4")}
+    assert sizes == {video["size_bytes"] for video in record["videos"]}
+
+
+def test_many_recordings_in_chunks(simulator: Simulator, airflow: Any) -> None:
+    ids = simulator.add_finished(50)
+    run_id = airflow.trigger("many_recordings", {"record_task_ids": ids, "chunk": 25})
+    airflow.wait_for_run("many_recordings", run_id)
+    assert airflow.run_state("many_recordings", run_id) == "success"
+    states = airflow.task_states("many_recordings", run_id)
+    assert [t["map_index"] for t in states if t["task_id"] == SENSOR] == [0, 1]
+    counts = [
+        airflow.xcom("many_recordings", run_id, "publish", "return_value", map_index=index)
+        for index in (0, 1)
+    ]
+    assert counts == [25, 25]
+    assert {simulator.requests_by_task[task_id] for task_id in ids} == {1}
+
+
 def test_no_secret_in_any_log_and_no_url_in_an_event(simulator: Simulator, airflow: Any) -> None:
     logs = [path.read_text(errors="replace") for path in airflow.home.rglob("*.log")]
     fired = [line for log in logs for line in log.splitlines() if "TriggerEvent" in line]
     assert fired
     assert not [line for line in fired if "/videos/" in line]
     assert not [log for log in logs if simulator.secret_key in log]
+    assert not [log for log in logs if USER_SIG_KEY in log]
 
 
 def test_this_repository_as_a_home_loads_nothing_twice(airflow: Any) -> None:

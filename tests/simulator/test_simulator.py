@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from tencentcloud.common.credential import Credential
 from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
 from tencentcloud.common.profile.client_profile import ClientProfile
@@ -21,6 +24,8 @@ from tencentcloud.tiw.v20190919 import models, tiw_client
 
 from tiw_automation.simulator import ScriptError, Simulator
 from tiw_automation.simulator.signature import sign
+
+DOCS = Path(__file__).resolve().parents[2] / "docs/simulator.md"
 
 pytestmark = [
     # The SDK signs with a call that Python 3.12 deprecates, and leaves its answers open.
@@ -173,16 +178,37 @@ def test_a_rejected_request_says_so_in_the_gateways_words(tiw_simulator: Simulat
 @pytest.mark.parametrize(
     ("script", "words"),
     [
-        ({"recording": []}, "unknown key 'recording' (did you mean 'recordings'?)"),
-        ({"recordings": [{}]}, "recordings[0]: task_id must be"),
-        ({"recordings": [{"task_id": "a"}, {"task_id": "a"}]}, "'a' already"),
-        ({"recordings": [{"task_id": "a", "timeline": [{"DONE": 1}]}]}, "'DONE' is not a state"),
+        ({"recording": []}, "recording: unknown key, allowed: "),
+        ({"recording": []}, "; did you mean recordings?"),
+        ({"recordings": [{}]}, "recordings[0]: task_id is missing"),
+        ({"recordings": [{"taskid": "a"}]}, "; is taskid meant to be it?"),
+        ({"recordings": [{"task_id": "a"}, {"task_id": "a"}]}, "task_id a is there twice"),
+        (
+            {"recordings": [{"task_id": "a", "timeline": [{"DONE": 1}]}]},
+            'recordings[0].timeline[0]: got "DONE", allowed: PREPARED, RECORDING',
+        ),
         ({"recordings": [{"task_id": "a", "timeline": [{"PAUSED": -1}]}]}, "timeline[0].PAUSED"),
-        ({"recordings": [{"task_id": "a", "videos": [{"kind": "cam"}]}]}, "videos[0]: kind"),
-        ({"recordings": [{"task_id": "a", "finish_reason": "NEVER"}]}, "finish_reason must be"),
-        ({"sdk_app_id": "x"}, "sdk_app_id must be"),
-        ({"speed": -1}, "speed must be"),
-        ({"region": "ap-beijing"}, "region must be"),
+        (
+            {"recordings": [{"task_id": "a", "timeline": [{"STOPPED": 1}, {"PAUSED": 1}]}]},
+            "STOPPED can only come last",
+        ),
+        ({"recordings": [{"task_id": "a", "timeline": [{"FINISHED": 1}]}]}, "leave it out"),
+        ({"recordings": [{"task_id": "a", "videos": [{"kind": "cam"}]}]}, "did you mean camera?"),
+        (
+            {"recordings": [{"task_id": "a", "finish_reason": "NEVER"}]},
+            'got "NEVER", allowed: AUTO',
+        ),
+        ({"recordings": [{"task_id": 7}]}, "(put it in quotes)"),
+        ({"sdk_app_id": "x"}, "sdk_app_id: got"),
+        ({"speed": -1}, "speed: got -1, allowed: a number from 0"),
+        ({"region": "ap-beijing"}, "region: got"),
+        ({"secret_id": "a"}, "secret_id and secret_key go together"),
+        ({"rooms": [{"users": []}]}, "rooms[0]: room_id is missing"),
+        ({"faults": [{"name": "hangs"}]}, "faults[0].name: got"),
+        ({"faults": ["hangs"]}, "did you mean hang?"),
+        ({"faults": [{"name": "slow", "delai": 1}]}, "did you mean delay?"),
+        ({"faults": [{"name": "hang", "action": "StopOnlineRecords"}]}, "mean StopOnlineRecord?"),
+        ({"callback_mode": "double"}, "did you mean doubled?"),
     ],
 )
 def test_mistakes_in_a_script(tmp_path: Path, script: dict[str, Any], words: str) -> None:
@@ -194,6 +220,19 @@ def test_mistakes_in_a_script(tmp_path: Path, script: dict[str, Any], words: str
     with pytest.raises(ScriptError) as from_file:
         Simulator(script=file)
     assert str(file) in str(from_file.value)
+
+
+def test_what_the_page_shows_can_be_used() -> None:
+    page = DOCS.read_text(encoding="utf-8")
+    (script,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    with Simulator(yaml.safe_load(script)) as simulator:
+        assert [facts["task_id"] for facts in simulator.recordings] == ["algebra", "drama"]
+        assert simulator.faults == [{"name": "throttle", "times": 3, "hits": 0}]
+    for name in inspect.signature(Simulator).parameters:
+        assert f"`{name}`" in page
+    for name in vars(Simulator):
+        if not name.startswith("_") and name != "serve":
+            assert re.search(rf"\b{name}\b", page), name
 
 
 def command(*arguments: str) -> subprocess.Popen[str]:

@@ -28,6 +28,10 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "hooks": [{"integration-name": integration, "python-modules": [f"{package}.hooks"]}],
+        "operators": [
+            {"integration-name": integration, "python-modules": [f"{package}.operators"]}
+        ],
+        "extra-links": [f"{package}.links.TiwConsoleLink", f"{package}.links.TiwReplayLink"],
         "sensors": [{"integration-name": integration, "python-modules": [f"{package}.sensors"]}],
         "triggers": [{"integration-name": integration, "python-modules": [f"{package}.triggers"]}],
         "transfers": [
@@ -37,6 +41,22 @@ def get_provider_info() -> dict[str, Any]:
                 "python-module": f"{package}.transfers",
             }
         ],
+        "asset-uris": [{"schemes": ["tiw"], "handler": None}],
+        "config": {
+            "tiw": {
+                "description": "The receiver of Tencent's callbacks (docs/airflow-events.md).",
+                "options": {
+                    "callback_conn_ids": {
+                        "description": "The connections whose callbacks the API server receives, "
+                        "separated by commas; each needs a callback_secret. Empty turns it off.",
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "tencentcloud_default",
+                        "default": "",
+                    }
+                },
+            }
+        },
         "connection-types": [
             {
                 "connection-type": "tencentcloud",
@@ -76,6 +96,11 @@ def get_provider_info() -> dict[str, Any]:
                     "role_arn": {"label": "Role ARN", "schema": {"type": _OPTIONAL}},
                     "callback_secret": {
                         "label": "Callback key",
+                        "schema": {"type": _OPTIONAL, "format": "password"},
+                    },
+                    "user_sig_key": {
+                        "label": "User signature key",
+                        "description": "To sign recording users with; the IM console shows it.",
                         "schema": {"type": _OPTIONAL, "format": "password"},
                     },
                     "requests_per_second": {

@@ -24,9 +24,10 @@ _EXTRAS = (
     "site",
     "timeout",
     "token",
+    "user_sig_key",
 )
-# What the receiver of callbacks needs, and no client.
-_NOT_THE_CLIENTS = ("callback_secret",)
+# What the receiver of callbacks and the start of a recording need, and no client.
+_NOT_THE_CLIENTS = ("callback_secret", "user_sig_key")
 _PROBE = "tiw-automation-connection-test"
 
 
@@ -35,9 +36,9 @@ class TiwHook(BaseHook):
 
     Login is the SecretId, password the SecretKey, host (with port and schema) the endpoint; the
     extras are ``region``, ``site``, ``sdk_app_id``, ``token``, ``profile``, ``callback_secret``,
-    ``requests_per_second``, ``role_arn``, ``ca_file``, ``proxy`` and ``timeout``. What the
-    connection leaves out comes from the environment. A missing default connection leaves out
-    everything; a missing one of another name is an error.
+    ``user_sig_key``, ``requests_per_second``, ``role_arn``, ``ca_file``, ``proxy`` and ``timeout``.
+    What the connection leaves out comes from the environment. A missing default connection leaves
+    out everything; a missing one of another name is an error.
 
     :param tencentcloud_conn_id: the connection.
     """
@@ -68,6 +69,12 @@ class TiwHook(BaseHook):
         """
         return TiwClient(**self._settings())
 
+    @property
+    def user_sig_key(self) -> str | None:
+        """The application's key for the signatures of recording users, if the connection has it."""
+        connection = self._connection()
+        return None if connection is None else self._extras(connection).get("user_sig_key")
+
     def transport_settings(self) -> dict[str, Any]:
         """Return the connection's ``proxy`` and ``ca_file``; None where it has none.
 
@@ -75,6 +82,12 @@ class TiwHook(BaseHook):
         """
         settings = self._settings()
         return {name: settings.get(name) for name in ("proxy", "ca_file")}
+
+    @property
+    def callback_secret(self) -> str | None:
+        """The key of the application's callbacks, if the connection has it."""
+        connection = self._connection()
+        return None if connection is None else self._extras(connection).get("callback_secret")
 
     def test_connection(self) -> tuple[bool, str]:
         """Ask for a recording that cannot exist: whoever is told so has keys that work."""
@@ -87,16 +100,21 @@ class TiwHook(BaseHook):
             return False, str(error)
         return True, "The keys work."
 
-    def _settings(self) -> dict[str, Any]:
+    def _connection(self) -> Any:
         try:
-            connection = self.get_connection(self.tencentcloud_conn_id)
+            return self.get_connection(self.tencentcloud_conn_id)
         except AirflowException:
             if self.tencentcloud_conn_id == self.default_conn_name:
-                return {}
+                return None
             raise ConfigurationError(
                 f"There is no connection {self.tencentcloud_conn_id!r}.",
                 hint="Create it with the type Tencent Cloud, or leave tencentcloud_conn_id out.",
             ) from None
+
+    def _settings(self) -> dict[str, Any]:
+        connection = self._connection()
+        if connection is None:
+            return {}
         extras = self._extras(connection)
         return {
             "secret_id": connection.login or None,

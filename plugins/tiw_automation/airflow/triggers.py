@@ -1,22 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Waits in the triggerer, for as many sensors as there are, with one watcher an account."""
+"""Waits in the triggerer, for as many sensors and assets as there are, one watcher an account."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import math
+import re
 import time
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent  # isort: skip
+from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent  # isort: skip
 from asgiref.sync import sync_to_async
 
+from tiw_automation.airflow import metrics
+from tiw_automation.airflow.announced import Announced, AssetStore, Store, VariableStore
+from tiw_automation.airflow.asset_events import to_event, to_extra
 from tiw_automation.airflow.events import settled, to_payload
+from tiw_automation.airflow.finished import AcknowledgedFeed, RecordFeed, Snapshot
 from tiw_automation.airflow.hooks import TiwHook
-from tiw_automation.core import Acceptance, RecordWatcher
+from tiw_automation.core import Acceptance, Outcome, RecordWatcher, Verdict, judge
+
+if TYPE_CHECKING:
+    from airflow.triggers.shared_stream import SharedStreamProducer
+
+
+# The scheduler has started the run of one event before the next one comes.
+_APART_S = 10.0
+# Airflow logs events, and a record has some kilobytes.
+_MOST_IN_AN_EVENT = 50
 
 
 class TiwOnlineRecordTrigger(BaseTrigger):
@@ -80,6 +96,7 @@ class TiwOnlineRecordTrigger(BaseTrigger):
         connect = sync_to_async(TiwHook(self.tencentcloud_conn_id).get_conn, thread_sensitive=False)
         client = await connect()
         watcher = RecordWatcher.shared(client)
+        watcher.on_stats = metrics.emit
         timeout = None if self.end_time is None else max(self.end_time - time.time(), 0.0)
         outcomes = watcher.watch(
             self.record_task_ids,
@@ -95,12 +112,214 @@ class TiwOnlineRecordTrigger(BaseTrigger):
         async with contextlib.aclosing(outcomes):
             async for outcome in outcomes:
                 ends[outcome.task_id] = settled(outcome)
-                self.log.info("%s", outcome.message)
         in_order = [ends[task_id] for task_id in dict.fromkeys(self.record_task_ids)]
         payload = to_payload(watcher.client.sdk_app_id(self.sdk_app_id), in_order)
         yield TriggerEvent(payload)  # type: ignore[no-untyped-call]
 
     def _acceptance(self) -> Acceptance:
-        if self.accept_finish_reasons is None:
-            return Acceptance(require_videos=self.require_videos)
-        return Acceptance(tuple(self.accept_finish_reasons), self.require_videos)
+        return _acceptance(self.accept_finish_reasons, self.require_videos)
+
+
+class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
+    """Fires when recordings finish, once for each, and never ends.
+
+    Watches the given recordings, or all that begin in the application, which it finds in the list
+    of running tasks (DescribeRunningTasks: the Chinese site alone; elsewhere it says so in the
+    log, every five minutes). Costs one request a poll interval for the list and one for each
+    recording; triggers of one connection, application and interval share them on Airflow 3.3.
+
+    A recording is announced at least once, with the same ``event_id`` each time, and never lost:
+    what is waited for and what was announced is kept in the asset's state store, before Airflow
+    3.3 in an Airflow Variable. A restart repeats nothing that was kept; a kill can repeat what was
+    announced in the two seconds before it on 3.3, in the ten seconds before it on 3.1 and 3.2. A
+    fault on the way only delays. A recording that fails is logged, and announced if asked for.
+
+    Airflow starts a run for the first of several events that come before its scheduler looks,
+    with the first alone; the others wait for the next event after that. So what ends within ten
+    seconds shares an event, and a while after the last of several events one without a recording
+    follows, for a scheduler that was away longer.
+
+    :param record_task_ids: the recordings, or None for all of the application.
+    :param sdk_app_id: the application, or None for the connection's.
+    :param tencentcloud_conn_id: the connection.
+    :param poll_interval: the least seconds between two requests for one recording, and for the
+        list.
+    :param accept_finish_reasons: the reasons that are no failure.
+    :param require_videos: whether a finished recording without a video is a failure.
+    :param include_failed: whether failed and missing recordings are announced too; the event's
+        ``verdict`` tells.
+    :param sweep_after: how many seconds after the last of several events the one without a
+        recording follows, None for never.
+    :param asset_name: the asset that this trigger belongs to; what was announced is kept for it.
+    """
+
+    def __init__(
+        self,
+        *,
+        record_task_ids: list[str] | None = None,
+        sdk_app_id: int | str | None = None,
+        tencentcloud_conn_id: str = TiwHook.default_conn_name,
+        poll_interval: float = 30.0,
+        accept_finish_reasons: list[str] | None = None,
+        require_videos: bool = True,
+        include_failed: bool = False,
+        sweep_after: float | None = 900.0,
+        asset_name: str | None = None,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.record_task_ids = record_task_ids
+        self.sdk_app_id = sdk_app_id
+        self.tencentcloud_conn_id = tencentcloud_conn_id
+        self.poll_interval = poll_interval
+        self.accept_finish_reasons = accept_finish_reasons
+        self.require_videos = require_videos
+        self.include_failed = include_failed
+        self.sweep_after = sweep_after
+        self.asset_name = asset_name
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class path and the arguments, all JSON-native."""
+        return (
+            f"{type(self).__module__}.{type(self).__qualname__}",
+            {
+                "record_task_ids": self.record_task_ids,
+                "sdk_app_id": self.sdk_app_id,
+                "tencentcloud_conn_id": self.tencentcloud_conn_id,
+                "poll_interval": self.poll_interval,
+                "accept_finish_reasons": self.accept_finish_reasons,
+                "require_videos": self.require_videos,
+                "include_failed": self.include_failed,
+                "sweep_after": self.sweep_after,
+                "asset_name": self.asset_name,
+            },
+        )
+
+    def shared_stream_key(self) -> Hashable | None:
+        """All that ask the same application in the same way at the same pace share a feed."""
+        return (
+            "tiw-finished",
+            self.tencentcloud_conn_id,
+            str(self.sdk_app_id),
+            str(float(self.poll_interval)),
+            str(self.record_task_ids is None),
+        )
+
+    @classmethod
+    def create_shared_stream_producer(cls, kwargs: dict[str, Any]) -> SharedStreamProducer:
+        """Return the feed in the form in which Airflow says which events it has stored."""
+        return AcknowledgedFeed(_feed(kwargs))
+
+    async def filter_shared_stream(
+        self, shared_stream: AsyncIterator[Any]
+    ) -> AsyncGenerator[TriggerEvent, None]:
+        """Yield the events of the recordings that this trigger has not announced yet."""
+        announced = Announced(self._store(), self._store_key())
+        last_event_at = -math.inf
+        try:
+            await announced.load()
+            async for snapshot in shared_stream:
+                ready = await self._ready(snapshot.feed, announced)
+                wait_s = last_event_at + _APART_S - time.monotonic()
+                if ready and wait_s > 0:
+                    snapshot.feed.look_again(wait_s)
+                elif ready:
+                    batch = ready[:_MOST_IN_AN_EVENT]
+                    quiet_s = time.monotonic() - last_event_at
+                    last_event_at = time.monotonic()
+                    self._plan_sweep(announced, quiet_s)
+                    ids = [extra["record_task_id"] for extra in batch]
+                    announced.settle(ids)
+                    yield TriggerEvent(to_event(batch))  # type: ignore[no-untyped-call]
+                    self._when_stored(snapshot, announced, ids)
+                    snapshot.feed.look_again(_APART_S)
+                elif announced.sweep_at is not None and time.time() >= announced.sweep_at:
+                    announced.sweep_at = None
+                    yield TriggerEvent(to_event([]))  # type: ignore[no-untyped-call]
+                    self._when_stored(snapshot, announced, [])
+        finally:
+            announced.close()
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Do the same with a feed of its own, where Airflow shares none."""
+        snapshots = _feed(self.serialize()[1]).snapshots()
+        async with contextlib.aclosing(snapshots):
+            events = self.filter_shared_stream(snapshots)
+            async with contextlib.aclosing(events):
+                async for event in events:
+                    yield event
+
+    async def _ready(self, feed: RecordFeed, announced: Announced) -> list[dict[str, Any]]:
+        """Return what there is to announce, and find out about the rest."""
+        if self.record_task_ids is None:
+            announced.forget_but(feed.running)
+            waiting: Sequence[str] = await announced.wait_for(feed.running)
+        else:
+            await announced.wait_for(self.record_task_ids)
+            given = dict.fromkeys(self.record_task_ids)
+            waiting = [task_id for task_id in given if not announced.is_settled(task_id)]
+        feed.follow(waiting)
+        ready, silent = [], []
+        for end in filter(None, map(feed.end, waiting)):
+            outcome = self._judge(end)
+            extra = to_extra(outcome)
+            wanted = outcome.verdict is Verdict.FINISHED or self.include_failed
+            if wanted and not await announced.was_told(extra["event_id"]):
+                ready.append(extra)
+            else:
+                self.log.info("Not announced: %s", outcome.message)
+                silent.append(outcome.task_id)
+        if silent:
+            announced.settle(silent)
+            await announced.stored(silent)
+        return ready
+
+    def _plan_sweep(self, announced: Announced, quiet_s: float) -> None:
+        if self.sweep_after is not None and (announced.sweep_at or quiet_s < self.sweep_after):
+            announced.sweep_at = time.time() + self.sweep_after
+
+    def _when_stored(self, snapshot: Snapshot, announced: Announced, ids: list[str]) -> None:
+        if snapshot.stored is not None:
+            snapshot.stored.append(partial(announced.stored, ids))
+        else:
+            announced.stored_soon(ids)
+
+    def _judge(self, end: Outcome) -> Outcome:
+        answer = end.record if end.error is None else end.error
+        if answer is None:
+            return end
+        acceptance = _acceptance(self.accept_finish_reasons, self.require_videos)
+        return judge(end.sdk_app_id, end.task_id, answer, acceptance)
+
+    def _store(self) -> Store | None:
+        from airflow.sdk.execution_time import task_runner
+
+        accessors = getattr(self, "asset_state_store", None)
+        if accessors is not None:
+            return AssetStore(accessors)
+        # A trigger outside of a triggerer has nowhere to keep anything.
+        in_triggerer = getattr(task_runner, "SUPERVISOR_COMMS", None) is not None
+        airflow_has_a_store = hasattr(BaseEventTrigger, "shared_stream_key")
+        return VariableStore() if in_triggerer and not airflow_has_a_store else None
+
+    def _store_key(self) -> str:
+        """Return the same for the same asset, so that an id more in the list repeats nothing."""
+        what = "running" if self.record_task_ids is None else "given"
+        asset = self.asset_name or f"{self.tencentcloud_conn_id}/{self.sdk_app_id}"
+        # A Variable's key is part of a URL, and has its limits.
+        readable = re.sub(r"[^A-Za-z0-9]+", "_", asset)[:100]
+        return f"tiw_announced_{what}_{readable}_{hashlib.sha256(asset.encode()).hexdigest()[:8]}"
+
+
+def _feed(kwargs: dict[str, Any]) -> RecordFeed:
+    return RecordFeed(
+        tencentcloud_conn_id=kwargs["tencentcloud_conn_id"],
+        sdk_app_id=kwargs["sdk_app_id"],
+        poll_interval=kwargs["poll_interval"],
+        discover=kwargs["record_task_ids"] is None,
+    )
+
+
+def _acceptance(accept_finish_reasons: list[str] | None, require_videos: bool) -> Acceptance:
+    if accept_finish_reasons is None:
+        return Acceptance(require_videos=require_videos)
+    return Acceptance(tuple(accept_finish_reasons), require_videos)

@@ -85,7 +85,7 @@ if TYPE_CHECKING:
     from tiw_automation.core.start import PRESETS, START_OPTIONS
     from tiw_automation.core.tracks import Gap, Track, tracks_of
     from tiw_automation.core.user_sig import make_user_sig, new_record_user_id
-    from tiw_automation.core.watcher import RecordWatcher, WatcherStats
+    from tiw_automation.core.watcher import Progress, RecordWatcher, WatcherStats
 
 __all__ = [
     "PRESETS",
@@ -115,6 +115,7 @@ __all__ = [
     "OnlineRecord",
     "Outcome",
     "PermissionDenied",
+    "Progress",
     "Quota",
     "RecordArchive",
     "RecordFailed",
@@ -167,6 +168,7 @@ _LAZY = {
     "Gap": "tracks",
     "LocalStorage": "archive",
     "PRESETS": "start",
+    "Progress": "watcher",
     "Quota": "quota",
     "RecordArchive": "archive",
     "RecordWatcher": "watcher",

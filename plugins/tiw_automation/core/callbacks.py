@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+from urllib.parse import urlsplit
 
 from tiw_automation.core.errors import (
     BadAnswer,
@@ -29,6 +30,8 @@ from tiw_automation.core.records import OnlineRecord
 
 MAX_BODY_BYTES = 1024 * 1024
 """The most that a callback may be long; the largest real one is a few dozen kilobytes."""
+LONGEST_KEY = 64
+"""The most characters that a callback key may have."""
 ANSWER = {"error_code": 0}
 """What to answer with, and HTTP 200; anything else is posted again, every 5 s, 5 times in all."""
 
@@ -98,6 +101,39 @@ class Callback:
     def is_finished(self) -> bool:
         """Whether it says that the recording has ended, well or not."""
         return self.event_type == EventType.FINISHED
+
+
+def check_callback_url(url: str | None) -> str:
+    """Return where callbacks are to go; an empty string for None.
+
+    :raises ConfigurationError: it is no http:// or https:// URL.
+    """
+    if url is None or url == "":
+        return ""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+        parts.port  # noqa: B018  # raises for a port that is no number
+    except (ValueError, AttributeError):
+        usable = False
+    if not usable or any(sign.isspace() for sign in url):
+        # Not repeated: a query may hold a secret.
+        raise ConfigurationError(
+            "The callback's URL is malformed.", hint="Give http:// or https:// with a host."
+        )
+    return url
+
+
+def check_callback_key(key: str | None) -> str:
+    """Return the key to sign callbacks with; an empty string for None.
+
+    :raises ConfigurationError: it is longer than 64 characters.
+    """
+    if key is not None and len(key) > LONGEST_KEY:
+        raise ConfigurationError(
+            f"A callback key has at most {LONGEST_KEY} characters, not {len(key)}."
+        )
+    return key or ""
 
 
 def sign(key: str, expire_time: int) -> str:

@@ -12,9 +12,13 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
-from tiw_automation.core.callbacks import CallbackSettings
+from tiw_automation.core import announcements
+from tiw_automation.core.callbacks import (
+    CallbackSettings,
+    check_callback_key,
+    check_callback_url,
+)
 from tiw_automation.core.errors import (
     AuthFailure,
     ConfigurationError,
@@ -148,7 +152,8 @@ class TiwClient:
             settings.credentials.identity,
             settings.host,
             action,
-            settings.requests_per_second * settings.quota_share,
+            settings.requests_per_second,
+            settings.quota_share,
         )
 
     def call(self, action: str, params: Mapping[str, Any], *, paced: bool = True) -> dict[str, Any]:
@@ -194,6 +199,35 @@ class TiwClient:
             ``record_user_sig`` and ``user_sig_key``; nothing was sent.
         :raises StartUncertain: it is not known whether the recording runs, or its TaskId is not.
         """
+        params = self.start_online_record_params(
+            room_id,
+            record_user_id=record_user_id,
+            record_user_sig=record_user_sig,
+            user_sig_key=user_sig_key,
+            preset=preset,
+            sdk_app_id=sdk_app_id,
+            **options,
+        )
+        return self._start(params, params["SdkAppId"], params["RoomId"], params["RecordUserId"])
+
+    def start_online_record_params(
+        self,
+        room_id: int | str,
+        *,
+        record_user_id: str | None = None,
+        record_user_sig: str | None = None,
+        user_sig_key: str | None = None,
+        preset: str | None = None,
+        sdk_app_id: int | str | None = None,
+        **options: Any,
+    ) -> dict[str, Any]:
+        """Return what :meth:`start_online_record` would send, checked; send nothing.
+
+        The arguments are the same, and the user's signature is among what is returned.
+
+        :raises ConfigurationError: an option makes no sense, or there is not exactly one of
+            ``record_user_sig`` and ``user_sig_key``.
+        """
         room = check_room_id(room_id)
         app_id = self.sdk_app_id(sdk_app_id)
         user = (
@@ -201,14 +235,13 @@ class TiwClient:
             if record_user_id is None
             else check_record_user_id(record_user_id, room)
         )
-        params = {
+        return {
             "SdkAppId": app_id,
             "RoomId": room,
             "RecordUserId": user,
             "RecordUserSig": _user_sig(app_id, user, record_user_sig, user_sig_key),
             **start_params(options, preset),
         }
-        return self._start(params, app_id, room, user)
 
     def find_online_record(
         self, room_id: int | str, record_user_id: str, sdk_app_id: int | str | None = None
@@ -262,9 +295,11 @@ class TiwClient:
 
         A recording that has ended already is no error. Its videos follow minutes later.
         """
-        return self._change(
+        stopped = self._change(
             "StopOnlineRecord", task_id, sdk_app_id, lambda status: status in _ENDED
         )
+        announcements.stopped(task_id)
+        return stopped
 
     def describe_online_record(
         self, task_id: str, sdk_app_id: int | str | None = None, *, paced: bool = True
@@ -308,7 +343,7 @@ class TiwClient:
 
         :raises ConfigurationError: it is no http:// or https:// URL.
         """
-        params = {"SdkAppId": self.sdk_app_id(sdk_app_id), "Callback": _callback_url(url)}
+        params = {"SdkAppId": self.sdk_app_id(sdk_app_id), "Callback": check_callback_url(url)}
         self._repeatable("SetOnlineRecordCallback", params)
 
     def set_online_record_callback_key(
@@ -318,11 +353,10 @@ class TiwClient:
 
         :raises ConfigurationError: it is longer than 64 characters.
         """
-        if key is not None and len(key) > _LONGEST_CALLBACK_KEY:
-            raise ConfigurationError(
-                f"A callback key has at most {_LONGEST_CALLBACK_KEY} characters, not {len(key)}."
-            )
-        params = {"SdkAppId": self.sdk_app_id(sdk_app_id), "CallbackKey": key or ""}
+        params = {
+            "SdkAppId": self.sdk_app_id(sdk_app_id),
+            "CallbackKey": check_callback_key(key),
+        }
         self._repeatable("SetOnlineRecordCallbackKey", params)
 
     def describe_running_tasks(
@@ -389,6 +423,8 @@ class TiwClient:
                 return self._respond(action, params, timeout_s)
         except TiwError as error:
             error.action = error.action or action
+            if isinstance(error, RequestLimitExceeded):
+                self.quota(action).rejected()
             raise
 
     def _respond(self, action: str, params: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
@@ -526,26 +562,6 @@ class TiwClient:
             return True
 
         return self._retry.call(attempt, self.settings.timeout_s)
-
-
-_LONGEST_CALLBACK_KEY = 64
-
-
-def _callback_url(url: str | None) -> str:
-    if url is None or url == "":
-        return ""
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
-        parts.port  # noqa: B018  # raises for a port that is no number
-    except (ValueError, AttributeError):
-        usable = False
-    if not usable or any(sign.isspace() for sign in url):
-        # Not repeated: a query may hold a secret.
-        raise ConfigurationError(
-            "The callback's URL is malformed.", hint="Give http:// or https:// with a host."
-        )
-    return url
 
 
 def _user_sig(app_id: int, user: str, signature: str | None, key: str | None) -> str:

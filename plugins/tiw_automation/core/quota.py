@@ -3,107 +3,382 @@
 
 Tencent counts an action's requests for the whole account, in each second of its own clock, and
 refuses what is over (https://www.tencentcloud.com/document/product/1278): so everything in this
-process that uses one account, host and action takes its turns from one :class:`Quota`.
+process that uses one account, host and action takes its turns from one :class:`Quota`, and the
+processes of a host share its pace.
 """
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import logging
+import math
 import os
 import threading
 import time
+from bisect import bisect_left, insort
+from collections import deque
 from collections.abc import Callable
 
 from tiw_automation.core.errors import ConfigurationError
+from tiw_automation.core.host_pace import HostPace, Turn, Unusable, lowered, recovered
 
 logger = logging.getLogger(__name__)
 
 # Timers wake up late by a millisecond or two; without this credit each late one is lost pace.
 _TOLERANCE_S = 0.005
 
+# What Tencent allows, and what a pace leaves of it for jitter.
+_ALLOWED = 20
+_PACE_OF_ALLOWED = 0.95
+
+# Clocks, timers and threads are this imprecise; no second is filled to the brim.
+_GUARD_S = 0.01
+
+# What a line is taken for until it is known.
+_UNKNOWN_SPREAD_S = 0.5
+_MOST_SPREAD_S = 1.0
+_KNOWN_AFTER = 16
+_SURE_AFTER = 64
+_ROUND_TRIPS = 256
+
+# The host's file is given up after this many turns in a row that it was held by somebody.
+_PATIENCE = 50
+
+
+def arrivals_allowed(requests_per_second: float) -> int:
+    """Return how many requests may arrive within any second at a pace.
+
+    A pace of up to 19 is taken as 95 % of what is allowed, up to 20 as Tencent's limit of 20,
+    and one above as a limit that was raised for the account.
+    """
+    if requests_per_second > _ALLOWED:
+        return int(requests_per_second)
+    return min(math.ceil(requests_per_second / _PACE_OF_ALLOWED - 1e-9), _ALLOWED)
+
+
+class RoundTrips:
+    """How far the durations of requests lie apart, from the latest few hundred.
+
+    Two requests can arrive closer together than they were sent by as much as their ways differ.
+    Where durations are going to be told, the line is taken for a bad one until some are known.
+    """
+
+    def __init__(self) -> None:
+        self.expected = False
+        self._latest: deque[float] = deque()
+        self._ordered: list[float] = []
+
+    @property
+    def spread_s(self) -> float:
+        """The spread; what lies far out from all others is cut, because a stall is no jitter."""
+        ordered = self._ordered
+        count = len(ordered)
+        if not self.expected:
+            return 0.0
+        if count < _KNOWN_AFTER:
+            return max(_UNKNOWN_SPREAD_S, min(ordered[-1], _MOST_SPREAD_S) if ordered else 0.0)
+        top = ordered[-1]
+        if count >= _SURE_AFTER:
+            middle = ordered[count // 2]
+            top = min(top, middle + 4 * (ordered[count * 9 // 10] - middle))
+        return min(max(top - ordered[0], 0.0), _MOST_SPREAD_S)
+
+    def add(self, seconds: float) -> None:
+        """Add the duration of a request that was answered."""
+        self._latest.append(seconds)
+        insort(self._ordered, seconds)
+        if len(self._latest) > _ROUND_TRIPS:
+            oldest = self._latest.popleft()
+            del self._ordered[bisect_left(self._ordered, oldest)]
+
+    def clear(self) -> None:
+        """Forget all: the line is a new one."""
+        self.expected = True
+        self._latest.clear()
+        self._ordered.clear()
+
 
 class Quota:
     """Paces the requests of one action: evenly, never two at once, also after an idle time.
 
+    Whoever sends takes a turn (:meth:`reserve`), waits for it, and enters (:meth:`enter`), which
+    may add a moment where other processes of the host are in front. :meth:`acquire` does all
+    three. Two rules hold: the pace, and that no more requests than are allowed in a second leave
+    within a second and the spread of the round trips, so that jitter on the way makes no crowd at
+    the server. A refusal lowers the pace by 30 %, and it recovers within a minute.
+
     Thread-safe; synchronous and asynchronous callers share it. All times are those of ``clock``.
 
-    :param requests_per_second: the pace.
+    :param requests_per_second: the pace of the account.
+    :param share: the part of it that this host takes, above 0 and at most 1.
     :param clock: a monotonic clock in seconds.
-    :raises ConfigurationError: the pace is not above zero.
+    :param host: the pace of all processes of this host; None paces this process alone.
+    :raises ConfigurationError: the pace or the share makes no sense.
     """
 
     def __init__(
-        self, requests_per_second: float, *, clock: Callable[[], float] = time.monotonic
+        self,
+        requests_per_second: float,
+        share: float = 1.0,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        host: HostPace | None = None,
     ) -> None:
         self.clock = clock
+        self._host = host
+        self._host_refusals = 0
         self._lock = threading.Lock()
-        self._next_turn = float("-inf")
-        self.set_pace(requests_per_second)
+        self._next_turn = -math.inf
+        self._sent: deque[float] = deque()
+        self._round_trips = RoundTrips()
+        self._factor, self._factor_since = 1.0, -math.inf
+        self._host_turns: dict[float, Turn] = {}
+        self._host_pace: float | None = None
+        self._part = 1.0
+        self._warned = False
+        self._demands: dict[int, int] = {}
+        self._callers = 0
+        self.set_pace(requests_per_second, share)
 
     @property
     def requests_per_second(self) -> float:
-        """The pace in force."""
-        return 1.0 / self._interval_s
+        """The pace that was set, this host's share of it."""
+        return self._pace
 
-    def set_pace(self, requests_per_second: float) -> None:
-        """Change the pace from the next turn on."""
-        if not requests_per_second > 0:
+    @property
+    def rate(self) -> float:
+        """The pace in force for this process: after refusals, and beside other processes."""
+        now = self.clock()
+        if self._host_pace is not None:
+            return min(self._host_pace * self._part, self._pace)
+        return self._pace * recovered(self._factor, self._factor_since, now)
+
+    @property
+    def spread_s(self) -> float:
+        """How far round trips lie apart; it is added to the second that requests are counted in."""
+        return self._round_trips.spread_s
+
+    def set_pace(self, requests_per_second: float, share: float = 1.0) -> None:
+        """Change the pace from the next turn on.
+
+        :raises ConfigurationError: the pace or the share makes no sense.
+        """
+        if not 0 < requests_per_second < math.inf:
             raise ConfigurationError(
-                f"requests_per_second has to be above zero, not {requests_per_second!r}."
+                f"requests_per_second has to be a number above zero, not {requests_per_second!r}."
             )
-        self._interval_s = 1.0 / requests_per_second
+        if not 0 < share <= 1:
+            raise ConfigurationError(
+                "quota_share (TIW_QUOTA_SHARE) has to be a number above zero and at most 1, "
+                f"not {share!r}."
+            )
+        self._pace = requests_per_second * share
+        self._share = share
+        self._allowed = arrivals_allowed(self._pace)
+
+    def demand(self, who: object, waits: int) -> None:
+        """Say for how many recordings somebody waits; the host's pace is shared in proportion."""
+        with self._lock:
+            if waits:
+                self._demands[id(who)] = waits
+            else:
+                self._demands.pop(id(who), None)
 
     def reserve(self) -> float:
-        """Take the next turn and return its time; the caller sends then, not before."""
+        """Take the next turn of this process and return its time; the caller enters then."""
         with self._lock:
-            turn = max(self.clock() - _TOLERANCE_S, self._next_turn)
-            self._next_turn = turn + self._interval_s
+            now = self.clock()
+            turn = max(now - _TOLERANCE_S, self._next_turn)
+            if self._host is None:
+                turn = max(turn, self._window_opens())
+                self._note(turn)
+            self._next_turn = turn + 1.0 / self.rate
             return turn
 
-    def give_back(self, turn: float) -> None:
-        """Return a turn that was not used, if nobody has taken a later one."""
+    def enter(self, turn: float) -> float:
+        """Return the time at which the request of a turn that has come may leave."""
         with self._lock:
-            if self._next_turn == turn + self._interval_s:
+            if self._host is None:
+                return turn
+            taken = self._host.take(
+                max(self.clock() - _TOLERANCE_S, turn),
+                pace=self._pace,
+                share=self._share,
+                limit=self._allowed,
+                spread_s=self._round_trips.spread_s + _GUARD_S,
+                waits=sum(self._demands.values()) + self._callers,
+            )
+            if taken is None:
+                return self._enter_alone(turn)
+            self._host_refusals = 0
+            self._host_pace, self._part = taken.pace, taken.part
+            if len(self._host_turns) > _ALLOWED:
+                self._host_turns.clear()
+            self._host_turns[taken.time] = taken
+            if taken.shares > 1.0 + 1e-9 and self._share < 1.0 and not self._warned:
+                self._warned = True
+                logger.warning(
+                    "quota_share (TIW_QUOTA_SHARE) of the %d processes of this host adds up to "
+                    "%g, more than 1. They take turns at the largest; give every host its part.",
+                    taken.processes,
+                    taken.shares,
+                )
+            return taken.time
+
+    def give_back(self, turn: float) -> None:
+        """Return a turn that was not used, entered or not, if nobody has taken a later one."""
+        with self._lock:
+            if self._host is not None:
+                taken = self._host_turns.pop(turn, None)
+                if taken is not None:
+                    self._host.give_back(taken)
+            elif self._sent and self._sent[-1] == turn:
+                self._sent.pop()
                 self._next_turn = turn
 
-    def acquire(self, sleep: Callable[[float], None] = time.sleep) -> None:
-        """Take the next turn and wait for it."""
-        delay = self.reserve() - self.clock()
+    def acquire(self, sleep: Callable[[float], None] = time.sleep) -> float:
+        """Take the next turn, wait for it and return its time."""
+        with self._lock:
+            self._callers += 1
+        try:
+            turn = self.reserve()
+            self._wait_for(turn, sleep)
+            turn = self.enter(turn)
+            self._wait_for(turn, sleep)
+            return turn
+        finally:
+            with self._lock:
+                self._callers -= 1
+
+    def answered(self, seconds: float) -> None:
+        """Say how long a request took from its turn to its answer."""
+        with self._lock:
+            self._round_trips.add(seconds)
+
+    def rejected(self) -> None:
+        """Say that the server refused a request as one too many."""
+        with self._lock:
+            now = self.clock()
+            if self._host is not None:
+                self._host.rejected(now)
+            else:
+                self._factor, self._factor_since = lowered(self._factor, self._factor_since, now)
+
+    def expect_answers(self) -> None:
+        """Promise to say :meth:`answered` after each request."""
+        with self._lock:
+            self._round_trips.expected = True
+
+    def new_line(self) -> None:
+        """Say that connections are made anew: what is known of round trips may not hold."""
+        with self._lock:
+            self._round_trips.clear()
+
+    def close(self) -> None:
+        """Leave the host's file."""
+        with self._lock:
+            if self._host is not None:
+                self._host.close()
+                self._host = None
+
+    def abandon(self) -> None:
+        """Let go of the host's file in a forked child, where it is the parent's."""
+        if self._host is not None:
+            self._host.abandon()
+            self._host = None
+
+    def _wait_for(self, turn: float, sleep: Callable[[float], None]) -> None:
+        delay = turn - self.clock()
         if delay > 0:
             sleep(delay)
+
+    def _window_opens(self) -> float:
+        if len(self._sent) < self._allowed:
+            return -math.inf
+        return self._sent[-self._allowed] + 1.0 + self._round_trips.spread_s + _GUARD_S
+
+    def _note(self, turn: float) -> None:
+        self._sent.append(turn)
+        while len(self._sent) > self._allowed:
+            self._sent.popleft()
+
+    def _enter_alone(self, turn: float) -> float:
+        """Go on without the file for this turn, and for good if it never comes free."""
+        self._host_refusals += 1
+        if self._host_refusals >= _PATIENCE:
+            _warn_once("its file is held by a process that does not go on")
+            self._host, self._host_pace, self._part = None, None, 1.0
+        return turn
 
 
 _quotas: dict[tuple[str, str, str], Quota] = {}
 _quotas_lock = threading.Lock()
+_warned: set[str] = set()
 
 
-def shared_quota(identity: str, host: str, action: str, requests_per_second: float) -> Quota:
+def shared_quota(
+    identity: str, host: str, action: str, requests_per_second: float, share: float = 1.0
+) -> Quota:
     """Return this process's one quota for an account, host and action.
 
+    It shares the pace with the other processes of this user on this machine; where that cannot
+    be, one warning says why.
+
     :param identity: the SecretId, before any role is assumed.
-    :param requests_per_second: the pace; where callers differ, the latest one's counts.
+    :param requests_per_second: the account's pace; where callers differ, the latest one's counts.
+    :param share: this host's part of it.
     """
     key = (identity, host, action)
     with _quotas_lock:
         quota = _quotas.get(key)
         if quota is None:
-            quota = _quotas[key] = Quota(requests_per_second)
-        elif abs(quota.requests_per_second - requests_per_second) > 1e-9:
+            quota = Quota(requests_per_second, share, host=_host_pace(identity, host, action))
+            _quotas[key] = quota
+        elif abs(quota.requests_per_second - requests_per_second * share) > 1e-9:
             logger.info(
                 "The pace of %s changes from %g to %g requests a second.",
                 action,
                 quota.requests_per_second,
-                requests_per_second,
+                requests_per_second * share,
             )
-            quota.set_pace(requests_per_second)
+            quota.set_pace(requests_per_second, share)
         return quota
+
+
+def _host_pace(identity: str, host: str, action: str) -> HostPace | None:
+    try:
+        return HostPace(identity, host, action)
+    except Unusable as error:
+        _warn_once(str(error))
+        return None
+
+
+def _warn_once(reason: str) -> None:
+    if not _warned:
+        _warned.add(reason)
+        logger.warning(
+            "The pace is not shared with other processes of this host: %s. This process takes all "
+            "of requests_per_second x quota_share (TIW_QUOTA_SHARE).",
+            reason,
+        )
+
+
+def _leave_host() -> None:
+    for quota in list(_quotas.values()):
+        with contextlib.suppress(OSError, ValueError):
+            quota.close()
 
 
 def _forget_after_fork() -> None:
     # A lock that another thread held at the fork would stay locked for ever in the child.
     global _quotas_lock
     _quotas_lock = threading.Lock()
+    for quota in _quotas.values():
+        quota.abandon()
     _quotas.clear()
+    _warned.clear()
 
 
+atexit.register(_leave_host)
 os.register_at_fork(after_in_child=_forget_after_fork)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import queue
 import threading
 from collections.abc import Callable
@@ -28,6 +29,7 @@ class DaemonThreads:
     def __init__(self, size: int, name: str) -> None:
         self.size = size
         self.name = name
+        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._idle: list[queue.SimpleQueue[_Job]] = []
 
@@ -37,6 +39,9 @@ class DaemonThreads:
         A result that comes after the loop was closed is dropped.
         """
         item = (job, asyncio.get_running_loop(), done)
+        if self._pid != os.getpid():
+            # Threads do not come along into a forked child, and the lock may have been held.
+            self._pid, self._lock, self._idle = os.getpid(), threading.Lock(), []
         with self._lock:
             # The hottest thread first, so that the others can end.
             inbox = self._idle.pop() if self._idle else None

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
+from weakref import WeakSet
 
 import certifi
 import urllib3
@@ -203,20 +204,31 @@ class Transport:
         resolved = proxy
         if use_environment and not proxy:
             resolved = select_proxy(url, get_environ_proxies(url, no_proxy=None))
-        self._manager: urllib3.PoolManager
-        if resolved:
-            parsed = parse_url(resolved)
+        self._proxy = resolved
+        self._options = options
+        self._manager = self._new_manager()
+        _transports.add(self)
+
+    def _new_manager(self) -> urllib3.PoolManager:
+        manager: urllib3.PoolManager
+        if self._proxy:
+            parsed = parse_url(self._proxy)
             headers = make_headers(proxy_basic_auth=parsed.auth) if parsed.auth else None
             bare = parsed._replace(auth=None).url
             try:
-                self._manager = urllib3.ProxyManager(bare, proxy_headers=headers, **options)
+                manager = urllib3.ProxyManager(bare, proxy_headers=headers, **self._options)
             except urllib3.exceptions.ProxySchemeUnknown:
                 raise ConfigurationError(
                     f"proxy: {parsed.scheme!r} is not supported.", hint="Use an http:// proxy."
                 ) from None
         else:
-            self._manager = urllib3.PoolManager(**options)
-        self._manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+            manager = urllib3.PoolManager(**self._options)
+        manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+        return manager
+
+    def forget_connections(self) -> None:
+        """Begin with new connections: in a forked child the old ones are the parent's."""
+        self._manager = self._new_manager()
 
     def exchange(
         self,
@@ -324,6 +336,17 @@ class Transport:
             f"{self.url} could not be reached: {_reason(error)}.",
             hint="Check the endpoint, the network and HTTPS_PROXY.",
         )
+
+
+_transports: WeakSet[Transport] = WeakSet()
+
+
+def _after_fork() -> None:
+    for transport in list(_transports):
+        transport.forget_connections()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _is_timeout(error: BaseException | None) -> bool:

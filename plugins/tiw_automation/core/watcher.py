@@ -13,21 +13,27 @@ import contextlib
 import contextvars
 import logging
 import math
+import os
 import random
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 from weakref import WeakKeyDictionary
 
+from tiw_automation.core import announcements
+from tiw_automation.core.board import Board, Caller, Key, Poll, Terms, Wait
 from tiw_automation.core.client import TiwClient
 from tiw_automation.core.errors import (
+    ApiError,
     ConfigurationError,
-    RequestLimitExceeded,
     TiwError,
     WaitTimeout,
 )
-from tiw_automation.core.order import LongestDueFirst, PollOrder
+from tiw_automation.core.order import PollOrder
+from tiw_automation.core.quota import Quota
 from tiw_automation.core.records import (
     Acceptance,
     OnlineRecord,
@@ -35,8 +41,8 @@ from tiw_automation.core.records import (
     Verdict,
     check_task_id,
     check_task_ids,
-    judge,
 )
+from tiw_automation.core.running_hints import RunningHints
 from tiw_automation.core.settings import Settings
 from tiw_automation.core.threads import DaemonThreads
 
@@ -47,114 +53,118 @@ DEFAULT_POLL_INTERVAL_S = 5.0
 _ACTION = "DescribeOnlineRecord"
 # 20 requests a second and round trips of up to 0.8 s; a slower line loses pace, not waits.
 _CALLS_AT_ONCE = 16
-_RETRY_BASE_S = 1.0
-_RETRY_CAP_S = 30.0
-# Answers without a Status in a row before a wait gives up on them.
-_STATUSLESS_LIMIT = 5
-# Attempts at one answer where the caller wants just one.
-_ATTEMPTS = 4
-
-_Key = tuple[int, str]
+# What is done in one turn of the event loop, so that nobody else's turn comes late.
+_WAITS_A_TURN = 250
+# The rate that stats() names is that of this time.
+_RATE_OVER_S = 10.0
+_STATS_EVERY_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class WatcherStats:
-    """A watcher's counters since it was made; ``waits`` is the number of recordings now."""
+    """What a watcher does.
+
+    :param waits: the recordings that are waited for now.
+    :param polls: the requests sent so far.
+    :param rejects: how many of them were one too many for the server.
+    :param errors: how many brought an error, those among them.
+    :param oldest_unpolled_s: for how long the one that is next in line has had no answer.
+    :param rate: the requests a second of the last ten seconds.
+    """
 
     waits: int
     polls: int
     rejects: int
     errors: int
-
-
-class _Mailbox:
-    """Where one caller's waits report to."""
-
-    __slots__ = ("_ready", "news")
-
-    def __init__(self) -> None:
-        self.news: deque[_Wait] = deque()
-        self._ready: asyncio.Future[None] | None = None
-
-    def put(self, wait: _Wait) -> None:
-        if not wait.reported:
-            wait.reported = True
-            self.news.append(wait)
-        if self._ready is not None and not self._ready.done():
-            self._ready.set_result(None)
-
-    async def get(self, timeout_s: float | None) -> _Wait | None:
-        """Return a wait with news, or None after ``timeout_s``."""
-        if timeout_s == math.inf:
-            timeout_s = None
-        if not self.news:
-            self._ready = asyncio.get_running_loop().create_future()
-            try:
-                await asyncio.wait_for(self._ready, timeout_s)
-            except TimeoutError:
-                return None
-            finally:
-                self._ready = None
-        wait = self.news.popleft()
-        wait.reported = False
-        return wait
+    oldest_unpolled_s: float = 0.0
+    rate: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Terms:
-    """What a caller agrees to for all its recordings."""
+class Progress:
+    """How far a call has come.
 
-    acceptance: Acceptance
-    poll_interval_s: float
-    once: bool
+    :param total: the recordings that it waits for, or did.
+    :param waiting: how many of them have not ended.
+    :param statuses: how many of those were last seen in which status; UNSEEN before any answer.
+    :param elapsed_s: since the call began.
+    """
 
+    total: int
+    waiting: int
+    statuses: Mapping[str, int]
+    elapsed_s: float
 
-@dataclass(slots=True, eq=False)
-class _Wait:
-    """One caller's interest in one recording."""
-
-    mailbox: _Mailbox
-    terms: _Terms
-    outcome: Outcome
-    settled: bool = False
-    last: bool = False
-    reported: bool = False
-    told: str | None = None
-
-    def take(self, outcome: Outcome, poll: _Poll) -> None:
-        # A fault on the way does not make what was seen before unseen.
-        record = outcome.record or self.outcome.record
-        self.outcome = replace(outcome, record=record)
-        self.settled = self.last or outcome.is_final or poll.gives_up(outcome, self.terms.once)
-        self.mailbox.put(self)
+    def __str__(self) -> str:
+        seen = ", ".join(f"{count} {status}" for status, count in sorted(self.statuses.items()))
+        return (
+            f"Still waiting for {self.waiting} of {self.total} recordings after "
+            f"{self.elapsed_s:.0f} s: {seen}."
+        )
 
 
-@dataclass(slots=True, eq=False)
-class _Poll:
-    """One recording that somebody waits for."""
+@dataclass(slots=True)
+class _Ear:
+    """What a waiter's own coroutine does with news: it logs, counts and passes on.
 
-    key: _Key
-    waits: list[_Wait] = field(default_factory=list)
-    due: float = math.inf
-    in_flight: bool = False
-    errors_in_a_row: int = 0
-    statusless_in_a_row: int = 0
-    hinted: bool = False
+    So each line lands in the log of the Airflow task or playbook that it concerns.
+    """
 
-    def count(self, outcome: Outcome) -> None:
-        failed = outcome.verdict is Verdict.UNKNOWN
-        self.errors_in_a_row = self.errors_in_a_row + 1 if failed else 0
-        statusless = failed and outcome.record is not None
-        self.statusless_in_a_row = self.statusless_in_a_row + 1 if statusless else 0
+    total: int
+    started_at: float
+    on_change: Callable[[Outcome], None] | None = None
+    on_progress: Callable[[Progress], None] | None = None
+    beats: int = 0
+    statuses: dict[str, int] | None = None
 
-    def gives_up(self, outcome: Outcome, once: bool) -> bool:
-        if outcome.verdict is not Verdict.UNKNOWN:
-            return once
-        if outcome.error is not None and not outcome.error.retryable:
-            return True
-        if self.statusless_in_a_row >= _STATUSLESS_LIMIT:
-            return True
-        return once and self.errors_in_a_row >= _ATTEMPTS
+    def hear(self, wait: Wait) -> None:
+        """Log a change of status and pass it on."""
+        outcome = wait.seen()
+        status = outcome.record.status if outcome.record else None
+        state = f"{outcome.verdict}/{status}"
+        if state == wait.told:
+            return
+        if self.on_progress is not None:
+            self._count(_status(wait.told), -1)
+            if not wait.settled:
+                self._count(_status(state), 1)
+        wait.told = state
+        faulty = outcome.verdict is Verdict.UNKNOWN and not wait.caller.terms.once
+        logger.log(logging.WARNING if faulty else logging.INFO, "%s", outcome.message)
+        if self.on_change is not None:
+            self.on_change(outcome)
+        if self.on_progress is not None:
+            self.on_progress(self.progress(wait.caller))
+
+    def beat(self, caller: Caller) -> None:
+        """Show now and then that the wait goes on."""
+        if caller.beats == self.beats:
+            return
+        self.beats = caller.beats
+        self.statuses = {}
+        for wait in caller.waits.values():
+            self._count(_status(wait.told), 1)
+        progress = self.progress(caller)
+        logger.info("%s", progress)
+        if self.on_progress is not None:
+            self.on_progress(progress)
+
+    def progress(self, caller: Caller) -> Progress:
+        """Return how far the call has come."""
+        statuses = dict(self.statuses or {})
+        elapsed = time.monotonic() - self.started_at
+        return Progress(self.total, sum(statuses.values()), statuses, elapsed)
+
+    def _count(self, status: str, change: int) -> None:
+        statuses = self.statuses = self.statuses or {}
+        statuses[status] = statuses.get(status, 0) + change
+        if statuses[status] <= 0:
+            del statuses[status]
+
+
+def _status(told: str | None) -> str:
+    status = "None" if told is None else told.partition("/")[2]
+    return "UNSEEN" if status == "None" else status
 
 
 class RecordWatcher:
@@ -162,31 +172,48 @@ class RecordWatcher:
 
     A watcher belongs to the event loop in which it is first used, needs no closing and rests
     while nobody waits. A fault on the way (network, throttling, Tencent's own errors) delays
-    the recording that met it, with full jitter, and never ends a wait.
+    the recording that met it, with full jitter, and never ends a wait. A forked child's copy
+    starts empty.
 
     :param client: makes the calls; its ``sdk_app_id`` is the default of every method here.
-    :param order: decides which recording is asked for next.
+    :param order: makes what decides which recording is asked for next.
     :param jitter: returns a number between 0 and 1.
+    :param running_list: whether the list of running tasks may be read once several hundred
+        recordings are waited for; it only says whom to ask first.
     """
 
     def __init__(
         self,
         client: TiwClient,
         *,
-        order: PollOrder[_Key] | None = None,
+        order: Callable[[], PollOrder[Poll]] = PollOrder,
         jitter: Callable[[], float] = random.random,
+        running_list: bool = True,
     ) -> None:
         self.client = client
-        self._order: PollOrder[_Key] = LongestDueFirst() if order is None else order
+        self.on_stats: Callable[[WatcherStats], None] | None = None
+        """Called with :meth:`stats` every ten seconds while anybody waits, in the loop."""
+        self._order = order
         self._jitter = jitter
-        self._polls: dict[_Key, _Poll] = {}
+        self._running_list = running_list
         self._threads = DaemonThreads(_CALLS_AT_ONCE, "tiw-call")
-        self._calls_in_flight = 0
-        self._changed = asyncio.Event()
+        self._begin()
+        announcements.listeners.add(self)
+
+    def _begin(self) -> None:
+        self._board = Board(self._order(), self._jitter, time.time)
+        self._pid = os.getpid()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._dispatcher: asyncio.Task[None] | None = None
-        self._sent = 0
-        self._rejects = 0
-        self._errors = 0
+        self._pause: asyncio.Future[None] | None = None
+        self._changed = False
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = math.inf
+        self._landed: deque[tuple[Poll, OnlineRecord | Exception]] = deque()
+        self._sent_at: deque[float] = deque()
+        self._stats_at = -math.inf
+        self._hints = RunningHints(self.client, self._board) if self._running_list else None
+        self._hints_task: asyncio.Task[None] | None = None
 
     @classmethod
     def shared(cls, client: TiwClient) -> RecordWatcher:
@@ -202,16 +229,30 @@ class RecordWatcher:
             client.close()
         return watcher
 
+    @staticmethod
+    def hint_all(task_id: str, *, expected_stop: float | None = None) -> None:
+        """Give every watcher of this process a :meth:`hint`; from any thread."""
+        announcements.hint_all(task_id, expected_stop=expected_stop)
+
     @property
     def polls(self) -> int:
         """The requests sent so far."""
-        return self._sent
+        return self._board.sent
 
     def stats(self) -> WatcherStats:
         """Return the counters."""
-        return WatcherStats(len(self._polls), self._sent, self._rejects, self._errors)
+        board, now = self._board, time.monotonic()
+        recent = sum(now - sent <= _RATE_OVER_S for sent in self._sent_at)
+        return WatcherStats(
+            len(board.polls),
+            board.sent,
+            board.rejects,
+            board.errors,
+            board.order.longest_unasked_s(now) or 0.0,
+            recent / _RATE_OVER_S,
+        )
 
-    async def wait(
+    def wait(
         self,
         task_id: str,
         *,
@@ -220,7 +261,10 @@ class RecordWatcher:
         acceptance: Acceptance | None = None,
         poll_interval: float = DEFAULT_POLL_INTERVAL_S,
         initial_delay: float = 0.0,
-    ) -> OnlineRecord:
+        expected_stop: float | None = None,
+        on_change: Callable[[Outcome], None] | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Coroutine[Any, Any, OnlineRecord]:
         """Wait until a recording is FINISHED and return it.
 
         :param timeout: seconds to wait, or None without end.
@@ -228,21 +272,19 @@ class RecordWatcher:
         :param poll_interval: the least seconds between two requests for this recording; the
             quota decides the rest.
         :param initial_delay: seconds before the first request.
+        :param expected_stop: when the recording is going to stop or stopped, UNIX seconds.
+        :param on_change: as for :meth:`watch`.
+        :param on_progress: as for :meth:`watch`.
         :raises RecordFailed: it failed, or finished in a way that is not accepted.
         :raises TaskNotFound: there is no such recording.
         :raises WaitTimeout: the time ran out; it holds what was last seen.
         :raises TiwError: the API refuses to say (keys, permission, settings).
         """
-        outcomes = self.watch(
-            check_task_id(task_id),
-            sdk_app_id=sdk_app_id,
-            timeout=timeout,
-            acceptance=acceptance,
-            poll_interval=poll_interval,
-            initial_delay=initial_delay,
-        )
-        async with contextlib.aclosing(outcomes):
-            return (await anext(outcomes)).raise_for_verdict()
+        (key,) = self._keys(check_task_id(task_id), sdk_app_id)
+        terms = _terms(timeout, acceptance, poll_interval, initial_delay)
+        stop = _check_stop(expected_stop)
+        ear = _Ear(1, 0.0, on_change, on_progress)
+        return self._wait_for(key, terms, ear, timeout, initial_delay, stop)
 
     def watch(
         self,
@@ -253,7 +295,9 @@ class RecordWatcher:
         acceptance: Acceptance | None = None,
         poll_interval: float = DEFAULT_POLL_INTERVAL_S,
         initial_delay: float = 0.0,
+        expected_stop: float | Mapping[str, float] | None = None,
         on_change: Callable[[Outcome], None] | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
     ) -> AsyncGenerator[Outcome, None]:
         """Yield each recording's end as it comes, once for each distinct id.
 
@@ -262,19 +306,18 @@ class RecordWatcher:
         with the refusal. A request that is under way when the time runs out is still heard.
         Close the generator (``contextlib.aclosing``) where it is left early.
 
+        :param expected_stop: when the recordings are going to stop or stopped, UNIX seconds:
+            one time, or one for each task id.
         :param on_change: called with what is known of a recording whenever its status changes.
+        :param on_progress: called with the :class:`Progress` of this call whenever a status
+            changes, and every ten minutes otherwise.
         :raises ConfigurationError: an argument makes no sense; nothing was sent.
         """
-        _check_seconds("timeout", timeout)
-        _check_seconds("poll_interval", poll_interval)
-        _check_seconds("initial_delay", initial_delay)
-        return self._follow(
-            self._keys(task_ids, sdk_app_id),
-            _Terms(acceptance or Acceptance(), poll_interval, once=False),
-            timeout=timeout,
-            initial_delay=initial_delay,
-            on_change=on_change,
-        )
+        keys = self._keys(task_ids, sdk_app_id)
+        terms = _terms(timeout, acceptance, poll_interval, initial_delay)
+        stops = _check_stops(expected_stop, keys)
+        ear = _Ear(len(keys), 0.0, on_change, on_progress)
+        return self._follow(keys, terms, ear, timeout, initial_delay, stops)
 
     def describe(
         self,
@@ -289,200 +332,357 @@ class RecordWatcher:
 
         :raises ConfigurationError: an argument makes no sense; nothing was sent.
         """
-        return self._follow(
-            self._keys(task_ids, sdk_app_id),
-            _Terms(acceptance or Acceptance(), poll_interval_s=0.0, once=True),
-            timeout=None,
-            initial_delay=0.0,
-            on_change=None,
-        )
+        keys = self._keys(task_ids, sdk_app_id)
+        terms = Terms(acceptance or _ANY, 0.0, once=True)
+        return self._follow(keys, terms, _Ear(len(keys), 0.0), None, 0.0, {})
 
-    def hint(self, task_id: str) -> None:
+    def hint(self, task_id: str, *, expected_stop: float | None = None) -> None:
         """Say that a recording may have changed: it is asked for as soon as the quota allows.
 
-        Only the answer decides anything; a hint for a recording that nobody waits for is ignored.
-        """
-        for key, poll in self._polls.items():
-            if key[1] == task_id:
-                if poll.in_flight:
-                    poll.hinted = True
-                else:
-                    self._schedule(poll, time.monotonic())
+        With ``expected_stop`` (UNIX seconds) say when it is going to stop, or that it stopped:
+        then it is asked for as often as one that was seen STOPPED, from that time on, and rarely
+        before. Only the answer decides anything; a hint for a recording that nobody waits for is
+        ignored. From any thread.
 
-    def _keys(self, task_ids: str | Iterable[str], sdk_app_id: int | str | None) -> list[_Key]:
+        :raises ConfigurationError: ``expected_stop`` is no time.
+        """
+        stop = _check_stop(expected_stop)
+        loop = self._loop
+        if loop is None or self._pid != os.getpid():
+            return
+        try:
+            here = asyncio.get_running_loop() is loop
+        except RuntimeError:
+            here = False
+        if here:
+            self._hint(task_id, stop)
+        else:
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._hint, task_id, stop)
+
+    def _hint(self, task_id: str, stop: float | None) -> None:
+        board, now = self._board, time.monotonic()
+        for key in list(board.keys_of(task_id)):
+            if stop is None:
+                board.order.hint(board.polls[key], now)
+            else:
+                board.order.expect_stop(board.polls[key], now, stop)
+        self._wake()
+
+    def _keys(self, task_ids: str | Iterable[str], sdk_app_id: int | str | None) -> list[Key]:
         app_id = self.client.sdk_app_id(sdk_app_id)
         return [(app_id, task_id) for task_id in check_task_ids(task_ids)]
 
-    async def _follow(
+    async def _wait_for(
         self,
-        keys: list[_Key],
-        terms: _Terms,
-        *,
+        key: Key,
+        terms: Terms,
+        ear: _Ear,
         timeout: float | None,
         initial_delay: float,
-        on_change: Callable[[Outcome], None] | None,
-    ) -> AsyncGenerator[Outcome, None]:
-        started = time.monotonic()
-        deadline = math.inf if timeout is None else started + timeout
-        mailbox = _Mailbox()
-        waits: dict[_Key, _Wait] = {}
+        stop: float | None,
+    ) -> OnlineRecord:
+        caller = Caller(terms, time.monotonic(), timeout)
+        ear.started_at = caller.started_at
+        self._open(caller)
         try:
-            for key in keys:
-                waits[key] = _Wait(mailbox, terms, Outcome(*key, Verdict.PENDING))
-                self._join(key, waits[key], started + initial_delay)
-            while waits:
-                left = deadline - time.monotonic()
-                heard = await mailbox.get(left) if left > 0 else None
-                if heard is not None:
-                    _tell(heard, on_change)
-                    if heard.settled:
-                        key = (heard.outcome.sdk_app_id, heard.outcome.task_id)
-                        self._leave(key, waits.pop(key))
-                        yield heard.outcome
-                elif time.monotonic() >= deadline:
-                    break
-            # A request under way may bring the end that was waited for: it is still heard.
-            late = {key: wait for key, wait in waits.items() if self._polls[key].in_flight}
-            for wait in late.values():
-                wait.last = True
-            for key in [key for key in waits if key not in late]:
-                wait = waits.pop(key)
-                self._leave(key, wait)
-                yield _timed_out(wait.outcome, timeout)
-            while waits:
-                heard = await mailbox.get(None)
-                if heard is None or not heard.settled:
-                    continue
-                _tell(heard, on_change)
-                key = (heard.outcome.sdk_app_id, heard.outcome.task_id)
-                self._leave(key, waits.pop(key))
-                final = heard.outcome.is_final
-                yield heard.outcome if final else _timed_out(heard.outcome, timeout)
+            self._join(caller, key, initial_delay, stop)
+            while True:
+                news = self._news(caller)
+                if news is not None:
+                    await news
+                for wait in caller.take_news():
+                    ear.hear(wait)
+                    if wait.settled:
+                        return _last_words(wait, timeout).raise_for_verdict()
+                if caller.expired and self._board.expire(caller):
+                    return _timed_out(caller.waits[key].seen(), timeout).raise_for_verdict()
+                ear.beat(caller)
         finally:
-            for key, wait in waits.items():
-                self._leave(key, wait)
+            self._leave(caller)
 
-    def _join(self, key: _Key, wait: _Wait, due: float) -> None:
-        poll = self._polls.get(key)
-        if poll is None:
-            poll = self._polls[key] = _Poll(key)
-        poll.waits.append(wait)
-        if not poll.in_flight and due < poll.due:
-            self._schedule(poll, due)
+    async def _follow(
+        self,
+        keys: list[Key],
+        terms: Terms,
+        ear: _Ear,
+        timeout: float | None,
+        initial_delay: float,
+        stops: Mapping[str, float],
+    ) -> AsyncGenerator[Outcome, None]:
+        caller = Caller(terms, time.monotonic(), timeout)
+        ear.started_at = caller.started_at
+        self._open(caller)
+        try:
+            for number, key in enumerate(keys):
+                self._join(caller, key, initial_delay, stops.get(key[1]))
+                if number % _WAITS_A_TURN == _WAITS_A_TURN - 1:
+                    await asyncio.sleep(0)
+            if ear.on_progress is not None:
+                ear.statuses = {"UNSEEN": len(keys)}
+            while caller.waits:
+                news = self._news(caller)
+                if news is not None:
+                    await news
+                for wait in caller.take_news():
+                    ear.hear(wait)
+                    if wait.settled:
+                        yield _last_words(self._board.leave(caller, wait.poll.key), timeout)
+                if caller.expired:
+                    for number, key in enumerate(self._board.expire(caller)):
+                        if key not in caller.waits or caller.waits[key].settled:
+                            continue
+                        yield _timed_out(self._board.leave(caller, key).seen(), timeout)
+                        if number % _WAITS_A_TURN == _WAITS_A_TURN - 1:
+                            await asyncio.sleep(0)
+                else:
+                    ear.beat(caller)
+        finally:
+            self._leave(caller)
 
-    def _leave(self, key: _Key, wait: _Wait) -> None:
-        poll = self._polls[key]
-        poll.waits.remove(wait)
-        # One that is in flight stays known, so that no second request joins it on the wire.
-        if not poll.waits and not poll.in_flight:
-            self._forget(poll)
+    def _news(self, caller: Caller) -> asyncio.Future[None] | None:
+        """Return what to wait for, or None when there is something to do for a caller."""
+        if caller.news or (caller.expired and not all(w.last for w in caller.waits.values())):
+            return None
+        caller.ready = asyncio.get_running_loop().create_future()
+        return caller.ready
 
-    def _forget(self, poll: _Poll) -> None:
-        del self._polls[poll.key]
-        self._order.discard(poll.key)
-        self._changed.set()
+    def _open(self, caller: Caller) -> None:
+        self._attach()
+        self._board.open(caller, caller.started_at)
+        self._set_alarm()
 
-    def _schedule(self, poll: _Poll, due: float) -> None:
-        poll.due = due
-        self._order.put(poll.key, due)
-        self._changed.set()
-        if self._dispatcher is None or self._dispatcher.done():
-            # An empty context: this task outlives the wait that starts it, and whatever the
-            # caller bound for its own log lines must not stick to everybody's requests.
-            self._dispatcher = asyncio.get_running_loop().create_task(
-                self._dispatch(), name="tiw-watcher", context=contextvars.Context()
+    def _join(self, caller: Caller, key: Key, initial_delay: float, stop: float | None) -> None:
+        now = time.monotonic()
+        poll = self._board.join(caller, key, now, caller.started_at + initial_delay)
+        if stop is not None:
+            self._board.order.expect_stop(poll, now, stop)
+        self._wake()
+        if self._dispatcher is None:
+            self._dispatcher = self._start(self._dispatch(), "tiw-watcher")
+
+    def _leave(self, caller: Caller) -> None:
+        """Leave everything that is left; many in several turns of the loop."""
+        self._board.close(caller)
+        for key in list(caller.waits)[:_WAITS_A_TURN]:
+            self._board.leave(caller, key)
+        if caller.waits and self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon(self._leave, caller, context=contextvars.Context())
+        self._end_if_idle()
+
+    def _attach(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._loop is loop and self._pid == os.getpid():
+            return
+        if self._pid != os.getpid() or (self._loop is not None and self._loop.is_closed()):
+            self._begin()
+        elif self._loop is not None:
+            raise ConfigurationError(
+                "This RecordWatcher is in use in another event loop.",
+                hint="Make one for each loop, or use RecordWatcher.shared(client).",
             )
-            self._dispatcher.add_done_callback(self._dispatcher_ended)
+        self._loop = loop
 
-    def _dispatcher_ended(self, task: asyncio.Task[None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        # An empty context: this task outlives the wait that starts it, and whatever the
+        # caller bound for its own log lines must not stick to everybody's requests.
+        task = asyncio.get_running_loop().create_task(
+            work, name=name, context=contextvars.Context()
+        )
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if task is self._hints_task:
+            self._hints_task = None
         error = None if task.cancelled() else task.exception()
         if isinstance(error, Exception):
             # Nobody would be asked for again: every wait ends with the fault, none hangs.
-            for poll in list(self._polls.values()):
-                self._heard(poll, error)
+            self._dispatcher = None
+            self._board.fail_all(_wrapped(error))
+            self._end_if_idle()
+
+    def _end_if_idle(self) -> None:
+        if self._board.polls:
+            return
+        for task in (self._dispatcher, self._hints_task):
+            if task is not None and not task.done():
+                task.cancel()
+        self._dispatcher = self._hints_task = None
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm, self._alarm_at = None, math.inf
+
+    def _set_alarm(self) -> None:
+        event = self._board.next_event()
+        if event >= self._alarm_at or self._loop is None:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        delay = max(event - time.monotonic(), 0.0)
+        self._alarm_at = event
+        self._alarm = self._loop.call_later(delay, self._ring, context=contextvars.Context())
+
+    def _ring(self) -> None:
+        self._alarm, self._alarm_at = None, math.inf
+        self._board.run_events(time.monotonic())
+        self._set_alarm()
+        self._wake()
+
+    def _wake(self) -> None:
+        self._changed = True
+        if self._pause is not None and not self._pause.done():
+            self._pause.set_result(None)
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait for a change, at most so long."""
+        loop = asyncio.get_running_loop()
+        self._pause = loop.create_future()
+        timer = None if seconds == math.inf else loop.call_later(seconds, self._wake)
+        try:
+            await self._pause
+        finally:
+            self._pause = None
+            if timer is not None:
+                timer.cancel()
 
     async def _dispatch(self) -> None:
+        board = self._board
         quota = self.client.quota(_ACTION)
-        while self._polls:
-            self._changed.clear()
-            due = self._order.next_due()
-            now = time.monotonic()
-            if due is None or due > now or self._calls_in_flight >= self._threads.size:
-                full = self._calls_in_flight >= self._threads.size
-                await self._rest(None if full or due is None else due - now)
-                continue
-            turn = quota.reserve()
-            try:
-                await asyncio.sleep(max(turn - time.monotonic(), 0))
-            except asyncio.CancelledError:
-                quota.give_back(turn)
-                raise
-            # Chosen as late as can be: what was due may have been cancelled meanwhile.
-            key = self._order.pop(time.monotonic())
-            if key is None:
-                quota.give_back(turn)
-            else:
-                self._send(self._polls[key])
+        quota.expect_answers()
+        board.order.pace = quota.requests_per_second
+        demand, me = -1, object()
+        try:
+            while True:
+                self._changed = False
+                self._hear_answers()
+                now = time.monotonic()
+                self._report(now)
+                if len(board.polls) != demand:
+                    demand = len(board.polls)
+                    quota.demand(me, demand)
+                due = board.next_due(now)
+                if board.in_flight >= self._threads.size:
+                    due = None
+                if due is None or due > now:
+                    if not self._changed:
+                        await self._rest(self._rest_s(due, now))
+                    continue
+                await self._ask_one(quota)
+        finally:
+            quota.demand(me, 0)
 
-    async def _rest(self, seconds: float | None) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), seconds)
+    def _rest_s(self, due: float | None, now: float) -> float:
+        rest = math.inf if due is None else due - now
+        return min(rest, self._stats_at - now) if self.on_stats is not None else rest
 
-    def _send(self, poll: _Poll) -> None:
-        poll.in_flight = True
-        poll.due = math.inf
-        self._calls_in_flight += 1
-        self._sent += 1
+    async def _ask_one(self, quota: Quota) -> None:
+        turn = quota.reserve()
+        try:
+            await _sleep_until(turn)
+            turn = quota.enter(turn)
+            await _sleep_until(turn)
+        except asyncio.CancelledError:
+            quota.give_back(turn)
+            raise
+        self._hear_answers()
+        # Chosen as late as can be: what was due may have been cancelled meanwhile.
+        poll = self._board.take(time.monotonic())
+        if poll is None:
+            quota.give_back(turn)
+        else:
+            self._send(poll, quota, turn)
+
+    def _send(self, poll: Poll, quota: Quota, turn: float) -> None:
+        self._sent_at.append(turn)
+        while turn - self._sent_at[0] > _RATE_OVER_S:
+            self._sent_at.popleft()
         app_id, task_id = poll.key
+        client, landed, board = self.client, self._landed, self._board
 
-        def ask() -> OnlineRecord | Exception:
+        def ask() -> bool:
+            answer: OnlineRecord | Exception
             try:
-                return self.client.describe_online_record(task_id, app_id, paced=False)
+                answer = client.describe_online_record(task_id, app_id, paced=False)
             except Exception as error:
-                return error
+                answer = error
+            if isinstance(answer, (OnlineRecord, ApiError)):
+                quota.answered(time.monotonic() - turn)
+            landed.append((poll, answer))
+            return True
 
-        def land(answer: OnlineRecord | Exception) -> None:
-            self._calls_in_flight -= 1
-            self._changed.set()
-            self._heard(poll, answer)
+        def land(_: bool) -> None:
+            if self._board is board:
+                self._hear_answers()
+                self._wake()
 
         self._threads.run(ask, land)
 
-    def _heard(self, poll: _Poll, answer: OnlineRecord | Exception) -> None:
-        poll.in_flight = False
-        if isinstance(answer, Exception) and not isinstance(answer, TiwError):
-            # A fault of our own must end the wait with its traceback, not hang it.
-            wrapped = TiwError(f"Asking failed: {answer!r}", code=type(answer).__name__)
-            wrapped.__cause__ = answer
-            answer = wrapped
-        if isinstance(answer, RequestLimitExceeded):
-            self._rejects += 1
-        app_id, task_id = poll.key
-        seen = judge(app_id, task_id, answer, Acceptance())
-        poll.count(seen)
-        if seen.verdict is Verdict.UNKNOWN:
-            self._errors += 1
-        for wait in list(poll.waits):
-            wait.take(judge(app_id, task_id, answer, wait.terms.acceptance), poll)
-        if not poll.waits:
-            self._forget(poll)
-        elif any(not wait.settled for wait in poll.waits):
-            self._schedule(poll, time.monotonic() + self._pause_s(poll, seen))
+    def _hear_answers(self) -> None:
+        while self._landed:
+            poll, answer = self._landed.popleft()
+            dead = self._board.breaker.dead_since is not None
+            heard = answer if isinstance(answer, (OnlineRecord, TiwError)) else _wrapped(answer)
+            self._board.landed(poll, heard, time.monotonic())
+            if dead and self._board.breaker.dead_since is None:
+                self.client.quota(_ACTION).new_line()
+        self._end_if_idle()
 
-    def _pause_s(self, poll: _Poll, seen: Outcome) -> float:
-        if poll.hinted:
-            poll.hinted = False
-            return 0.0
-        floor = min(wait.terms.poll_interval_s for wait in poll.waits if not wait.settled)
-        if seen.verdict is not Verdict.UNKNOWN:
-            return floor
-        ceiling = min(_RETRY_BASE_S * 2.0 ** (poll.errors_in_a_row - 1), _RETRY_CAP_S)
-        return max(floor, self._jitter() * ceiling)
+    def _report(self, now: float) -> None:
+        if self._hints is not None and self._hints_task is None and self._hints.wanted():
+            work = self._hints.keep_reading(self._threads, self._wake)
+            self._hints_task = self._start(work, "tiw-running-list")
+        if self.on_stats is not None and now >= self._stats_at:
+            self._stats_at = now + _STATS_EVERY_S
+            self.on_stats(self.stats())
 
+
+_ANY = Acceptance()
 
 _shared: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Settings, RecordWatcher]] = (
     WeakKeyDictionary()
 )
+
+
+def _forget_after_fork() -> None:
+    # The child's loops are its own; what the parent waits for, the parent asks for.
+    _shared.clear()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)
+
+
+async def _sleep_until(turn: float) -> None:
+    delay = turn - time.monotonic()
+    if delay > 0:
+        await asyncio.sleep(delay)
+
+
+def _wrapped(error: Exception) -> TiwError:
+    """Return a fault of our own as one that ends a wait, with its traceback."""
+    if isinstance(error, TiwError):
+        return error
+    wrapped = TiwError(f"Asking failed: {error!r}", code=type(error).__name__)
+    wrapped.__cause__ = error
+    return wrapped
+
+
+@lru_cache(maxsize=64)
+def _same_terms(acceptance: Acceptance, poll_interval: float) -> Terms:
+    # Ten thousand waits on the same terms need them once.
+    return Terms(acceptance, poll_interval, once=False)
+
+
+def _terms(
+    timeout: float | None,
+    acceptance: Acceptance | None,
+    poll_interval: float,
+    initial_delay: float,
+) -> Terms:
+    _check_seconds("timeout", timeout)
+    _check_seconds("poll_interval", poll_interval)
+    _check_seconds("initial_delay", initial_delay)
+    return _same_terms(acceptance or _ANY, poll_interval)
 
 
 def _check_seconds(name: str, value: object) -> None:
@@ -494,22 +694,39 @@ def _check_seconds(name: str, value: object) -> None:
         )
 
 
-def _tell(wait: _Wait, on_change: Callable[[Outcome], None] | None) -> None:
-    """Log a change of status and pass it on; runs in the waiter's own coroutine.
+def _check_stop(value: object) -> float | None:
+    """Return an expected stop as a monotonic time."""
+    if value is None:
+        return None
+    usable = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not usable or not 0 < float(value) < 1e11:  # type: ignore[arg-type]
+        raise ConfigurationError(
+            f"expected_stop has to be a time in UNIX seconds, not {value!r}.",
+            hint="For a datetime, give its timestamp().",
+        )
+    return time.monotonic() + float(value) - time.time()  # type: ignore[arg-type]
 
-    So each line lands in the log of the Airflow task or playbook that it concerns.
-    """
-    outcome = wait.outcome
-    state = f"{outcome.verdict}/{outcome.record.status if outcome.record else None}"
-    if state == wait.told:
-        return
-    wait.told = state
-    faulty = outcome.verdict is Verdict.UNKNOWN
-    logger.log(
-        logging.WARNING if faulty and not wait.terms.once else logging.INFO, "%s", outcome.message
-    )
-    if on_change is not None:
-        on_change(outcome)
+
+def _check_stops(value: float | Mapping[str, float] | None, keys: list[Key]) -> Mapping[str, float]:
+    if value is None:
+        return {}
+    given = value if isinstance(value, Mapping) else {task_id: value for _, task_id in keys}
+    unknown = set(given) - {task_id for _, task_id in keys}
+    if unknown:
+        raise ConfigurationError(
+            f"expected_stop names {sorted(map(str, unknown))[0]!r}, which is not among the task "
+            "ids."
+        )
+    stops = {task_id: _check_stop(stop) for task_id, stop in given.items()}
+    return {task_id: stop for task_id, stop in stops.items() if stop is not None}
+
+
+def _last_words(wait: Wait, timeout: float | None) -> Outcome:
+    """Return how a settled wait ended; one that was heard after its time may still be pending."""
+    outcome = wait.seen()
+    if wait.last and not outcome.is_final and timeout is not None:
+        return _timed_out(outcome, timeout)
+    return outcome
 
 
 def _timed_out(outcome: Outcome, timeout: float | None) -> Outcome:

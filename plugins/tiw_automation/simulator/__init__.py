@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from .script import ScriptError
+from .reading import ScriptError
 from .server import Simulator
 
 __all__ = ["ScriptError", "Simulator"]

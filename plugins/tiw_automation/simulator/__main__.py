@@ -11,7 +11,7 @@ import math
 import signal
 import sys
 
-from tiw_automation.simulator.script import ScriptError
+from tiw_automation.simulator.reading import ScriptError
 from tiw_automation.simulator.server import Simulator
 
 

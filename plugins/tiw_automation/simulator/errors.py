@@ -15,3 +15,8 @@ class ApiFault(Exception):
         super().__init__(code, message)
         self.code = code
         self.message = message
+
+
+def missing(name: str) -> ApiFault:
+    """Return the fault about a parameter that is not there."""
+    return ApiFault("MissingParameter", f"The request is missing a required parameter `{name}`.")

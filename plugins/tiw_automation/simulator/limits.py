@@ -38,7 +38,9 @@ class RateLimiter:
 
         :param now: the server's clock, UNIX seconds
         """
-        window = self._windows.setdefault((secret_id, action), _Window())
+        window = self._windows.get((secret_id, action))
+        if window is None:
+            window = self._windows[secret_id, action] = _Window()
         if window.second != int(now):
             window.second, window.count = int(now), 0
         window.count += 1
@@ -46,7 +48,8 @@ class RateLimiter:
         recent.append(now)
         while recent[0] <= now - 1:
             recent.popleft()
-        self.max_in_window = max(self.max_in_window, len(recent))
+        if len(recent) > self.max_in_window:
+            self.max_in_window = len(recent)
         return window.count if 0 < self.limit < window.count else None
 
     def forget_max(self) -> None:

@@ -1,23 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading what recordings there are: a YAML or JSON file, or the same as Python objects.
+"""Reading what there is at the start: a YAML or JSON file, or the same as Python objects.
 
-A mistake raises :class:`ScriptError`, whose one sentence names the file and the key, what was
-given, what is allowed and, where there is one, the nearest name.
+Its mistakes are :class:`~tiw_automation.simulator.reading.ScriptError`.
 """
 
 from __future__ import annotations
 
-import difflib
 import json
-import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from .api import REGIONS
+from .callbacks import MODES
 from .errors import ApiFault
+from .faults import Fault, parse_fault
+from .reading import (
+    Check,
+    Place,
+    ScriptError,
+    Table,
+    any_text,
+    count,
+    flag,
+    integer,
+    list_of,
+    mapping,
+    number,
+    one_of,
+    positive,
+    room_number,
+    secret,
+    text,
+)
 from .recordings import (
     ANSWERS,
     DEFAULT_TIMELINE,
@@ -28,23 +46,27 @@ from .recordings import (
     Recording,
     VideoSource,
 )
+from .starting import Room
 
-MAX_SECONDS = 1_000_000
+DEFAULT_SDK_APP_ID = 1400000001
 DEFAULT_ROOM_ID = 880528
+DEFAULT_VIDEOS = (
+    VideoSource("camera", "teacher", 640, 360),
+    VideoSource("whiteboard", "", 640, 360),
+)
 DEFAULT_FAILURE_MESSAGE = (
     "code: 40004, msg: 2019-09-23 10:31:47, im login failed with code 6206, desc serSig expired\n"
 )
 
 
-class ScriptError(ValueError):
-    """A mistake in a script; its text is one sentence for people."""
-
-
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script that was read; what it does not say is ``None``."""
+    """A script that was read; what it does not say is ``None``.
 
-    source: str
+    :param rooms: who is in which room
+    :param recordings: their ``created`` is relative to the moment they are put into a simulator
+    """
+
     sdk_app_id: int | None
     speed: float | None
     limit: int | None
@@ -52,245 +74,257 @@ class Script:
     secret_id: str | None
     secret_key: str | None
     token: str | None
-    recordings: tuple[Mapping[str, Any], ...]
+    max_recordings: int | None
+    stopped_seconds: float | None
+    user_sig_key: str | None
+    metadata_role: str | None
+    callback: str | None
+    callback_key: str | None
+    callback_mode: str | None
+    rooms: Mapping[int, Room]
+    faults: tuple[Fault, ...]
+    recordings: tuple[Recording, ...]
 
 
-def load_script(script: str | Path | Mapping[str, Any] | None) -> Script:
+def load_script(
+    script: str | Path | Mapping[str, Any] | None,
+    *,
+    sdk_app_id: int | None = None,
+    source: str = "script",
+) -> Script:
     """Read a script from a file (``.json``, else YAML) or a mapping; ``None`` is an empty one.
 
-    The recordings are only looked at by :func:`parse_recording`, which needs to know when they
-    start.
+    :param sdk_app_id: the application of its recordings, in place of the script's own
+    :param source: what the sentence about a mistake in a mapping begins with
     """
-    if script is None:
-        script = {}
-    if isinstance(script, Mapping):
-        return _parse_script(script, "script")
-    return _parse_script(_read(Path(script)), str(script))
+    if script is None or isinstance(script, Mapping):
+        table = Table(script or {}, Place(source))
+    else:
+        table = Table(_read(Path(script)) or {}, Place(str(script)))
+    own_app_id = table.take("sdk_app_id", positive)
+    app_id = sdk_app_id or own_app_id
+    result = Script(
+        sdk_app_id=app_id,
+        speed=table.take("speed", number),
+        limit=table.take("limit", count),
+        region=table.take("region", one_of(REGIONS)),
+        secret_id=table.take("secret_id", text),
+        secret_key=table.take("secret_key", secret),
+        token=table.take("token", secret),
+        max_recordings=table.take("max_recordings", count),
+        stopped_seconds=table.take("stopped_seconds", number),
+        user_sig_key=table.take("user_sig_key", secret),
+        metadata_role=table.take("metadata_role", text),
+        callback=table.take("callback", any_text),
+        callback_key=table.take("callback_key", any_text),
+        callback_mode=table.take("callback_mode", one_of(MODES)),
+        rooms=table.take("rooms", _rooms, {}),
+        faults=table.take("faults", list_of(parse_fault), ()),
+        recordings=table.take("recordings", _recordings(app_id or DEFAULT_SDK_APP_ID), ()),
+    )
+    if (result.secret_id is None) != (result.secret_key is None):
+        table.place.fail("secret_id and secret_key go together, and only one is given")
+    table.done()
+    return result
 
 
-def parse_recording(data: object, where: str, *, sdk_app_id: int, now: float) -> Recording:
-    """Return the recording that ``data`` describes.
+def parse_recording(data: object, source: str, *, sdk_app_id: int) -> Recording:
+    """Return the recording that ``data`` describes, its ``created`` relative to now.
 
-    :param where: what the sentence about a mistake begins with
+    :param source: what the sentence about a mistake begins with
     :param sdk_app_id: the application it belongs to unless it says another
-    :param now: virtual UNIX seconds at which its timeline begins
     """
-    keys = _Keys(data, where, RECORDING_KEYS)
-    room_id = keys.integer("room_id", DEFAULT_ROOM_ID)
-    failure = keys.get("error")
-    return Recording(
-        sdk_app_id=keys.integer("sdk_app_id", sdk_app_id),
-        task_id=keys.text("task_id", None),
-        created=now,
-        timeline=_timeline(keys.get("timeline"), f"{where}.timeline", failed=failure is not None),
-        finish_reason=keys.choice("finish_reason", FINISH_REASONS, "USER_CALL"),
-        videos=_videos(keys.get("videos"), f"{where}.videos", room_id),
-        failure=None if failure is None else _failure(failure, f"{where}.error"),
-        concat=keys.boolean("concat", False),
-        room_id=room_id,
-        group_id=keys.text("group_id", str(room_id)),
-        record_user_id=keys.text("record_user_id", f"tic_record_user_{room_id}_1"),
-        exception_count=keys.integer("exception_count", 0, least=0),
-        interrupts=keys.mapping("interrupts"),
-        replay_url=keys.text("replay_url", "") or None,
-        answer=keys.choice("answer", ANSWERS, "normal"),
-        fields=keys.mapping("fields"),
-    )
+    return _recording(data, Place(source), sdk_app_id)
 
 
-RECORDING_KEYS = (
-    "answer",
-    "concat",
-    "error",
-    "exception_count",
-    "fields",
-    "finish_reason",
-    "group_id",
-    "interrupts",
-    "record_user_id",
-    "replay_url",
-    "room_id",
-    "sdk_app_id",
-    "task_id",
-    "timeline",
-    "videos",
-)
-SCRIPT_KEYS = (
-    "limit",
-    "recordings",
-    "region",
-    "sdk_app_id",
-    "secret_id",
-    "secret_key",
-    "speed",
-    "token",
-)
+def _pixels(value: object, place: Place) -> int:
+    pixels = integer(2, 3000, "an even whole number from 2 to 3000")(value, place)
+    if pixels % 2:
+        place.wrong(value, "an even whole number from 2 to 3000")
+    return pixels
 
 
-def _parse_script(data: object, source: str) -> Script:
-    keys = _Keys(data, source, SCRIPT_KEYS)
-    recordings = keys.get("recordings")
-    if recordings is None:
-        recordings = []
-    if not isinstance(recordings, list):
-        raise keys.wrong("recordings", recordings, "a list of recordings")
-    for number, recording in enumerate(recordings):
-        if not isinstance(recording, Mapping):
-            raise ScriptError(
-                f"{source}: recordings[{number}] must be a mapping with a task_id, "
-                f"not {recording!r}."
+def _phase(value: object, place: Place) -> Phase:
+    if not isinstance(value, Mapping) or len(value) != 1:
+        place.wrong(value, "one state and its virtual seconds, like `RECORDING: 20`")
+    ((status, seconds),) = value.items()
+    if status == "FINISHED":
+        place.fail("FINISHED is what comes after the timeline; leave it out")
+    if status not in TIMELINE_STATUSES:
+        place.wrong(status, ", ".join(TIMELINE_STATUSES), TIMELINE_STATUSES)
+    return Phase(status, number(seconds, place.key(status)))
+
+
+def _timeline(value: object, place: Place) -> tuple[Phase, ...]:
+    phases = list_of(_phase)(value, place)
+    for position, phase in enumerate(phases):
+        if phase.status == "PREPARED" and position > 0:
+            place.item(position).fail("PREPARED can only come first")
+        if phase.status == "STOPPED" and position < len(phases) - 1:
+            place.item(position).fail("STOPPED can only come last")
+        if phase.status == "PAUSED" and position and phases[position - 1].status == "PREPARED":
+            place.item(position).fail(
+                "PAUSED cannot follow PREPARED: there is nothing to pause yet"
             )
-    return Script(
-        source=source,
-        sdk_app_id=keys.optional_integer("sdk_app_id"),
-        speed=keys.optional_number("speed"),
-        limit=keys.optional_integer("limit", least=0),
-        region=keys.optional_text("region"),
-        secret_id=keys.optional_text("secret_id"),
-        secret_key=keys.optional_text("secret_key"),
-        token=keys.optional_text("token"),
-        recordings=tuple(recordings),
+    return phases
+
+
+def _video(room_id: int) -> Check[VideoSource]:
+    def check(value: object, place: Place) -> VideoSource:
+        table = Table(value, place)
+        kind = table.require("kind", one_of(VIDEO_TYPES))
+        default_user_id = {
+            "whiteboard": "",
+            "mixed": f"tic_mixstream_{room_id}_1",
+            "screen_share": "tic_substream_teacher",
+        }.get(kind, "teacher")
+        user_id = table.take("user_id", any_text, default_user_id)
+        if kind == "audio":
+            width = height = 0
+        else:
+            width = table.take("width", _pixels, 640)
+            height = table.take("height", _pixels, 360)
+        table.done()
+        return VideoSource(kind, user_id, width, height)
+
+    return check
+
+
+def _failure(value: object, place: Place) -> ApiFault:
+    table = Table(value, place)
+    code = table.take("code", text, "FailedOperation.Record")
+    message = table.take("message", text, DEFAULT_FAILURE_MESSAGE)
+    table.done()
+    return ApiFault(code, message)
+
+
+def _interrupts(value: object, place: Place) -> dict[str, int]:
+    if not isinstance(value, Mapping):
+        place.wrong(value, "a mapping of user ids to counts")
+    return {
+        any_text(user_id, place.key(user_id)): count(times, place.key(user_id))
+        for user_id, times in value.items()
+    }
+
+
+def _recording(value: object, place: Place, sdk_app_id: int) -> Recording:
+    table = Table(value, place)
+    task_id = table.require("task_id", text)
+    room_id = table.take("room_id", room_number, DEFAULT_ROOM_ID)
+    finish_reason = table.take("finish_reason", one_of(FINISH_REASONS), "USER_CALL")
+    failure = table.take("error", _failure)
+    timeline = table.take("timeline", _timeline, DEFAULT_TIMELINE if failure is None else ())
+    recording = Recording(
+        sdk_app_id=table.take("sdk_app_id", positive, sdk_app_id),
+        task_id=task_id,
+        created=-table.take("age", number, 0.0),
+        timeline=timeline,
+        finish_reason=finish_reason,
+        videos=table.take("videos", list_of(_video(room_id)), DEFAULT_VIDEOS),
+        failure=failure,
+        concat=table.take("concat", flag, False),
+        room_id=room_id,
+        group_id=table.take("group_id", text, str(room_id)),
+        record_user_id=table.take("record_user_id", text, f"tic_record_user_{room_id}_{task_id}"),
+        exception_count=table.take(
+            "exception_count", count, 1 if finish_reason == "EXCEPTION" else 0
+        ),
+        interrupts=table.take("interrupts", _interrupts, {}),
+        replay_url=table.take("replay_url", text),
+        answer=table.take("answer", one_of(ANSWERS), "normal"),
+        fields=table.take("fields", mapping, {}),
+        private_bucket=table.take("private_bucket", flag, False),
     )
+    table.done()
+    return recording
+
+
+def _recordings(sdk_app_id: int) -> Check[tuple[Recording, ...]]:
+    def check(value: object, place: Place) -> tuple[Recording, ...]:
+        parse = list_of(lambda item, place: _recording(item, place, sdk_app_id))
+        recordings = parse(value, place)
+        seen = set()
+        for position, recording in enumerate(recordings):
+            if (recording.sdk_app_id, recording.task_id) in seen:
+                place.item(position).fail(f"task_id {recording.task_id} is there twice")
+            seen.add((recording.sdk_app_id, recording.task_id))
+        return recordings
+
+    return check
+
+
+def _room(value: object, place: Place) -> tuple[int, Room]:
+    table = Table(value, place)
+    room_id = table.require("room_id", room_number)
+    room = Room(
+        users=table.take("users", list_of(text), Room().users),
+        screen_shares=table.take("screen_shares", list_of(text), ()),
+    )
+    table.done()
+    return room_id, room
+
+
+def _rooms(value: object, place: Place) -> dict[int, Room]:
+    return dict(list_of(_room)(value, place))
 
 
 def _read(path: Path) -> object:
+    place = Place(str(path))
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ScriptError(f"{path}: the script cannot be read: {error}.") from None
+        content = path.read_text(encoding="utf-8")
+    except OSError as error:
+        place.fail(f"cannot be read: {error.strerror}")
+    except UnicodeDecodeError:
+        place.fail("is not UTF-8 text")
     try:
-        return json.loads(text) if path.suffix == ".json" else (yaml.safe_load(text) or {})
-    except (ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise ScriptError(f"{path}: this is not valid: {reason}.") from None
+        if path.suffix == ".json":
+            return json.loads(content, object_pairs_hook=_unique)
+        return yaml.load(content, _Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        line = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
+        place.fail(f"is no YAML: {line}: {error.problem}")
+    except yaml.YAMLError as error:
+        place.fail(f"is no YAML: {' '.join(str(error).split())}")
+    except json.JSONDecodeError as error:
+        place.fail(f"is no JSON: line {error.lineno}, column {error.colno}: {error.msg}")
+    except _Twice as error:
+        place.fail(f"the key {error} is there twice in one mapping")
 
 
-def _timeline(data: object, where: str, *, failed: bool) -> tuple[Phase, ...]:
-    if data is None:
-        # One that fails has failed already, unless its timeline says when.
-        return () if failed else DEFAULT_TIMELINE
-    if not isinstance(data, Sequence) or isinstance(data, str):
-        raise ScriptError(f"{where} must be a list such as [RECORDING: 20], not {data!r}.")
-    phases = []
-    for number, entry in enumerate(data):
-        place = f"{where}[{number}]"
-        if not isinstance(entry, Mapping) or len(entry) != 1:
-            raise ScriptError(f"{place} must be one state and its seconds, not {entry!r}.")
-        ((status, seconds),) = entry.items()
-        if status not in TIMELINE_STATUSES:
-            raise ScriptError(
-                f"{place}: {status!r} is not a state{_nearest(status, TIMELINE_STATUSES)}; "
-                f"allowed are {', '.join(TIMELINE_STATUSES)}, and FINISHED comes by itself."
+class _Twice(Exception):
+    pass
+
+
+def _unique(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    # Both formats would silently keep the last one.
+    result: dict[Any, Any] = {}
+    for key, value in pairs:
+        if key in result:
+            raise _Twice(key)
+        result[key] = value
+    return result
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without its quiet surprise: a key that is there twice."""
+
+
+def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    loader.flatten_mapping(node)
+    for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            raise yaml.MarkedYAMLError(
+                problem="a key must be a plain text", problem_mark=key.start_mark
             )
-        phases.append(Phase(status, _number(seconds, f"{place}.{status}")))
-    return tuple(phases)
-
-
-def _videos(data: object, where: str, room_id: int) -> tuple[VideoSource, ...]:
-    if data is None:
-        data = [{"kind": "camera", "user_id": "teacher"}, {"kind": "whiteboard"}]
-    if not isinstance(data, Sequence) or isinstance(data, str):
-        raise ScriptError(f"{where} must be a list of videos, not {data!r}.")
-    videos = []
-    for number, entry in enumerate(data):
-        keys = _Keys(entry, f"{where}[{number}]", ("height", "kind", "user_id", "width"))
-        kind = keys.choice("kind", tuple(VIDEO_TYPES), None)
-        users = {"whiteboard": "", "mixed": f"tic_mixstream_{room_id}_1"}
-        videos.append(
-            VideoSource(
-                kind=kind,
-                user_id=keys.text("user_id", users.get(kind, "teacher")),
-                width=keys.integer("width", 0 if kind == "audio" else 320, least=0),
-                height=keys.integer("height", 0 if kind == "audio" else 240, least=0),
-            )
-        )
-    return tuple(videos)
-
-
-def _failure(data: object, where: str) -> ApiFault:
-    keys = _Keys(data, where, ("code", "message"))
-    return ApiFault(
-        keys.text("code", "FailedOperation.Record"), keys.text("message", DEFAULT_FAILURE_MESSAGE)
+    return _unique(
+        [
+            (loader.construct_object(key), loader.construct_object(value, deep=True))
+            for key, value in node.value
+        ]
     )
 
 
-def _number(value: object, where: str) -> float:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (int, float))
-        or not 0 <= value <= MAX_SECONDS
-        or not math.isfinite(value)
-    ):
-        raise ScriptError(f"{where} must be a number from 0 to {MAX_SECONDS}, not {value!r}.")
-    return float(value)
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_mapping)
 
-
-def _nearest(given: Hashable, allowed: Iterable[str]) -> str:
-    close = difflib.get_close_matches(str(given), list(allowed), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
-
-
-class _Keys:
-    """Reads the keys of one mapping; a mistake names where it is."""
-
-    def __init__(self, data: object, where: str, allowed: tuple[str, ...]) -> None:
-        if not isinstance(data, Mapping):
-            raise ScriptError(
-                f"{where} must be a mapping with any of {', '.join(allowed)}, not {data!r}."
-            )
-        for key in data:
-            if key not in allowed:
-                raise ScriptError(
-                    f"{where}: unknown key {key!r}{_nearest(key, allowed)}; "
-                    f"allowed are {', '.join(allowed)}."
-                )
-        self._data = data
-        self._where = where
-
-    def get(self, key: str) -> Any:
-        return self._data.get(key)
-
-    def wrong(self, key: str, value: object, wanted: str) -> ScriptError:
-        return ScriptError(f"{self._where}: {key} must be {wanted}, not {value!r}.")
-
-    def text(self, key: str, default: str | None) -> str:
-        value = self._data.get(key, default)
-        if not isinstance(value, str) or (default is None and not value.strip()):
-            raise self.wrong(
-                key, value, "a string" if default is not None else "a non-empty string"
-            )
-        return value
-
-    def integer(self, key: str, default: int, *, least: int = 1) -> int:
-        value = self._data.get(key, default)
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise self.wrong(key, value, f"an integer of {least} or more")
-        return value
-
-    def boolean(self, key: str, default: bool) -> bool:
-        value = self._data.get(key, default)
-        if not isinstance(value, bool):
-            raise self.wrong(key, value, "true or false")
-        return value
-
-    def choice(self, key: str, allowed: tuple[str, ...], default: str | None) -> str:
-        value = self._data.get(key, default)
-        if value not in allowed:
-            raise self.wrong(key, value, f"one of {', '.join(allowed)}{_nearest(value, allowed)}")
-        return str(value)
-
-    def mapping(self, key: str) -> Mapping[str, Any]:
-        value = self._data.get(key) or {}
-        if not isinstance(value, Mapping):
-            raise self.wrong(key, value, "a mapping")
-        return value
-
-    def optional_integer(self, key: str, *, least: int = 1) -> int | None:
-        return None if self._data.get(key) is None else self.integer(key, 0, least=least)
-
-    def optional_number(self, key: str) -> float | None:
-        value = self._data.get(key)
-        return None if value is None else _number(value, f"{self._where}: {key}")
-
-    def optional_text(self, key: str) -> str | None:
-        return None if self._data.get(key) is None else self.text(key, None)
+__all__ = ["Script", "ScriptError", "load_script", "parse_recording"]

@@ -1,58 +1,82 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The API over HTTP: a server in a thread of its own, for tests and for the command."""
+"""The simulator as a Python object, and its HTTP side."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
 import json
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from email.utils import formatdate
 from pathlib import Path
 from types import TracebackType
-from typing import Any
-from urllib.parse import parse_qsl
+from typing import Any, Self
+from urllib.parse import unquote
 
 from aiohttp import web
 
-from .api import REGIONS, Api
+from .api import Api
+from .callbacks import MODES, Courier, Delivery
 from .clock import Clock, VirtualClock
-from .limits import DEFAULT_LIMIT, RateLimiter
+from .faults import VIDEO, Answer, Fault, Faults, Sent, parse_fault
+from .limits import DEFAULT_LIMIT
+from .pages import LIVE, REPLAY
+from .reading import Place, ScriptError, Table, count, number, one_of, secret
 from .recordings import Recording, VideoFile
-from .script import ScriptError, load_script, parse_recording
+from .script import DEFAULT_SDK_APP_ID, Script, load_script, parse_recording
 from .signature import Account, SignedRequest
+from .starting import Room
+from .sts import METADATA_PATH, TemporaryKeys
+from .tasks import APP_STATES, App, Recorder, change_app
+from .wire import MAX_BODY_BYTES, Call, too_large
 
-DEFAULT_SDK_APP_ID = 1400000001
 # No key of Tencent's looks like these.
 DEFAULT_SECRET_ID = "AKIDsimulatorsimulatorsimulator00001"
 DEFAULT_SECRET_KEY = "simulatorsimulatorsimulatorkey01"
 _TYPES = {"mp4": "video/mp4", "mp3": "audio/mpeg"}
+_MAX_LINE_BYTES = 64 * 1024
 
 
 class Simulator:
     """A TIW API on this machine.
 
-    As a context manager it listens from entry to exit, on loopback unless told otherwise.
+    As a context manager it serves from a thread of its own::
 
-    :param script: a script's file or contents: the recordings there are at the start
-    :param speed: virtual seconds per real second, before the script's, 1 by default
+        with Simulator(speed=60) as simulator:
+            simulator.add("lesson")
+            client = TiwClient(**simulator.settings())
+
+    An argument takes the place of what the script says. Times are virtual seconds unless said
+    otherwise; all methods and properties may be used from any thread.
+
+    :param script: a YAML or JSON file, or the same as a mapping
+    :param speed: virtual seconds per real second (1); 0 stands still but for :meth:`advance`
     :param host: where to listen
-    :param port: 0 picks a free one
-    :param limit: requests per second, account and action, before the script's, 20 by default;
-        0 refuses nothing
-    :param secret_id: before the script's
-    :param secret_key: before the script's
-    :param token: where set, requests have to carry it
-    :param sdk_app_id: before the script's
-    :param region: what :meth:`settings` names
-    :param clock: the real time in UNIX seconds
-    :raises ScriptError: the script has a mistake; nothing listens yet
+    :param port: 0 takes a free one
+    :param limit: requests per second, account and action (20); 0 rejects nothing
+    :param secret_id: of the first account, together with ``secret_key``; see :meth:`add_account`
+    :param token: makes the account's keys temporary ones, which need this token
+    :param sdk_app_id: the application there is; recordings can name others
+    :param region: what :meth:`settings` names; requests may be for either site
+    :param clock: the server's own time in UNIX seconds, for signatures, limits and the Date
+        header; the virtual time is derived from it
+    :param max_recordings: how many of an application may run at once (100)
+    :param stopped_seconds: how long a recording is STOPPED after a call stopped it (8)
+    :param user_sig_key: where given, a RecordUserSig has to be signed with it
+    :param metadata_role: where given, the metadata of a server in the cloud that has this role
+    :param callback_mode: how events are posted, one of ``normal, forged, late, doubled,
+        out_of_order``
+    :raises ScriptError: for a mistake in the script or in an argument
     """
 
     def __init__(
         self,
-        *,
         script: str | Path | Mapping[str, Any] | None = None,
+        *,
         speed: float | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -63,42 +87,95 @@ class Simulator:
         sdk_app_id: int | None = None,
         region: str | None = None,
         clock: Clock = time.time,
+        max_recordings: int | None = None,
+        stopped_seconds: float | None = None,
+        user_sig_key: str | None = None,
+        metadata_role: str | None = None,
+        callback_mode: str | None = None,
     ) -> None:
-        read = load_script(script)
+        arguments = {
+            "speed": speed,
+            "limit": limit,
+            "secret_id": secret_id,
+            "secret_key": secret_key,
+            "token": token,
+            "sdk_app_id": sdk_app_id,
+            "region": region,
+            "max_recordings": max_recordings,
+            "stopped_seconds": stopped_seconds,
+            "user_sig_key": user_sig_key,
+            "metadata_role": metadata_role,
+            "callback_mode": callback_mode,
+        }
+        # They are checked like a script's keys.
+        given: dict[str, Any] = {
+            name: value for name, value in arguments.items() if value is not None
+        }
+        load_script(given, source="Simulator")
+        read = load_script(script, sdk_app_id=sdk_app_id)
+        chosen = replace(read, **given)
         self.host = host
         self.port = port
-        self.secret_id = secret_id or read.secret_id or DEFAULT_SECRET_ID
-        self.secret_key = secret_key or read.secret_key or DEFAULT_SECRET_KEY
-        self.token = token or read.token
-        self.sdk_app_id = sdk_app_id or read.sdk_app_id or DEFAULT_SDK_APP_ID
-        self.region = region or read.region or "ap-singapore"
-        if self.region not in REGIONS:
-            raise ScriptError(
-                f"{read.source}: region must be one of {', '.join(REGIONS)}, not {self.region!r}."
-            )
-        chosen = speed if speed is not None else read.speed
-        wanted = limit if limit is not None else read.limit
-        self._api = Api(
-            sdk_app_id=self.sdk_app_id,
-            accounts={self.secret_id: Account(self.secret_key, self.token)},
-            limiter=RateLimiter(DEFAULT_LIMIT if wanted is None else wanted),
+        self.sdk_app_id = chosen.sdk_app_id or DEFAULT_SDK_APP_ID
+        self.secret_id = chosen.secret_id or DEFAULT_SECRET_ID
+        self.secret_key = chosen.secret_key or DEFAULT_SECRET_KEY
+        self.token = chosen.token
+        self.region = chosen.region or "ap-singapore"
+        self.metadata_role = chosen.metadata_role
+        self._clock = clock
+        self._virtual = VirtualClock(clock, 1.0 if chosen.speed is None else chosen.speed)
+        self._accounts = {self.secret_id: Account(self.secret_key, self.token)}
+        self._courier = Courier(
             clock=clock,
-            virtual=VirtualClock(clock, 1.0 if chosen is None else chosen),
+            virtual=self._virtual,
+            destination=self._destination,
+            base_url=lambda: self.endpoint,
         )
-        for number, recording in enumerate(read.recordings):
-            self._put(recording, f"{read.source}: recordings[{number}]")
+        self._courier.mode = chosen.callback_mode or "normal"
+        self._recorder = Recorder(clock, self._virtual.now, self._courier.schedule)
+        self._keys = TemporaryKeys(self._accounts, clock)
+        self._api = Api(
+            accounts=self._accounts,
+            recorder=self._recorder,
+            keys=self._keys,
+            limit=DEFAULT_LIMIT if chosen.limit is None else chosen.limit,
+            clock=clock,
+        )
+        self._faults = Faults(clock)
+        self._standing_fault: Fault | None = None
         self._added = 0
+        self._head_second = -1
+        self._head_known: tuple[Mapping[str, str], bytes] = ({}, b"")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped: asyncio.Event | None = None
         self._thread: threading.Thread | None = None
+        self._take_in(chosen)
 
-    def __enter__(self) -> Simulator:
+    def _take_in(self, script: Script) -> None:
+        recorder = self._recorder
+        if script.stopped_seconds is not None:
+            recorder.stopped_s = script.stopped_seconds
+        app = App(
+            callback=script.callback or "",
+            callback_key=script.callback_key or "",
+            user_sig_key=script.user_sig_key,
+        )
+        if script.max_recordings is not None:
+            app.max_recordings = script.max_recordings
+        recorder.apps[self.sdk_app_id] = app
+        recorder.rooms.update(script.rooms)
+        for recording in script.recordings:
+            self._put(recording)
+        for fault in script.faults:
+            self._faults.add(fault)
+
+    def __enter__(self) -> Self:
         listening = threading.Event()
         failures: list[BaseException] = []
 
         def run() -> None:
             try:
-                asyncio.run(self.serve(lambda: listening.set()))
+                asyncio.run(self.serve(listening.set))
             except BaseException as error:
                 failures.append(error)
             finally:
@@ -123,7 +200,7 @@ class Simulator:
         if self._thread is not None:
             self._thread.join()
 
-    async def serve(self, listening: Any) -> None:
+    async def serve(self, listening: Callable[[], object]) -> None:
         """Listen until cancelled, or until the context manager is left.
 
         :param listening: called once, when the port is open
@@ -131,45 +208,94 @@ class Simulator:
         """
         self._loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
-        runner = web.ServerRunner(web.Server(self._handle), shutdown_timeout=1)
+        server = web.Server(
+            self._handle,
+            access_log=None,
+            max_line_size=_MAX_LINE_BYTES,
+            max_field_size=_MAX_LINE_BYTES,
+        )
+        runner = web.ServerRunner(server, shutdown_timeout=1)
         await runner.setup()
+        posting: asyncio.Task[None] | None = None
         try:
             site = web.TCPSite(runner, self.host, self.port, backlog=1024)
             await site.start()
             self.port = runner.addresses[0][1]
+            self._recorder.base_url = self.endpoint
+            posting = asyncio.create_task(self._courier.run())
             listening()
             await self._stopped.wait()
         finally:
+            if posting is not None:
+                posting.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await posting
             await runner.cleanup()
 
     @property
     def endpoint(self) -> str:
         """Where it listens."""
-        return f"http://{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
 
     @property
     def requests(self) -> dict[str, int]:
         """How many requests of each action came with a good signature."""
-        return dict(self._api.requests)
+        return dict(self.stats()["requests"])
 
     @property
     def requests_by_task(self) -> dict[str, int]:
         """How many requests for each recording were let through."""
-        return dict(self._api.by_task)
+        return dict(self.stats()["by_task"])
 
     @property
     def rejects(self) -> int:
         """How many requests were over the limit."""
-        return self._api.rejects
+        return int(self.stats()["rejects"])
 
     @property
     def max_in_window(self) -> int:
         """The most requests of one action within any one second."""
-        return self._api.limiter.max_in_window
+        return int(self.stats()["max_in_window"])
+
+    @property
+    def started(self) -> int:
+        """How many recordings StartOnlineRecord has started."""
+        return int(self.stats()["started"])
+
+    @property
+    def writes(self) -> int:
+        """How many requests have changed something."""
+        return int(self.stats()["writes"])
+
+    @property
+    def recordings(self) -> list[dict[str, Any]]:
+        """What is known of every recording now, oldest first, JSON-native."""
+        with self._api.lock:
+            now = self._virtual.now()
+            return [recording.facts(now) for recording in self._recorder.recordings.values()]
+
+    @property
+    def callbacks(self) -> list[Delivery]:
+        """The events that were posted, oldest first, each as it stands now."""
+        return self._courier.deliveries
+
+    @property
+    def callback_mode(self) -> str:
+        """How events are posted; can be set at any time, for the events from then on."""
+        return self._courier.mode
+
+    @callback_mode.setter
+    def callback_mode(self, mode: str) -> None:
+        self._courier.mode = one_of(MODES)(mode, Place("callback_mode"))
+
+    def stats(self) -> dict[str, Any]:
+        """Return everything that is counted, as ``/_simulator/stats`` shows it."""
+        return self._api.stats()
 
     def reset_stats(self) -> None:
         """Begin all counts anew."""
-        self._api.forget_requests()
+        self._api.reset_stats()
 
     def settings(self) -> dict[str, Any]:
         """Return the keyword arguments of a ``TiwClient`` that asks this simulator."""
@@ -196,99 +322,326 @@ class Simulator:
     def add(self, task_id: str, **recording: Any) -> str:
         """Add a recording that begins now; the keys are those of a script's recording.
 
-        :raises ScriptError: a key or a value makes no sense
+        :raises ScriptError: a key or a value makes no sense, or there is such a recording
         """
-        self._put({"task_id": task_id, **recording}, f"recording {task_id!r}")
+        source = f"recording {task_id!r}"
+        parsed = parse_recording(
+            {"task_id": task_id, **recording}, source, sdk_app_id=self.sdk_app_id
+        )
+        with self._api.lock:
+            if (parsed.sdk_app_id, parsed.task_id) in self._recorder.recordings:
+                raise ScriptError(f"{source}: there is a recording with this task_id already")
+            self._put(parsed)
         return task_id
 
-    def add_finished(self, count: int) -> list[str]:
+    def add_finished(self, number_of: int) -> list[str]:
         """Add recordings that have finished already, each with one small video."""
         ids = []
-        for _ in range(count):
+        for _ in range(number_of):
             self._added += 1
             task_id = f"finished-{self._added:06d}"
             ids.append(self.add(task_id, timeline=[], videos=[{"kind": "whiteboard"}]))
         return ids
 
+    def _put(self, recording: Recording) -> None:
+        created = self._virtual.now() + recording.created
+        self._recorder.put(replace(recording, created=created))
+
     def advance(self, seconds: float) -> None:
         """Move the recordings' time forward at once, by virtual seconds."""
-        self._api.virtual.advance(seconds)
+        with self._api.lock:
+            self._virtual.advance(seconds)
+        self._courier.wake()
 
-    def _put(self, data: Mapping[str, Any], where: str) -> None:
-        recording = parse_recording(
-            data, where, sdk_app_id=self.sdk_app_id, now=self._api.virtual.now()
-        )
-        if recording.task_id in self._api.recordings:
-            raise ScriptError(f"{where}: there is a recording {recording.task_id!r} already.")
-        self._api.recordings[recording.task_id] = recording
+    def room_idle(self, task_id: str, *, sdk_app_id: int | None = None) -> None:
+        """Let everybody in a recording's room fall silent: it stops after its AutoStopTimeout."""
+        self._set_idle(task_id, sdk_app_id, True)
+
+    def room_active(self, task_id: str, *, sdk_app_id: int | None = None) -> None:
+        """Let somebody in a recording's room speak again."""
+        self._set_idle(task_id, sdk_app_id, False)
+
+    def _set_idle(self, task_id: str, sdk_app_id: int | None, idle: bool) -> None:
+        with self._api.lock:
+            recording = self._recorder.recordings.get((sdk_app_id or self.sdk_app_id, task_id))
+            if recording is None:
+                raise KeyError(f"there is no recording {task_id!r}")
+            changed = recording.room_idle(self._virtual.now(), idle)
+            if changed is not recording:
+                self._recorder.put(changed)
+
+    def set_room(
+        self, room_id: int, *, users: Iterable[str], screen_shares: Iterable[str] = ()
+    ) -> None:
+        """Say who is in a room, for recordings that are started from now on."""
+        with self._api.lock:
+            self._recorder.rooms[room_id] = Room(tuple(users), tuple(screen_shares))
+
+    def set_app(self, sdk_app_id: int | None = None, **changes: Any) -> None:
+        """Change an application, or add one.
+
+        :param state: ``active``, ``not_registered``, ``expired`` or ``foreign``
+        :param max_recordings: how many may run at once
+        :param user_sig_key: what signs its users; ``None`` takes every signature
+        :raises ScriptError: a name or a value makes no sense
+        """
+        allowed = {name: changes[name] for name in changes if changes[name] is not None}
+        table = Table(allowed, Place("set_app"))
+        table.take("state", one_of(APP_STATES))
+        table.take("max_recordings", count)
+        table.take("user_sig_key", secret)
+        table.done()
+        key = sdk_app_id or self.sdk_app_id
+        with self._api.lock:
+            self._recorder.apps[key] = change_app(self._recorder.apps.get(key), changes)
+
+    def set_callback(
+        self, url: str, callback_key: str = "", *, sdk_app_id: int | None = None
+    ) -> None:
+        """Set where an application's events are posted, as the two API actions do."""
+        key = sdk_app_id or self.sdk_app_id
+        changes = {"callback": url, "callback_key": callback_key}
+        with self._api.lock:
+            self._recorder.apps[key] = change_app(self._recorder.apps.get(key), changes)
+
+    def _destination(self, sdk_app_id: int) -> tuple[str, str]:
+        with self._api.lock:
+            app = self._recorder.apps[sdk_app_id]
+            return app.callback, app.callback_key
+
+    def add_account(self, secret_id: str, secret_key: str, token: str | None = None) -> None:
+        """Let these keys in, too; they have a quota of their own."""
+        with self._api.lock:
+            self._accounts[secret_id] = Account(secret_key, token)
+
+    def remove_account(self, secret_id: str) -> None:
+        """Revoke keys at once; unknown ones raise :class:`KeyError`."""
+        with self._api.lock:
+            del self._accounts[secret_id]
+
+    @property
+    def fault(self) -> str | None:
+        """The fault that strikes whatever no other fault strikes; ``None`` ends it.
+
+        Set it to a name, or to a mapping with a name and options, as a script's ``faults`` have.
+        """
+        return None if self._standing_fault is None else self._standing_fault.name
+
+    @fault.setter
+    def fault(self, fault: str | Mapping[str, Any] | None) -> None:
+        parsed = None if fault is None else parse_fault(fault, Place("fault"))
+        if self._standing_fault is not None:
+            self._faults.remove(self._standing_fault)
+        self._standing_fault = parsed
+        if parsed is not None:
+            self._faults.add(parsed, last=True)
+
+    @property
+    def faults(self) -> list[dict[str, Any]]:
+        """The faults that can still strike, with what they have struck, JSON-native."""
+        return self._faults.to_list()
+
+    def inject(self, name: str, **options: Any) -> Fault:
+        """Set a fault; of several that fit a request, the one that was set first strikes.
+
+        :param name: one of :data:`~tiw_automation.simulator.faults.FAULTS`
+        :param times: for how many requests
+        :param action: only for this action, or for ``video``, the download of one
+        :param task_id: only for requests about this recording
+        :param seconds: for how long, by the simulator's clock
+        :param probability: how likely it strikes, 0 to 1; the same in every run
+        :returns: what was set; its ``hits`` count
+        :raises ScriptError: a name, an option or a value makes no sense
+        """
+        fault = parse_fault({"name": name, **options}, Place("fault"))
+        self._faults.add(fault)
+        return fault
+
+    def clear_faults(self) -> None:
+        """End every fault."""
+        self._faults.clear()
+        self._standing_fault = None
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        path = request.path
+        path, _, query = request.raw_path.partition("?")
+        if path == "/" and request.method in ("GET", "POST"):
+            if not query and request.method == "GET" and _is_browser(request):
+                return _html(LIVE)
+            return await self._answer(request, query)
         if path.startswith("/videos/"):
-            return self._video(path, request)
-        if path == "/_simulator/stats":
-            return web.json_response(self._stats())
-        if path == "/_simulator/reset-stats" and request.method == "POST":
-            self.reset_stats()
-            return web.json_response({})
-        if path != "/" or request.method not in ("GET", "POST"):
-            return web.Response(status=404, text="There is nothing here.\n")
-        body = await request.read()
-        query = request.rel_url.raw_query_string
+            return await self._video(request, path)
+        if path.startswith("/replays/"):
+            return _html(REPLAY)
+        if path.startswith(METADATA_PATH):
+            return self._metadata(path.removeprefix(METADATA_PATH).strip("/"))
+        if path.startswith("/_simulator/"):
+            return await self._control(request, path.removeprefix("/_simulator/"))
+        return _not_found()
+
+    async def _answer(self, request: web.BaseRequest, query: str) -> web.StreamResponse:
+        body = await _body(request)
+        if body is None:
+            fault = too_large(MAX_BODY_BYTES)
+            error = {"Code": fault.code, "Message": fault.message}
+            response = web.json_response({"Response": {"Error": error, "RequestId": ""}})
+            response.force_close()
+            return response
         signed = SignedRequest(request.method, query, request.headers, body)
-        params = _body(body) if request.method == "POST" else _query(query)
-        return web.Response(
-            body=self._api.answer(signed, params, self.endpoint), content_type="application/json"
-        )
+        call = Call(signed)
+        struck = self._faults.take(call.action, call.task_id)
+        body = self._api.answer(signed, call, struck)
+        if struck is None or struck.kind.send is None:
+            return Sent(b"%b%d\r\n\r\n%b" % (self._head()[1], len(body), body))
+        return await struck.kind.send(request, Answer(body, self._head()[0]), struck)
 
-    def _stats(self) -> dict[str, Any]:
-        return {
-            "requests": self.requests,
-            "rejects": self.rejects,
-            "max_in_window": self.max_in_window,
-            "by_task": self.requests_by_task,
+    def _head(self) -> tuple[Mapping[str, str], bytes]:
+        """Return the headers of an answer, and all that comes before the length of its body."""
+        now = int(self._clock())
+        if now != self._head_second:
+            # Clients learn from the date how far their own clock is off.
+            headers = {"Content-Type": "application/json", "Date": formatdate(now, usegmt=True)}
+            lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            start = f"HTTP/1.1 200 OK\r\nServer: tiw-simulator\r\n{lines}Content-Length: "
+            self._head_second, self._head_known = now, (headers, start.encode())
+        return self._head_known
+
+    async def _control(self, request: web.BaseRequest, name: str) -> web.Response:
+        routes: dict[tuple[str, str], Callable[[object], object]] = {
+            ("GET", "stats"): lambda _: self.stats(),
+            ("POST", "reset-stats"): lambda _: self.reset_stats(),
+            ("GET", "recordings"): lambda _: {
+                "now": self._virtual.now(),
+                "speed": self._virtual.speed,
+                "recordings": self.recordings,
+            },
+            ("GET", "callbacks"): lambda _: {
+                "callbacks": [delivery.to_dict() for delivery in self.callbacks]
+            },
+            ("GET", "faults"): lambda _: {"faults": self.faults},
+            ("POST", "faults"): self._post_faults,
+            ("DELETE", "faults"): lambda _: self.clear_faults(),
+            ("POST", "advance"): self._post_advance,
         }
-
-    def _video(self, path: str, request: web.BaseRequest) -> web.Response:
-        file = self._file(path)
-        if file is None:
-            return web.Response(status=404, text="There is no such video.\n")
-        content = file.content
-        headers = {"Accept-Ranges": "bytes", "Content-Type": _TYPES[file.format]}
+        handler = routes.get((request.method, name))
+        if handler is None:
+            return _not_found()
         try:
-            wanted = request.http_range
-            start, stop, _ = wanted.indices(len(content))
+            body = await request.read()
+            given = json.loads(body) if body else {}
         except ValueError:
-            headers["Content-Range"] = f"bytes */{len(content)}"
-            return web.Response(status=416, headers=headers)
-        if "Range" not in request.headers:
-            return web.Response(body=content, headers=headers)
-        if start >= stop:
-            headers["Content-Range"] = f"bytes */{len(content)}"
-            return web.Response(status=416, headers=headers)
-        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(content)}"
-        return web.Response(status=206, body=content[start:stop], headers=headers)
+            return web.json_response({"error": "the body is not valid JSON"}, status=400)
+        try:
+            return web.json_response(handler(given) or {})
+        except ScriptError as error:
+            return web.json_response({"error": str(error)}, status=400)
 
-    def _file(self, path: str) -> VideoFile | None:
-        parts = path.removeprefix("/videos/").split("/")
-        if len(parts) != 3:
+    def _post_faults(self, given: object) -> object:
+        entries = given if isinstance(given, list) else [given]
+        parsed = [parse_fault(entry, Place("faults").item(n)) for n, entry in enumerate(entries)]
+        for fault in parsed:
+            self._faults.add(fault)
+        return {"faults": self.faults}
+
+    def _post_advance(self, given: object) -> object:
+        table = Table(given, Place("advance"))
+        seconds = table.require("seconds", number)
+        table.done()
+        self.advance(seconds)
+        return {"now": self._virtual.now()}
+
+    def _metadata(self, role: str) -> web.Response:
+        if self.metadata_role is None or role not in ("", self.metadata_role):
+            return _not_found()
+        if not role:
+            return web.Response(text=self.metadata_role)
+        with self._api.lock:
+            return web.json_response(self._keys.of_the_server())
+
+    async def _video(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
+        if request.method not in ("GET", "HEAD"):
+            return web.Response(status=405, headers={"Allow": "GET, HEAD"})
+        parts = [unquote(part) for part in path.removeprefix("/videos/").split("/")]
+        task_id = parts[1] if len(parts) == 3 else None
+        struck = self._faults.take(VIDEO, lambda: task_id)
+        answer = self._video_answer(request, parts)
+        if struck is not None and struck.kind.send is not None:
+            return await struck.kind.send(request, answer, struck)
+        return answer.response()
+
+    def _video_answer(self, request: web.BaseRequest, parts: list[str]) -> Answer:
+        recording = self._recording_of(parts)
+        if recording is not None and recording.private_bucket:
+            return _bucket_error(403, "AccessDenied", "Access Denied.")
+        file = None if recording is None else self._file(recording, parts[2])
+        if file is None:
+            return _bucket_error(404, "NoSuchKey", "The specified key does not exist.")
+        return _file_answer(request, file)
+
+    def _recording_of(self, parts: list[str]) -> Recording | None:
+        if len(parts) != 3 or not (parts[0].isascii() and parts[0].isdigit()):
             return None
-        recording: Recording | None = self._api.recordings.get(parts[1])
-        if recording is None or recording.status(self._api.virtual.now()) != "FINISHED":
+        with self._api.lock:
+            return self._recorder.recordings.get((int(parts[0]), parts[1]))
+
+    def _file(self, recording: Recording, name: str) -> VideoFile | None:
+        now = self._virtual.now()
+        if recording.status(now) != "FINISHED" or not recording.are_videos_kept(now):
             return None
-        return next((f for f in recording.files if f"{f.video_id}.{f.format}" == parts[2]), None)
+        return next((f for f in recording.files if f"{f.video_id}.{f.format}" == name), None)
 
 
-def _body(body: bytes) -> object:
-    try:
-        return json.loads(body or b"{}")
-    except ValueError:
+async def _body(request: web.BaseRequest) -> bytes | None:
+    """Return the request's body, or ``None`` when it is larger than any may be."""
+    if (request.content_length or 0) > MAX_BODY_BYTES:
         return None
+    content = request.content
+    body = await content.readany()
+    if content.at_eof():
+        return body
+    pieces, size = [body], len(body)
+    while size <= MAX_BODY_BYTES:
+        piece = await content.readany()
+        if not piece:
+            return b"".join(pieces)
+        pieces.append(piece)
+        size += len(piece)
+    return None
 
 
-def _query(query: str) -> dict[str, Any]:
-    params: dict[str, Any] = dict(parse_qsl(query, keep_blank_values=True))
-    # In a query everything is a string; the gateway reads numbers out of them.
-    if str(params.get("SdkAppId", "")).isdigit():
-        params["SdkAppId"] = int(params["SdkAppId"])
-    return params
+def _is_browser(request: web.BaseRequest) -> bool:
+    headers = request.headers
+    return "Authorization" not in headers and "text/html" in headers.get("Accept", "")
+
+
+def _html(page: str) -> web.Response:
+    return web.Response(text=page, content_type="text/html")
+
+
+def _not_found() -> web.Response:
+    return web.Response(status=404, text="There is nothing here.\n")
+
+
+def _bucket_error(status: int, code: str, message: str) -> Answer:
+    body = (
+        "<?xml version='1.0' encoding='utf-8' ?>\n"
+        f"<Error><Code>{code}</Code><Message>{message}</Message></Error>\n"
+    )
+    return Answer(body.encode(), {"Content-Type": "application/xml"}, status)
+
+
+def _file_answer(request: web.BaseRequest, file: VideoFile) -> Answer:
+    content = file.content
+    tag = f'"{hashlib.md5(content, usedforsecurity=False).hexdigest()}"'
+    headers = {"Accept-Ranges": "bytes", "Content-Type": _TYPES[file.format], "ETag": tag}
+    # A download that goes on must not be glued to another file.
+    if "Range" not in request.headers or request.headers.get("If-Range", tag) != tag:
+        return Answer(content, headers)
+    try:
+        start, stop, _ = request.http_range.indices(len(content))
+    except ValueError:
+        start = stop = 0
+    if start >= stop:
+        headers["Content-Range"] = f"bytes */{len(content)}"
+        return Answer(b"", headers, 416)
+    headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(content)}"
+    return Answer(content[start:stop], headers, 206)

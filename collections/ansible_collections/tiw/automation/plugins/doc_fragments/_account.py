@@ -32,15 +32,16 @@ options:
     type: str
   profile:
     description:
-      - The name of a profile to take the keys from.
-      - This version refuses it with an error. Give O(secret_id) and O(secret_key), or set the
-        environment variables.
+      - A profile of Tencent Cloud's command line, as C(tccli configure) writes it. Its keys, its
+        region and its role go before those of the environment.
+      - In the environment E(TENCENTCLOUD_PROFILE) or E(TCCLI_PROFILE).
+      - Where there are no keys at all, those of the default profile, of
+        C(~/.tencentcloud/credentials) and of the role of the server in the cloud are tried.
     type: str
   role_arn:
     description:
-      - The role to assume. In the environment E(TENCENTCLOUD_ROLE_ARN).
-      - This version refuses it with an error. Give the temporary keys of the role as
-        O(secret_id), O(secret_key) and O(token).
+      - The CAM role to assume with the keys, such as V(qcs::cam::uin/100000000001:roleName/tiw).
+      - In the environment E(TENCENTCLOUD_ROLE_ARN).
     type: str
   sdk_app_id:
     description:
@@ -85,6 +86,10 @@ options:
     description:
       - The URL of an HTTP proxy, such as V(http://proxy.example.com:3128).
     type: str
+"""
+
+    MODULE = r"""
+options: {}
 requirements:
   - python >= 3.11
   - tiw-automation >= 0.1.0, in the Python that runs the module

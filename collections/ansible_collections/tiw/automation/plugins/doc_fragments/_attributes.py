@@ -38,6 +38,27 @@ attributes:
       - This module changes nothing.
 """
 
+    WRITING_MODULE = r"""
+options: {}
+attributes:
+  check_mode:
+    support: full
+    details:
+      - It reads the real state, says what it would change, and writes nothing.
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+"""
+
+    ASYNC = r"""
+options: {}
+attributes:
+  async:
+    description: Supports being used with the C(async) keyword.
+    support: full
+"""
+
     ACTION_GROUP = r"""
 options: {}
 attributes:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The tiw-automation contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The options of modules that wait. PRIVATE to the collection."""
+"""The options of modules that wait, and which end is good. PRIVATE to the collection."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class ModuleDocFragment:
 options:
   wait:
     description:
-      - Whether to wait until every recording has ended.
+      - Whether to wait until every recording is in one of the states of O(wait_for).
       - A fault on the way (network, throttling, an error of the server) never ends a wait. Only
         at the beginning, as long as the API has not answered at all, the task gives up after
         three times O(timeout).
@@ -19,7 +19,7 @@ options:
     default: false
   wait_timeout:
     description:
-      - How many seconds to wait for all recordings together.
+      - How many seconds to wait, for all recordings together.
       - After a lesson has ended its videos take some minutes to appear.
     type: float
     default: 3600
@@ -29,4 +29,31 @@ options:
         recordings O(requests_per_second) makes it longer.
     type: float
     default: 5
+"""
+
+    ACCEPTANCE = r"""
+options:
+  accept_finish_reasons:
+    description:
+      - The reasons for its end with which a finished recording counts as good. With any other
+        reason its verdict is V(failed).
+      - V(AUTO) is the end of a lesson in which nothing happened any more, V(USER_CALL) a call of
+        C(StopOnlineRecord), V(FORCE_STOP) the end of one that was paused for more than 90 minutes
+        or ran for more than 24 hours, V(EXCEPTION) an abnormal end.
+    type: list
+    elements: str
+    choices:
+      - AUTO
+      - USER_CALL
+      - EXCEPTION
+      - FORCE_STOP
+    default:
+      - AUTO
+      - USER_CALL
+      - FORCE_STOP
+  require_videos:
+    description:
+      - Whether a recording that has finished without a video counts as failed.
+    type: bool
+    default: true
 """

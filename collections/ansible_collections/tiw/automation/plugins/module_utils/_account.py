@@ -92,6 +92,7 @@ def fail_with(module: AnsibleModule, error: TiwError, **found: t.Any) -> t.NoRet
         code=error.code,
         request_id=error.request_id,
         hint=error.hint,
+        retryable=error.retryable,
         **found,
     )
 

@@ -41,7 +41,7 @@ def require_core(module: AnsibleModule) -> None:
 
     The message names the interpreter that lacks it and the command that mends that.
     """
-    reason = _what_is_wrong()
+    reason = what_is_wrong()
     if reason is None:
         return
     module.fail_json(
@@ -53,7 +53,8 @@ def require_core(module: AnsibleModule) -> None:
     )
 
 
-def _what_is_wrong() -> str | None:
+def what_is_wrong() -> str | None:
+    """Return why there is no core to work with, and what to do about it; None if there is one."""
     if sys.version_info[:2] < MINIMUM_PYTHON:
         wanted = ".".join(map(str, MINIMUM_PYTHON))
         found = ".".join(map(str, sys.version_info[:2]))

@@ -14,17 +14,23 @@ author:
   - The tiw-automation contributors (@tiw-automation)
 description:
   - Asks Tencent Cloud's Interactive Whiteboard (TIW) for the state and the videos of real-time
-    recordings (C(DescribeOnlineRecord)), and with O(wait=true) waits until they have ended.
+    recordings (C(DescribeOnlineRecord)), and with O(wait=true) waits until they have ended, or are
+    in any state that O(wait_for) names.
   - Give all recordings to one task instead of a C(loop). A hundred of them are one process, which
     keeps to the request limit of the account and asks for each only as often as it must.
   - A recording that is missing or has failed is a result, not an error, unless O(fail_on) says
     otherwise.
+  - While it waits, a line every O(progress_interval) says how far it is. With C(async) it waits in
+    the background instead, without these lines.
 extends_documentation_fragment:
   - tiw.automation._attributes
   - tiw.automation._attributes.info_module
   - tiw.automation._attributes.action_group
+  - tiw.automation._attributes.async
   - tiw.automation._waiting
+  - tiw.automation._waiting.acceptance
   - tiw.automation._account
+  - tiw.automation._account.module
 options:
   task_ids:
     description:
@@ -39,29 +45,35 @@ options:
     required: true
     aliases:
       - task_id
-  accept_finish_reasons:
+  wait_for:
     description:
-      - The reasons for its end with which a finished recording counts as good. With any other
-        reason its verdict is V(failed).
-      - V(AUTO) is the end of a lesson in which nothing happened any more, V(USER_CALL) a call of
-        C(StopOnlineRecord), V(FORCE_STOP) the end of one that was paused for more than 90 minutes
-        or ran for more than 24 hours, V(EXCEPTION) an abnormal end.
+      - The states to wait for with O(wait=true). The wait for a recording is over as soon as it is
+        in one of them.
+      - It is over too, without success, once the recording can be in none of them any more, as one
+        that is V(STOPPED) never becomes V(RECORDING) again.
     type: list
     elements: str
     choices:
-      - AUTO
-      - USER_CALL
-      - EXCEPTION
-      - FORCE_STOP
+      - PREPARED
+      - RECORDING
+      - PAUSED
+      - STOPPED
+      - FINISHED
     default:
-      - AUTO
-      - USER_CALL
-      - FORCE_STOP
-  require_videos:
+      - FINISHED
+  wait_delay:
     description:
-      - Whether a recording that has finished without a video counts as failed.
-    type: bool
-    default: true
+      - How many seconds of O(wait_timeout) to let pass before the first request.
+    type: float
+    default: 0
+  progress_interval:
+    description:
+      - About how many seconds lie between two lines that say how far the wait is. V(0) for no line.
+      - The wait is cut into slices of that length, each a process of its own that asks only for
+        what is unfinished. A slice is longer where O(wait_sleep) or the number of recordings ask
+        for that.
+    type: float
+    default: 30
   video_kinds:
     description:
       - Which videos RV(video_urls) holds. All of them if this option is not given.
@@ -80,7 +92,7 @@ options:
       - What makes the task fail, after every recording was asked for. The results are in the
         failed task all the same.
       - V(missing) is a recording that does not exist, V(failed) one that failed, V(timeout) one
-        that has not ended within O(wait_timeout).
+        that was waited for and is in none of the states of O(wait_for) after O(wait_timeout).
       - An answer that could not be had always fails the task.
     type: list
     elements: str
@@ -124,6 +136,24 @@ EXAMPLES = r"""
     dest: /srv/lessons/
     mode: "0644"
   loop: "{{ lessons.video_urls }}"
+
+- name: Wait until the lesson is being recorded
+  tiw.automation.online_record_info:
+    task_id: ghucnligqtgtvk2624mb
+    wait: true
+    wait_for: RECORDING
+    wait_timeout: 60
+    wait_sleep: 1
+  delegate_to: localhost
+
+- name: Wait in the background, and look again later
+  tiw.automation.online_record_info:
+    task_ids: "{{ lesson_ids }}"
+    wait: true
+  delegate_to: localhost
+  async: 4000
+  poll: 0
+  register: waiting
 
 - name: Take what an aborted lesson has left
   tiw.automation.online_record_info:
@@ -392,6 +422,28 @@ failed_ids:
   type: list
   elements: str
   sample: []
+unreached:
+  description:
+    - The ids of the recordings that were waited for and are in none of the states of O(wait_for).
+      Empty with O(wait=false).
+  returned: always, except when an option makes no sense
+  type: list
+  elements: str
+  sample: []
+errors:
+  description:
+    - What is wrong with a recording, by its id. Only those are in it for which something is.
+    - Each holds RV(code), C(message), RV(request_id), C(action), RV(retryable) and RV(hint).
+  returned: always, except when an option makes no sense
+  type: dict
+  sample:
+    hpucnligqtgtvk2624xz:
+      action: DescribeOnlineRecord
+      code: FailedOperation.Record
+      hint: Start another one.
+      message: "code: 40004, msg: 2019-09-23 10:31:47, im login failed"
+      request_id: 9a7d5b54-77b3-40f0-9a5f-d7e1ba8ab7e1
+      retryable: false
 polls:
   description: The number of requests that were sent.
   returned: always, except when an option makes no sense
@@ -417,6 +469,11 @@ hint:
   returned: failure
   type: str
   sample: Check sdk_app_id; it is shown in the TIW console.
+retryable:
+  description: Whether the same task may succeed later without any change.
+  returned: failure
+  type: bool
+  sample: false
 """
 
 import asyncio
@@ -432,46 +489,41 @@ from ansible_collections.tiw.automation.plugins.module_utils._account import (
     new_client,
 )
 from ansible_collections.tiw.automation.plugins.module_utils._core import require_core
+from ansible_collections.tiw.automation.plugins.module_utils._report import (
+    REPORT_ARGUMENTS,
+    Report,
+)
+from ansible_collections.tiw.automation.plugins.module_utils._waiting import (
+    ACCEPTANCE_ARGUMENTS,
+    WAIT_ARGUMENTS,
+    Waiting,
+    record_dict,
+    watch_states,
+)
 
 if t.TYPE_CHECKING:
     from tiw_automation.core import Outcome, TiwClient, TiwError
 
 # How many calls may end in an error before the API has to have answered once.
 _CALLS_WITHOUT_ANSWER = 3
-_PROBLEMS_IN_MESSAGE = 10
 
 
 class Request:
     """The options of the task, checked."""
 
     def __init__(self, params: dict[str, t.Any], client: TiwClient) -> None:
-        from tiw_automation.core import (
-            Acceptance,
-            ConfigurationError,
-            check_task_ids,
-            check_video_kinds,
-        )
+        from tiw_automation.core import ConfigurationError, check_task_ids
 
         self.client = client
+        self.params = params
         self.sdk_app_id = client.sdk_app_id()
         self.task_ids = check_task_ids(params["task_ids"])
-        self.acceptance = Acceptance(
-            accept_finish_reasons=tuple(params["accept_finish_reasons"]),
-            require_videos=params["require_videos"],
-        )
-        self.video_kinds = check_video_kinds(params["video_kinds"])
-        self.fail_on = set(params["fail_on"])
         self.wait: bool = params["wait"]
-        self.wait_timeout: float = params["wait_timeout"]
-        self.wait_sleep: float = params["wait_sleep"]
-        if not 0 < self.wait_timeout < float("inf"):
+        self.waiting = Waiting(params, params["wait_for"])
+        if not 0 <= params["progress_interval"] < float("inf"):
             raise ConfigurationError(
-                f"wait_timeout has to be a number of seconds above zero, not {self.wait_timeout}.",
-                hint="Set wait to false to ask once.",
-            )
-        if not 0 <= self.wait_sleep < float("inf"):
-            raise ConfigurationError(
-                f"wait_sleep has to be a number of seconds, zero or more, not {self.wait_sleep}."
+                "progress_interval has to be a number of seconds, zero or more, not "
+                f"{params['progress_interval']}."
             )
 
 
@@ -494,48 +546,20 @@ class Findings:
         elif outcome.verdict == "unknown":
             self.trouble = outcome.error
 
-    def ids(self, verdict: str) -> list[str]:
-        """Return the ids with a verdict, in the order asked."""
-        return [
-            task_id
-            for task_id in self.request.task_ids
-            if task_id in self.outcomes and self.outcomes[task_id].verdict == verdict
-        ]
-
-    def to_result(self) -> dict[str, t.Any]:
-        """Return the result of the task."""
-        good = [self.outcomes[task_id].record for task_id in self.ids("finished")]
-        videos = [v for record in good if record for v in record.select(self.request.video_kinds)]
-        return {
-            "changed": False,
-            "records": [self._record(task_id) for task_id in self.request.task_ids],
-            "video_urls": [video.url for video in videos if video.url],
-            "all_finished": len(good) == len(self.request.task_ids),
-            "pending": self.ids("pending"),
-            "missing": self.ids("missing"),
-            "failed_ids": self.ids("failed"),
-            "polls": self.polls,
-            "elapsed": round(time.monotonic() - self.started, 3),
-        }
+    def report(self) -> Report:
+        """Return the report on them."""
+        report = Report(self.request.params)
+        errors = {name: o.error.to_dict() for name, o in self.outcomes.items() if o.error}
+        report.add(map(self._record, self.request.task_ids), errors, self.polls)
+        report.elapsed = time.monotonic() - self.started
+        return report
 
     def _record(self, task_id: str) -> dict[str, t.Any]:
-        from tiw_automation.core import OnlineRecord
-
         outcome = self.outcomes.get(task_id)
-        record = outcome.record if outcome else None
-        if record is None:
-            error = outcome.error if outcome else None
-            record = OnlineRecord(
-                self.request.sdk_app_id, task_id, request_id=error.request_id if error else None
-            )
         if outcome is None:
-            verdict, message = "unknown", "The task stopped before there was an answer."
-        else:
-            verdict, message = outcome.verdict.value, outcome.message
-        exists: bool | None = verdict != "missing"
-        if verdict in ("pending", "unknown") and record.status is None:
-            exists = None
-        return {**record.to_dict(), "exists": exists, "verdict": verdict, "message": message}
+            message = "The task stopped before there was an answer."
+            return record_dict(self.request.sdk_app_id, task_id, None, message)
+        return record_dict(self.request.sdk_app_id, task_id, outcome, outcome.message)
 
 
 async def ask(request: Request, found: Findings) -> TiwError | None:
@@ -547,7 +571,8 @@ async def ask(request: Request, found: Findings) -> TiwError | None:
     from tiw_automation.core import RecordWatcher, TransportError
 
     watcher = RecordWatcher(request.client)
-    patience = _CALLS_WITHOUT_ANSWER * request.client.settings.timeout_s
+    waiting = request.waiting
+    patience = waiting.delay + _CALLS_WITHOUT_ANSWER * request.client.settings.timeout_s
     try:
         async with asyncio.timeout(patience if request.wait else None) as first_answer:
 
@@ -556,7 +581,11 @@ async def ask(request: Request, found: Findings) -> TiwError | None:
                 if found.answered:
                     first_answer.reschedule(None)
 
-            async with aclosing(_outcomes(watcher, request, hear)) as outcomes:
+            if request.wait:
+                ends = watch_states(watcher, request.task_ids, waiting, hear)
+            else:
+                ends = watcher.describe(request.task_ids, acceptance=waiting.acceptance)
+            async with aclosing(ends) as outcomes:
                 async for outcome in outcomes:
                     found.outcomes[outcome.task_id] = outcome
                     hear(outcome)
@@ -570,51 +599,6 @@ async def ask(request: Request, found: Findings) -> TiwError | None:
     return None if found.answered else found.trouble
 
 
-def _outcomes(watcher: t.Any, request: Request, hear: t.Callable[[Outcome], None]) -> t.Any:
-    if not request.wait:
-        return watcher.describe(request.task_ids, acceptance=request.acceptance)
-    return watcher.watch(
-        request.task_ids,
-        timeout=request.wait_timeout,
-        acceptance=request.acceptance,
-        poll_interval=request.wait_sleep,
-        on_change=hear,
-    )
-
-
-def problems(found: Findings) -> list[tuple[str, Outcome]]:
-    """Return what makes the task fail, in the order asked: each with the word for it."""
-    request = found.request
-    words = {"unknown": "unknown"}
-    words.update({word: word for word in ("missing", "failed") if word in request.fail_on})
-    if request.wait and "timeout" in request.fail_on:
-        words["pending"] = "timeout"
-    outcomes = [found.outcomes[task_id] for task_id in request.task_ids]
-    return [
-        (words[outcome.verdict.value], outcome)
-        for outcome in outcomes
-        if outcome.verdict.value in words
-    ]
-
-
-def fail_on_problems(module: AnsibleModule, found: Findings) -> None:
-    """Fail the task if a recording is in a state that ``fail_on`` names."""
-    bad = problems(found)
-    if not bad:
-        return
-    named = [f"{o.task_id} ({word}): {o.message}" for word, o in bad[:_PROBLEMS_IN_MESSAGE]]
-    if len(bad) > len(named):
-        named.append(f"and {len(bad) - len(named)} more, see records")
-    error = next((outcome.error for _word, outcome in bad if outcome.error), None)
-    module.fail_json(
-        msg=f"{len(bad)} of {len(found.request.task_ids)} recordings: {'; '.join(named)}",
-        code=error.code if error else None,
-        request_id=error.request_id if error else None,
-        hint=error.hint if error else None,
-        **found.to_result(),
-    )
-
-
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -624,27 +608,11 @@ def main() -> None:
                 "required": True,
                 "aliases": ["task_id"],
             },
-            "wait": {"type": "bool", "default": False},
-            "wait_timeout": {"type": "float", "default": 3600},
-            "wait_sleep": {"type": "float", "default": 5},
-            "accept_finish_reasons": {
-                "type": "list",
-                "elements": "str",
-                "choices": ["AUTO", "USER_CALL", "EXCEPTION", "FORCE_STOP"],
-                "default": ["AUTO", "USER_CALL", "FORCE_STOP"],
-            },
-            "require_videos": {"type": "bool", "default": True},
-            "video_kinds": {
-                "type": "list",
-                "elements": "str",
-                "choices": ["camera", "screen_share", "whiteboard", "mixed", "audio", "unknown"],
-            },
-            "fail_on": {
-                "type": "list",
-                "elements": "str",
-                "choices": ["missing", "failed", "timeout"],
-                "default": ["timeout"],
-            },
+            "wait_delay": {"type": "float", "default": 0},
+            "progress_interval": {"type": "float", "default": 30},
+            **REPORT_ARGUMENTS,
+            **WAIT_ARGUMENTS,
+            **ACCEPTANCE_ARGUMENTS,
             **ACCOUNT_ARGUMENTS,
         },
         supports_check_mode=True,
@@ -660,10 +628,14 @@ def main() -> None:
         fail_with(module, error)
     found = Findings(request)
     fatal = asyncio.run(ask(request, found))
+    report = found.report()
     if fatal is not None:
-        fail_with(module, fatal, **found.to_result())
-    fail_on_problems(module, found)
-    module.exit_json(**found.to_result())
+        # Of single recordings nothing is known but this.
+        fail_with(module, fatal, **report.to_result())
+    failure = report.failure()
+    if failure is not None:
+        module.fail_json(**report.to_result(), **failure)
+    module.exit_json(**report.to_result())
 
 
 if __name__ == "__main__":

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""G7: many finished recordings at once, against the least that a quota allows: N / rate.
+
+The alternative in the same run: the bare SDK in a thread pool behind a limiter that people take
+for this, ``aiolimiter``'s kind of bucket: as many as the rate at once, then refilled evenly. It is
+written out here in ten lines; what it has refused is asked again after a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from far_api import LIMIT, FarApi, finished
+from report import Figure, report
+from tencentcloud.common.credential import Credential
+from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
+from tencentcloud.common.profile.client_profile import ClientProfile
+from tencentcloud.common.profile.http_profile import HttpProfile
+from tencentcloud.tiw.v20190919 import tiw_client
+
+from tiw_automation.core import RecordWatcher, TiwClient, Verdict
+
+RATE = 19.0
+
+
+async def ours(api: FarApi, count: int) -> float:
+    """Return how long it takes to have all of them."""
+    watcher = RecordWatcher(TiwClient(**api.settings()))
+    began = time.monotonic()
+    outcomes = [outcome async for outcome in watcher.watch(finished(count))]
+    took = time.monotonic() - began
+    assert all(outcome.verdict is Verdict.FINISHED for outcome in outcomes)
+    return took
+
+
+class _Bucket:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._level, self._at = RATE, time.monotonic()
+
+    def take(self) -> None:
+        with self._lock:
+            now = time.monotonic()
+            self._level = min(self._level + (now - self._at) * RATE, RATE)
+            self._at = now
+            if self._level < 1:
+                time.sleep((1 - self._level) / RATE)
+                self._level, self._at = 1.0, time.monotonic()
+            self._level -= 1
+
+
+def with_a_bucket(api: FarApi, count: int) -> float:
+    """Return how long the alternative takes."""
+    host = api.endpoint.removeprefix("http://")
+    profile = ClientProfile(httpProfile=HttpProfile(protocol="http", endpoint=host))
+    client = tiw_client.TiwClient(Credential("AKID", "key"), "ap-singapore", profile)
+    bucket = _Bucket()
+
+    def fetch(task_id: str) -> None:
+        while True:
+            bucket.take()
+            try:
+                client.call_json("DescribeOnlineRecord", {"SdkAppId": 1, "TaskId": task_id})
+                return
+            except TencentCloudSDKException:
+                time.sleep(1)
+
+    began = time.monotonic()
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(fetch, finished(count)))
+    return time.monotonic() - began
+
+
+def main() -> int:
+    """Print the figures; return 1 when one misses its target."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--full", action="store_true", help="10,000 as well, nine minutes")
+    options = parser.parse_args()
+    logging.disable(logging.WARNING)
+    figures = []
+    for count in (1000, 10_000) if options.full else (1000,):
+        with FarApi() as api:
+            took = asyncio.run(ours(api, count))
+            mine = api.tell()
+        how = f"{took:.1f} s, {mine.rejects} rejects"
+        if count == 1000:
+            with FarApi() as api:
+                bucket = with_a_bucket(api, count)
+                theirs = api.tell()
+            how += f"; with a bucket {bucket:.1f} s, {theirs.rejects} rejects"
+            how += f", {theirs.most / LIMIT:.2f} of the limit"
+        figures.append(
+            Figure(f"G7 {count} finished at once / (N / rate)", took * RATE / count, 1.02, how)
+        )
+    return report(*figures)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""G16: four processes of one host with 70, 10, 10 and 10 % of the waits, against one process.
+
+400 recordings, asked at 19 a second on a line of 20 +- 5 ms; each stops at a random time within a
+minute and is FINISHED 10 to 30 s later. In the same run: four processes that know nothing of each
+other, each with its own folder for the host's pace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+from typing import Any
+
+from far_api import FarApi, Stats
+from report import Figure, report
+
+from tiw_automation.core import RecordWatcher, TiwClient
+
+WAITS = 400
+SHARES = (0.7, 0.1, 0.1, 0.1)
+
+
+def recordings() -> list[str]:
+    """Return ids that say when each recording stops and is FINISHED."""
+    chance = random.Random(16)
+    stops = [chance.uniform(5, 65) for _ in range(WAITS)]
+    return [
+        f"r-{stop:.3f}-{stop + chance.uniform(10, 30):.3f}-{number}"
+        for number, stop in enumerate(stops)
+    ]
+
+
+async def _wait(settings: dict[str, Any], task_ids: list[str]) -> None:
+    watcher = RecordWatcher(TiwClient(**settings), running_list=False)
+    async for _ in watcher.watch(task_ids, poll_interval=1.0):
+        pass
+
+
+def run(shares: tuple[float, ...], together: bool) -> Stats:
+    """Wait for all of them in so many processes; return what the server saw."""
+    ids = recordings()
+    with FarApi() as api, tempfile.TemporaryDirectory() as folder:
+        api.tell(line=(0.02, 0.005), begin=True)
+        processes = []
+        start = 0
+        for number, share in enumerate(shares):
+            end = start + round(share * WAITS)
+            own = os.path.join(folder, "all" if together else str(number))
+            os.makedirs(own, exist_ok=True)
+            processes.append(
+                subprocess.Popen(
+                    [sys.executable, __file__, "wait"],
+                    stdin=subprocess.PIPE,
+                    env={**os.environ, "TMPDIR": own},
+                    text=True,
+                )
+            )
+            stdin = processes[-1].stdin
+            assert stdin is not None
+            stdin.write(json.dumps([api.settings(), ids[start:end]]))
+            stdin.close()
+            start = end
+        for process in processes:
+            if process.wait():
+                raise SystemExit("a process failed")
+        return api.tell()
+
+
+def main() -> int:
+    """Print the figures; return 1 when one misses its target."""
+    logging.disable(logging.WARNING)
+    if sys.argv[1:] == ["wait"]:
+        asyncio.run(_wait(*json.load(sys.stdin)))
+        return 0
+    one = run((1.0,), together=True)
+    four = run(SHARES, together=True)
+    strangers = run(SHARES, together=False)
+    mean = statistics.fmean
+    return report(
+        Figure(
+            "G16 mean delay: four processes, 70/10/10/10 % / one",
+            mean(four.delays) / mean(one.delays),
+            1.2,
+            f"{mean(four.delays):.2f} and {mean(one.delays):.2f} s; without sharing "
+            f"{mean(strangers.delays):.2f} s",
+        ),
+        Figure(
+            "G16 rejects of the four",
+            float(four.rejects),
+            0.0,
+            f"of {four.requests} requests; without sharing {strangers.rejects} of "
+            f"{strangers.requests}",
+        ),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

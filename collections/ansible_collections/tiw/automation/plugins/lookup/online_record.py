@@ -1,0 +1,152 @@
+# Copyright: (c) 2026, The tiw-automation contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+name: online_record
+short_description: The URLs of the videos of recordings of the Interactive Whiteboard
+version_added: 0.1.0
+author:
+  - The tiw-automation contributors (@tiw-automation)
+description:
+  - Returns the URLs of the videos of finished recordings of Tencent Cloud's Interactive Whiteboard
+    (TIW), in the order of the recordings and of the API.
+  - A recording that does not exist, failed or has not finished is an error. It does not wait; wait
+    with M(tiw.automation.online_record_info), which also is faster for more than a few recordings.
+extends_documentation_fragment:
+  - tiw.automation._account
+  - tiw.automation._waiting.acceptance
+options:
+  _terms:
+    description:
+      - The C(TaskId) of each recording, or lists of them. Each has to be a string.
+    type: list
+    elements: raw
+    required: true
+  kinds:
+    description:
+      - Which videos count. All of them if this option is not given.
+    type: list
+    elements: str
+    choices:
+      - camera
+      - screen_share
+      - whiteboard
+      - mixed
+      - audio
+      - unknown
+requirements:
+  - python >= 3.11
+  - tiw-automation >= 0.1.0, in the Python that runs Ansible
+notes:
+  - It runs on the control node. The account comes best from the environment of
+    C(ansible-playbook).
+seealso:
+  - plugin: tiw.automation.tracks
+    plugin_type: filter
+  - module: tiw.automation.online_record_info
+"""
+
+EXAMPLES = r"""
+- name: Show the URLs of a lesson
+  ansible.builtin.debug:
+    msg: "{{ query('tiw.automation.online_record', 'ghucnligqtgtvk2624mb') }}"
+
+- name: Download the whiteboard of several lessons
+  ansible.builtin.get_url:
+    url: "{{ item }}"
+    dest: /srv/lessons/
+    mode: "0644"
+  loop: "{{ query('tiw.automation.online_record', lesson_ids, kinds=['whiteboard']) }}"
+
+- name: Put one URL into a page
+  ansible.builtin.template:
+    src: lesson.html.j2
+    dest: /srv/www/lesson.html
+    mode: "0644"
+  vars:
+    video: "{{ lookup('tiw.automation.online_record', task_id, kinds='mixed') }}"
+"""
+
+RETURN = r"""
+_list:
+  description: The URLs.
+  type: list
+  elements: str
+  sample:
+    - http://videos.example.com/ghucnligqtgtvk2624mb/1.mp4
+"""
+
+import typing as t
+from collections.abc import Iterator
+
+from ansible.errors import AnsibleLookupError
+from ansible.plugins.lookup import LookupBase
+from ansible_collections.tiw.automation.plugins.module_utils._account import ACCOUNT_ARGUMENTS
+from ansible_collections.tiw.automation.plugins.module_utils._core import what_is_wrong
+
+
+class LookupModule(LookupBase):
+    """Asks for each recording in turn."""
+
+    def run(
+        self, terms: list[t.Any], variables: dict[str, t.Any] | None = None, **kwargs: t.Any
+    ) -> list[str]:
+        """Return the URLs."""
+        self.set_options(var_options=variables, direct=kwargs)
+        problem = what_is_wrong()
+        if problem is not None:
+            raise AnsibleLookupError(problem)
+
+        from tiw_automation.core import TiwError
+
+        try:
+            return list(self._urls(terms))
+        except TiwError as error:
+            raise AnsibleLookupError(str(error)) from error
+
+    def _urls(self, terms: list[t.Any]) -> Iterator[str]:
+        from tiw_automation.core import (
+            Acceptance,
+            RecordingFailure,
+            TiwClient,
+            TiwError,
+            check_task_ids,
+            check_video_kinds,
+            judge,
+        )
+
+        task_ids = check_task_ids(list(_flat(terms)))
+        kinds = check_video_kinds(self.get_option("kinds"))
+        acceptance = Acceptance(
+            tuple(self.get_option("accept_finish_reasons")), self.get_option("require_videos")
+        )
+        client = TiwClient(**{name: self.get_option(name) for name in ACCOUNT_ARGUMENTS})
+        with client:
+            for task_id in task_ids:
+                answer: t.Any
+                try:
+                    answer = client.describe_online_record(task_id)
+                except RecordingFailure as failure:
+                    answer = failure
+                outcome = judge(client.sdk_app_id(), task_id, answer, acceptance)
+                if outcome.verdict == "pending":
+                    raise TiwError(
+                        outcome.message,
+                        code="NotFinished",
+                        hint="Wait for it with tiw.automation.online_record_info.",
+                    )
+                for video in outcome.raise_for_verdict().select(kinds):
+                    if video.url:
+                        yield video.url
+
+
+def _flat(terms: t.Iterable[t.Any]) -> Iterator[t.Any]:
+    for term in terms:
+        if isinstance(term, (list, tuple)):
+            yield from term
+        else:
+            yield term

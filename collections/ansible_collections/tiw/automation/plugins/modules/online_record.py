@@ -1,0 +1,688 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, The tiw-automation contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: online_record
+short_description: Start, pause, resume or stop a recording of the Interactive Whiteboard
+version_added: 0.1.0
+author:
+  - The tiw-automation contributors (@tiw-automation)
+description:
+  - Brings a real-time recording of Tencent Cloud's Interactive Whiteboard (TIW) into a state
+    (C(StartOnlineRecord), C(PauseOnlineRecord), C(ResumeOnlineRecord), C(StopOnlineRecord)), and
+    with O(wait=true) waits until it is in it.
+  - It looks first and changes only what is not as wanted, so that it may be run again.
+  - An answer that is lost on the way never makes it start a second recording of the same
+    O(record_user_id).
+  - The options of starting are checked before anything is sent. They do nothing where O(task_id)
+    names the recording.
+extends_documentation_fragment:
+  - tiw.automation._attributes
+  - tiw.automation._attributes.writing_module
+  - tiw.automation._attributes.action_group
+  - tiw.automation._start
+  - tiw.automation._waiting
+  - tiw.automation._waiting.acceptance
+  - tiw.automation._account
+  - tiw.automation._account.module
+options:
+  state:
+    description:
+      - V(started) with O(task_id) resumes a recording that is paused. Without it, it starts the
+        recording of O(record_user_id) in O(room_id), or finds it running.
+      - V(paused) interrupts a recording, which Tencent Cloud ends by itself after 90 minutes.
+      - V(stopped) ends it for good. Its videos follow minutes later, see O(wait_for=FINISHED).
+    type: str
+    required: true
+    choices:
+      - started
+      - paused
+      - stopped
+  task_id:
+    description:
+      - The C(TaskId) of the recording. It has to be a string, so a number has to be quoted.
+      - Exactly one of O(task_id) and O(room_id) is needed; pausing and stopping need this one.
+    type: raw
+  room_id:
+    description:
+      - The room to record. From 1 to 4294967295.
+    type: int
+  record_user_id:
+    description:
+      - The user that TIW enters the room as, C(tic_record_user_<room_id>_) and anything, of
+        letters, digits, C(_) and C(-), 60 in all at the most. Nobody else may use it.
+      - It tells this recording from others. As long as a recording of this user runs in the room,
+        it is that one; afterwards a new one is started. Needed together with O(room_id).
+      - Only the Chinese site tells what runs (C(DescribeRunningTasks)). Elsewhere a recording that
+        runs already makes the task fail, as its O(task_id) cannot be known.
+    type: str
+  record_user_sig:
+    description:
+      - The signature (UserSig) of O(record_user_id), valid for an hour at the least.
+      - Exactly one of O(record_user_sig) and O(user_sig_key) is needed for starting.
+    type: str
+  user_sig_key:
+    description:
+      - The key of the application to make the signature with, as the console of IM or TRTC shows
+        it. It is not sent anywhere.
+    type: str
+  wait_for:
+    description:
+      - The states to wait for with O(wait=true). By default V(RECORDING) for O(state=started),
+        V(PAUSED) for O(state=paused), and V(STOPPED) or V(FINISHED) for O(state=stopped).
+      - With V(FINISHED) here, a recording that failed or ended in a way that is not accepted fails
+        the task.
+      - In check mode nothing is waited for.
+    type: list
+    elements: str
+    choices:
+      - RECORDING
+      - PAUSED
+      - STOPPED
+      - FINISHED
+seealso:
+  - module: tiw.automation.online_record_info
+  - name: StartOnlineRecord
+    description: The page of the API action with all its options.
+    link: https://www.tencentcloud.com/document/product/1176/53505
+"""
+
+EXAMPLES = r"""
+- name: Start to record a room, or find it being recorded
+  tiw.automation.online_record:
+    state: started
+    sdk_app_id: 1400000001
+    room_id: 29001
+    record_user_id: tic_record_user_29001_algebra
+    user_sig_key: "{{ vault_user_sig_key }}"
+    preset: mixed_stream
+    auto_stop_timeout: 900
+    wait: true
+    wait_timeout: 60
+    wait_sleep: 1
+  delegate_to: localhost
+  register: lesson
+
+- name: Pause it
+  tiw.automation.online_record:
+    state: paused
+    task_id: "{{ lesson.task_id }}"
+  delegate_to: localhost
+
+- name: Go on
+  tiw.automation.online_record:
+    state: started
+    task_id: "{{ lesson.task_id }}"
+  delegate_to: localhost
+
+- name: Stop it, and wait for its videos
+  tiw.automation.online_record:
+    state: stopped
+    task_id: "{{ lesson.task_id }}"
+    wait: true
+    wait_for: FINISHED
+  delegate_to: localhost
+  register: stopped
+
+- name: Record two streams alone, one of them without sound
+  tiw.automation.online_record:
+    state: started
+    room_id: 29001
+    record_user_id: tic_record_user_29001_history
+    record_user_sig: "{{ signature }}"
+    record_control:
+      enabled: true
+      disable_record: true
+      stream_controls:
+        - stream_id: teacher
+          disable_record: false
+        - stream_id: tic_substream
+          disable_record: false
+          disable_audio: true
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+task_id:
+  description: The id of the recording, null in check mode where it would be started.
+  returned: when the recording is known
+  type: str
+  sample: ghucnligqtgtvk2624mb
+previous_status:
+  description: The status before, null where there was no recording.
+  returned: when the recording is known
+  type: str
+  sample: RECORDING
+record:
+  description:
+    - What is known of the recording when the task ends, in the form that
+      M(tiw.automation.online_record_info) returns. Right after a change the API may still tell
+      what was before. Null in check mode where it would be started, and where asking failed.
+  returned: when the recording is known
+  type: dict
+  contains:
+    exists:
+      description: Whether the recording exists, null where no answer could be had.
+      type: bool
+      returned: always
+      sample: true
+    verdict:
+      description:
+        - What the answer means. V(pending) is a recording that has not ended, V(finished) one that
+          has ended well, V(failed) one that failed or ended in a way that is not accepted,
+          V(missing) one that does not exist, V(unknown) one for which no answer could be had.
+      type: str
+      returned: always
+      sample: finished
+    message:
+      description: The verdict and its reason in a sentence.
+      type: str
+      returned: always
+      sample: Recording ghucnligqtgtvk2624mb is FINISHED (USER_CALL), 2 videos.
+    sdk_app_id:
+      description: The application that was asked.
+      type: int
+      returned: always
+      sample: 1400000001
+    task_id:
+      description: The id of the recording.
+      type: str
+      returned: always
+      sample: ghucnligqtgtvk2624mb
+    status:
+      description: One of V(PREPARED), V(RECORDING), V(PAUSED), V(STOPPED) and V(FINISHED).
+      type: str
+      returned: always
+      sample: FINISHED
+    finish_reason:
+      description: One of V(AUTO), V(USER_CALL), V(EXCEPTION) and V(FORCE_STOP), null before the end.
+      type: str
+      returned: always
+      sample: USER_CALL
+    room_id:
+      description: The room that was recorded.
+      type: int
+      returned: always
+      sample: 29001
+    group_id:
+      description: The group of the whiteboard's signals.
+      type: str
+      returned: always
+      sample: "29001"
+    record_user_id:
+      description: The user that recorded.
+      type: str
+      returned: always
+      sample: tic_record_user_29001_1
+    record_start_time:
+      description: When the recording began, in UNIX seconds.
+      type: int
+      returned: always
+      sample: 1558685457
+    record_stop_time:
+      description: When the recording ended, in UNIX seconds.
+      type: int
+      returned: always
+      sample: 1558685472
+    total_time_ms:
+      description: The length of the replay in milliseconds.
+      type: int
+      returned: always
+      sample: 12000
+    exception_count:
+      description: How many exceptions occurred during the recording.
+      type: int
+      returned: always
+      sample: 0
+    omitted_durations:
+      description: The pauses that were cut out of joined videos.
+      type: list
+      elements: dict
+      returned: always
+      contains:
+        video_time_ms:
+          description: The place of the pause in the video, in milliseconds.
+          type: int
+          returned: always
+          sample: 5000
+        pause_time_ms:
+          description: When the pause began, in UNIX milliseconds.
+          type: int
+          returned: always
+          sample: 1558685460000
+        resume_time_ms:
+          description: When the pause ended, in UNIX milliseconds.
+          type: int
+          returned: always
+          sample: 1558685465000
+    videos:
+      description: The videos, in the order of the API.
+      type: list
+      elements: dict
+      returned: always
+      contains:
+        id:
+          description: The id of the video.
+          type: str
+          returned: always
+          sample: tic_record_user_29001_1
+        url:
+          description: Where the video can be downloaded.
+          type: str
+          returned: always
+          sample: http://videos.example.com/ghucnligqtgtvk2624mb/1.mp4
+        format:
+          description: The format of the file.
+          type: str
+          returned: always
+          sample: mp4
+        type:
+          description: What the video shows, as the number that the API gives.
+          type: int
+          returned: always
+          sample: 2
+        kind:
+          description:
+            - What the video shows, as a name, one of V(camera), V(screen_share), V(whiteboard),
+              V(mixed), V(audio) and V(unknown).
+          type: str
+          returned: always
+          sample: whiteboard
+        user_id:
+          description: The user whose stream it is, empty for the whiteboard.
+          type: str
+          returned: always
+          sample: teacher
+        play_time_ms:
+          description: Where the video begins on the common time line, in milliseconds.
+          type: int
+          returned: always
+          sample: 0
+        duration_ms:
+          description: The length of the video in milliseconds.
+          type: int
+          returned: always
+          sample: 12000
+        size_bytes:
+          description: The size of the file in bytes.
+          type: int
+          returned: always
+          sample: 356000
+        width:
+          description: The width in pixels.
+          type: int
+          returned: always
+          sample: 1280
+        height:
+          description: The height in pixels.
+          type: int
+          returned: always
+          sample: 960
+    video_urls:
+      description: The URL of every video that has one, in the order of the API.
+      type: list
+      elements: str
+      returned: always
+      sample:
+        - http://videos.example.com/ghucnligqtgtvk2624mb/1.mp4
+    videos_expire_at:
+      description:
+        - An estimate of when Tencent Cloud deletes the videos, in UNIX seconds. Known only for
+          videos in its public bucket, which keeps files for three days.
+      type: int
+      returned: always
+      sample: 1558944672
+    replay_url:
+      description: The URL of the replay, where one was made.
+      type: str
+      returned: always
+      sample: null
+    interrupts:
+      description: How often the stream of each user broke.
+      type: list
+      elements: dict
+      returned: always
+      contains:
+        user_id:
+          description: The user.
+          type: str
+          returned: always
+          sample: teacher
+        count:
+          description: How often the stream broke.
+          type: int
+          returned: always
+          sample: 1
+    request_id:
+      description: The id of the last request, which Tencent Cloud's support asks for.
+      type: str
+      returned: always
+      sample: 9a7d5b54-77b3-40f0-9a5f-d7e1ba8ab7e1
+elapsed:
+  description: The seconds it took.
+  returned: when the recording is known
+  type: float
+  sample: 2.4
+code:
+  description: The error code of Tencent Cloud, or one of this collection.
+  returned: failure
+  type: str
+  sample: UnsupportedOperation.TaskHasAlreadyStopped
+request_id:
+  description: The id of the request that failed, which Tencent Cloud's support asks for.
+  returned: failure
+  type: str
+  sample: 9a7d5b54-77b3-40f0-9a5f-d7e1ba8ab7e1
+hint:
+  description: What to do about it.
+  returned: failure
+  type: str
+  sample: The recording has ended; start another one.
+retryable:
+  description: Whether the same task may succeed later without any change.
+  returned: failure
+  type: bool
+  sample: false
+"""
+
+import asyncio
+import time
+import typing as t
+from contextlib import aclosing
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.tiw.automation.plugins.module_utils._account import (
+    ACCOUNT_ARGUMENTS,
+    fail_with,
+    hide_secrets,
+    new_client,
+)
+from ansible_collections.tiw.automation.plugins.module_utils._core import require_core
+from ansible_collections.tiw.automation.plugins.module_utils._start import START_ARGUMENTS
+from ansible_collections.tiw.automation.plugins.module_utils._waiting import (
+    ACCEPTANCE_ARGUMENTS,
+    WAIT_ARGUMENTS,
+    Waiting,
+    record_dict,
+    watch_states,
+)
+
+if t.TYPE_CHECKING:
+    from tiw_automation.core import Outcome, TiwClient
+
+_ENDED = ("STOPPED", "FINISHED")
+_STATES_OF = {"started": ("RECORDING",), "paused": ("PAUSED",), "stopped": _ENDED}
+# What each call makes of a recording.
+_STATUS_AFTER = {
+    "start": "RECORDING",
+    "resume": "RECORDING",
+    "pause": "PAUSED",
+    "stop": "STOPPED",
+}
+
+
+class Recording:
+    """The recording of the task: how it is, how it shall be, and what was done about it.
+
+    :raises ConfigurationError: an option makes no sense; nothing was sent.
+    """
+
+    def __init__(self, module: AnsibleModule, client: TiwClient) -> None:
+        from tiw_automation.core import check_task_id
+
+        params = module.params
+        self.module = module
+        self.client = client
+        self.state: str = params["state"]
+        self.sdk_app_id = client.sdk_app_id()
+        self.waiting = Waiting(params, params["wait_for"] or _STATES_OF[self.state])
+        self.start_options = _start_options(params)
+        self.task_id: str | None = None
+        if params["room_id"] is None:
+            self.task_id = check_task_id(params["task_id"])
+        else:
+            client.start_online_record_params(**self.start_options)
+        self.before: Outcome | None = None
+        self.after: Outcome | None = None
+        self.action: str | None = None
+        self.changed = False
+        self.started = time.monotonic()
+
+    def look(self) -> Outcome:
+        """Return the recording as it is.
+
+        :raises TiwError: the API could not say, or there is no such recording.
+        """
+        from tiw_automation.core import RecordingFailure, judge
+
+        task_id = t.cast(str, self.task_id)
+        try:
+            answer: t.Any = self.client.describe_online_record(task_id)
+        except RecordingFailure as failure:
+            answer = failure
+        outcome = judge(self.sdk_app_id, task_id, answer, self.waiting.acceptance)
+        if outcome.verdict == "unknown" and outcome.error is not None:
+            raise outcome.error
+        return outcome
+
+    def find(self) -> None:
+        """Find out what is to be done.
+
+        :raises TiwError: it cannot be found out, or cannot be done.
+        """
+        if self.task_id is not None:
+            self.before = self.look()
+            self.action = _action(self.state, self.before)
+            return
+        self.task_id = self._running()
+        found = self.look() if self.task_id is not None else None
+        if found is None or _has_ended(found):
+            self.task_id = None
+            self.action = "start"
+        else:
+            self.before = found
+            self.action = _action(self.state, found)
+
+    def _running(self) -> str | None:
+        """Return the TaskId of the recording that shall be started, if it runs already."""
+        from tiw_automation.core import InvalidParameter, PermissionDenied
+
+        options = self.start_options
+        try:
+            return self.client.find_online_record(options["room_id"], options["record_user_id"])
+        except (InvalidParameter, PermissionDenied) as error:
+            if self.module.check_mode:
+                self.module.warn(f"Whether it runs already is not told here: {error}")
+            return None
+
+    def act(self) -> None:
+        """Do it.
+
+        :raises TiwError: it could not be done.
+        """
+        if self.action == "start":
+            self.task_id = self.client.start_online_record(**self.start_options)
+            self.changed = True
+        elif self.action is not None:
+            change = getattr(self.client, f"{self.action}_online_record")
+            self.changed = change(self.task_id)
+
+    def see(self) -> None:
+        """Look at the recording, or wait for it, after all was done."""
+        from tiw_automation.core import TiwError
+
+        if self.module.params["wait"]:
+            asyncio.run(self._wait())
+        elif self.changed:
+            try:
+                self.after = self.look()
+            except TiwError as error:
+                # It is done; that nobody can say how it went does not undo it.
+                self.module.warn(f"How the recording is now could not be asked: {error}")
+        else:
+            self.after = self.before
+
+    async def _wait(self) -> None:
+        from tiw_automation.core import RecordWatcher
+
+        watcher = RecordWatcher(self.client)
+        ends = watch_states(watcher, [t.cast(str, self.task_id)], self.waiting, lambda _: None)
+        async with aclosing(ends) as outcomes:
+            async for outcome in outcomes:
+                self.after = outcome
+
+    def is_good(self) -> bool:
+        """Return whether a wait has brought what it was for."""
+        outcome = self.after
+        if outcome is None:
+            return False
+        if self.module.params["wait_for"] is None and self.state == "stopped":
+            # It has ended, which is all that was asked for.
+            return _has_ended(outcome)
+        status = outcome.record.status if outcome.record else None
+        if outcome.verdict == "failed" and "FINISHED" in self.waiting.states:
+            return False
+        return status in self.waiting.states
+
+    def to_result(self) -> dict[str, t.Any]:
+        """Return the result of the task."""
+        changed = self.changed or (self.module.check_mode and self.action is not None)
+        previous = _status(self.before)
+        result: dict[str, t.Any] = {
+            "changed": changed,
+            "task_id": self.task_id,
+            "previous_status": previous,
+            "record": self._record(),
+            "elapsed": round(time.monotonic() - self.started, 3),
+        }
+        if self.module._diff:
+            status = _STATUS_AFTER[self.action] if changed and self.action else previous
+            known = self.task_id if self.before else None
+            result["diff"] = {
+                "before": {"task_id": known, "status": previous},
+                "after": {"task_id": self.task_id, "status": status},
+            }
+        return result
+
+    def _record(self) -> dict[str, t.Any] | None:
+        outcome = self.after
+        if outcome is None:
+            return None
+        return record_dict(self.sdk_app_id, outcome.task_id, outcome, outcome.message)
+
+
+def _start_options(params: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Return the arguments of a start; Ansible writes None for every option left out."""
+    names = ("room_id", "record_user_id", "record_user_sig", "user_sig_key", *START_ARGUMENTS)
+    given: dict[str, t.Any] = _without_none({name: params[name] for name in names})
+    return given
+
+
+def _without_none(value: t.Any) -> t.Any:
+    if isinstance(value, dict):
+        return {name: _without_none(item) for name, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_none(item) for item in value]
+    return value
+
+
+def _status(outcome: Outcome | None) -> str | None:
+    return outcome.record.status if outcome and outcome.record else None
+
+
+def _has_ended(outcome: Outcome) -> bool:
+    # One that failed has no status at all.
+    return outcome.is_final or _status(outcome) in _ENDED
+
+
+def _action(state: str, outcome: Outcome) -> str | None:
+    """Return what brings a recording into a state, None where it is in it.
+
+    :raises UnsupportedOperation: nothing can.
+    """
+    from tiw_automation.core import UnsupportedOperation
+
+    status = _status(outcome)
+    if state == "stopped":
+        return None if _has_ended(outcome) else "stop"
+    if _has_ended(outcome):
+        raise UnsupportedOperation(
+            f"It cannot be {state} any more: {outcome.message.rstrip('.')}.",
+            code="UnsupportedOperation.TaskHasAlreadyStopped",
+            hint="The recording has ended; leave task_id out to start another one.",
+        )
+    if state == "started":
+        return "resume" if status == "PAUSED" else None
+    if status == "PREPARED":
+        raise UnsupportedOperation(
+            f"Recording {outcome.task_id} cannot be paused yet: it is PREPARED.",
+            code="UnsupportedOperation.InvalidTaskStatus",
+            retryable=True,
+            hint="It takes some seconds to begin: start it with wait.",
+        )
+    return None if status == "PAUSED" else "pause"
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "state": {
+                "type": "str",
+                "required": True,
+                "choices": ["started", "paused", "stopped"],
+            },
+            "task_id": {"type": "raw"},
+            "room_id": {"type": "int"},
+            "record_user_id": {"type": "str"},
+            "record_user_sig": {"type": "str", "no_log": True},
+            "user_sig_key": {"type": "str", "no_log": True},
+            "wait_for": {
+                "type": "list",
+                "elements": "str",
+                "choices": ["RECORDING", "PAUSED", "STOPPED", "FINISHED"],
+            },
+            **START_ARGUMENTS,
+            **WAIT_ARGUMENTS,
+            **ACCEPTANCE_ARGUMENTS,
+            **ACCOUNT_ARGUMENTS,
+        },
+        required_one_of=[("task_id", "room_id")],
+        mutually_exclusive=[("task_id", "room_id"), ("record_user_sig", "user_sig_key")],
+        required_by={"room_id": ["record_user_id"]},
+        required_if=[("state", "paused", ["task_id"]), ("state", "stopped", ["task_id"])],
+        supports_check_mode=True,
+    )
+    hide_secrets(module)
+    require_core(module)
+
+    from tiw_automation.core import TiwError
+
+    try:
+        recording = Recording(module, new_client(module))
+    except TiwError as error:
+        fail_with(module, error)
+    try:
+        recording.find()
+        if module.check_mode:
+            recording.after = recording.before
+        else:
+            recording.act()
+            recording.see()
+    except TiwError as error:
+        recording.after = recording.after or recording.before
+        fail_with(module, error, **recording.to_result())
+    result = recording.to_result()
+    if module.params["wait"] and not module.check_mode and not recording.is_good():
+        after = t.cast("Outcome", recording.after)
+        error = after.error or TiwError(after.message)
+        fail_with(module, error, **result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

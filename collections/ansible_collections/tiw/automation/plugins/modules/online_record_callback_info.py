@@ -1,0 +1,118 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, The tiw-automation contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: online_record_callback_info
+short_description: Read where Tencent Cloud posts the events of recordings
+version_added: 0.1.0
+author:
+  - The tiw-automation contributors (@tiw-automation)
+description:
+  - Asks Tencent Cloud's Interactive Whiteboard (TIW) where it posts the events of the real-time
+    recordings of an application (C(DescribeOnlineRecordCallback)).
+  - The key is never shown, only whether one is set.
+extends_documentation_fragment:
+  - tiw.automation._attributes
+  - tiw.automation._attributes.info_module
+  - tiw.automation._attributes.action_group
+  - tiw.automation._account
+  - tiw.automation._account.module
+seealso:
+  - module: tiw.automation.online_record_callback
+"""
+
+EXAMPLES = r"""
+- name: See where the events go
+  tiw.automation.online_record_callback_info:
+    sdk_app_id: 1400000001
+  delegate_to: localhost
+  register: found
+
+- name: Insist on signed ones
+  ansible.builtin.assert:
+    that: found.callback.key_is_set
+"""
+
+RETURN = r"""
+callback:
+  description: What is set.
+  returned: success
+  type: dict
+  contains:
+    sdk_app_id:
+      description: The application.
+      type: int
+      returned: always
+      sample: 1400000001
+    url:
+      description:
+        - Where callbacks go, null where nothing is set. What may be secret in it is left out, the
+          query, the user and the password.
+      type: str
+      returned: always
+      sample: https://hooks.example.com/tiw
+    key_is_set:
+      description: Whether callbacks are signed. The key itself is never returned.
+      type: bool
+      returned: always
+      sample: true
+code:
+  description: The error code of Tencent Cloud, or one of this collection.
+  returned: failure
+  type: str
+  sample: UnauthorizedOperation
+request_id:
+  description: The id of the request that failed, which Tencent Cloud's support asks for.
+  returned: failure
+  type: str
+  sample: 9a7d5b54-77b3-40f0-9a5f-d7e1ba8ab7e1
+hint:
+  description: What to do about it.
+  returned: failure
+  type: str
+  sample: Grant the CAM action to this key.
+retryable:
+  description: Whether the same task may succeed later without any change.
+  returned: failure
+  type: bool
+  sample: false
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.tiw.automation.plugins.module_utils._account import (
+    ACCOUNT_ARGUMENTS,
+    fail_with,
+    hide_secrets,
+    new_client,
+)
+from ansible_collections.tiw.automation.plugins.module_utils._callback import (
+    callback_dict,
+    hide_query,
+)
+from ansible_collections.tiw.automation.plugins.module_utils._core import require_core
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=dict(ACCOUNT_ARGUMENTS), supports_check_mode=True)
+    hide_secrets(module)
+    require_core(module)
+
+    from tiw_automation.core import TiwError
+
+    try:
+        client = new_client(module)
+        app_id = client.sdk_app_id()
+        found = client.describe_online_record_callback()
+    except TiwError as error:
+        fail_with(module, error)
+    hide_query(module, found.url)
+    module.exit_json(changed=False, callback=callback_dict(app_id, found.url, found.key))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an event trigger has announced, kept where the next triggerer finds it.
+
+Airflow 3.3 keeps state for an asset; before that an Airflow Variable does. An announcement is
+written down only when its event is stored: so a kill in between repeats an event, and loses none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Collection, Iterable
+from typing import Any, Protocol
+
+from asgiref.sync import sync_to_async
+
+logger = logging.getLogger(__name__)
+
+# Airflow 3.1 and 3.2 do not say when an event is stored; it takes them about two seconds.
+STORED_AFTER_S = 10.0
+# How long something that is no longer listed is remembered, in case the list had a gap.
+_REMEMBER_S = 3600.0
+_RETRY_FIRST_S = 1.0
+_RETRY_LAST_S = 30.0
+
+
+def told_key(event_id: str) -> str:
+    """Return the key under which the receiver of callbacks says that it has told an event."""
+    return f"tiw_told_{event_id}"
+
+
+class Store(Protocol):
+    """Holds one JSON value for a key."""
+
+    others_tell: bool
+    """Whether somebody else, too, says here what has been told."""
+
+    async def get(self, key: str) -> Any:
+        """Return the value, or None."""
+
+    async def set(self, key: str, value: Any) -> None:
+        """Replace the value."""
+
+    async def delete(self, key: str) -> None:
+        """Remove the value."""
+
+
+class AssetStore:
+    """Airflow's own state store of an asset (3.3)."""
+
+    others_tell = True
+
+    def __init__(self, accessors: Any) -> None:
+        self._accessors = accessors
+
+    async def get(self, key: str) -> Any:
+        """Return the value, or None."""
+        return await self._call("get", key)
+
+    async def set(self, key: str, value: Any) -> None:
+        """Replace the value."""
+        await self._call("set", key, value)
+
+    async def delete(self, key: str) -> None:
+        """Remove the value."""
+        await self._call("delete", key)
+
+    async def _call(self, name: str, *arguments: Any) -> Any:
+        call = getattr(self._accessors, f"a{name}", None)
+        if call is None:
+            # Airflow 3.3.0 and 3.3.1 have the blocking calls only.
+            call = sync_to_async(getattr(self._accessors, name), thread_sensitive=False)
+        return await call(*arguments)
+
+
+class VariableStore:
+    """Airflow Variables, for versions without a state store."""
+
+    others_tell = False
+
+    async def get(self, key: str) -> Any:
+        """Return the value, or None."""
+        from airflow.sdk import Variable
+
+        found = await sync_to_async(Variable.get, thread_sensitive=False)(key, default=None)
+        return None if found is None else json.loads(found)
+
+    async def set(self, key: str, value: Any) -> None:
+        """Replace the value."""
+        from airflow.sdk import Variable
+
+        store = sync_to_async(Variable.set, thread_sensitive=False)
+        await store(key, json.dumps(value), description="What a TIW event trigger has announced.")
+
+    async def delete(self, key: str) -> None:
+        """Remove the value."""
+        from airflow.sdk import Variable
+
+        await sync_to_async(Variable.delete, thread_sensitive=False)(key)
+
+
+class Announced:
+    """The recordings that one trigger has announced, and those that it still waits for.
+
+    :param store: where it is kept; None keeps it in this process alone.
+    :param key: its name there.
+
+    ``sweep_at`` is kept with it: when an event without a recording is due, UNIX seconds.
+    """
+
+    def __init__(self, store: Store | None, key: str) -> None:
+        self._store = store
+        self._key = key
+        self._settled: dict[str, float] = {}
+        self._stored: set[str] = set()
+        self._waiting: dict[str, None] = {}
+        self.sweep_at: float | None = None
+        self._told: set[str] = set()
+        self._dirty = False
+        self._writing = asyncio.Lock()
+        self._later: set[asyncio.Task[None]] = set()
+
+    async def load(self) -> None:
+        """Read what was kept, and return only then: without it everything would be new."""
+        pause_s = _RETRY_FIRST_S
+        while self._store is not None:
+            try:
+                kept = await self._store.get(self._key)
+            except ValueError as error:
+                # Airflow's answer where several assets share this trigger.
+                logger.warning(
+                    "What was announced is remembered by this triggerer alone, because the "
+                    "trigger belongs to several assets (%s): give each its own asset_name.",
+                    error,
+                )
+                self._store = None
+            except Exception as error:
+                logger.warning("What was announced cannot be read yet: %r", error)
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, _RETRY_LAST_S)
+            else:
+                self._take(kept)
+                return
+
+    @property
+    def waiting(self) -> Collection[str]:
+        """The recordings whose end is still to come."""
+        return self._waiting.keys()
+
+    def is_settled(self, task_id: str) -> bool:
+        """Whether nothing more is to be said of a recording."""
+        return task_id in self._settled
+
+    async def wait_for(self, task_ids: Iterable[str]) -> list[str]:
+        """Take in what is new, keep it, and return all that is waited for."""
+        new = [i for i in task_ids if i not in self._settled and i not in self._waiting]
+        self._waiting.update(dict.fromkeys(new))
+        if new or self._dirty:
+            await self._write()
+        return list(self._waiting)
+
+    async def was_told(self, event_id: str) -> bool:
+        """Return whether the receiver of callbacks has told this event for the same asset."""
+        if self._store is None or not self._store.others_tell:
+            return False
+        key = told_key(event_id)
+        try:
+            told = await self._store.get(key) is not None
+        except Exception as error:
+            logger.warning("Whether a callback has told it cannot be read: %r", error)
+            return False
+        if told:
+            self._told.add(key)
+        return told
+
+    def settle(self, task_ids: Iterable[str]) -> None:
+        """Say that these have ended; until they are :meth:`stored`, a restart says so again."""
+        for task_id in task_ids:
+            self._waiting.pop(task_id, None)
+            self._settled[task_id] = time.monotonic()
+
+    async def stored(self, task_ids: Collection[str]) -> None:
+        """Say that the events of these are stored, or that they have none."""
+        self._stored.update(task_ids)
+        await self._write()
+
+    def stored_soon(self, task_ids: Collection[str]) -> None:
+        """Do the same once Airflow must have stored them."""
+
+        async def wait() -> None:
+            await asyncio.sleep(STORED_AFTER_S)
+            await self.stored(task_ids)
+
+        task = asyncio.get_running_loop().create_task(wait())
+        self._later.add(task)
+        task.add_done_callback(self._later.discard)
+
+    def forget_but(self, listed: Collection[str]) -> None:
+        """Forget the settled that have long ceased to be listed; nobody will name them again."""
+        now = time.monotonic()
+        for task_id in list(self._settled):
+            if task_id in listed:
+                self._settled[task_id] = now
+            elif now - self._settled[task_id] > _REMEMBER_S and task_id in self._stored:
+                del self._settled[task_id]
+                self._stored.discard(task_id)
+                self._dirty = True
+
+    def close(self) -> None:
+        """Drop what is not written yet."""
+        for task in list(self._later):
+            task.cancel()
+
+    def _take(self, kept: Any) -> None:
+        if not isinstance(kept, dict):
+            return
+        now = time.monotonic()
+        self._settled = {str(task_id): now for task_id in kept.get("settled", ())}
+        self._stored = set(self._settled)
+        self._waiting = {str(task_id): None for task_id in kept.get("waiting", ())}
+        self.sweep_at = kept.get("sweep_at")
+
+    async def _write(self) -> None:
+        self._dirty = True
+        if self._store is None:
+            return
+        async with self._writing:
+            if not self._dirty:
+                return
+            self._dirty = False
+            unsure = [task_id for task_id in self._settled if task_id not in self._stored]
+            value = {
+                "settled": sorted(self._stored),
+                "waiting": [*self._waiting, *unsure],
+                "sweep_at": self.sweep_at,
+            }
+            try:
+                await self._store.set(self._key, value)
+                while self._told:
+                    await self._store.delete(self._told.pop())
+            except Exception as error:
+                self._dirty = True
+                logger.warning("What was announced cannot be kept yet: %r", error)

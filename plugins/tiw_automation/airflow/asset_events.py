@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an asset event says of a finished recording: one form, whoever emits it.
+
+The event trigger, the tasks that wait and the receiver of callbacks all tell the same, with the
+same id for the same recording, so that a DAG can tell what it has already seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+from uuid import NAMESPACE_URL, uuid5
+
+from tiw_automation.core import OnlineRecord, Outcome, Verdict
+
+PARTITIONED_BY = "tiw_partitioned_by"
+"""The key of an asset's own ``extra`` that asks for a partition for each recording."""
+
+
+def event_id(sdk_app_id: int, record_task_id: str) -> str:
+    """Return the id of the event that a recording has ended, which it does once."""
+    return str(uuid5(NAMESPACE_URL, f"tiw://{sdk_app_id}/{record_task_id}/ended"))
+
+
+def to_extra(outcome: Outcome, *, with_record: bool = True) -> dict[str, Any]:
+    """Return the JSON-native data of one recording's event.
+
+    :param with_record: whether the record goes with it. No URL of it has its query string:
+        Airflow logs events and stores them in the clear, and that is where a signature is.
+    """
+    record = outcome.record if with_record else None
+    return {
+        "event_id": event_id(outcome.sdk_app_id, outcome.task_id),
+        "sdk_app_id": outcome.sdk_app_id,
+        "record_task_id": outcome.task_id,
+        "verdict": outcome.verdict.value,
+        "message": outcome.message,
+        "record": None if record is None else _without_queries(record),
+    }
+
+
+def to_event(extras: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return one event's data for any number of recordings."""
+    return extras[0] if len(extras) == 1 else {"recordings": list(extras)}
+
+
+def finished_recordings(events: Any) -> list[dict[str, Any]]:
+    """Return the recordings that a run's asset events tell of, each once, oldest first.
+
+    Each is a dictionary with ``event_id, sdk_app_id, record_task_id, verdict, message, record``.
+    ``record`` is the record with no query string in any URL; it is None where a task told of
+    several recordings: ask with :class:`TiwDescribeOnlineRecordOperator` then.
+
+    :param events: ``triggering_asset_events`` of the task's context, or a list of events.
+    """
+    if isinstance(events, Mapping):
+        events = [event for of_one_asset in events.values() for event in of_one_asset]
+    found: dict[str, dict[str, Any]] = {}
+    for event in events:
+        for recording in _told_by(event):
+            known = found.setdefault(recording["event_id"], recording)
+            if known["record"] is None:
+                found[recording["event_id"]] = recording
+    return list(found.values())
+
+
+def tell_outlets(
+    outlets: Iterable[Any], outlet_events: Any, records: Sequence[OnlineRecord]
+) -> None:
+    """Let a task's outlets say which recordings it has finished with, if it succeeds.
+
+    One recording's event holds the record; the event of several holds their ids. An outlet of
+    :func:`~tiw_automation.airflow.assets.tiw_online_record_asset` with ``partitioned=True`` gets
+    an event for each recording, with its id as the partition.
+
+    :param outlets: the task's; asset aliases and references say nothing.
+    :param outlet_events: of the task's context.
+    """
+    if not records:
+        return
+    ends = [Outcome(r.sdk_app_id, r.task_id, Verdict.FINISHED, r) for r in records]
+    alone = len(ends) == 1
+    for outlet in outlets:
+        extra = getattr(outlet, "extra", None)
+        if not isinstance(extra, MutableMapping) or not hasattr(outlet, "uri"):
+            continue
+        event = outlet_events[outlet]
+        if alone:
+            event.extra = to_extra(ends[0])
+        elif PARTITIONED_BY in extra:
+            # All partitions of a task share one extra: a list in it would grow by the square.
+            event.extra = {"sdk_app_id": ends[0].sdk_app_id}
+        else:
+            event.extra = to_event([to_extra(end, with_record=False) for end in ends])
+        if PARTITIONED_BY in extra:
+            event.add_partitions([end.task_id for end in ends])
+
+
+def _told_by(event: Any) -> list[dict[str, Any]]:
+    extra: Mapping[str, Any] = event.extra or {}
+    if extra.get("from_trigger"):
+        extra = extra.get("payload") or {}
+    if "event_id" in extra:
+        return [dict(extra)]
+    if "recordings" in extra:
+        return [dict(recording) for recording in extra["recordings"]]
+    task_id = getattr(event, "partition_key", None)
+    if task_id and "sdk_app_id" in extra:
+        outcome = Outcome(int(extra["sdk_app_id"]), task_id, Verdict.FINISHED)
+        return [{**to_extra(outcome), "message": f"Recording {task_id} is FINISHED."}]
+    # Somebody's own event on the same asset.
+    return []
+
+
+def _without_queries(record: OnlineRecord) -> dict[str, Any]:
+    shown = record.to_dict()
+    shown["video_urls"] = [_without_query(url) for url in shown["video_urls"]]
+    shown["replay_url"] = _without_query(shown["replay_url"])
+    for video in shown["videos"]:
+        video["url"] = _without_query(video["url"])
+    return shown
+
+
+def _without_query(url: str | None) -> str | None:
+    return url and urlunsplit(urlsplit(url)._replace(query="", fragment=""))

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stores asset events in Airflow's database, from within the API server.
+
+Airflow has no public call for it there: its REST API wants a person's token. So this is the one
+module that uses Airflow's inner ones, in the way its own REST endpoint does, on 3.1 to 3.3.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Text, cast, select, update
+
+from tiw_automation.airflow.announced import told_key
+from tiw_automation.airflow.assets import asset_uri
+
+if TYPE_CHECKING:
+    from airflow.models.asset import AssetModel
+    from sqlalchemy.orm import Session
+
+# How far back an event counts as the same recording's: longer than Tencent keeps its videos.
+_SAME_WITHIN = timedelta(days=30)
+
+
+class EventSink:
+    """The assets of :func:`~tiw_automation.airflow.assets.tiw_online_record_asset` that DAGs use.
+
+    All methods block; call them from a thread.
+    """
+
+    def wants(self, conn_id: str, sdk_app_id: int, own_app_id: int | None, event_id: str) -> bool:
+        """Return whether there is an asset that has not got this event yet."""
+        from airflow.utils.session import create_session
+
+        with create_session() as session:
+            models = _assets(session, conn_id, sdk_app_id, own_app_id)
+            return any(not _has(session, model, event_id) for model in models)
+
+    def store(
+        self,
+        conn_id: str,
+        sdk_app_id: int,
+        own_app_id: int | None,
+        partition: str,
+        extra: dict[str, Any],
+    ) -> list[str]:
+        """Store an event in each asset that has not got it, and return their names."""
+        from airflow.assets.manager import asset_manager
+        from airflow.utils.session import create_session
+
+        told = []
+        with create_session() as session:
+            # Before anything is read: MySQL goes on seeing what was there at its first look.
+            _lock(session, _uris(conn_id, sdk_app_id, own_app_id))
+            for model in _assets(session, conn_id, sdk_app_id, own_app_id):
+                if _has(session, model, extra["event_id"]):
+                    continue
+                # Airflow 3.1 has no partitions and ignores both of the last arguments.
+                partitioned = model.uri.endswith("/by-recording")
+                asset_manager.register_asset_change(
+                    asset=model,
+                    extra=extra,
+                    session=session,
+                    partition_key=partition if partitioned else None,
+                    source_is_api=True,
+                )
+                if not partitioned:
+                    _queue(session, model)
+                if model.triggers:
+                    _tell_trigger(session, model, extra["event_id"])
+                told.append(model.name)
+        return told
+
+
+def _uris(conn_id: str, sdk_app_id: int, own_app_id: int | None) -> list[str]:
+    apps = [sdk_app_id, None] if sdk_app_id == own_app_id else [sdk_app_id]
+    return [asset_uri(conn_id, app, partitioned=each) for app in apps for each in (False, True)]
+
+
+def _assets(
+    session: Session, conn_id: str, sdk_app_id: int, own_app_id: int | None
+) -> list[AssetModel]:
+    from airflow.models.asset import AssetModel
+
+    uris = _uris(conn_id, sdk_app_id, own_app_id)
+    found = select(AssetModel).where(AssetModel.uri.in_(uris), AssetModel.active.has())
+    return list(session.scalars(found).unique())
+
+
+def _lock(session: Session, uris: list[str]) -> None:
+    """Let nobody else look for these assets' events until this transaction ends.
+
+    An update that changes nothing locks the rows, or SQLite's file, on every database.
+    """
+    from airflow.models.asset import AssetModel
+
+    touch = update(AssetModel).where(AssetModel.uri.in_(uris)).values(uri=AssetModel.uri)
+    session.execute(touch.execution_options(synchronize_session=False))
+
+
+def _queue(session: Session, model: AssetModel) -> None:
+    """Let the next run of each DAG take in this event too.
+
+    A run takes the events up to the time in its queue row, and Airflow leaves that at the first
+    event's: what comes before the scheduler looks would wait for the event after it.
+    """
+    from airflow.models.asset import AssetDagRunQueue
+
+    rows = AssetDagRunQueue.asset_id == model.id
+    session.flush()
+    # Waits for a scheduler that is just taking the rows, and then finds none.
+    session.execute(
+        update(AssetDagRunQueue)
+        .where(rows)
+        .values(created_at=datetime.now(UTC))
+        .execution_options(synchronize_session=False)
+    )
+    queued = set(session.scalars(select(AssetDagRunQueue.target_dag_id).where(rows)))
+    for reference in model.scheduled_dags:
+        of_partitions = getattr(reference.dag, "timetable_partitioned", False)
+        if reference.dag_id not in queued and not reference.dag.is_paused and not of_partitions:
+            session.add(AssetDagRunQueue(asset_id=model.id, target_dag_id=reference.dag_id))
+            session.flush()
+
+
+def _tell_trigger(session: Session, model: AssetModel, event_id: str) -> None:
+    """Leave word for a trigger that watches the same asset, so that it does not tell it again."""
+    try:
+        from airflow._shared.state import AssetScope
+        from airflow.state import get_state_backend
+    except ImportError:
+        # Airflow 3.1 and 3.2 keep no state for an asset; the event's id has to do.
+        return
+    scope = AssetScope(asset_id=model.id)
+    get_state_backend().set(scope, told_key(event_id), "true", session=session)
+
+
+def _has(session: Session, model: AssetModel, event_id: str) -> bool:
+    from airflow.models.asset import AssetEvent
+
+    since = datetime.now(UTC) - _SAME_WITHIN
+    same = select(AssetEvent.id).where(
+        AssetEvent.asset_id == model.id,
+        AssetEvent.timestamp > since,
+        cast(AssetEvent.extra, Text).contains(event_id),
+    )
+    return session.execute(same.limit(1)).first() is not None

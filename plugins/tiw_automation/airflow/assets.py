@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The asset that stands for an application's finished recordings."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from urllib.parse import quote
+
+from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
+
+from airflow.sdk import Asset, AssetWatcher  # isort: skip
+
+from tiw_automation.airflow.asset_events import PARTITIONED_BY, finished_recordings, tell_outlets
+from tiw_automation.airflow.hooks import TiwHook
+from tiw_automation.airflow.triggers import TiwOnlineRecordFinishedEventTrigger
+from tiw_automation.core import (
+    Acceptance,
+    ConfigurationError,
+    check_sdk_app_id,
+    check_task_ids,
+)
+
+__all__ = ["asset_uri", "finished_recordings", "tell_outlets", "tiw_online_record_asset"]
+
+
+def tiw_online_record_asset(
+    name: str | None = None,
+    *,
+    record_task_ids: str | Sequence[str] | None = None,
+    sdk_app_id: int | str | None = None,
+    tencentcloud_conn_id: str = TiwHook.default_conn_name,
+    watch: bool = True,
+    partitioned: bool = False,
+    poll_interval: float = 30.0,
+    accept_finish_reasons: Sequence[str] | None = None,
+    require_videos: bool = True,
+    include_failed: bool = False,
+    sweep_after: float | None = 900.0,
+) -> Asset:
+    """Return the asset "a recording of this application has finished", to schedule a DAG by.
+
+    Its events come from a watcher in the triggerer
+    (:class:`~tiw_automation.airflow.triggers.TiwOnlineRecordFinishedEventTrigger`), from the
+    receiver of Tencent's callbacks, and from every task that has it among its outlets; read them
+    with :func:`finished_recordings`. Equal arguments make equal assets, so it may be written
+    down in several DAGs.
+
+    :param name: its name in Airflow; its URI by default. With ``record_task_ids`` it makes the
+        asset stay the same when the ids change, and so what was announced stays announced.
+    :param record_task_ids: the recordings to watch; by default all that begin, which only the
+        Chinese site can list.
+    :param sdk_app_id: the application, or None for the connection's.
+    :param watch: whether the triggerer watches; False where callbacks or tasks tell.
+    :param partitioned: whether each event is a partition of its own, for one run per recording
+        with ``PartitionedAssetTimetable`` (callbacks: Airflow 3.2, tasks: 3.3). Airflow gives the
+        events of triggers no partition, so nothing watches then.
+    :param poll_interval: see the trigger, as for what follows.
+    :raises ConfigurationError: an argument makes no sense.
+    """
+    ids = None if record_task_ids is None else check_task_ids(record_task_ids)
+    app_id = None if sdk_app_id is None else check_sdk_app_id(sdk_app_id)
+    poll_interval_s = _seconds("poll_interval", poll_interval)
+    sweep_after_s = None if sweep_after is None else _seconds("sweep_after", sweep_after)
+    if accept_finish_reasons is not None:
+        accept_finish_reasons = list(Acceptance(tuple(accept_finish_reasons)).accept_finish_reasons)
+    if ids is not None and (partitioned or not watch):
+        raise ConfigurationError(
+            "record_task_ids says what is watched, and nothing watches this asset.",
+            hint="Leave out record_task_ids, or partitioned and watch=False.",
+        )
+    uri = asset_uri(tencentcloud_conn_id, app_id, partitioned=partitioned)
+    if ids is not None:
+        digest = hashlib.sha256("\0".join(sorted(ids)).encode()).hexdigest()[:16]
+        uri = f"{uri}/{digest if name is None else quote(name, safe='')}"
+    name = uri if name is None else name
+    watchers = []
+    if watch and not partitioned:
+        trigger = TiwOnlineRecordFinishedEventTrigger(
+            record_task_ids=ids,
+            sdk_app_id=app_id,
+            tencentcloud_conn_id=tencentcloud_conn_id,
+            poll_interval=poll_interval_s,
+            accept_finish_reasons=accept_finish_reasons,
+            require_videos=require_videos,
+            include_failed=include_failed,
+            sweep_after=sweep_after_s,
+            asset_name=name,
+        )
+        watchers = [AssetWatcher(name="tiw_online_records", trigger=trigger)]
+    asset = Asset(name=name, uri=uri, group="tiw", watchers=watchers)
+    if partitioned:
+        asset.extra[PARTITIONED_BY] = "record_task_id"
+    return asset
+
+
+def _seconds(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise ConfigurationError(f"{name} has to be a number of seconds above zero, not {value!r}.")
+    return float(value)
+
+
+def asset_uri(
+    tencentcloud_conn_id: str, sdk_app_id: int | None, *, partitioned: bool = False
+) -> str:
+    """Return the URI by which a connection's callbacks find the asset of an application.
+
+    :param sdk_app_id: None for the connection's own.
+    """
+    app = "default" if sdk_app_id is None else sdk_app_id
+    tail = "by-recording" if partitioned else "finished"
+    return f"tiw://{quote(tencentcloud_conn_id, safe='')}/{app}/online-records/{tail}"

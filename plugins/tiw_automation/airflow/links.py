@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The links on a task: to the lesson's replay and to TIW's console."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
+
+from airflow.providers.common.compat.sdk import BaseOperatorLink  # isort: skip
+
+if TYPE_CHECKING:
+    from airflow.sdk.types import TaskInstanceKey
+
+_CONSOLES = {
+    True: "https://console.tencentcloud.com/tiw",
+    False: "https://console.cloud.tencent.com/tiw",
+}
+
+
+def console_url(host: str) -> str:
+    """Return the console of the site that an endpoint belongs to."""
+    return _CONSOLES[".intl." in host]
+
+
+class TiwConsoleLink(BaseOperatorLink):
+    """TIW's console, of the site that the task spoke to; there while the task is deferred too."""
+
+    name: ClassVar[str] = "TIW console"
+
+    def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:
+        """Return the URL; the worker asks after the task has run or deferred."""
+        return str(getattr(operator, "console_url", None) or "")
+
+
+class TiwReplayLink(BaseOperatorLink):
+    """The replay of the recording, else its first video; empty until it has finished."""
+
+    name: ClassVar[str] = "Replay"
+
+    def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:
+        """Return the URL; the worker asks after the task has run or deferred."""
+        return str(getattr(operator, "replay_url", None) or "")

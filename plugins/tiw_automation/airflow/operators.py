@@ -1,0 +1,315 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The operators that start, pause, resume, stop and describe recordings."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
+
+from airflow.providers.common.compat.sdk import BaseOperator, conf  # isort: skip
+
+from tiw_automation.airflow.hooks import TiwHook
+from tiw_automation.airflow.links import TiwConsoleLink, console_url
+from tiw_automation.airflow.waiting import WaitsForRecords
+from tiw_automation.core import START_OPTIONS, TiwClient, check_task_id, check_task_ids
+from tiw_automation.core.start import check_room_id
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context, XComArg
+
+_OPTIONS = tuple(option.name for option in START_OPTIONS)
+
+
+class _TiwOperator(BaseOperator):
+    """What all have in common: the connection, the application and the link to the console."""
+
+    operator_extra_links = (TiwConsoleLink(),)
+    ui_color = "#e6f1f2"
+
+    tencentcloud_conn_id: str
+    console_url: str | None = None
+
+    def client(self) -> TiwClient:
+        """Return a client with the connection's settings."""
+        client = TiwHook(self.tencentcloud_conn_id).get_conn()
+        self.console_url = console_url(client.settings.host)
+        return client
+
+
+class TiwStartOnlineRecordOperator(_TiwOperator):
+    """Starts to record a room, and pushes the recording's TaskId.
+
+    Safe to retry, and to run again after a crash: the recording user is the same for every try
+    of a task in a run, and TIW records once for a user. A recording of that user which runs
+    already is returned instead of starting another one.
+
+    Tencent begins some two seconds later, so a wrong signature or room shows as the recording's
+    failure in the sensor.
+
+    :param room_id: the room, 1 to 4294967295.
+    :param record_user_id: the user that TIW enters the room as; by default made of the DAG, the
+        run, the task and the map index.
+    :param record_user_sig: that user's signature; made with the key ``user_sig_key`` of the
+        connection by default.
+    :param preset: ``whiteboard_only``, ``mixed_stream`` or ``audio_files``.
+    :param sdk_app_id: the application, or None for the connection's.
+    :param tencentcloud_conn_id: the connection.
+    :param stop_on_kill: whether to stop the recording when the task is killed.
+    :param group_id: the board's IM group, where it is not the room's number.
+    :param concat: ``enabled`` (one file a stream, pauses cut out), ``image``.
+    :param whiteboard: ``width``, ``height``, ``init_param``.
+    :param mix_stream: ``enabled``, ``disable_audio``, ``model_id``, ``teacher_id``, ``custom``.
+    :param extras: further features; MIX_STREAM is set where mix_stream is enabled.
+    :param audio_file_needed: whether each stream also gets an mp3.
+    :param record_control: which streams are recorded.
+    :param record_mode: ``REALTIME_MODE`` or ``VIDEO_GENERATION_MODE``.
+    :param chat_group_id: the chat's IM group.
+    :param auto_stop_timeout: seconds without sound, picture or board after which it ends.
+    :param extra_data: for Tencent's own use.
+    :param trtc_room_id: the TRTC room, where it is not the room's number.
+    :param trtc_room_id_str: the TRTC room's name; goes before the number.
+    """
+
+    template_fields: Sequence[str] = (
+        "room_id",
+        "record_user_id",
+        "record_user_sig",
+        "preset",
+        "sdk_app_id",
+        "tencentcloud_conn_id",
+        *_OPTIONS,
+    )
+
+    def __init__(
+        self,
+        *,
+        room_id: int | str | XComArg,
+        record_user_id: str | None = None,
+        record_user_sig: str | None = None,
+        preset: str | None = None,
+        sdk_app_id: int | str | None = None,
+        tencentcloud_conn_id: str = TiwHook.default_conn_name,
+        stop_on_kill: bool = False,
+        group_id: str | None = None,
+        concat: Mapping[str, Any] | None = None,
+        whiteboard: Mapping[str, Any] | None = None,
+        mix_stream: Mapping[str, Any] | None = None,
+        extras: Sequence[str] | None = None,
+        audio_file_needed: bool | None = None,
+        record_control: Mapping[str, Any] | None = None,
+        record_mode: str | None = None,
+        chat_group_id: str | None = None,
+        auto_stop_timeout: int | None = None,
+        extra_data: str | None = None,
+        trtc_room_id: int | None = None,
+        trtc_room_id_str: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.room_id = room_id
+        self.record_user_id = record_user_id
+        self.record_user_sig = record_user_sig
+        self.preset = preset
+        self.sdk_app_id = sdk_app_id
+        self.tencentcloud_conn_id = tencentcloud_conn_id
+        self.stop_on_kill = stop_on_kill
+        self.group_id = group_id
+        self.concat = concat
+        self.whiteboard = whiteboard
+        self.mix_stream = mix_stream
+        self.extras = extras
+        self.audio_file_needed = audio_file_needed
+        self.record_control = record_control
+        self.record_mode = record_mode
+        self.chat_group_id = chat_group_id
+        self.auto_stop_timeout = auto_stop_timeout
+        self.extra_data = extra_data
+        self.trtc_room_id = trtc_room_id
+        self.trtc_room_id_str = trtc_room_id_str
+        self._started: str | None = None
+
+    def execute(self, context: Context) -> str:
+        """Start, or find the recording that an earlier try has started."""
+        room_id = check_room_id(self.room_id)
+        user = self.record_user_id or _record_user_id(room_id, context)
+        signature = self.record_user_sig
+        with self.client() as client:
+            self._started = client.start_online_record(
+                room_id,
+                record_user_id=user,
+                record_user_sig=signature,
+                user_sig_key=None if signature else TiwHook(self.tencentcloud_conn_id).user_sig_key,
+                preset=self.preset,
+                sdk_app_id=self.sdk_app_id,
+                **{name: getattr(self, name) for name in _OPTIONS},
+            )
+        self.log.info("Room %s is recorded by %s: recording %s.", room_id, user, self._started)
+        return self._started
+
+    def on_kill(self) -> None:
+        """Stop the recording if that was asked for."""
+        if self.stop_on_kill and self._started is not None:
+            with self.client() as client:
+                client.stop_online_record(self._started, self.sdk_app_id)
+            self.log.info("Recording %s was stopped, because the task was killed.", self._started)
+
+
+class _ChangeOperator(_TiwOperator):
+    template_fields: Sequence[str] = ("record_task_id", "sdk_app_id", "tencentcloud_conn_id")
+
+    def __init__(
+        self,
+        *,
+        record_task_id: str | XComArg,
+        sdk_app_id: int | str | None = None,
+        tencentcloud_conn_id: str = TiwHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.record_task_id = record_task_id
+        self.sdk_app_id = sdk_app_id
+        self.tencentcloud_conn_id = tencentcloud_conn_id
+
+
+class TiwPauseOnlineRecordOperator(_ChangeOperator):
+    """Pauses a recording, and pushes its TaskId; one that is paused already is no error.
+
+    :param record_task_id: the TaskId that StartOnlineRecord returned.
+    :param sdk_app_id: the application, or None for the connection's.
+    :param tencentcloud_conn_id: the connection.
+    """
+
+    def execute(self, context: Context) -> str:
+        """Pause."""
+        with self.client() as client:
+            task_id = check_task_id(self.record_task_id)
+            did = client.pause_online_record(task_id, self.sdk_app_id)
+        _log_change(self, did, "paused")
+        return task_id
+
+
+class TiwResumeOnlineRecordOperator(_ChangeOperator):
+    """Goes on with a paused recording, and pushes its TaskId; one that runs is no error.
+
+    :param record_task_id: the TaskId that StartOnlineRecord returned.
+    :param sdk_app_id: the application, or None for the connection's.
+    :param tencentcloud_conn_id: the connection.
+    """
+
+    def execute(self, context: Context) -> str:
+        """Resume."""
+        with self.client() as client:
+            task_id = check_task_id(self.record_task_id)
+            did = client.resume_online_record(task_id, self.sdk_app_id)
+        _log_change(self, did, "resumed")
+        return task_id
+
+
+class TiwDescribeOnlineRecordOperator(_ChangeOperator):
+    """Asks for a recording once, waits for nothing, and pushes its record.
+
+    :param record_task_id: the TaskId that StartOnlineRecord returned.
+    :param sdk_app_id: the application, or None for the connection's.
+    :param tencentcloud_conn_id: the connection.
+    """
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Ask."""
+        with self.client() as client:
+            task_id = check_task_id(self.record_task_id)
+            record = client.describe_online_record(task_id, self.sdk_app_id)
+        self.log.info("Recording %s is %s.", record.task_id, record.status)
+        return record.to_dict()
+
+
+class TiwStopOnlineRecordOperator(WaitsForRecords):
+    """Ends a recording; one that has ended already is no error.
+
+    Pushes the TaskId; with ``wait_for_completion`` waits until the videos are there and pushes
+    what the sensor pushes.
+
+    :param record_task_id: the TaskId that StartOnlineRecord returned.
+    :param sdk_app_id: the application, or None for the connection's.
+    :param tencentcloud_conn_id: the connection.
+    :param wait_for_completion: whether to wait until it is FINISHED.
+    :param wait_timeout: how long, in seconds; an hour by default.
+    :param poll_interval: the least seconds between two questions.
+    :param deferrable: wait in the triggerer, without a worker; Airflow's
+        ``[operators] default_deferrable`` by default.
+    :param video_kinds: as in the sensor.
+    :param accept_finish_reasons: as in the sensor.
+    :param require_videos: as in the sensor.
+    :param push_records: as in the sensor.
+    """
+
+    template_fields: Sequence[str] = ("record_task_id", "sdk_app_id", "tencentcloud_conn_id")
+    ui_color = "#e6f1f2"
+
+    def __init__(
+        self,
+        *,
+        record_task_id: str | XComArg,
+        sdk_app_id: int | str | None = None,
+        tencentcloud_conn_id: str = TiwHook.default_conn_name,
+        wait_for_completion: bool = False,
+        wait_timeout: float = 3600.0,
+        poll_interval: float = 15.0,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        video_kinds: Sequence[str] | None = None,
+        accept_finish_reasons: Sequence[str] = ("AUTO", "USER_CALL", "FORCE_STOP"),
+        require_videos: bool = True,
+        push_records: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.record_task_id = record_task_id
+        self.sdk_app_id = sdk_app_id
+        self.tencentcloud_conn_id = tencentcloud_conn_id
+        self.wait_for_completion = wait_for_completion
+        self.wait_timeout = wait_timeout
+        self.poll_interval = poll_interval
+        self.deferrable = deferrable
+        self.video_kinds = video_kinds
+        self.accept_finish_reasons = accept_finish_reasons
+        self.require_videos = require_videos
+        self.push_records = push_records
+
+    @property
+    def poll_interval_s(self) -> float:  # type: ignore[override]
+        """The least seconds between two questions about one recording."""
+        return float(self.poll_interval)
+
+    def execute(self, context: Context) -> Any:
+        """Stop, and wait if that was asked for."""
+        task_id = check_task_id(self.record_task_id)
+        with self.client() as client:
+            did = client.stop_online_record(task_id, self.sdk_app_id)
+            _log_change(self, did, "stopped")
+            if not self.wait_for_completion:
+                return task_id
+            if not self.deferrable:
+                return self.finish(context, self.wait(client, [task_id], self.wait_timeout))
+        self.defer_until_settled(check_task_ids(task_id), self.limit_s(self.wait_timeout))
+
+
+def _log_change(operator: Any, did: bool, what: str) -> None:
+    done = "was" if did else "had already been"
+    operator.log.info("Recording %s %s %s.", operator.record_task_id, done, what)
+
+
+def _record_user_id(room_id: int, context: Context) -> str:
+    """Return a name that is the same for every try of a task in a run, and nobody else's."""
+    task_instance: Any = context["ti"]
+    whose = "\0".join(
+        str(part)
+        for part in (
+            task_instance.dag_id,
+            task_instance.run_id,
+            task_instance.task_id,
+            task_instance.map_index,
+        )
+    )
+    return f"tic_record_user_{room_id}_{hashlib.sha256(whose.encode()).hexdigest()[:24]}"

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every task that waits for recordings does: ask, defer, push, judge."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
+
+from airflow.providers.common.compat.sdk import (  # isort: skip
+    AirflowFailException,
+    AirflowSensorTimeout,
+    BaseOperator,
+)
+
+from tiw_automation.airflow.asset_events import tell_outlets
+from tiw_automation.airflow.events import Settled, from_payload, settled
+from tiw_automation.airflow.hooks import TiwHook
+from tiw_automation.airflow.links import TiwConsoleLink, TiwReplayLink, console_url
+from tiw_automation.airflow.triggers import TiwOnlineRecordTrigger
+from tiw_automation.core import (
+    Acceptance,
+    OnlineRecord,
+    Outcome,
+    RecordWatcher,
+    TiwClient,
+    Verdict,
+    check_video_kinds,
+)
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+# How much later than the trigger Airflow itself may give up: the trigger knows what was last seen.
+_GRACE_S = 60.0
+
+
+class TiwOnlineRecordFailed(AirflowFailException):
+    """A recording failed or does not exist; trying the task again cannot change that."""
+
+
+class WaitsForRecords(BaseOperator):
+    """Waits for recordings and pushes them.
+
+    ``return_value`` is the flat list of URLs in the order asked; the key ``records`` holds the
+    list of records. The asset events of its outlets say which recordings they were.
+    """
+
+    operator_extra_links = (TiwConsoleLink(), TiwReplayLink())
+
+    tencentcloud_conn_id: str
+    sdk_app_id: int | str | None
+    poll_interval_s: float
+    video_kinds: Sequence[str] | None
+    accept_finish_reasons: Sequence[str]
+    require_videos: bool
+    push_records: bool
+    console_url: str | None = None
+    replay_url: str | None = None
+
+    def client(self) -> TiwClient:
+        """Return a client with the connection's settings."""
+        client = TiwHook(self.tencentcloud_conn_id).get_conn()
+        self.console_url = console_url(client.settings.host)
+        return client
+
+    def defer_until_settled(self, record_task_ids: list[str], timeout_s: float) -> NoReturn:
+        """Leave the worker until all have ended; :meth:`execute_complete` goes on."""
+        self.defer(
+            trigger=TiwOnlineRecordTrigger(
+                record_task_ids=record_task_ids,
+                end_time=time.time() + timeout_s,
+                sdk_app_id=self.sdk_app_id,
+                tencentcloud_conn_id=self.tencentcloud_conn_id,
+                poll_interval=self.poll_interval_s,
+                accept_finish_reasons=list(self.accept_finish_reasons),
+                require_videos=self.require_videos,
+            ),
+            method_name="execute_complete",
+            timeout=timedelta(seconds=timeout_s + _GRACE_S),
+        )
+        raise AssertionError("Airflow's defer raises")
+
+    def execute_complete(self, context: Context, event: Any) -> list[str]:
+        """Take the trigger's event, get the finished records, push and judge."""
+        _, ends = from_payload(event)
+        for end in ends:
+            self.log.info("%s", end.message)
+        finished = [end.record_task_id for end in ends if end.verdict is Verdict.FINISHED]
+        records: dict[str, OnlineRecord] = {}
+        with self.client() as client:
+            if finished:
+                outcomes = self.describe(client, finished)
+                records = {o.task_id: o.raise_for_verdict() for o in outcomes}
+        urls = self._push(context, [records[task_id] for task_id in finished])
+        _fail_if_needed(ends)
+        return urls
+
+    def finish(self, context: Context, outcomes: list[Outcome]) -> list[str]:
+        """Push what there is of recordings that all have ended, and judge."""
+        good = [o.record for o in outcomes if o.verdict is Verdict.FINISHED and o.record]
+        urls = self._push(context, good)
+        _fail_if_needed([settled(outcome) for outcome in outcomes])
+        return urls
+
+    def describe(self, client: TiwClient, record_task_ids: list[str]) -> list[Outcome]:
+        """Ask once for each; in the order given."""
+        acceptance = Acceptance(tuple(self.accept_finish_reasons), self.require_videos)
+
+        async def ask() -> list[Outcome]:
+            found = RecordWatcher(client).describe(
+                record_task_ids, sdk_app_id=self.sdk_app_id, acceptance=acceptance
+            )
+            by_id = {outcome.task_id: outcome async for outcome in found}
+            return [by_id[task_id] for task_id in record_task_ids]
+
+        return asyncio.run(ask())
+
+    def wait(
+        self, client: TiwClient, record_task_ids: list[str], timeout_s: float
+    ) -> list[Outcome]:
+        """Wait in this process until all have ended or time is up; in the order given."""
+        acceptance = Acceptance(tuple(self.accept_finish_reasons), self.require_videos)
+
+        async def wait() -> list[Outcome]:
+            found = RecordWatcher(client).watch(
+                record_task_ids,
+                sdk_app_id=self.sdk_app_id,
+                timeout=timeout_s,
+                acceptance=acceptance,
+                poll_interval=self.poll_interval_s,
+            )
+            by_id = {outcome.task_id: outcome async for outcome in found}
+            return [by_id[task_id] for task_id in record_task_ids]
+
+        return asyncio.run(wait())
+
+    def limit_s(self, timeout_s: float) -> float:
+        """Return how long a deferral may last: Airflow does not end it by execution_timeout."""
+        if self.execution_timeout is None:
+            return timeout_s
+        return min(timeout_s, self.execution_timeout.total_seconds())
+
+    def _push(self, context: Context, records: list[OnlineRecord]) -> list[str]:
+        kinds = check_video_kinds(self.video_kinds)
+        urls = [video.url for record in records for video in record.select(kinds) if video.url]
+        replays = [record.replay_url for record in records if record.replay_url]
+        self.replay_url = next(iter([*replays, *urls]), None)
+        task_instance: Any = context["ti"]
+        if self.push_records:
+            task_instance.xcom_push(key="records", value=[record.to_dict() for record in records])
+        # Pushed here as well, because a failing task returns nothing.
+        task_instance.xcom_push(key="return_value", value=urls)
+        if self.outlets:
+            tell_outlets(self.outlets, context["outlet_events"], records)
+        return urls
+
+
+def _fail_if_needed(ends: list[Settled]) -> None:
+    bad = [end for end in ends if end.verdict is not Verdict.FINISHED]
+    if not bad:
+        return
+    summary = f"{len(bad)} of {len(ends)} recordings: " + " ".join(
+        f"[{end.record_task_id}: {end.verdict}] {end.message}" for end in bad
+    )
+    if any(end.verdict in (Verdict.FAILED, Verdict.MISSING) for end in bad):
+        raise TiwOnlineRecordFailed(summary)
+    if any(end.timed_out for end in bad):
+        raise AirflowSensorTimeout(summary)
+    # The API refuses or cannot be reached: an ordinary failure, so that retries apply.
+    raise RuntimeError(summary)

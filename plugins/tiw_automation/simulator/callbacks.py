@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Posting the events of recordings, signed and retried as Tencent does.
+
+Retries wait in virtual time, as recordings live in it; an answer has real seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import heapq
+import ipaddress
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from .clock import Clock, VirtualClock
+from .recordings import Event, Recording
+
+MODES = ("normal", "forged", "late", "doubled", "out_of_order")
+"""How events are posted: as they should be, with a wrong signature, after their ExpireTime,
+twice, or swapped with the event that follows."""
+ANSWER_TIMEOUT_S = 10.0
+RETRY_AFTER_S = 5.0
+MAX_ATTEMPTS = 6
+"""The first and five more."""
+VALID_S = 600
+"""How long after its Timestamp an event's ExpireTime is, seconds."""
+_LOOK_AGAIN_S = 0.25
+
+_Key = tuple[int, str]
+
+
+@dataclass(slots=True)
+class Delivery:
+    """One event on its way to the callback address.
+
+    :param attempts: how often it was posted
+    :param status: the last answer's HTTP status; ``None`` when none came
+    :param error: why there was no answer, or why it is not posted at all
+    :param retry_at: when it will be posted again, virtual UNIX seconds
+    :param is_over: whether nothing more will be tried
+    """
+
+    event: str
+    sdk_app_id: int
+    task_id: str
+    mode: str
+    attempts: int = 0
+    status: int | None = None
+    error: str | None = None
+    retry_at: float | None = None
+    is_over: bool = False
+
+    @property
+    def is_delivered(self) -> bool:
+        """Whether it was answered with 200."""
+        return self.status == 200
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return asdict(self)
+
+
+class Courier:
+    """Posts every event once virtual time has passed it; used from any thread.
+
+    :param clock: the server's own time: events carry it and expire by it
+    :param virtual: the time that recordings live in
+    :param destination: returns the address and the key of an application; either may be empty
+    :param base_url: returns where the video files are
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        virtual: VirtualClock,
+        destination: Callable[[int], tuple[str, str]],
+        base_url: Callable[[], str],
+    ) -> None:
+        self.mode = "normal"
+        self._clock = clock
+        self._virtual = virtual
+        self._destination = destination
+        self._base_url = base_url
+        self._lock = threading.Lock()
+        self._plans: dict[_Key, Recording] = {}
+        self._fired: dict[_Key, int] = {}
+        self._due: list[tuple[float, int, _Key, Recording]] = []
+        self._number = 0
+        self._deliveries: list[Delivery] = []
+        self._held: dict[_Key, tuple[Recording, Event]] = {}
+        self._last_first_attempt: dict[_Key, asyncio.Event] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._changed = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def deliveries(self) -> list[Delivery]:
+        """What was posted, oldest first, each as it stands now."""
+        with self._lock:
+            return [replace(delivery) for delivery in self._deliveries]
+
+    def schedule(self, recording: Recording) -> None:
+        """Plan the events of a recording that is new or has changed.
+
+        What lies before it was ``created`` by a script is not posted.
+        """
+        key = (recording.sdk_app_id, recording.task_id)
+        with self._lock:
+            if key not in self._plans:
+                before = [event for event in recording.events if event.at < recording.created]
+                self._fired[key] = len(before)
+            self._plans[key] = recording
+            self._plan_next(key, recording)
+        self.wake()
+
+    def wake(self) -> None:
+        """Look anew at the virtual time, which may have jumped."""
+        loop = self._loop
+        if loop is not None:
+            # A loop that has just been closed has nothing to post any more.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._ring)
+
+    async def run(self) -> None:
+        """Post events until cancelled."""
+        self._loop = asyncio.get_running_loop()
+        self._changed = asyncio.Event()
+        # Whatever proxy this machine has does not lead to loopback.
+        async with aiohttp.ClientSession(trust_env=False) as session:
+            try:
+                while True:
+                    for recording, event in self._take_due():
+                        self._fire(session, recording, event)
+                    with self._lock:
+                        next_at = self._due[0][0] if self._due else None
+                    await self._wait(next_at)
+            finally:
+                self._loop = None
+                for task in self._tasks:
+                    task.cancel()
+                await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _plan_next(self, key: _Key, recording: Recording) -> None:
+        fired = self._fired[key]
+        if fired < len(recording.events):
+            self._number += 1
+            at = recording.events[fired].at
+            heapq.heappush(self._due, (at, self._number, key, recording))
+
+    def _take_due(self) -> list[tuple[Recording, Event]]:
+        now, taken = self._virtual.now(), []
+        with self._lock:
+            while self._due and self._due[0][0] <= now:
+                _, _, key, recording = heapq.heappop(self._due)
+                if self._plans[key] is not recording:
+                    continue
+                taken.append((recording, recording.events[self._fired[key]]))
+                self._fired[key] += 1
+                self._plan_next(key, recording)
+        return taken
+
+    def _ring(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def _wait(self, until: float | None) -> None:
+        """Wait for a change, or for about as long as ``until`` is away in virtual time."""
+        changed, seconds = self._changed, None
+        if until is not None and self._virtual.speed > 0:
+            left = max(until - self._virtual.now(), 0) / self._virtual.speed
+            # The clock may be a test's own, which moves without telling.
+            seconds = min(left + 0.001, _LOOK_AGAIN_S)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await changed.wait()
+
+    def _fire(self, session: aiohttp.ClientSession, recording: Recording, event: Event) -> None:
+        key = (recording.sdk_app_id, recording.task_id)
+        for one in self._in_order(key, recording, event):
+            url, callback_key = self._destination(recording.sdk_app_id)
+            for _ in range(2 if self.mode == "doubled" and url else 1):
+                if url:
+                    self._post(session, url, callback_key, *one)
+
+    def _in_order(
+        self, key: _Key, recording: Recording, event: Event
+    ) -> list[tuple[Recording, Event]]:
+        held = self._held.pop(key, None)
+        if held is not None:
+            return [(recording, event), held]
+        swaps = event.kind not in ("OnlineRecordStarted", "OnlineRecordFinished")
+        if self.mode == "out_of_order" and swaps:
+            self._held[key] = (recording, event)
+            return []
+        return [(recording, event)]
+
+    def _post(
+        self,
+        session: aiohttp.ClientSession,
+        url: str,
+        callback_key: str,
+        recording: Recording,
+        event: Event,
+    ) -> None:
+        key = (recording.sdk_app_id, recording.task_id)
+        delivery = Delivery(event.kind, *key, self.mode)
+        with self._lock:
+            self._deliveries.append(delivery)
+        if not is_loopback(url):
+            delivery.error = "only loopback hosts are posted to"
+            delivery.is_over = True
+            return
+        body = self._body(recording, event, callback_key)
+        before = self._last_first_attempt.get(key)
+        mine = self._last_first_attempt[key] = asyncio.Event()
+        task = asyncio.create_task(_deliver(self, session, url, body, delivery, before, mine))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _body(self, recording: Recording, event: Event, callback_key: str) -> bytes:
+        now = int(self._clock())
+        body: dict[str, Any] = {
+            "EventType": event.kind,
+            "EventData": recording.event_data(event, self._base_url()),
+            "Timestamp": now,
+            "SdkAppId": recording.sdk_app_id,
+        }
+        if callback_key or self.mode == "forged":
+            expires = now - 60 if self.mode == "late" else now + VALID_S
+            signed_with = f"not {callback_key}" if self.mode == "forged" else callback_key
+            body |= {"ExpireTime": expires, "Sign": sign(signed_with, expires)}
+        return json.dumps(body).encode()
+
+    async def until(self, at: float) -> None:
+        """Wait for a virtual time, UNIX seconds."""
+        while self._virtual.now() < at:
+            await self._wait(at)
+
+    def later(self, seconds: float) -> float:
+        """Return the virtual time ``seconds`` from now."""
+        return self._virtual.now() + seconds
+
+
+async def _deliver(
+    courier: Courier,
+    session: aiohttp.ClientSession,
+    url: str,
+    body: bytes,
+    delivery: Delivery,
+    before: asyncio.Event | None,
+    first_attempt: asyncio.Event,
+) -> None:
+    if before is not None:
+        await before.wait()
+    while True:
+        delivery.attempts += 1
+        await _attempt(session, url, body, delivery)
+        first_attempt.set()
+        if delivery.is_delivered or delivery.attempts == MAX_ATTEMPTS:
+            delivery.is_over = True
+            return
+        delivery.retry_at = courier.later(RETRY_AFTER_S)
+        await courier.until(delivery.retry_at)
+        delivery.retry_at = None
+
+
+async def _attempt(
+    session: aiohttp.ClientSession, url: str, body: bytes, delivery: Delivery
+) -> None:
+    delivery.status = delivery.error = None
+    try:
+        async with session.post(
+            url,
+            data=body,
+            headers={"Content-Type": "application/json"},
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S),
+        ) as answer:
+            delivery.status = answer.status
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        delivery.error = type(error).__name__
+
+
+def sign(callback_key: str, expire_time: int) -> str:
+    """Return the ``Sign`` of a callback."""
+    text = f"{callback_key}{expire_time}"
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL leads to this machine alone, by its host's name."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The recordings of every application, and what each action does to them."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from . import usersig
+from .clock import Clock
+from .errors import ApiFault
+from .recordings import DEFAULT_STOPPED_S, RUNNING, Recording
+from .starting import Room, check_options, new_recording, user_failure
+
+APP_STATES = ("active", "not_registered", "expired", "foreign")
+"""What an application can be: of the account and paid for, or why it cannot be used."""
+DEFAULT_MAX_RECORDINGS = 100
+WRITES = (
+    "StartOnlineRecord",
+    "PauseOnlineRecord",
+    "ResumeOnlineRecord",
+    "StopOnlineRecord",
+    "SetOnlineRecordCallback",
+    "SetOnlineRecordCallbackKey",
+)
+"""The actions that change something."""
+LISTED_S = 3 * 86400.0
+"""How long ago a task may have been created that DescribeRunningTasks knows, seconds."""
+
+_REFUSALS = {
+    "not_registered": (
+        "ResourceUnavailable.NotRegistered",
+        "The application has not activated the Interactive Whiteboard service.",
+    ),
+    "expired": (
+        "ResourceUnavailable.ServiceExpired",
+        "The Interactive Whiteboard service of the application has expired.",
+    ),
+    "foreign": (
+        "UnauthorizedOperation.SdkAppId",
+        "The SdkAppId does not exist or does not match the current Tencent Cloud account.",
+    ),
+}
+
+
+@dataclass(slots=True)
+class App:
+    """An application.
+
+    :param state: one of ``APP_STATES``
+    :param max_recordings: how many may run at once
+    :param callback: where events are posted, or nothing
+    :param callback_key: what signs them, or nothing
+    :param user_sig_key: what signs its users; without one every signature is taken
+    """
+
+    state: str = "active"
+    max_recordings: int = DEFAULT_MAX_RECORDINGS
+    callback: str = ""
+    callback_key: str = ""
+    user_sig_key: str | None = None
+
+
+class Recorder:
+    """Carries out the actions of TIW; not safe to use from several threads at once.
+
+    :param clock: the server's own time, UNIX seconds: user signatures expire by it
+    :param virtual: returns the time that recordings live in
+    :param changed: called with every recording that is new or whose plan has changed
+    """
+
+    def __init__(self, clock: Clock, virtual: Clock, changed: Callable[[Recording], None]) -> None:
+        self.apps: dict[int, App] = {}
+        self.rooms: dict[int, Room] = {}
+        self.recordings: dict[tuple[int, str], Recording] = {}
+        self.base_url = ""
+        self.stopped_s = DEFAULT_STOPPED_S
+        self.started = 0
+        self.writes = 0
+        self._clock = clock
+        self._virtual = virtual
+        self._changed = changed
+        # Those that ran when they were last looked at, so that a start need not look at all.
+        self._running: dict[tuple[int, str], None] = {}
+        self._actions: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+            "StartOnlineRecord": self._start,
+            "PauseOnlineRecord": self._pause,
+            "ResumeOnlineRecord": self._resume,
+            "StopOnlineRecord": self._stop,
+            "DescribeOnlineRecordCallback": self._describe_callback,
+            "SetOnlineRecordCallback": self._set_callback,
+            "SetOnlineRecordCallbackKey": self._set_callback_key,
+            "DescribeRunningTasks": self._running_tasks,
+        }
+
+    def put(self, recording: Recording) -> None:
+        """Take a recording in, in place of the one of the same application and id."""
+        key = (recording.sdk_app_id, recording.task_id)
+        self.apps.setdefault(recording.sdk_app_id, App())
+        self.recordings[key] = recording
+        self._running[key] = None
+        self._changed(recording)
+
+    def execute(self, action: str, parameters: dict[str, Any]) -> str:
+        """Carry out an action; return its answer without a RequestId, as JSON.
+
+        :param parameters: checked
+        :raises ApiFault: it is refused
+        """
+        self._check_app(action, parameters)
+        if action == "DescribeOnlineRecord":
+            return self._find(parameters).describe(self._virtual(), self.base_url)
+        answer = self._actions[action](parameters)
+        if action in WRITES:
+            self.writes += 1
+        return json.dumps(answer)
+
+    def _check_app(self, action: str, parameters: Mapping[str, Any]) -> None:
+        sdk_app_id = parameters["SdkAppID" if "SdkAppID" in parameters else "SdkAppId"]
+        app = self.apps.get(sdk_app_id)
+        if app is None and action == "StartOnlineRecord":
+            raise ApiFault(
+                "InvalidParameter.SdkAppIdNotFound", f"The SdkAppId `{sdk_app_id}` is not found."
+            )
+        state = "foreign" if app is None else app.state
+        if state in _REFUSALS:
+            raise ApiFault(*_REFUSALS[state])
+
+    def _start(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        check_options(parameters)
+        sdk_app_id, now = parameters["SdkAppId"], self._virtual()
+        app = self.apps[sdk_app_id]
+        running = [known for known in self._all_running(now) if known.sdk_app_id == sdk_app_id]
+        if any(known.record_user_id == parameters["RecordUserId"] for known in running):
+            raise ApiFault("ResourceInUse.RecordUserId", "The record user is used by another task.")
+        if any(known.room_id == parameters["RoomId"] for known in running):
+            raise ApiFault(
+                "LimitExceeded.TaskConcurrency", "The room is being recorded by another task."
+            )
+        if len(running) >= app.max_recordings:
+            raise ApiFault(
+                "LimitExceeded.TaskConcurrency",
+                f"The application has {len(running)} recordings, which is its limit.",
+            )
+        recording = new_recording(
+            parameters,
+            self.rooms.get(parameters["RoomId"], Room()),
+            task_id=secrets.token_hex(10),
+            now=now,
+            stopped_s=self.stopped_s,
+            failure=user_failure(parameters, self._user_sig_problem(app, parameters), now),
+        )
+        self.put(recording)
+        self.started += 1
+        return {"TaskId": recording.task_id}
+
+    def _user_sig_problem(self, app: App, parameters: Mapping[str, Any]) -> str | None:
+        if app.user_sig_key is None:
+            return None
+        return usersig.problem(
+            parameters["RecordUserSig"],
+            app.user_sig_key,
+            parameters["SdkAppId"],
+            parameters["RecordUserId"],
+            self._clock(),
+        )
+
+    def _all_running(self, now: float) -> list[Recording]:
+        running = []
+        for key in list(self._running):
+            recording = self.recordings[key]
+            if recording.status(now) in RUNNING:
+                running.append(recording)
+            else:
+                del self._running[key]
+        return running
+
+    def _find(self, parameters: Mapping[str, Any]) -> Recording:
+        recording = self.recordings.get((parameters["SdkAppId"], parameters["TaskId"]))
+        if recording is None:
+            raise ApiFault("InvalidParameter.TaskNotFound", "The task to query does not exist.")
+        return recording
+
+    def _pause(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        self.put(self._find(parameters).pause(self._virtual()))
+        return {}
+
+    def _resume(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        self.put(self._find(parameters).resume(self._virtual()))
+        return {}
+
+    def _stop(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        self.put(self._find(parameters).stop(self._virtual()))
+        return {}
+
+    def _describe_callback(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        app = self.apps[parameters["SdkAppId"]]
+        return {"Callback": app.callback, "CallbackKey": app.callback_key}
+
+    def _set_callback(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        self.apps[parameters["SdkAppId"]].callback = parameters["Callback"]
+        return {}
+
+    def _set_callback_key(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        self.apps[parameters["SdkAppId"]].callback_key = parameters["CallbackKey"]
+        return {}
+
+    def _running_tasks(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        now, sdk_app_id = self._virtual(), parameters["SdkAppID"]
+        tasks = []
+        if parameters["TaskType"] == "OnlineRecord":
+            tasks = [
+                _running_task(known, now)
+                for known in self.recordings.values()
+                if known.sdk_app_id == sdk_app_id
+                and known.status(now) != "FINISHED"
+                and now - known.created <= LISTED_S
+            ]
+        first = parameters.get("Offset", 0)
+        return {"Total": len(tasks), "Tasks": tasks[first : first + parameters.get("Limit", 100)]}
+
+
+def change_app(app: App | None, changes: Mapping[str, Any]) -> App:
+    """Return an application, new or known, with ``changes``."""
+    return replace(app or App(), **changes)
+
+
+def _running_task(recording: Recording, now: float) -> dict[str, Any]:
+    # The times of this action name no zone; China's is the likely one.
+    created = datetime.fromtimestamp(recording.created + 8 * 3600, UTC)
+    return {
+        "SdkAppID": recording.sdk_app_id,
+        "TaskID": recording.task_id,
+        "TaskType": "OnlineRecord",
+        "CreateTime": created.strftime("%Y-%m-%d %H:%M:%S"),
+        "CancelTime": "",
+        "Status": "QUEUED" if recording.status(now) == "PREPARED" else "PROCESSING",
+        "Progress": 0,
+        "FileURL": "",
+        "RoomID": recording.room_id,
+    }

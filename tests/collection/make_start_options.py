@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write the collection's arguments and documentation of StartOnlineRecord from the core's table.
+
+They are files, not made at run time: ansible-test and a Python without the core read them too.
+A test says when they are behind the core::
+
+    python tests/collection/make_start_options.py
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tiw_automation.core.start import PRESETS, START_OPTIONS, Option
+
+COLLECTION = Path(__file__).parents[2] / "collections/ansible_collections/tiw/automation"
+ARGUMENTS = COLLECTION / "plugins/module_utils/_start.py"
+FRAGMENT = COLLECTION / "plugins/doc_fragments/_start.py"
+
+HEAD = """\
+# Copyright: (c) 2026, The tiw-automation contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Made by tests/collection/make_start_options.py from the core's table; do not edit.
+"""
+
+ARGUMENTS_PAGE = '''\
+{head}"""What a recording can be started with.
+
+This module util is PRIVATE to the collection; it may change with any version.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+# fmt: off
+START_ARGUMENTS: dict[str, dict[str, t.Any]] = {arguments}
+'''
+
+FRAGMENT_PAGE = '''\
+{head}"""What a recording can be started with. PRIVATE to the collection."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    DOCUMENTATION = r"""
+{documentation}"""
+'''
+
+PRESET = {
+    "description": [
+        "Options under one name, for starting a recording. What is given beside them goes before.",
+        "V(whiteboard_only) records the board and nothing else, V(mixed_stream) adds one picture "
+        "of all streams, V(audio_files) adds an mp3 for each stream.",
+    ],
+    "type": "str",
+    "choices": list(PRESETS),
+}
+
+
+def argument(option: Option) -> dict[str, Any]:
+    """Return the argument_spec of an option."""
+    spec: dict[str, Any] = {"type": option.type}
+    if option.type == "list":
+        spec["elements"] = "dict" if option.options else "str"
+    if option.required:
+        spec["required"] = True
+    if option.choices:
+        spec["choices"] = list(option.choices)
+    if option.options:
+        spec["options"] = {inner.name: argument(inner) for inner in option.options}
+    return spec
+
+
+def described(option: Option) -> dict[str, Any]:
+    """Return the documentation of an option."""
+    sentences = [option.description]
+    if option.least is not None and option.most is not None:
+        sentences.append(f"From {option.least} to {option.most}.")
+    elif option.least is not None:
+        sentences.append(f"At least {option.least}.")
+    entry: dict[str, Any] = {"description": sentences, **argument(option)}
+    if option.options:
+        del entry["options"]
+        entry["suboptions"] = {inner.name: described(inner) for inner in option.options}
+    return entry
+
+
+class _Dumper(yaml.SafeDumper):
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, False)
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def pages(options: Iterable[Option] = START_OPTIONS) -> dict[Path, str]:
+    """Return what the files have to hold."""
+    arguments = {"preset": {"type": "str", "choices": list(PRESETS)}}
+    arguments |= {option.name: argument(option) for option in options}
+    entries = {"preset": PRESET, **{option.name: described(option) for option in options}}
+    documentation = yaml.dump(
+        {"options": entries}, Dumper=_Dumper, sort_keys=False, width=96, allow_unicode=True
+    )
+    spec = json.dumps(arguments, indent=4).replace(": true", ": True")
+    return {
+        ARGUMENTS: ARGUMENTS_PAGE.format(head=HEAD, arguments=spec),
+        FRAGMENT: FRAGMENT_PAGE.format(head=HEAD, documentation=documentation),
+    }
+
+
+def main() -> None:
+    """Write the files."""
+    for path, text in pages().items():
+        path.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

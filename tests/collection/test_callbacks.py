@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where events go, set and read by a real ansible-playbook."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tiw_automation.core import TiwClient
+from tiw_automation.simulator import Simulator
+
+Play = Callable[..., Any]
+OURS = "https://hooks.example.com/tiw"
+THEIRS = "https://user:their-password@others.example.com/events?token=their-token"
+KEY = "callback-key-callback-key"
+OTHER_KEY = "another-callback-key"
+
+
+def callback(**options: Any) -> dict[str, Any]:
+    return {"tiw.automation.online_record_callback": options}
+
+
+INFO: dict[str, Any] = {"tiw.automation.online_record_callback_info": {}}
+
+
+def is_set(simulator: Simulator) -> tuple[str | None, str | None]:
+    with TiwClient(**simulator.settings()) as client:
+        found = client.describe_online_record_callback()
+    return found.url, found.key
+
+
+def test_set_change_and_remove(tiw_simulator: Simulator, play: Play) -> None:
+    played = play(
+        INFO,
+        callback(url=OURS, key=KEY),
+        callback(url=OURS, key=KEY),
+        INFO,
+        callback(url=OURS, key=OTHER_KEY, update_key="on_create"),
+        callback(url=OURS, key=OTHER_KEY, update_key="never"),
+        callback(url=OURS),
+        callback(url=OURS, key=OTHER_KEY),
+        callback(url=f"{OURS}?token=our-token"),
+        callback(url=f"{OURS}?token=our-token"),
+        callback(state="absent", url=OURS),
+        callback(state="absent", url=OURS),
+        callback(url=OURS, key=KEY, update_key="on_create"),
+        callback(state="absent", force=True),
+        INFO,
+    )
+    results = played.results
+    assert not [result["msg"] for result in results if result.get("failed")], played.output
+    changed = [result["changed"] for result in results]
+    assert changed == [
+        *(False, True, False, False),
+        *(False, False, False, True, True, False),
+        *(True, False, True, True, False),
+    ]
+    app = tiw_simulator.sdk_app_id
+    nothing = {"sdk_app_id": app, "url": None, "key_is_set": False}
+    ours = {"sdk_app_id": app, "url": OURS, "key_is_set": True}
+    assert results[0]["callback"] == nothing
+    assert results[1]["previous"] == nothing
+    assert results[1]["callback"] == ours
+    assert results[3]["callback"] == ours
+    assert results[-1]["callback"] == nothing
+    assert is_set(tiw_simulator) == (None, None)
+
+
+def test_somebody_elses_address_is_named_and_left_alone(
+    tiw_simulator: Simulator, play: Play
+) -> None:
+    tiw_simulator.set_callback(THEIRS, "their-callback-key")
+    played = play(
+        callback(url=OURS, key=KEY),
+        callback(state="absent"),
+        callback(state="absent", url=OURS),
+        INFO,
+        arguments=("-vvv", "--diff"),
+    )
+    refused, not_removed, left, found = played.results
+    for result in (refused, not_removed):
+        assert result["failed"]
+        assert result["code"] == "CallbackTaken"
+        assert "https://others.example.com/events" in result["msg"]
+        assert "Set force" in result["hint"]
+    assert left["changed"] is False
+    assert "https://others.example.com/events, which is left alone" in played.output
+    assert found["callback"]["url"] == "https://others.example.com/events"
+    assert is_set(tiw_simulator) == (THEIRS, "their-callback-key")
+    assert tiw_simulator.writes == 0
+    for secret in ("their-password", "their-token", "their-callback-key", KEY):
+        assert secret not in played.output
+    taken, gone = play(
+        callback(url=OURS, key=KEY, force=True), callback(state="absent", url=OURS, force=True)
+    ).results
+    assert taken["changed"] is True
+    assert gone["changed"] is True
+
+
+def test_check_and_diff_write_nothing_and_show_no_secret(
+    tiw_simulator: Simulator, play: Play
+) -> None:
+    tiw_simulator.set_callback(f"{OURS}?token=the-first-token", OTHER_KEY)
+    played = play(
+        callback(url=f"{OURS}?token=the-second-token", key=KEY),
+        callback(state="absent", url=OURS),
+        callback(url="ftp://hooks.example.com"),
+        callback(url=OURS, key="k" * 65),
+        callback(url=OURS, key=""),
+        callback(url=""),
+        callback(),
+        arguments=("--check", "--diff", "-vvv"),
+    )
+    results = played.results
+    assert [bool(result.get("failed")) for result in results] == [False] * 2 + [True] * 5
+    assert results[0]["changed"] is True
+    assert results[0]["diff"] == {
+        "before": {"url": OURS, "key": "set"},
+        "after": {"url": f"{OURS} (with another query)", "key": "a new one"},
+    }
+    assert results[1]["diff"]["after"] == {"url": None, "key": "none"}
+    words = ["malformed", "at most 64", "key is empty", "url is empty", "url"]
+    for result, word in zip(results[2:], words, strict=True):
+        assert word in result["msg"]
+    assert tiw_simulator.writes == 0
+    for secret in ("the-first-token", "the-second-token", KEY, OTHER_KEY):
+        assert secret not in played.output
+
+
+def test_a_fault_between_the_two_settings_is_mended_by_the_next_run(
+    tiw_simulator: Simulator, play: Play
+) -> None:
+    fault = {"action": "SetOnlineRecordCallback", "name": "outage"}
+    tiw_simulator.fault = fault
+    (broken,) = play(callback(url=OURS, key=KEY, timeout=1)).results
+    assert broken["failed"]
+    assert broken["changed"] is True
+    # The key goes first: no event is ever posted unsigned.
+    assert is_set(tiw_simulator) == (None, KEY)
+    tiw_simulator.clear_faults()
+    (mended,) = play(callback(url=OURS, key=KEY)).results
+    assert mended["changed"] is True
+    assert is_set(tiw_simulator) == (OURS, KEY)

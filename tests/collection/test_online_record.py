@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starting, pausing, resuming and stopping, by a real ansible-playbook."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tiw_automation.core import OnlineRecord
+from tiw_automation.simulator import Simulator
+
+Play = Callable[..., Any]
+KEY = "user-signature-key-user-signature-key"
+ROOM = 29001
+USER = f"tic_record_user_{ROOM}_algebra"
+
+
+def record(state: str, **options: Any) -> dict[str, Any]:
+    return {"tiw.automation.online_record": {"state": state, **options}}
+
+
+def start(**options: Any) -> dict[str, Any]:
+    chosen = {"room_id": ROOM, "record_user_id": USER, "user_sig_key": KEY, "site": "cn"}
+    return record("started", **{**chosen, **options})
+
+
+def waiting(**options: Any) -> dict[str, Any]:
+    return {"wait": True, "wait_timeout": 30, "wait_sleep": 0.3, **options}
+
+
+@pytest.fixture
+def china(tiw_simulator: Simulator, ansible_environment: dict[str, str]) -> Simulator:
+    """Ask the site that tells what runs."""
+    del ansible_environment["TENCENTCLOUD_REGION"]
+    tiw_simulator.set_app(user_sig_key=KEY)
+    return tiw_simulator
+
+
+def test_the_life_of_a_recording(china: Simulator, play: Play) -> None:
+    lesson = {"task_id": "{{ result_0.task_id }}"}
+    played = play(
+        start(**waiting()),
+        start(),
+        record("paused", **lesson, **waiting()),
+        record("paused", **lesson),
+        start(**waiting()),
+        record("paused", **lesson),
+        record("started", **lesson, **waiting()),
+        record("started", **lesson),
+        record("stopped", **lesson, **waiting()),
+        record("stopped", **lesson, **waiting(wait_for=["FINISHED"])),
+        record("paused", **lesson),
+        record("started", **lesson),
+    )
+    results = played.results
+    assert [bool(result.get("failed")) for result in results] == [False] * 10 + [True] * 2, (
+        played.output
+    )
+    changed = [result["changed"] for result in results]
+    assert changed == [True, False, True, False, True, True, True, False, True, *[False] * 3]
+    before = [result["previous_status"] for result in results]
+    assert before[0] is None
+    assert before[2:8] == ["RECORDING", "PAUSED", "PAUSED", "RECORDING", "PAUSED", "RECORDING"]
+    statuses = [result["record"]["status"] for result in results[:9]]
+    assert statuses[0] == "RECORDING"
+    assert statuses[2:5] == ["PAUSED", "PAUSED", "RECORDING"]
+    assert statuses[8] in ("STOPPED", "FINISHED")
+    assert results[9]["record"]["verdict"] == "finished"
+    assert len(results[9]["record"]["video_urls"]) > 1
+    assert len({result["task_id"] for result in results}) == 1
+    assert results[10]["code"] == "UnsupportedOperation.TaskHasAlreadyStopped"
+    assert "cannot be paused any more" in results[10]["msg"]
+    assert china.started == 1
+    assert china.writes == 6
+    keys = set(OnlineRecord(1, "t").to_dict()) | {"exists", "verdict", "message"}
+    assert set(results[0]["record"]) == keys
+
+
+def test_check_mode_says_what_would_be_and_writes_nothing(china: Simulator, play: Play) -> None:
+    china.add("runs", timeline=[{"RECORDING": 1000}], room_id=7)
+    china.add("rests", timeline=[{"RECORDING": 1}, {"PAUSED": 1000}])
+    china.add("over", timeline=[{"RECORDING": 1}])
+    china.advance(3)
+    played = play(
+        start(),
+        start(room_id=7, record_user_id="tic_record_user_7_runs"),
+        record("paused", task_id="runs"),
+        record("paused", task_id="rests"),
+        record("started", task_id="rests"),
+        record("stopped", task_id="runs", **waiting(wait_for=["FINISHED"])),
+        record("stopped", task_id="over"),
+        record("paused", task_id="over"),
+        record("stopped", task_id="absent"),
+        start(auto_stop_timeout=5),
+        arguments=("--check", "--diff"),
+    )
+    results = played.results
+    failed = [bool(result.get("failed")) for result in results]
+    assert failed == [False] * 7 + [True] * 3, played.output
+    changed = [result["changed"] for result in results[:7]]
+    assert changed == [True, False, True, False, True, True, False]
+    assert china.writes == 0
+    assert china.started == 0
+    diffs = [result["diff"] for result in results[:7]]
+    assert diffs[0] == {
+        "before": {"task_id": None, "status": None},
+        "after": {"task_id": None, "status": "RECORDING"},
+    }
+    assert diffs[2]["before"] == {"task_id": "runs", "status": "RECORDING"}
+    assert diffs[2]["after"] == {"task_id": "runs", "status": "PAUSED"}
+    assert diffs[3]["before"] == diffs[3]["after"]
+    assert diffs[5]["after"]["status"] == "STOPPED"
+    assert '"status": "PAUSED"' in played.output
+    assert results[8]["code"] == "InvalidParameter.TaskNotFound"
+    assert "auto_stop_timeout has to be an integer from 300" in results[9]["msg"]
+
+
+def test_a_lost_answer_never_starts_a_second_one(china: Simulator, play: Play) -> None:
+    china.inject("answer_lost", action="StartOnlineRecord", times=1)
+    china.inject("answer_lost", action="PauseOnlineRecord", times=1)
+    china.inject("answer_lost", action="StopOnlineRecord", times=1)
+    lesson = {"task_id": "{{ result_0.task_id }}"}
+    played = play(
+        start(**waiting()), record("paused", **lesson), record("stopped", **lesson), start()
+    )
+    results = played.results
+    assert not [result["msg"] for result in results if result.get("failed")], played.output
+    assert [result["changed"] for result in results] == [True] * 4
+    # The last one is a new lesson of the same user: the first has ended.
+    assert results[3]["task_id"] != results[0]["task_id"]
+    assert china.started == 2
+
+
+def test_where_nobody_tells_what_runs(tiw_simulator: Simulator, play: Play) -> None:
+    tiw_simulator.set_app(user_sig_key=KEY)
+    abroad = {"site": "intl"}
+    foreseen = play(start(**abroad), arguments=("--check",))
+    assert foreseen.results[0]["changed"] is True
+    assert "Whether it runs already is not told here" in foreseen.output
+    first, second = play(start(**abroad), start(**abroad)).results
+    assert first["changed"] is True
+    assert second["failed"]
+    assert second["code"] == "StartUncertain"
+    assert tiw_simulator.started == 1
+
+
+def test_a_recording_that_fails_after_its_start(china: Simulator, play: Play) -> None:
+    wrong = {"user_sig_key": "another-key-another-key-another-key"}
+    played = play(start(**wrong, **waiting()), start(**wrong))
+    failed, second = played.results
+    assert failed["failed"]
+    assert failed["code"] == "FailedOperation.Record"
+    assert failed["changed"] is True
+    assert failed["task_id"]
+    assert failed["record"]["verdict"] == "failed"
+    assert "signature" in failed["hint"]
+    assert failed["request_id"]
+    # Without waiting nobody can know.
+    assert not second.get("failed")
+
+
+def test_time_runs_out(tiw_simulator: Simulator, play: Play) -> None:
+    tiw_simulator.add("runs", timeline=[{"RECORDING": 1000}])
+    (late,) = play(
+        record("started", task_id="runs", **{**waiting(wait_for=["PAUSED"]), "wait_timeout": 1.5})
+    ).results
+    assert late["failed"]
+    assert late["code"] == "WaitTimeout"
+    assert late["retryable"] is True
+    assert late["record"]["status"] == "RECORDING"
+    assert late["changed"] is False
+
+
+def test_options_of_a_start_reach_the_api(china: Simulator, play: Play) -> None:
+    played = play(
+        start(preset="audio_files", concat={"enabled": True}, **waiting()),
+        record("stopped", task_id="{{ result_0.task_id }}", **waiting(wait_for=["FINISHED"])),
+        start(
+            preset="whiteboard_only",
+            record_control={"enabled": True, "disable_audio": False},
+            record_user_id=f"tic_record_user_{ROOM}_board",
+            **waiting(),
+        ),
+        record("stopped", task_id="{{ result_2.task_id }}", **waiting(wait_for=["FINISHED"])),
+    )
+    results = played.results
+    assert not [result["msg"] for result in results if result.get("failed")], played.output
+    assert "audio" in {video["kind"] for video in results[1]["record"]["videos"]}
+    # What is given beside a preset goes before it; what is not given leaves it alone.
+    assert {video["kind"] for video in results[3]["record"]["videos"]} == {"whiteboard"}
+
+
+def test_bad_options_send_nothing(tiw_simulator: Simulator, play: Play) -> None:
+    canvas = {"layout_params": {"width": 1, "height": 720}}
+    cases: list[tuple[dict[str, Any], str]] = [
+        (record("started"), "one of the following is required: task_id, room_id"),
+        (record("stopped"), "task_id"),
+        (record("stopped", room_id=ROOM, record_user_id=USER), "task_id"),
+        (record("begun", task_id="a"), "state"),
+        (record("paused", task_id=12), "has to be a string"),
+        (record("paused", task_id="a", room_id=1, record_user_id="u"), "mutually exclusive"),
+        (record("paused", task_id="a", **waiting(wait_for=["PREPARED"])), "wait_for"),
+        (record("paused", task_id="a", wait_timeout=-1), "wait_timeout"),
+        (record("started", room_id=ROOM), "record_user_id"),
+        (record("started", room_id=ROOM, record_user_id=USER), "Exactly one of record_user_sig"),
+        (start(record_user_sig="both"), "mutually exclusive"),
+        (start(user_sig_key="with a blank"), "user_sig_key"),
+        (start(record_user_id="me"), f"It begins with tic_record_user_{ROOM}_"),
+        (start(room_id=0), "room_id"),
+        (start(preset="whiteboard"), "preset"),
+        (start(mix_stream={"enabled": True}), "model_id"),
+        (start(mix_stream={"enabled": True, "custom": {"canvas": canvas}}), "input_stream_list"),
+        (start(auto_stop_timeout=299), "auto_stop_timeout"),
+        (start(whiteboard={"width": "wide"}), "width"),
+        (start(extras=["MIX"]), "extras"),
+        (start(record_control={"disable_audio": True}), "enabled"),
+    ]
+    played = play(*(task for task, _words in cases))
+    for result, (task, words) in zip(played.results, cases, strict=True):
+        assert result["failed"], task
+        assert words in result["msg"], task
+    assert tiw_simulator.requests == {}

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""running_task_info, the lookup and the filter, in a real ansible-playbook."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tiw_automation.core import OnlineRecord, TiwClient, tracks_of
+from tiw_automation.core.running import RunningTask
+from tiw_automation.simulator import Simulator
+
+Play = Callable[..., Any]
+
+
+def running(**options: Any) -> dict[str, Any]:
+    return {"tiw.automation.running_task_info": options}
+
+
+def shown(expression: str) -> dict[str, Any]:
+    return {"ansible.builtin.debug": {"msg": "{{ " + expression + " }}"}}
+
+
+def test_running_tasks(
+    tiw_simulator: Simulator, play: Play, ansible_environment: dict[str, str]
+) -> None:
+    del ansible_environment["TENCENTCLOUD_REGION"]
+    for number in range(501):
+        tiw_simulator.add(f"lesson-{number}", timeline=[{"RECORDING": 1000}], room_id=number + 1)
+    tiw_simulator.add("over", timeline=[])
+    all_of_them, others, abroad, wrong = play(
+        running(site="cn"),
+        running(site="cn", task_type="TranscodeH5"),
+        running(site="intl"),
+        running(site="cn", task_type="Everything"),
+        arguments=("--check",),
+    ).results
+    assert all_of_them["task_ids"] == [f"lesson-{number}" for number in range(501)]
+    first = all_of_them["tasks"][0]
+    assert set(first) == set(RunningTask.__slots__)
+    assert first["room_id"] == 1
+    assert first["status"] == "PROCESSING"
+    assert all_of_them["changed"] is False
+    assert others["tasks"] == []
+    assert abroad["code"] == "InvalidAction"
+    assert "DescribeRunningTasks" in abroad["hint"]
+    assert "task_type" in wrong["msg"]
+    # Two pages, and one of each other kind.
+    assert tiw_simulator.requests["DescribeRunningTasks"] == 3
+
+
+def test_the_lookup(tiw_simulator: Simulator, play: Play) -> None:
+    videos = [{"kind": "camera"}, {"kind": "whiteboard"}]
+    tiw_simulator.add("one", timeline=[], videos=videos)
+    tiw_simulator.add("two", timeline=[], videos=videos)
+    tiw_simulator.add("runs", timeline=[{"RECORDING": 1000}])
+    tiw_simulator.add("bad", timeline=[], finish_reason="EXCEPTION")
+    tiw_simulator.add("drama", error={"message": "code: 40004, msg: now, im login failed"})
+    name = "'tiw.automation.online_record'"
+    played = play(
+        shown(f"query({name}, 'one', 'two')"),
+        shown(f"query({name}, ids, kinds=['whiteboard'])"),
+        shown(f"lookup({name}, 'one', kinds='camera')"),
+        shown(f"lookup({name}, 'one', wantlist=True)"),
+        shown(f"query({name}, 'bad', accept_finish_reasons=['EXCEPTION'])"),
+        shown(f"query({name}, 'one', 'runs')"),
+        shown(f"query({name}, 'bad')"),
+        shown(f"query({name}, 'drama')"),
+        shown(f"query({name}, 'absent')"),
+        shown(f"query({name}, 12)"),
+        shown(f"query({name})"),
+        shown(f"query({name}, 'one', kinds=['film'])"),
+        shown(f"query({name}, 'one', secret_key='short-of-an-id')"),
+        vars={"ids": ["two", "one"]},
+    )
+    results = played.results
+    assert not [result["msg"] for result in results[:5] if result.get("failed")], played.output
+    with TiwClient(**tiw_simulator.settings()) as client:
+        one, two = (client.describe_online_record(task_id) for task_id in ("one", "two"))
+    assert results[0]["msg"] == [*one.video_urls, *two.video_urls]
+    assert results[1]["msg"] == [two.video_urls[1], one.video_urls[1]]
+    assert results[2]["msg"] == one.video_urls[0]
+    assert results[3]["msg"] == one.video_urls
+    assert len(results[4]["msg"]) == 2
+    words = [
+        "runs is RECORDING",
+        "FinishReason EXCEPTION",
+        "im login failed",
+        "TaskNotFound",
+        "has to be a string",
+        "No task id",
+        "film",
+        "secret_id",
+    ]
+    for result, word in zip(results[5:], words, strict=True):
+        assert result["failed"], word
+        assert word in result["msg"], result["msg"]
+    assert "online_record_info" in results[5]["msg"]
+
+
+def test_the_filter(tiw_simulator: Simulator, play: Play) -> None:
+    tiw_simulator.add(
+        "lesson",
+        timeline=[{"RECORDING": 4}, {"PAUSED": 2}, {"RECORDING": 3}],
+        videos=[{"kind": "camera", "user_id": user} for user in ("teacher", "anna")],
+    )
+    tiw_simulator.advance(60)
+    played = play(
+        {"tiw.automation.online_record_info": {"task_id": "lesson"}},
+        shown("result_0.records[0] | tiw.automation.tracks"),
+        shown("result_0.records[0] | tiw.automation.tracks(least_gap_ms=100000)"),
+        shown("result_0.records | map('tiw.automation.tracks') | list"),
+        shown("result_0.records | tiw.automation.tracks"),
+        shown("{'task_id': 'a'} | tiw.automation.tracks"),
+        shown("result_0.records[0] | tiw.automation.tracks('wide')"),
+    )
+    results = played.results
+    assert not [result["msg"] for result in results[:4] if result.get("failed")], played.output
+    record = OnlineRecord.from_dict(results[0]["records"][0])
+    tracks = [track.to_dict() for track in tracks_of(record)]
+    assert results[1]["msg"] == tracks
+    assert [(track["kind"], track["user_id"]) for track in tracks] == [
+        ("camera", "anna"),
+        ("camera", "teacher"),
+    ]
+    assert [len(track["videos"]) for track in tracks] == [2, 2]
+    assert [track["gaps"] for track in results[2]["msg"]] == [[], []]
+    assert results[3]["msg"] == [tracks]
+    for result, words in zip(results[4:], ["use map(", "not dict", "least_gap_ms"], strict=True):
+        assert result["failed"]
+        assert words in result["msg"]

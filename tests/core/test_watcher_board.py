@@ -1,0 +1,541 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The promises of pacing, each on a fake clock: I1 to I11 of what waits are promised."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import random
+import tempfile
+from bisect import bisect_left
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from tiw_automation.core import (
+    Acceptance,
+    DeadlineExceeded,
+    OnlineRecord,
+    PermissionDenied,
+    Quota,
+    RecordingFailure,
+    RequestLimitExceeded,
+    ServerError,
+    TaskNotFound,
+    TiwError,
+    TransportError,
+    Verdict,
+)
+from tiw_automation.core.board import Board, Caller, Key, Poll, Terms, Wait
+from tiw_automation.core.host_pace import HostPace
+from tiw_automation.core.order import SAFETY_SHARE, PollOrder
+
+APP = 1400000001
+PACE = 19.0
+TERMS = Terms(Acceptance(require_videos=False), 1.0, once=False)
+ONCE = Terms(Acceptance(require_videos=False), 0.0, once=True)
+CALLS_AT_ONCE = 16
+
+
+def record(task_id: str, status: str | None, **more: Any) -> OnlineRecord:
+    reason = "AUTO" if status == "FINISHED" else None
+    return OnlineRecord(APP, task_id, status=status, finish_reason=reason, **more)
+
+
+class Driver:
+    """Drives a board as the watcher does, on a clock that only moves when told."""
+
+    def __init__(self, host: HostPace | None = None, now: float = 1000.0) -> None:
+        self.now = now
+        self.wall = 1_700_000_000.0
+        self.chance = random.Random(1)
+        self.board = Board(PollOrder(pace=PACE), self.chance.random, lambda: self.wall + self.now)
+        self.quota = Quota(PACE, clock=lambda: self.now, host=host)
+        self.flying: list[Poll] = []
+        self.sent: list[tuple[float, Key]] = []
+        self.turn: float | None = None
+
+    def wait(
+        self, *task_ids: str, timeout: float | None = None, terms: Terms = TERMS, delay: float = 0.0
+    ) -> Caller:
+        caller = Caller(terms, self.now, timeout)
+        self.board.open(caller, self.now)
+        for task_id in task_ids:
+            self.board.join(caller, (APP, task_id), self.now, self.now + delay)
+        return caller
+
+    def cancel(self, caller: Caller) -> None:
+        for key in list(caller.waits):
+            self.board.leave(caller, key)
+        self.board.close(caller)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, and requests leave on their turns."""
+        end = self.now + seconds
+        while True:
+            step = min(self._next_step(), end)
+            self.now = max(self.now, step)
+            self.board.run_events(self.now)
+            if self.turn is not None and self.now >= self.turn:
+                self._use_turn(self.turn)
+            due = self.board.next_due(self.now)
+            if self.turn is None and due is not None and due <= self.now and self._room():
+                self.turn = self.quota.reserve()
+                if self.turn <= self.now:
+                    continue
+            if self.now >= end:
+                return
+
+    def _room(self) -> bool:
+        return len(self.flying) < CALLS_AT_ONCE
+
+    def _next_step(self) -> float:
+        times = [self.board.next_event()]
+        if self.turn is not None:
+            times.append(self.turn)
+        elif self._room():
+            due = self.board.next_due(self.now)
+            if due is not None:
+                times.append(due)
+        return max(min(times), self.now)
+
+    def _use_turn(self, turn: float) -> None:
+        self.turn = None
+        turn = self.quota.enter(turn)
+        self.now = max(self.now, turn)
+        poll = self.board.take(self.now)
+        if poll is None:
+            self.quota.give_back(turn)
+            return
+        self.flying.append(poll)
+        self.sent.append((self.now, poll.key))
+
+    def answer(self, poll: Poll, what: OnlineRecord | TiwError) -> None:
+        self.flying.remove(poll)
+        self.board.landed(poll, what, self.now)
+        if isinstance(what, RequestLimitExceeded):
+            self.quota.rejected()
+
+    def answer_all(self, status: str | TiwError) -> None:
+        for poll in list(self.flying):
+            what = record(poll.key[1], status) if isinstance(status, str) else status
+            self.answer(poll, what)
+
+    def run(self, seconds: float, status: str | TiwError = "RECORDING", step: float = 0.05) -> None:
+        """Let time pass; every request is answered a little later."""
+        end = self.now + seconds
+        while self.now < end:
+            self.advance(step)
+            self.answer_all(status)
+
+
+def settled(caller: Caller) -> dict[str, Wait]:
+    return {key[1]: wait for key, wait in caller.waits.items() if wait.settled}
+
+
+def most_in_a_second(times: list[float]) -> int:
+    ordered = sorted(times)
+    return max(
+        (bisect_left(ordered, start + 1 - 1e-9) - n for n, start in enumerate(ordered)), default=0
+    )
+
+
+def test_no_window_holds_more_than_the_limit_also_at_start_and_after_an_outage() -> None:
+    driver = Driver()
+    driver.wait(*(f"t{n}" for n in range(300)))
+    driver.run(60)
+    driver.run(600, TransportError("down"))
+    driver.run(60)
+    assert most_in_a_second([time for time, _ in driver.sent]) <= 20
+    assert len([time for time, _ in driver.sent if time < 1060]) == pytest.approx(60 * 19, rel=0.02)
+
+
+def test_a_dead_endpoint_is_probed_every_few_seconds_and_every_wait_is_kept() -> None:
+    driver = Driver()
+    caller = driver.wait(*(f"t{n}" for n in range(200)))
+    driver.run(20)
+    begin = driver.now
+    driver.run(600, TransportError("down"))
+    probes = [time for time, _ in driver.sent if time > begin + 10]
+    # Full jitter below 8 s: 4 s on average.
+    assert 590 / 6 < len(probes) < 590 / 2.5
+    gaps = [b - a for a, b in itertools.pairwise(probes)]
+    assert len({round(gap, 1) for gap in gaps}) > 20
+    assert not settled(caller)
+    end = driver.now
+    driver.run(200 / PACE + 12)
+    asked = {key for time, key in driver.sent if time > end}
+    assert len(asked) == 200
+    driver.run(40, "FINISHED")
+    assert len(settled(caller)) == 200
+
+
+def test_one_failing_answer_among_good_ones_opens_no_breaker() -> None:
+    driver = Driver()
+    driver.wait(*(f"t{n}" for n in range(20)))
+    answers = itertools.cycle([*[TransportError("lost")] * 4, None])
+    for _ in range(400):
+        driver.advance(0.1)
+        for poll in list(driver.flying):
+            driver.answer(poll, next(answers) or record(poll.key[1], "RECORDING"))
+        assert driver.board.breaker.dead_since is None
+    assert driver.board.errors > 100
+
+
+def test_an_outage_is_told_once_when_it_begins_and_once_when_it_ends(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    driver = Driver()
+    driver.wait(*(f"t{n}" for n in range(50)))
+    with caplog.at_level(logging.WARNING):
+        driver.run(120, DeadlineExceeded("silence"))
+        driver.run(30)
+    assert ["does not answer" in line.message for line in caplog.records] == [True, False]
+
+
+def test_html_pages_with_5xx_count_as_an_outage_and_the_api_s_own_errors_do_not() -> None:
+    driver = Driver()
+    driver.wait(*(f"t{n}" for n in range(50)))
+    driver.run(10, ServerError("Sorry.", code="InternalError"))
+    assert driver.board.breaker.dead_since is None
+    driver.run(10, ServerError("The server answered with an error page.", code="Http502"))
+    assert driver.board.breaker.dead_since is not None
+
+
+def test_whoever_wants_one_answer_only_does_not_wait_for_the_end_of_an_outage() -> None:
+    driver = Driver()
+    patient = driver.wait("patient")
+    hasty = driver.wait(*(f"t{n}" for n in range(100)), terms=ONCE)
+    driver.run(60, TransportError("down"))
+    assert len(settled(hasty)) == 100
+    assert {wait.seen().verdict for wait in hasty.waits.values()} == {Verdict.UNKNOWN}
+    assert not settled(patient)
+
+
+def test_a_failing_recording_delays_nobody_else() -> None:
+    driver = Driver()
+    ids = [f"t{n}" for n in range(10)]
+    driver.wait(*ids)
+    for _ in range(600):
+        driver.advance(0.1)
+        for poll in list(driver.flying):
+            bad = poll.key[1] == "t0"
+            what = ServerError("Sorry.") if bad else record(poll.key[1], "RECORDING")
+            driver.answer(poll, what)
+    asked = Counter(key[1] for _, key in driver.sent)
+    others = [asked[task_id] for task_id in ids[1:]]
+    assert min(others) > 50
+    assert 2 <= asked["t0"] < 12
+
+
+def test_at_most_one_request_in_flight_for_a_recording_and_duplicates_share_it() -> None:
+    driver = Driver()
+    callers = [driver.wait("t") for _ in range(5)]
+    driver.advance(1)
+    late = driver.wait("t")
+    driver.advance(10)
+    assert len(driver.sent) == 1
+    driver.answer_all("FINISHED")
+    assert all(settled(caller) for caller in (*callers, late))
+
+
+def test_a_request_that_is_under_way_at_the_deadline_is_heard() -> None:
+    driver = Driver()
+    caller = driver.wait("t", timeout=5.0)
+    driver.advance(20)
+    assert caller.expired
+    assert driver.board.expire(caller) == []
+    driver.answer_all("FINISHED")
+    assert settled(caller)["t"].seen().verdict is Verdict.FINISHED
+
+
+def test_the_last_request_is_aimed_at_the_deadline() -> None:
+    driver = Driver()
+    driver.wait(*(f"other{n}" for n in range(400)))
+    terms = Terms(TERMS.acceptance, 60.0, once=False)
+    driver.wait("t", timeout=100.0, terms=terms)
+    driver.run(105)
+    times = [time - 1000.0 for time, key in driver.sent if key[1] == "t"]
+    assert 98.9 < times[-1] < 99.3
+
+
+def test_a_cancelled_wait_leaves_nothing() -> None:
+    driver = Driver()
+    caller = driver.wait(*(f"t{n}" for n in range(50)), timeout=100.0)
+    driver.advance(1)
+    in_flight = {poll.key for poll in driver.flying}
+    driver.cancel(caller)
+    assert set(driver.board.polls) == in_flight
+    driver.answer_all("RECORDING")
+    assert not driver.board.polls
+    assert not driver.board.applications
+    assert len(driver.board.order) == 0
+    assert driver.board.next_due(driver.now) is None
+
+
+def test_callers_that_come_and_go_leave_no_events_behind() -> None:
+    driver = Driver()
+    for _ in range(2000):
+        driver.cancel(driver.wait("t", timeout=1e6))
+    assert len(driver.board._events) < 200
+
+
+def test_a_wall_clock_that_jumps_changes_no_request() -> None:
+    def sends(jumps: bool) -> list[tuple[float, Key]]:
+        driver = Driver()
+        driver.wait(*(f"t{n}" for n in range(50)), timeout=500.0)
+        for number in range(300):
+            if jumps:
+                driver.wall += (-1) ** number * 10.0**6
+            driver.advance(1.0)
+            driver.answer_all("RECORDING")
+        return driver.sent
+
+    assert [time for time, _ in sends(True)] == [time for time, _ in sends(False)]
+
+
+def test_a_second_waiter_with_a_shorter_interval_does_not_wait_for_the_first_one_s() -> None:
+    driver = Driver()
+    driver.wait("t", terms=Terms(TERMS.acceptance, 3600.0, once=False))
+    driver.run(5)
+    assert len(driver.sent) == 1
+    second = driver.wait("t")
+    assert second.waits[APP, "t"].seen().record is not None
+    driver.run(2)
+    assert len(driver.sent) >= 2
+
+
+def test_a_heartbeat_now_and_then() -> None:
+    driver = Driver()
+    caller = driver.wait("t")
+    driver.run(1900, step=5.0)
+    assert caller.beats == 3
+
+
+def test_what_is_kept_of_a_pending_recording_is_small() -> None:
+    driver = Driver()
+    caller = driver.wait("t")
+    driver.advance(0.1)
+    driver.answer(driver.flying[0], record("t", "RECORDING", raw={"Status": "RECORDING"}))
+    seen = caller.waits[APP, "t"].seen().record
+    assert seen is not None
+    assert (seen.status, seen.raw) == ("RECORDING", {})
+
+
+ANSWERS = st.sampled_from(
+    ["PREPARED", "RECORDING", "PAUSED", "STOPPED", "FINISHED", "FINISHED", None]
+)
+ERRORS = st.sampled_from(
+    [
+        TransportError("lost"),
+        TransportError("lost"),
+        DeadlineExceeded("silence"),
+        ServerError("Sorry.", code="InternalError"),
+        ServerError("A page.", code="Http503"),
+        RequestLimitExceeded("Too many."),
+        TaskNotFound("Unknown."),
+        RecordingFailure("code: 40004, msg: 1, failed"),
+        PermissionDenied("No."),
+    ]
+)
+TASKS = st.lists(st.sampled_from([f"t{n}" for n in range(12)]), min_size=1, max_size=6, unique=True)
+_FINAL = {Verdict.FINISHED, Verdict.FAILED, Verdict.MISSING}
+
+
+class WaitsMachine(RuleBasedStateMachine):
+    """Whatever happens in whatever order: nothing is lost, doubled, or sent too often."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        tempfile_before, tempfile.tempdir = tempfile.tempdir, self.folder.name
+        try:
+            self.host = HostPace("AKID", "host", "DescribeOnlineRecord")
+        finally:
+            tempfile.tempdir = tempfile_before
+        self.driver = Driver(self.host)
+        self.all_sent: list[float] = []
+        self.callers: list[Caller] = []
+        self.deadlines: dict[int, float | None] = {}
+        # What each wait was told: one end, and it is what an answer said.
+        self.ends: dict[tuple[int, Key], Verdict | str] = {}
+        self.truth: dict[int, Verdict] = {}
+        self.asked_for: set[tuple[int, Key]] = set()
+
+    def _heard(self) -> None:
+        for caller in list(self.callers):
+            for wait in list(caller.news or ()):
+                if wait.settled and wait.poll.key in caller.waits:
+                    self._end(caller, wait.poll.key, wait.seen().verdict)
+            if caller.expired:
+                for key in self.driver.board.expire(caller):
+                    self._end(caller, key, "timeout")
+            if not caller.waits:
+                self.driver.board.close(caller)
+                self.callers.remove(caller)
+
+    def _end(self, caller: Caller, key: Key, how: Verdict | str) -> None:
+        assert (id(caller), key) not in self.ends, "a second end"
+        self.ends[id(caller), key] = how
+        self.driver.board.leave(caller, key)
+
+    @rule(
+        tasks=TASKS,
+        timeout=st.sampled_from([None, None, 1.0, 30.0, 4000.0]),
+        once=st.sampled_from([False, False, True]),
+        delay=st.sampled_from([0.0, 0.0, 10.0]),
+    )
+    def add(self, tasks: list[str], timeout: float | None, once: bool, delay: float) -> None:
+        caller = self.driver.wait(
+            *tasks, timeout=timeout, terms=ONCE if once else TERMS, delay=delay
+        )
+        self.callers.append(caller)
+        self.kept = getattr(self, "kept", [])
+        # Ids of objects must not be used twice.
+        self.kept.append(caller)
+        self.asked_for |= {(id(caller), key) for key in caller.waits}
+
+    @precondition(lambda self: self.callers)
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        caller = data.draw(st.sampled_from(self.callers))
+        self.callers.remove(caller)
+        for key in list(caller.waits):
+            self.ends[id(caller), key] = "cancelled"
+        self.driver.cancel(caller)
+
+    @rule(seconds=st.sampled_from([0.01, 0.06, 1.0, 1.0, 10.0, 120.0]))
+    def advance(self, seconds: float) -> None:
+        self.driver.advance(seconds)
+        self._heard()
+
+    @precondition(lambda self: self.driver.flying)
+    @rule(data=st.data(), status=ANSWERS, ago=st.one_of(st.none(), st.integers(-(10**6), 10**6)))
+    def answer(self, data: st.DataObject, status: str | None, ago: int | None) -> None:
+        poll = data.draw(st.sampled_from(self.driver.flying))
+        at = None if ago is None else int(self.driver.wall + self.driver.now - ago)
+        what = record(poll.key[1], status, record_start_time=at, record_stop_time=at)
+        waits = list(poll.waits)
+        self.driver.answer(poll, what)
+        self._check(waits, Verdict.FINISHED if status == "FINISHED" else None)
+
+    @precondition(lambda self: self.driver.flying)
+    @rule(data=st.data(), error=ERRORS)
+    def fail(self, data: st.DataObject, error: TiwError) -> None:
+        poll = data.draw(st.sampled_from(self.driver.flying))
+        waits = list(poll.waits)
+        self.driver.answer(poll, error)
+        verdicts: dict[type[TiwError], Verdict] = {
+            RecordingFailure: Verdict.FAILED,
+            TaskNotFound: Verdict.MISSING,
+        }
+        self._check(waits, verdicts.get(type(error)))
+
+    def _check(self, waits: list[Wait], final: Verdict | None) -> None:
+        for wait in waits:
+            if final is not None:
+                assert wait.settled
+                assert wait.seen().verdict is final
+            elif wait.settled:
+                assert wait.seen().verdict not in _FINAL
+        self._heard()
+
+    @rule(task=st.sampled_from([f"t{n}" for n in range(14)]), what=st.sampled_from("hslu"))
+    def hint(self, task: str, what: str) -> None:
+        board, now = self.driver.board, self.driver.now
+        before = dict(self.ends)
+        for key in list(board.keys_of(task)):
+            poll = board.polls[key]
+            if what == "h":
+                board.order.hint(poll, now)
+            elif what == "s":
+                board.order.expect_stop(poll, now, now + self.driver.chance.uniform(-60, 600))
+            else:
+                board.order.set_listed(poll, now, what == "l")
+        self._heard()
+        assert self.ends == before
+
+    @rule(seconds=st.sampled_from([-1e9, -3600.0, 3600.0, 1e9]))
+    def wall_clock_jumps(self, seconds: float) -> None:
+        self.driver.wall += seconds
+
+    @rule()
+    def restart(self) -> None:
+        """The process dies and begins again from what a wait is: ids and a deadline."""
+        old = self.driver
+        self.all_sent += [time for time, _ in old.sent]
+        self.driver = Driver(self.host, old.now)
+        self.driver.wall = old.wall
+        callers, self.callers = self.callers, []
+        for caller in callers:
+            left = None if caller.deadline == float("inf") else max(caller.deadline - old.now, 0.0)
+            again = self.driver.wait(
+                *(key[1] for key in caller.waits), timeout=left, terms=caller.terms
+            )
+            for key in caller.waits:
+                self.ends[id(caller), key] = "resumed"
+            self.kept.append(again)
+            self.callers.append(again)
+            self.asked_for |= {(id(again), key) for key in again.waits}
+
+    @invariant()
+    def no_window_is_over_the_limit(self) -> None:
+        if hasattr(self, "driver"):
+            times = self.all_sent + [time for time, _ in self.driver.sent]
+            assert most_in_a_second(times[-200:]) <= 20
+
+    @invariant()
+    def one_request_in_flight_for_a_recording(self) -> None:
+        if hasattr(self, "driver"):
+            keys = [poll.key for poll in self.driver.flying]
+            assert len(keys) == len(set(keys))
+            assert self.driver.board.in_flight == len(keys)
+
+    @invariant()
+    def what_is_known_is_what_is_waited_for(self) -> None:
+        if not hasattr(self, "driver"):
+            return
+        waited = {key for caller in self.callers for key in caller.waits}
+        flying = {poll.key for poll in self.driver.flying}
+        assert waited <= set(self.driver.board.polls)
+        assert set(self.driver.board.polls) <= waited | flying
+        assert len(self.driver.board.order) == len(self.driver.board.polls)
+
+    def teardown(self) -> None:
+        if not hasattr(self, "driver"):
+            return
+        driver = self.driver
+        # The endpoint answers again: everybody is asked within what the safety share promises.
+        driver.answer_all("RECORDING")
+        self._heard()
+        waiting = {key for caller in self.callers for key in caller.waits}
+        begin = len(driver.sent)
+        bound = 60.0 + 30.0 + len(waiting) / (SAFETY_SHARE * PACE)
+        end = driver.now + bound
+        while driver.now < end:
+            driver.advance(0.2)
+            driver.answer_all("RECORDING")
+            self._heard()
+        gone = {key for caller in self.callers for key in caller.waits}
+        asked = {key for _, key in driver.sent[begin:]}
+        assert (waiting & gone) <= asked
+        # And then everything ends.
+        while self.callers and driver.now < end + bound:
+            driver.advance(0.2)
+            driver.answer_all("FINISHED")
+            self._heard()
+        assert not self.callers
+        assert not driver.board.polls
+        assert set(self.ends) == self.asked_for
+        self.host.close()
+        self.folder.cleanup()
+
+
+TestWaitsMachine = WaitsMachine.TestCase
+TestWaitsMachine.settings = hypothesis_settings(
+    max_examples=80, stateful_step_count=50, deadline=None, derandomize=True
+)

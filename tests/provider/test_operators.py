@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import TaskDeferred
+
+from tiw_automation.airflow.operators import (
+    TiwDescribeOnlineRecordOperator,
+    TiwPauseOnlineRecordOperator,
+    TiwResumeOnlineRecordOperator,
+    TiwStartOnlineRecordOperator,
+    TiwStopOnlineRecordOperator,
+)
+from tiw_automation.airflow.waiting import TiwOnlineRecordFailed
+from tiw_automation.core import START_OPTIONS, ConfigurationError, StartUncertain
+from tiw_automation.simulator import Simulator
+
+ROOM = 880528
+
+
+class TaskInstance:
+    """As much of a task instance as the operators ask for."""
+
+    def __init__(self, run_id: str = "run-1", map_index: int = -1) -> None:
+        self.dag_id = "lessons"
+        self.run_id = run_id
+        self.task_id = "record"
+        self.map_index = map_index
+        self.pushed: dict[str, Any] = {}
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.pushed[key] = value
+
+
+def context(**whose: Any) -> Any:
+    return {"ti": TaskInstance(**whose)}
+
+
+@pytest.fixture
+def simulator(connect: Callable[..., None]) -> Iterator[Simulator]:
+    with Simulator(speed=0, region="ap-guangzhou", user_sig_key="the-apps-key") as running:
+        extra = {"user_sig_key": "the-apps-key", "region": "ap-guangzhou", "timeout": 1}
+        connect(running, extra=extra)
+        yield running
+
+
+def start(**given: Any) -> TiwStartOnlineRecordOperator:
+    return TiwStartOnlineRecordOperator(task_id="record", room_id=ROOM, **given)
+
+
+def test_every_option_of_the_core_can_be_given_and_templated() -> None:
+    known = set(inspect.signature(TiwStartOnlineRecordOperator.__init__).parameters)
+    assert {option.name for option in START_OPTIONS} < known
+    fields = set(TiwStartOnlineRecordOperator.template_fields)
+    assert {option.name for option in START_OPTIONS} < fields
+    assert {"room_id", "record_user_id", "record_user_sig", "preset"} < fields
+
+
+def test_it_starts_with_a_signature_made_from_the_connections_key(simulator: Simulator) -> None:
+    operator = start(preset="audio_files", whiteboard={"width": 640, "height": 480})
+    task_id = operator.execute(context())
+    simulator.advance(30)
+    (facts,) = simulator.recordings
+    assert facts["task_id"] == task_id
+    assert facts["status"] == "RECORDING"
+    assert operator.console_url == "https://console.cloud.tencent.com/tiw"
+
+
+def test_every_try_of_a_task_finds_the_same_recording(simulator: Simulator) -> None:
+    first = start().execute(context())
+    assert start().execute(context()) == first
+    assert simulator.started == 1
+
+
+def test_a_try_that_died_before_the_answer_started_no_second_one(simulator: Simulator) -> None:
+    # The first try is killed between request and answer: nothing of it is left but the run's name.
+    simulator.inject("hang", times=9, action="DescribeRunningTasks")
+    simulator.inject("answer_lost", times=9, action="StartOnlineRecord")
+    with pytest.raises(StartUncertain):
+        start().execute(context())
+    simulator.clear_faults()
+    assert start().execute(context()) == simulator.recordings[0]["task_id"]
+    assert simulator.started == 1
+
+
+def test_another_run_or_map_index_has_another_user(simulator: Simulator) -> None:
+    users = set()
+    runs: list[dict[str, Any]] = [{}, {"run_id": "run-2"}, {"map_index": 0}, {"map_index": 1}]
+    for number, whose in enumerate(runs):
+        TiwStartOnlineRecordOperator(task_id="record", room_id=ROOM + number).execute(
+            context(**whose)
+        )
+    users = {facts["record_user_id"].rpartition("_")[2] for facts in simulator.recordings}
+    assert len(users) == 4
+
+
+def test_a_kill_stops_the_recording_only_if_that_was_asked_for(simulator: Simulator) -> None:
+    kept = start()
+    kept.execute(context())
+    kept.on_kill()
+    simulator.advance(30)
+    assert simulator.recordings[0]["status"] == "RECORDING"
+    stopped = start(stop_on_kill=True)
+    stopped.on_kill()
+    stopped.execute(context())
+    stopped.on_kill()
+    simulator.advance(5)
+    assert simulator.recordings[0]["status"] == "STOPPED"
+
+
+def test_without_a_signature_or_a_key_it_says_so(
+    simulator: Simulator, connect: Callable[..., None]
+) -> None:
+    connect(simulator, name="no_key")
+    with pytest.raises(ConfigurationError, match="Exactly one of record_user_sig"):
+        start(tencentcloud_conn_id="no_key").execute(context())
+    assert simulator.started == 0
+
+
+def test_pause_resume_stop_and_describe(simulator: Simulator) -> None:
+    task_id = start().execute(context())
+    simulator.advance(30)
+    for kind, status in (
+        (TiwPauseOnlineRecordOperator, "PAUSED"),
+        (TiwResumeOnlineRecordOperator, "RECORDING"),
+        (TiwStopOnlineRecordOperator, "STOPPED"),
+    ):
+        for _ in range(2):
+            assert kind(task_id="change", record_task_id=task_id).execute(context()) == task_id
+            simulator.advance(3)
+        asked = TiwDescribeOnlineRecordOperator(task_id="ask", record_task_id=task_id)
+        assert asked.execute(context())["status"] == status
+
+
+def stop(task_id: str, **given: Any) -> TiwStopOnlineRecordOperator:
+    return TiwStopOnlineRecordOperator(
+        task_id="stop", record_task_id=task_id, wait_for_completion=True, **given
+    )
+
+
+def test_a_stop_that_waits_pushes_what_the_sensor_pushes() -> None:
+    with Simulator() as simulator:
+        (task_id,) = simulator.add_finished(1)
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in simulator.environment().items():
+                patch.setenv(name, value)
+            where = context()
+            urls = stop(task_id, deferrable=False).execute(where)
+        assert urls == where["ti"].pushed["return_value"]
+        assert where["ti"].pushed["records"][0]["task_id"] == task_id
+
+
+def test_a_stop_that_waits_defers(simulator: Simulator) -> None:
+    task_id = start().execute(context())
+    simulator.advance(30)
+    operator = stop(task_id, deferrable=True, wait_timeout=900)
+    with pytest.raises(TaskDeferred) as caught:
+        operator.execute(context())
+    assert caught.value.method_name == "execute_complete"
+    _, arguments = caught.value.trigger.serialize()
+    assert arguments["record_task_ids"] == [task_id]
+    simulator.advance(600)
+    row = {"record_task_id": task_id, "message": "m", "timed_out": False}
+    where = context()
+    event = {"sdk_app_id": simulator.sdk_app_id, "outcomes": [{**row, "verdict": "finished"}]}
+    urls = operator.execute_complete(where, event)
+    assert urls
+    assert operator.replay_url == urls[0]
+    event = {"sdk_app_id": simulator.sdk_app_id, "outcomes": [{**row, "verdict": "failed"}]}
+    with pytest.raises(TiwOnlineRecordFailed):
+        operator.execute_complete(where, event)
+
+
+def test_the_links_are_there_once_their_urls_are_known() -> None:
+    from tiw_automation.airflow.links import TiwConsoleLink, TiwReplayLink, console_url
+
+    shown: Any = SimpleNamespace(console_url="https://console/", replay_url=None)
+    key: Any = None
+    assert TiwConsoleLink().get_link(shown, ti_key=key) == "https://console/"
+    assert TiwReplayLink().get_link(shown, ti_key=key) == ""
+    assert console_url("tiw.intl.tencentcloudapi.com") == "https://console.tencentcloud.com/tiw"
