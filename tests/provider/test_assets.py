@@ -2,6 +2,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from types import SimpleNamespace
 from typing import Any
@@ -18,12 +21,23 @@ from tiw_automation.airflow.assets import (
     tell_outlets,
     tiw_online_record_asset,
 )
+from tiw_automation.airflow.events import Settled, to_payload
+from tiw_automation.airflow.operators import TiwStopOnlineRecordOperator
+from tiw_automation.airflow.sensors import TiwOnlineRecordSensor
 from tiw_automation.core import ConfigurationError, OnlineRecord, Outcome, Verdict
 from tiw_automation.core.records import Acceptance, judge
+from tiw_automation.simulator import Simulator
 
 AIRFLOW = tuple(int(part) for part in version("apache-airflow-core").split(".")[:2])
 APP = 1400000001
 URI = "tiw://tencentcloud_default/default/online-records/finished"
+
+
+class Worker:
+    """A task instance that keeps nothing of what is pushed."""
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        json.dumps(value)
 
 
 def record(task_id: str, **changes: Any) -> OnlineRecord:
@@ -204,3 +218,54 @@ def test_outlets_with_partitions_have_one_for_each() -> None:
     alone = OutletEventAccessors()
     tell_outlets([each], alone, [record("a")])
     assert alone[each].extra == to_extra(outcome("a"))
+
+
+# The tasks that wait
+
+
+def test_a_sensor_tells_its_outlets(tiw_simulator: Simulator, connect: Callable[..., None]) -> None:
+    connect(tiw_simulator)
+    one, two = tiw_simulator.add_finished(2)
+    mine, outlet_events = Asset("mine"), OutletEventAccessors()
+    context: Any = {"ti": Worker(), "outlet_events": outlet_events}
+    sensor = TiwOnlineRecordSensor(task_id="wait", record_task_id=one, outlets=[mine])
+    assert sensor.poke(context).is_done
+    assert outlet_events[mine].extra["record_task_id"] == one
+    assert outlet_events[mine].extra["event_id"] == event_id(tiw_simulator.sdk_app_id, one)
+    # As the trigger's event is taken up by the worker.
+    several = TiwOnlineRecordSensor(task_id="both", record_task_id=[one, two], outlets=[mine])
+    ends = [Settled(task_id, Verdict.FINISHED, "") for task_id in (one, two)]
+    several.execute_complete(context, to_payload(tiw_simulator.sdk_app_id, ends))
+    told = outlet_events[mine].extra["recordings"]
+    assert isinstance(told, list)
+    assert [each["record_task_id"] for each in told if isinstance(each, dict)] == [one, two]
+
+
+def test_a_stop_that_waits_tells_its_outlets(
+    tiw_simulator: Simulator, connect: Callable[..., None]
+) -> None:
+    connect(tiw_simulator)
+    (done,) = tiw_simulator.add_finished(1)
+    mine, outlet_events = Asset("mine"), OutletEventAccessors()
+    context: Any = {"ti": Worker(), "outlet_events": outlet_events}
+    for waits in (False, True):
+        stop = TiwStopOnlineRecordOperator(
+            task_id="stop", record_task_id=done, wait_for_completion=waits, outlets=[mine]
+        )
+        stop.execute(context)
+        assert (len(outlet_events) > 0) is waits
+    assert outlet_events[mine].extra["record_task_id"] == done
+
+
+def test_everything_imports_without_a_warning() -> None:
+    program = (
+        "import warnings, airflow.sdk, airflow.plugins_manager, airflow.triggers.base; "
+        "import airflow.providers.common.compat.sdk as sdk; sdk.BaseSensorOperator, sdk.conf; "
+        "from airflow.sdk import Asset, AssetWatcher; warnings.simplefilter('error'); "
+        "import tiw_automation.airflow.assets, tiw_automation.airflow.plugin; "
+        "import tiw_automation.airflow.callback_receiver"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
