@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk import Asset, AssetAlias
+from airflow.sdk.execution_time.context import OutletEventAccessors
+from airflow.triggers.base import BaseEventTrigger
+
+from tiw_automation.airflow.asset_events import PARTITIONED_BY, event_id, to_event, to_extra
+from tiw_automation.airflow.assets import (
+    asset_uri,
+    finished_recordings,
+    tell_outlets,
+    tiw_online_record_asset,
+)
+from tiw_automation.airflow.events import Settled, to_payload
+from tiw_automation.airflow.operators import TiwStopOnlineRecordOperator
+from tiw_automation.airflow.sensors import TiwOnlineRecordSensor
+from tiw_automation.core import ConfigurationError, OnlineRecord, Outcome, Verdict
+from tiw_automation.core.records import Acceptance, judge
+from tiw_automation.simulator import Simulator
+
+AIRFLOW = tuple(int(part) for part in version("apache-airflow-core").split(".")[:2])
+APP = 1400000001
+URI = "tiw://tencentcloud_default/default/online-records/finished"
+
+
+class Worker:
+    """A task instance that keeps nothing of what is pushed."""
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        json.dumps(value)
+
+
+def record(task_id: str, **changes: Any) -> OnlineRecord:
+    video = {"VideoUrl": f"https://bucket.example/{task_id}.mp4?sign=secret#t", "VideoType": 0}
+    answer = {
+        "Status": "FINISHED",
+        "FinishReason": "AUTO",
+        "VideoInfos": [video],
+        "ReplayUrl": "https://replay.example/r?sign=secret",
+        **changes,
+    }
+    return OnlineRecord.from_response(answer, sdk_app_id=APP, task_id=task_id)
+
+
+def outcome(task_id: str) -> Outcome:
+    return judge(APP, task_id, record(task_id), Acceptance())
+
+
+def event(extra: dict[str, Any], partition_key: str | None = None) -> Any:
+    return SimpleNamespace(extra=json.loads(json.dumps(extra)), partition_key=partition_key)
+
+
+# The asset
+
+
+def test_the_default_watches_the_whole_application() -> None:
+    asset = tiw_online_record_asset()
+    assert (asset.name, asset.uri, asset.group) == (URI, URI, "tiw")
+    (watcher,) = asset.watchers
+    assert isinstance(watcher.trigger, BaseEventTrigger)
+    path, arguments = watcher.trigger.serialize()
+    assert path == "tiw_automation.airflow.triggers.TiwOnlineRecordFinishedEventTrigger"
+    assert arguments["record_task_ids"] is None
+    assert arguments["asset_name"] == URI
+    # Airflow tells triggers apart by these; what is not JSON makes it think that they changed.
+    assert json.loads(json.dumps(arguments)) == arguments
+
+
+def test_equal_arguments_make_equal_assets() -> None:
+    made = [tiw_online_record_asset(record_task_ids=ids) for ids in (["b", "a"], ("a", "b"))]
+    assert made[0].uri == made[1].uri
+    hashes = {
+        BaseEventTrigger.hash(*asset.watchers[0].trigger.serialize())
+        for asset in (
+            tiw_online_record_asset(poll_interval=5),
+            tiw_online_record_asset(poll_interval=5.0),
+        )
+    }
+    assert len(hashes) == 1
+
+
+def test_every_application_and_connection_has_its_own() -> None:
+    assert asset_uri("school", 14) == "tiw://school/14/online-records/finished"
+    assert asset_uri("a/b", None) == "tiw://a%2Fb/default/online-records/finished"
+    assert tiw_online_record_asset(sdk_app_id="14", tencentcloud_conn_id="school").uri == asset_uri(
+        "school", 14
+    )
+
+
+def test_a_name_keeps_an_asset_the_same_when_its_ids_change() -> None:
+    one = tiw_online_record_asset("lessons", record_task_ids="a")
+    two = tiw_online_record_asset("lessons", record_task_ids=["a", "b"])
+    assert (one.name, one.uri) == (two.name, two.uri) == ("lessons", f"{URI}/lessons")
+    unnamed = {tiw_online_record_asset(record_task_ids=ids).uri for ids in (["a"], ["a", "b"])}
+    assert len(unnamed) == 2
+
+
+def test_nothing_watches_what_others_tell() -> None:
+    assert tiw_online_record_asset(watch=False).watchers == []
+    each = tiw_online_record_asset(partitioned=True)
+    assert each.watchers == []
+    assert each.uri == "tiw://tencentcloud_default/default/online-records/by-recording"
+    assert PARTITIONED_BY in each.extra
+    assert PARTITIONED_BY not in tiw_online_record_asset().extra
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"record_task_ids": []}, "No task id"),
+        ({"record_task_ids": [7]}, "7"),
+        ({"sdk_app_id": "x"}, "sdk_app_id"),
+        ({"poll_interval": 0}, "poll_interval"),
+        ({"poll_interval": True}, "poll_interval"),
+        ({"poll_interval": "5"}, "poll_interval"),
+        ({"poll_interval": float("nan")}, "poll_interval"),
+        ({"sweep_after": -1}, "sweep_after"),
+        ({"accept_finish_reasons": ["TIRED"]}, "TIRED"),
+        ({"record_task_ids": "a", "watch": False}, "nothing watches"),
+        ({"record_task_ids": "a", "partitioned": True}, "nothing watches"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_when_the_dag_is_read(
+    arguments: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        tiw_online_record_asset(**arguments)
+
+
+# The events
+
+
+def test_an_id_never_changes() -> None:
+    # Consumers keep it: another value would make every old recording new.
+    assert event_id(APP, "algebra") == "64daeb2e-4f26-5cb2-af58-670185bb6f62"
+    assert event_id(APP, "algebra") != event_id(APP + 1, "algebra")
+
+
+def test_no_query_string_leaves_with_an_event() -> None:
+    extra = to_extra(outcome("algebra"))
+    assert "secret" not in json.dumps(extra)
+    assert extra["record"]["video_urls"] == ["https://bucket.example/algebra.mp4"]
+    assert extra["record"]["videos"][0]["url"] == "https://bucket.example/algebra.mp4"
+    assert extra["record"]["replay_url"] == "https://replay.example/r"
+    assert extra["verdict"] == "finished"
+    bare = OnlineRecord.from_response({"Status": "FINISHED"}, sdk_app_id=APP, task_id="bare")
+    assert to_extra(Outcome(APP, "bare", Verdict.FINISHED, bare))["record"]["replay_url"] is None
+
+
+def test_events_of_every_source_are_read_alike() -> None:
+    a, b, c, d = (to_extra(outcome(task_id)) for task_id in "abcd")
+    without_record = to_extra(outcome("c"), with_record=False)
+    events = {
+        "an asset": [
+            event({"from_trigger": True, "payload": a}),
+            event({"from_trigger": True, "payload": to_event([a, b])}),
+            event({"from_trigger": True, "payload": to_event([])}),
+        ],
+        "another": [
+            event(to_event([without_record, to_extra(outcome("d"), with_record=False)])),
+            event({**c, "from_rest_api": True}),
+            event({"sdk_app_id": APP}, partition_key="e"),
+            event({"sdk_app_id": APP}),
+            event({"rows": 7}),
+            event({}),
+        ],
+    }
+    found = finished_recordings(events)
+    assert [each["record_task_id"] for each in found] == ["a", "b", "c", "d", "e"]
+    assert [each["record"] is None for each in found] == [False, False, False, True, True]
+    assert found[0] == a
+    assert found[4]["event_id"] == event_id(APP, "e")
+    assert d["event_id"] == found[3]["event_id"]
+    assert finished_recordings(events["an asset"]) == [a, b]
+
+
+def test_outlets_tell_the_record_of_one() -> None:
+    outlet_events = OutletEventAccessors()
+    mine, alias = Asset("mine"), AssetAlias("alias")
+    tell_outlets([mine, alias, Asset.ref(name="known")], outlet_events, [record("a")])
+    assert outlet_events[mine].extra == to_extra(outcome("a"))
+    assert list(outlet_events) == [mine]
+
+
+def test_outlets_tell_the_ids_of_several() -> None:
+    outlet_events = OutletEventAccessors()
+    mine = Asset("mine")
+    tell_outlets([mine], outlet_events, [record("a"), record("b")])
+    told = outlet_events[mine].extra["recordings"]
+    assert isinstance(told, list)
+    assert told == [to_extra(outcome(task_id), with_record=False) for task_id in "ab"]
+
+
+def test_outlets_tell_nothing_of_nothing() -> None:
+    outlet_events = OutletEventAccessors()
+    tell_outlets([Asset("mine")], outlet_events, [])
+    assert len(outlet_events) == 0
+
+
+@pytest.mark.skipif(AIRFLOW < (3, 3), reason="Airflow 3.3 lets a task name partitions")
+def test_outlets_with_partitions_have_one_for_each() -> None:
+    outlet_events = OutletEventAccessors()
+    each = tiw_online_record_asset(partitioned=True)
+    tell_outlets([each], outlet_events, [record("a"), record("b")])
+    told: Any = outlet_events[each]
+    assert told.partition_keys == {"a", "b"}
+    assert told.extra == {"sdk_app_id": APP}
+    alone = OutletEventAccessors()
+    tell_outlets([each], alone, [record("a")])
+    assert alone[each].extra == to_extra(outcome("a"))
+
+
+# The tasks that wait
+
+
+def test_a_sensor_tells_its_outlets(tiw_simulator: Simulator, connect: Callable[..., None]) -> None:
+    connect(tiw_simulator)
+    one, two = tiw_simulator.add_finished(2)
+    mine, outlet_events = Asset("mine"), OutletEventAccessors()
+    context: Any = {"ti": Worker(), "outlet_events": outlet_events}
+    sensor = TiwOnlineRecordSensor(task_id="wait", record_task_id=one, outlets=[mine])
+    assert sensor.poke(context).is_done
+    assert outlet_events[mine].extra["record_task_id"] == one
+    assert outlet_events[mine].extra["event_id"] == event_id(tiw_simulator.sdk_app_id, one)
+    # As the trigger's event is taken up by the worker.
+    several = TiwOnlineRecordSensor(task_id="both", record_task_id=[one, two], outlets=[mine])
+    ends = [Settled(task_id, Verdict.FINISHED, "") for task_id in (one, two)]
+    several.execute_complete(context, to_payload(tiw_simulator.sdk_app_id, ends))
+    told = outlet_events[mine].extra["recordings"]
+    assert isinstance(told, list)
+    assert [each["record_task_id"] for each in told if isinstance(each, dict)] == [one, two]
+
+
+def test_a_stop_that_waits_tells_its_outlets(
+    tiw_simulator: Simulator, connect: Callable[..., None]
+) -> None:
+    connect(tiw_simulator)
+    (done,) = tiw_simulator.add_finished(1)
+    mine, outlet_events = Asset("mine"), OutletEventAccessors()
+    context: Any = {"ti": Worker(), "outlet_events": outlet_events}
+    for waits in (False, True):
+        stop = TiwStopOnlineRecordOperator(
+            task_id="stop", record_task_id=done, wait_for_completion=waits, outlets=[mine]
+        )
+        stop.execute(context)
+        assert (len(outlet_events) > 0) is waits
+    assert outlet_events[mine].extra["record_task_id"] == done
+
+
+def test_everything_imports_without_a_warning() -> None:
+    program = (
+        "import warnings, airflow.sdk, airflow.plugins_manager, airflow.triggers.base; "
+        "import airflow.providers.common.compat.sdk as sdk; sdk.BaseSensorOperator, sdk.conf; "
+        "from airflow.sdk import Asset, AssetWatcher; warnings.simplefilter('error'); "
+        "import tiw_automation.airflow.assets, tiw_automation.airflow.plugin; "
+        "import tiw_automation.airflow.callback_receiver"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

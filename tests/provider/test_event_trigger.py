@@ -1,0 +1,500 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable
+from importlib.metadata import version
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from tiw_automation.airflow import announced, finished, triggers
+from tiw_automation.airflow.announced import Announced, AssetStore, told_key
+from tiw_automation.airflow.asset_events import event_id
+from tiw_automation.airflow.finished import AcknowledgedFeed
+from tiw_automation.airflow.triggers import TiwOnlineRecordFinishedEventTrigger
+from tiw_automation.simulator import Simulator
+
+AIRFLOW = tuple(int(part) for part in version("apache-airflow-core").split(".")[:2])
+Connect = Callable[..., None]
+TIMELINE = [{"RECORDING": 3}, {"STOPPED": 1}]
+
+
+class Memory:
+    """A store like Airflow's that outlives the trigger, and can be made to fail."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {}
+        self.fails = 0
+        self.error: Exception = OSError("the API server is away")
+
+    async def aget(self, key: str) -> Any:
+        self._fail()
+        return json.loads(self.values.get(key, "null"))
+
+    async def aset(self, key: str, value: Any) -> None:
+        self._fail()
+        self.values[key] = json.dumps(value)
+
+    async def adelete(self, key: str) -> None:
+        self._fail()
+        self.values.pop(key, None)
+
+    def _fail(self) -> None:
+        if self.fails:
+            self.fails -= 1
+            raise self.error
+
+    def kept(self) -> Any:
+        (value,) = (v for k, v in self.values.items() if k.startswith("tiw_announced_"))
+        return json.loads(value)
+
+
+def make(memory: Memory | None = None, **arguments: Any) -> TiwOnlineRecordFinishedEventTrigger:
+    given = {"poll_interval": 0.2, **arguments}
+    made = TiwOnlineRecordFinishedEventTrigger(**json.loads(json.dumps(given)))
+    made.asset_state_store = memory  # type: ignore[assignment]
+    return made
+
+
+@contextlib.asynccontextmanager
+async def running(trigger: TiwOnlineRecordFinishedEventTrigger) -> AsyncGenerator[Any, None]:
+    events = trigger.run()
+    try:
+        yield events
+    finally:
+        await events.aclose()  # type: ignore[attr-defined]
+
+
+async def told(events: Any, within_s: float = 20.0) -> list[str]:
+    """Return the ids of the next event."""
+    event = await asyncio.wait_for(anext(events), within_s)
+    payload = json.loads(json.dumps(event.payload))
+    return [each["record_task_id"] for each in payload.get("recordings", [payload])]
+
+
+async def nothing_more(events: Any, for_s: float = 0.8) -> None:
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(anext(events), for_s)
+
+
+@pytest.fixture
+def chinese() -> Any:
+    with Simulator(speed=10, region="ap-guangzhou") as simulator:
+        yield simulator
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triggers, "_APART_S", 0.3)
+    monkeypatch.setattr(finished, "_REFUSED_S", 0.3)
+    monkeypatch.setattr(announced, "STORED_AFTER_S", 0.2)
+    monkeypatch.setattr(announced, "_RETRY_FIRST_S", 0.05)
+
+
+def test_what_is_stored_makes_the_same_trigger() -> None:
+    path, arguments = make(record_task_ids=["a"], asset_name="mine").serialize()
+    assert path == "tiw_automation.airflow.triggers.TiwOnlineRecordFinishedEventTrigger"
+    again = TiwOnlineRecordFinishedEventTrigger(**json.loads(json.dumps(arguments)))
+    assert again.serialize() == (path, arguments)
+
+
+def test_who_shares_a_feed() -> None:
+    key = make(poll_interval=5).shared_stream_key()
+    assert key == make(poll_interval=5.0, include_failed=True, asset_name="x").shared_stream_key()
+    assert (
+        make(poll_interval=5, record_task_ids=["a"]).shared_stream_key()
+        == make(poll_interval=5, record_task_ids=["b"]).shared_stream_key()
+    )
+    others = [
+        make(poll_interval=6),
+        make(poll_interval=5, sdk_app_id=14),
+        make(poll_interval=5, tencentcloud_conn_id="x"),
+        make(poll_interval=5, record_task_ids=["a"]),
+    ]
+    assert key not in [other.shared_stream_key() for other in others]
+
+
+async def test_given_recordings_once_each_and_never_an_end(
+    tiw_simulator: Simulator, connect: Connect
+) -> None:
+    connect(tiw_simulator)
+    (done,) = tiw_simulator.add_finished(1)
+    tiw_simulator.add("slow", timeline=[{"RECORDING": 100}])
+    async with running(make(record_task_ids=["slow", done, done])) as events:
+        assert await told(events) == [done]
+        tiw_simulator.advance(200)
+        assert await told(events) == ["slow"]
+        asked = tiw_simulator.requests
+        await nothing_more(events)
+        assert tiw_simulator.requests == asked
+
+
+async def test_an_event_says_what_the_record_is(tiw_simulator: Simulator, connect: Connect) -> None:
+    connect(tiw_simulator)
+    (done,) = tiw_simulator.add_finished(1)
+    async with running(make(record_task_ids=[done])) as events:
+        payload = (await anext(events)).payload
+    assert payload["event_id"] == event_id(tiw_simulator.sdk_app_id, done)
+    assert payload["verdict"] == "finished"
+    assert payload["record"]["task_id"] == done
+
+
+async def test_failures_are_told_if_asked_for(tiw_simulator: Simulator, connect: Connect) -> None:
+    connect(tiw_simulator)
+    tiw_simulator.add("broken", error={"message": "code: 40004, msg: now, im login failed"})
+    tiw_simulator.add("odd", timeline=[], finish_reason="EXCEPTION")
+    ids = ["broken", "odd", "absent"]
+    memory = Memory()
+    async with running(make(memory, record_task_ids=ids)) as events:
+        await nothing_more(events)
+    assert memory.kept()["settled"] == sorted(ids)
+    async with running(make(record_task_ids=ids, include_failed=True)) as events:
+        payload = (await anext(events)).payload
+    verdicts = {each["record_task_id"]: each["verdict"] for each in payload["recordings"]}
+    assert verdicts == {"broken": "failed", "odd": "failed", "absent": "missing"}
+    accepting = make(record_task_ids=["odd"], accept_finish_reasons=["EXCEPTION"])
+    async with running(accepting) as events:
+        assert await told(events) == ["odd"]
+
+
+async def test_recordings_are_found_by_the_running_list(
+    chinese: Simulator, connect: Connect
+) -> None:
+    connect(chinese, extra={"region": "ap-guangzhou"})
+    chinese.add_finished(2)
+    async with running(make()) as events:
+        waiting = asyncio.ensure_future(anext(events))
+        await asyncio.sleep(0.5)
+        chinese.add("algebra", timeline=TIMELINE)
+        event = await asyncio.wait_for(waiting, 20)
+        assert event.payload["record_task_id"] == "algebra"
+        chinese.add("history", timeline=TIMELINE)
+        assert await told(events) == ["history"]
+        await nothing_more(events)
+
+
+async def test_what_ends_together_is_told_together_and_then_swept(
+    chinese: Simulator, connect: Connect
+) -> None:
+    connect(chinese, extra={"region": "ap-guangzhou"})
+    memory = Memory()
+    for number in range(4):
+        chinese.add(f"bell-{number}", timeline=[{"RECORDING": 5}])
+    chinese.add("late", timeline=[{"RECORDING": 15}])
+    async with running(make(memory, sweep_after=3)) as events:
+        first = await told(events)
+        found = list(first)
+        while "late" not in found:
+            found += await told(events)
+        assert sorted(found) == ["bell-0", "bell-1", "bell-2", "bell-3", "late"]
+        # A scheduler that was away has taken the first event alone: one more lets it look again.
+        sweep = asyncio.ensure_future(told(events))
+        while memory.kept()["sweep_at"] is None:
+            await asyncio.sleep(0.05)
+        assert await sweep == []
+        await nothing_more(events)
+        assert memory.kept()["sweep_at"] is None
+
+
+async def test_events_keep_apart(tiw_simulator: Simulator, connect: Connect) -> None:
+    connect(tiw_simulator)
+    ids = tiw_simulator.add_finished(60)
+    async with running(make(record_task_ids=ids)) as events:
+        times: list[float] = []
+        batches: list[list[str]] = []
+        while sum(map(len, batches)) < len(ids):
+            batches.append(await told(events))
+            times.append(time.monotonic())
+    assert min(after - before for before, after in pairwise(times)) >= 0.29
+    assert max(map(len, batches)) <= 50
+    assert sorted(task_id for batch in batches for task_id in batch) == sorted(ids)
+
+
+async def test_one_event_alone_is_not_swept(tiw_simulator: Simulator, connect: Connect) -> None:
+    connect(tiw_simulator)
+    (done,) = tiw_simulator.add_finished(1)
+    async with running(make(record_task_ids=[done], sweep_after=0.2)) as events:
+        assert await told(events) == [done]
+        await nothing_more(events)
+
+
+async def test_the_international_site_lists_nothing_and_is_not_asked(
+    tiw_simulator: Simulator, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    connect(tiw_simulator, host="tiw.intl.localhost")
+    async with running(make()) as events:
+        await nothing_more(events)
+    assert tiw_simulator.requests == {}
+    told = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
+    # Once in five minutes, which are 0.3 s here.
+    assert 2 <= len(told) <= 4
+    for words in ("only the Chinese site", "record_task_ids", "callbacks"):
+        assert words in told[0]
+
+
+async def test_a_site_that_does_not_know_the_list_is_refused_alike(
+    tiw_simulator: Simulator, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    connect(tiw_simulator, extra={"region": "ap-singapore"})
+    async with running(make()) as events:
+        waiting, deadline = asyncio.ensure_future(anext(events)), time.monotonic() + 10
+        while "cannot be listed" not in caplog.text and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+    (first, *_) = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
+    assert "InvalidAction" in first
+    assert "record_task_ids" in first
+
+
+async def test_a_connection_that_is_mended_is_read_again(
+    tiw_simulator: Simulator, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    (done,) = tiw_simulator.add_finished(1)
+    connect(tiw_simulator, password="wrong" * 8)
+    async with running(make(record_task_ids=[done])) as events:
+        waiting = asyncio.ensure_future(anext(events))
+        while "cannot be asked for" not in caplog.text:
+            await asyncio.sleep(0.05)
+        connect(tiw_simulator)
+        assert (await asyncio.wait_for(waiting, 20)).payload["record_task_id"] == done
+
+
+async def test_a_fault_on_the_way_only_delays(chinese: Simulator, connect: Connect) -> None:
+    connect(chinese, extra={"region": "ap-guangzhou"})
+    chinese.inject("reset", times=8)
+    chinese.add("algebra", timeline=[{"RECORDING": 50}])
+    async with running(make()) as events:
+        assert await told(events, 60) == ["algebra"]
+
+
+async def test_a_restart_repeats_nothing_and_loses_nothing(
+    chinese: Simulator, connect: Connect
+) -> None:
+    connect(chinese, extra={"region": "ap-guangzhou"})
+    memory = Memory()
+    chinese.add("algebra", timeline=TIMELINE)
+    chinese.add("history", timeline=[{"RECORDING": 1000}])
+    async with running(make(memory)) as events:
+        assert await told(events) == ["algebra"]
+        waiting = asyncio.ensure_future(anext(events))
+        while memory.kept()["settled"] != ["algebra"]:
+            await asyncio.sleep(0.05)
+        waiting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await waiting
+    # It ends, and leaves the list, while nobody looks.
+    chinese.advance(2000)
+    async with running(make(memory)) as events:
+        assert await told(events) == ["history"]
+        await nothing_more(events)
+
+
+async def test_a_kill_before_the_event_is_stored_repeats_it(
+    tiw_simulator: Simulator, connect: Connect
+) -> None:
+    connect(tiw_simulator)
+    (done,) = tiw_simulator.add_finished(1)
+    memory = Memory()
+    for _ in range(2):
+        async with running(make(memory, record_task_ids=[done])) as events:
+            assert await told(events) == [done]
+    assert memory.kept() == {"settled": [], "waiting": [done], "sweep_at": None}
+
+
+async def test_an_id_more_in_the_list_repeats_nothing(
+    tiw_simulator: Simulator, connect: Connect
+) -> None:
+    connect(tiw_simulator)
+    one, two = tiw_simulator.add_finished(2)
+    memory = Memory()
+    async with running(make(memory, record_task_ids=[one], asset_name="mine")) as events:
+        assert await told(events) == [one]
+        await nothing_more(events)
+    async with running(make(memory, record_task_ids=[one, two], asset_name="mine")) as events:
+        assert await told(events) == [two]
+    assert len(memory.values) == 1
+
+
+async def test_what_a_callback_has_told_is_not_told_again(
+    tiw_simulator: Simulator, connect: Connect
+) -> None:
+    connect(tiw_simulator)
+    one, two = tiw_simulator.add_finished(2)
+    memory = Memory()
+    key = told_key(event_id(tiw_simulator.sdk_app_id, one))
+    memory.values[key] = "true"
+    async with running(make(memory, record_task_ids=[one, two])) as events:
+        assert await told(events) == [two]
+        await nothing_more(events)
+    assert memory.kept()["settled"] == sorted([one, two])
+    assert key not in memory.values
+
+
+# What is kept
+
+
+async def test_nothing_is_announced_before_the_past_is_known(
+    tiw_simulator: Simulator, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    connect(tiw_simulator)
+    (done,) = tiw_simulator.add_finished(1)
+    memory = Memory()
+    first = Announced(AssetStore(memory), make(record_task_ids=[done])._store_key())
+    first.settle([done])
+    await first.stored([done])
+    memory.fails = 3
+    async with running(make(memory, record_task_ids=[done])) as events:
+        await nothing_more(events, 1.5)
+    assert caplog.text.count("cannot be read yet") == 3
+    assert tiw_simulator.requests == {}
+
+
+async def test_what_could_not_be_kept_is_kept_later(caplog: pytest.LogCaptureFixture) -> None:
+    memory = Memory()
+    kept = Announced(AssetStore(memory), "tiw_announced_x")
+    memory.fails = 1
+    assert await kept.wait_for(["a"]) == ["a"]
+    assert memory.values == {}
+    assert "cannot be kept yet" in caplog.text
+    assert await kept.wait_for(["a"]) == ["a"]
+    assert memory.kept()["waiting"] == ["a"]
+
+
+async def test_several_assets_on_one_trigger_are_warned_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    memory = Memory()
+    memory.fails, memory.error = 1, ValueError("Task has 2 concrete inlets and outlets")
+    kept = Announced(AssetStore(memory), "x")
+    await kept.load()
+    assert "asset_name" in caplog.text
+    assert await kept.wait_for(["a"]) == ["a"]
+    assert memory.values == {}
+
+
+async def test_a_store_with_blocking_calls_alone() -> None:
+    class Blocking:
+        def __init__(self) -> None:
+            self.values: dict[str, Any] = {}
+
+        def get(self, key: str) -> Any:
+            return self.values.get(key)
+
+        def set(self, key: str, value: Any) -> None:
+            self.values[key] = value
+
+        def delete(self, key: str) -> None:
+            del self.values[key]
+
+    store = AssetStore(Blocking())
+    await store.set("a", [1])
+    assert await store.get("a") == [1]
+    await store.delete("a")
+    assert await store.get("a") is None
+
+
+async def test_what_is_listed_no_more_is_forgotten_after_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    memory = Memory()
+    kept = Announced(AssetStore(memory), "tiw_announced_x")
+    kept.settle(["old", "listed", "unsure"])
+    await kept.stored(["old", "listed"])
+    monkeypatch.setattr(announced, "_REMEMBER_S", -1.0)
+    kept.forget_but(["listed"])
+    await kept.wait_for(["listed"])
+    assert memory.kept() == {"settled": ["listed"], "waiting": ["unsure"], "sweep_at": None}
+
+
+@pytest.mark.parametrize("nonsense", [None, [], "x", {"settled": ["a"]}])
+async def test_what_another_version_kept_is_no_error(nonsense: Any) -> None:
+    memory = Memory()
+    memory.values["x"] = json.dumps(nonsense)
+    kept = Announced(AssetStore(memory), "x")
+    await kept.load()
+    assert kept.is_settled("a") is (nonsense == {"settled": ["a"]})
+
+
+# Airflow 3.3's own shared streams
+
+
+@pytest.mark.skipif(AIRFLOW < (3, 3), reason="Airflow 3.3 has shared streams")
+async def test_a_shared_feed_keeps_what_airflow_has_stored_and_not_before(
+    chinese: Simulator, connect: Connect
+) -> None:
+    import structlog
+    from airflow.triggers.shared_stream import SharedStreamManager
+
+    connect(chinese, extra={"region": "ap-guangzhou"})
+    manager = SharedStreamManager(
+        log=structlog.get_logger(), max_subscriber_queue=64, ack_timeout=60, cohort_grace_period=0
+    )
+    memories = [Memory(), Memory()]
+    made = [make(memory, asset_name=f"asset-{n}") for n, memory in enumerate(memories)]
+    key = made[0].shared_stream_key()
+    assert key == made[1].shared_stream_key()
+    heard: list[tuple[int, str]] = []
+    sequence_numbers: list[int] = []
+
+    async def drive(number: int) -> None:
+        # As TriggerRunner.run_trigger does.
+        stream = manager.subscribe(trigger_id=number, trigger=made[number], key=key)
+        async for event in made[number].filter_shared_stream(stream):
+            heard.append((number, event.payload["record_task_id"]))
+            bound = manager.bind_pending_event(trigger_id=number, key=key)
+            assert bound is not None
+            sequence_numbers.append(bound)
+
+    tasks = [asyncio.create_task(drive(number)) for number in (0, 1)]
+    try:
+        chinese.add("algebra", timeline=TIMELINE)
+        async with asyncio.timeout(20):
+            while len(heard) < 2:
+                await asyncio.sleep(0.05)
+        await asyncio.sleep(0.8)
+        assert [memory.kept()["settled"] for memory in memories] == [[], []]
+        assert [memory.kept()["waiting"] for memory in memories] == [["algebra"], ["algebra"]]
+        manager.confirm_persisted(sequence_numbers)
+        async with asyncio.timeout(20):
+            while [memory.kept()["settled"] for memory in memories] != [["algebra"], ["algebra"]]:
+                await asyncio.sleep(0.05)
+        assert sorted(heard) == [(0, "algebra"), (1, "algebra")]
+        # Both were told by one and the same requests.
+        alone = chinese.requests_by_task["algebra"]
+        assert alone <= 4
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for number in (0, 1):
+            await manager.unsubscribe(number, key)
+        await manager.stop_all()
+
+
+@pytest.mark.skipif(AIRFLOW < (3, 3), reason="Airflow 3.3 has shared streams")
+async def test_an_event_that_airflow_lost_is_not_kept() -> None:
+    from airflow.triggers.shared_stream import AdvanceItem, AdvanceOutcome
+
+    called: list[int] = []
+
+    async def stored() -> None:
+        called.append(1)
+
+    feed = finished.RecordFeed(
+        tencentcloud_conn_id="x", sdk_app_id=None, poll_interval=1, discover=False
+    )
+    snapshot = finished.Snapshot(feed, [stored])
+    lost = AdvanceItem(snapshot, AdvanceOutcome(acked=1, failed=1, rejected=0))
+    good = AdvanceItem(snapshot, AdvanceOutcome(acked=2, failed=0, rejected=0))
+    producer = AcknowledgedFeed(feed)
+    await producer.advance([lost])
+    assert called == []
+    await producer.advance([lost, good])
+    assert called == [1]
