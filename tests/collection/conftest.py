@@ -44,8 +44,12 @@ def ansible_environment(tmp_path: Path, tiw_simulator: Simulator) -> Environment
         "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),
         "ANSIBLE_ASYNC_DIR": str(tmp_path / "async"),
         "ANSIBLE_HOME": str(tmp_path / "ansible"),
+        # Newer Ansible shows a task's arguments only on demand, older always: no secret in them.
+        "ANSIBLE_INJECT_INVOCATION": "1",
         "ANSIBLE_LOCALHOST_WARNING": "0",
         "ANSIBLE_NOCOLOR": "1",
+        # One copy less for each task.
+        "ANSIBLE_PIPELINING": "1",
         "HOME": str(tmp_path),
         "NO_PROXY": "127.0.0.1",
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tiw_automation.core import ConfigurationError, OnlineRecord, TiwClient, Video, VideoKind
@@ -183,12 +183,15 @@ def test_every_key(tmp_path: Path) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=20), st.text(max_size=20))
+@example("..", ".")
+@example(".hidden", "../..")
 def test_a_value_never_leaves_the_folder(task_id: str, user_id: str) -> None:
     values: dict[str, Any] = dict.fromkeys(RECORD_KEYS + VIDEO_KEYS)
     name = template("{user_id}/{task_id}").render(
         {**values, "task_id": task_id, "user_id": user_id}
     )
     assert len(name.split("/")) == 2
+    assert not [part for part in name.split("/") if part.startswith(".")]
     assert os.path.normpath(f"/archive/{name}") == f"/archive/{name}"
     assert name.isascii()
     assert name.isprintable()
@@ -291,6 +294,9 @@ def test_what_is_not_what_the_manifest_says_is_copied_again(bucket: Any, tmp_pat
     again = archive(tmp_path).run([found])
     assert [one.copied for one in again] == [True, False]
     assert (tmp_path / "lesson/whiteboard-v1.mp4").read_bytes() == CONTENT
+    # Also where the record's size does not count.
+    (tmp_path / "lesson/whiteboard-v1.mp4").write_bytes(b"half")
+    assert archive(tmp_path, verify_size=False).run([found])[0].copied
     (tmp_path / "lesson/whiteboard-v2.mp4").unlink()
     assert [one.copied for one in archive(tmp_path).run([found])] == [False, True]
     # The record has another video under the same id by now.
@@ -299,6 +305,36 @@ def test_what_is_not_what_the_manifest_says_is_copied_again(bucket: Any, tmp_pat
     )
     assert [one.copied for one in archive(tmp_path).run([newer])] == [False, True]
     assert (tmp_path / "lesson/whiteboard-v2.mp4").stat().st_size == 1000
+
+
+def test_a_video_is_known_by_its_id(bucket: Any, tmp_path: Path) -> None:
+    names = "{task_id}/{index}.{format}"
+    archive(tmp_path, names=names).run([record(video(bucket.put("a", CONTENT), "a"))])
+    # Its host may change, for a CDN in front of the bucket.
+    moved = record(video(f"{bucket.origin.replace('127.0.0.1', 'localhost')}/a", "a"))
+    assert [one.copied for one in archive(tmp_path, names=names).run([moved])] == [False]
+    other = record(video(bucket.put("b", CONTENT[::-1]), "b"))
+    assert [one.copied for one in archive(tmp_path, names=names).run([other])] == [True]
+    assert (tmp_path / "lesson/1.mp4").read_bytes() == CONTENT[::-1]
+    # Without an id, by its URL.
+    for name, copied in (("c", True), ("c", False), ("d", True)):
+        nameless = record(video(bucket.put(name, CONTENT), None))
+        (one,) = archive(tmp_path, names=names).run([nameless])
+        assert one.copied is copied
+
+
+def test_what_was_only_begun_is_copied(bucket: Any, tmp_path: Path) -> None:
+    found = record(video(bucket.put("a", CONTENT, videos.answer(500)), size_bytes=None))
+    with pytest.raises(ArchiveFailed):
+        archive(tmp_path, attempts=1).run([found])
+    assert manifest(tmp_path)["files"][0]["sha256"] is None
+    assert archive(tmp_path).run([found])[0].copied
+    # A process that was killed between the file and the manifest leaves this behind.
+    data = manifest(tmp_path)
+    data["files"][0]["sha256"] = data["files"][0]["size_bytes"] = None
+    (tmp_path / "lesson/manifest.json").write_text(json.dumps(data))
+    assert archive(tmp_path).run([found])[0].copied
+    assert manifest(tmp_path)["files"][0]["sha256"] == hashlib.sha256(CONTENT).hexdigest()
 
 
 def test_videos_of_an_earlier_choice_stay_in_the_manifest(bucket: Any, tmp_path: Path) -> None:
@@ -434,6 +470,15 @@ def test_nothing_has_its_name_before_it_is_whole(bucket: Any, tmp_path: Path) ->
     bucket.release.set()
     assert running.end()[0].copied
     assert files(tmp_path) == ["lesson/manifest.json", "lesson/whiteboard-v1.mp4"]
+
+
+def test_whoever_hears_first_that_it_is_to_stop(bucket: Any, tmp_path: Path) -> None:
+    running = Running(bucket, tmp_path)
+    running.archive.stop()
+    # Here it is the thread that reads.
+    bucket.release.set()
+    assert isinstance(running.end(), DownloadStopped)
+    assert files(tmp_path) == ["lesson/manifest.json"]
 
 
 def test_stopping_leaves_nothing_half(bucket: Any, tmp_path: Path) -> None:

@@ -309,6 +309,7 @@ def test_redirects(bucket: Any) -> None:
     moved = videos.answer(302, Location="/b.mp4")
     downloader().download(bucket.put("a.mp4", b"", moved), sink)
     assert sink.data == SMALL
+    # Another port, and another host: neither may hear of it.
     with videos.video_server() as other:
         target = other.put("c.mp4", SMALL)
         away = bucket.put("c.mp4", b"", videos.answer(307, Location=target))
@@ -316,6 +317,11 @@ def test_redirects(bucket: Any) -> None:
             downloader().download(away, Memory())
         assert other.requests == []
     assert "secret" not in str(caught.value)
+    away = bucket.put(
+        "e.mp4", b"", videos.answer(302, Location=bucket.origin.replace("127.0.0.1", "localhost"))
+    )
+    with pytest.raises(VideoError, match="redirects to http://localhost"):
+        downloader().download(away, Memory())
     round_trip = bucket.put("d.mp4", b"", *[videos.answer(301, Location="/d.mp4")] * 9)
     bucket.requests.clear()
     with pytest.raises(VideoError, match="more than 3 redirects"):

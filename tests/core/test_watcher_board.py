@@ -178,7 +178,8 @@ def test_a_turn_that_was_taken_before_the_endpoint_died_is_not_used() -> None:
     driver = Driver()
     driver.wait(*(f"t{n}" for n in range(20)))
     driver.advance(0.5)
-    assert driver.board.breaker.dead_since is None
+    breaker = driver.board.breaker
+    assert breaker.dead_since is None
     waiting = len(driver.flying)
     assert waiting >= 5
     driver.answer_all(TransportError("down"))

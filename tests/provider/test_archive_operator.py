@@ -21,6 +21,7 @@ import pytest
 from airflow.sdk import Asset, ObjectStoragePath
 from airflow.sdk.io import attach
 from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 from moto.server import ThreadedMotoServer
 
 from tiw_automation.airflow.transfers import (
@@ -335,6 +336,44 @@ def test_a_storage_that_shows_half_files_is_refused(bucket: Any) -> None:
         operator("memory://rec", records=given).execute(fresh_context())
     assert bucket.requests == []
     assert memory.find("/") == []
+
+    class Plain(AbstractFileSystem):  # type: ignore[misc]
+        """Uploads in parts, and cannot drop what it began."""
+
+        def info(self, path: str, **options: Any) -> Any:
+            raise FileNotFoundError(path)
+
+        def _open(self, path: str, mode: str = "rb", **options: Any) -> Any:
+            if mode == "rb":
+                raise FileNotFoundError(path)
+            return AbstractBufferedFile(self, path, mode, **options)
+
+    attach(protocol="memory", conn_id="plain", fs=Plain())
+    with pytest.raises(TiwArchiveFailed, match=r"Plain.* shows a file before it is whole"):
+        operator("memory://plain@rec", records=given).execute(fresh_context())
+
+
+def test_an_upload_that_was_dropped_stays_dropped(s3: Any) -> None:
+    place = bucket_of(s3)
+    target: Any = storage_of(ObjectStoragePath(place.url)).create("x", None)
+    target.write(LARGE[: 9 * MIB])
+    assert place.unfinished() == 1
+    file = target._file
+    target.abort()
+    # What the interpreter does when it throws the file away.
+    file.close()
+    assert (place.names(), place.unfinished()) == ([], 0)
+
+
+def test_an_old_listing_is_not_believed(s3: Any, bucket: Any) -> None:
+    place = bucket_of(s3)
+    given = records(video(bucket.put("v1.mp4", SMALL)))
+    (path,) = operator(place.url, records=given).execute(fresh_context())
+    stored = ObjectStoragePath(path)
+    stored.fs.ls(stored.path.rpartition("/")[0])
+    s3.put_object(Bucket=stored.bucket.rpartition("@")[2], Key=stored.key, Body=b"half")
+    operator(place.url, records=given).execute(fresh_context())
+    assert len(bucket.requests) == 2
 
 
 def test_the_parts_suit_the_size(s3: Any) -> None:

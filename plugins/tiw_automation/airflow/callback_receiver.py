@@ -43,6 +43,8 @@ URL_PREFIX = "/tiw/callbacks"
 # Tencent gives up on an answer after 10 s, and posts again.
 _ANSWER_WITHIN_S = 8.0
 _BODY_WITHIN_S = 8.0
+# What is too long is thrown away up to here: who is cut off while sending hears no answer.
+_READ_AT_MOST = 2 * MAX_BODY_BYTES
 # How long a recording may be called finished before DescribeOnlineRecord says so too.
 _LAG_S = 30.0
 _LAG_POLL_S = 2.0
@@ -272,24 +274,29 @@ def _conn_id(scope: _Scope) -> str:
 
 
 async def _read(scope: _Scope, receive: _Receive) -> bytes:
-    """Return the body, and not a byte more than it may have."""
+    """Return the body, and keep no byte more than it may have."""
     length = dict(scope["headers"]).get(b"content-length", b"0")
-    if not length.isdigit() or int(length) > MAX_BODY_BYTES:
+    if not length.isdigit() or int(length) > _READ_AT_MOST:
         raise _Refused(413, "too long")
-    body = bytearray()
+    body, size = bytearray(), 0
     try:
         async with asyncio.timeout(_BODY_WITHIN_S):
-            while True:
+            more = True
+            while more:
                 message = await receive()
                 if message["type"] != "http.request":
                     raise _Refused(400, "gone")
-                body += message.get("body", b"")
-                if len(body) > MAX_BODY_BYTES:
+                chunk, more = message.get("body", b""), bool(message.get("more_body"))
+                size += len(chunk)
+                if size > _READ_AT_MOST:
                     raise _Refused(413, "too long")
-                if not message.get("more_body"):
-                    return bytes(body)
+                if size <= MAX_BODY_BYTES:
+                    body += chunk
     except TimeoutError:
         raise _Refused(408, "too slow") from None
+    if size > MAX_BODY_BYTES:
+        raise _Refused(413, "too long")
+    return bytes(body)
 
 
 async def _respond(send: _Send, status: int, answer: Mapping[str, Any]) -> None:

@@ -95,7 +95,7 @@ class TiwOnlineRecordToObjectStorageOperator(BaseOperator):
     :param verify_size: refuse a video of another size than the record says.
     :param progress_interval: seconds between two lines about the progress in the log.
     :param video_timeout: seconds within which a video's server has to answer, and then to send
-        256 KiB, again and again.
+        64 KiB, again and again.
     :param attempts: how many requests in a row may fail without 1 MiB of progress.
     """
 

@@ -200,7 +200,7 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
             "tiw-finished",
             self.tencentcloud_conn_id,
             str(self.sdk_app_id),
-            str(self.poll_interval),
+            str(float(self.poll_interval)),
             str(self.record_task_ids is None),
         )
 
@@ -255,7 +255,8 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
             waiting: Sequence[str] = await announced.wait_for(feed.running)
         else:
             await announced.wait_for(self.record_task_ids)
-            waiting = [i for i in self.record_task_ids if not announced.is_settled(i)]
+            given = dict.fromkeys(self.record_task_ids)
+            waiting = [task_id for task_id in given if not announced.is_settled(task_id)]
         feed.follow(waiting)
         ready, silent = [], []
         for end in filter(None, map(feed.end, waiting)):

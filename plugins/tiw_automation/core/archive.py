@@ -607,10 +607,15 @@ class RecordArchive:
         return self._archived(job, downloaded.size_bytes, downloaded.sha256, copied=True)
 
     def _is_there(self, job: _Job, entry: dict[str, Any], size: int | None) -> bool:
+        # The host in a URL may change, for a CDN in front of the bucket.
+        if job.video.id:
+            is_this = entry.get("video_id") == job.video.id
+        else:
+            is_this = entry.get("source_url") == shown_url(job.url)
         return (
-            entry.get("sha256") is not None
+            is_this
+            and entry.get("sha256") is not None
             and entry.get("size_bytes") == size
-            and entry.get("source_url") == shown_url(job.url)
             and (not self.verify_size or (job.video.size_bytes or size) == size)
         )
 

@@ -27,11 +27,10 @@ from tiw_automation.core.transport import Transport
 
 logger = logging.getLogger(__name__)
 
-LEAST_BYTES = 256 * 1024
+# Larger ones would come from fresh memory each time, which costs more than it saves.
+PIECE_BYTES = 64 * 1024
 """What has to arrive within the timeout, again and again."""
 
-# Larger pieces come from fresh memory each time, which costs more than it saves.
-_READ_BYTES = 64 * 1024
 
 # What counts as progress: less than this between two cuts uses up the attempts.
 _PROGRESS_BYTES = 1024 * 1024
@@ -147,7 +146,7 @@ class VideoDownloader:
     :param proxy: the URL of an HTTP proxy; by default the environment's.
     :param ca_file: a bundle of CA certificates to trust.
     :param timeout_s: within it a request has to be answered, and then every
-        :data:`LEAST_BYTES` have to arrive.
+        :data:`PIECE_BYTES` have to arrive.
     :param attempts: how many requests in a row may fail without 1 MiB of progress. Between two,
         it sleeps a random part of 1, 2, 4 ... 60 s, or longer where ``Retry-After`` says so.
     :param pool_size: connections kept; at least the number of threads.
@@ -328,12 +327,9 @@ class VideoDownloader:
         self, state: _State, transport: Transport, response: urllib3.BaseHTTPResponse
     ) -> None:
         expected = state.total or state.size_bytes
-        due, deadline = state.offset, 0.0
         while True:
-            if state.offset >= due:
-                due, deadline = state.offset + LEAST_BYTES, time.monotonic() + self.timeout_s
-            with transport.bounded(deadline):
-                data = response.read(_READ_BYTES, decode_content=False)
+            with transport.bounded(time.monotonic() + self.timeout_s):
+                data = response.read(PIECE_BYTES, decode_content=False)
             self._check_stop(state)
             if not data:
                 break

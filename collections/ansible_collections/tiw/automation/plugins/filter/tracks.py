@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 ---
 name: tracks
 short_description: Sort the videos of a recording into the tracks of its timeline
-version_added: 0.2.0
+version_added: 0.1.0
 author:
   - The tiw-automation contributors (@tiw-automation)
 description:

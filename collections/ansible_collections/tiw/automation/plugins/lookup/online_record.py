@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 ---
 name: online_record
 short_description: The URLs of the videos of recordings of the Interactive Whiteboard
-version_added: 0.2.0
+version_added: 0.1.0
 author:
   - The tiw-automation contributors (@tiw-automation)
 description:

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: online_record
 short_description: Start, pause, resume or stop a recording of the Interactive Whiteboard
-version_added: 0.2.0
+version_added: 0.1.0
 author:
   - The tiw-automation contributors (@tiw-automation)
 description:

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: online_record_callback_info
 short_description: Read where Tencent Cloud posts the events of recordings
-version_added: 0.2.0
+version_added: 0.1.0
 author:
   - The tiw-automation contributors (@tiw-automation)
 description:

@@ -61,13 +61,11 @@ options:
       - FINISHED
     default:
       - FINISHED
-    version_added: 0.2.0
   wait_delay:
     description:
       - How many seconds of O(wait_timeout) to let pass before the first request.
     type: float
     default: 0
-    version_added: 0.2.0
   progress_interval:
     description:
       - About how many seconds lie between two lines that say how far the wait is. V(0) for no line.
@@ -76,7 +74,6 @@ options:
         for that.
     type: float
     default: 30
-    version_added: 0.2.0
   video_kinds:
     description:
       - Which videos RV(video_urls) holds. All of them if this option is not given.
@@ -433,7 +430,6 @@ unreached:
   type: list
   elements: str
   sample: []
-  version_added: 0.2.0
 errors:
   description:
     - What is wrong with a recording, by its id. Only those are in it for which something is.
@@ -448,7 +444,6 @@ errors:
       message: "code: 40004, msg: 2019-09-23 10:31:47, im login failed"
       request_id: 9a7d5b54-77b3-40f0-9a5f-d7e1ba8ab7e1
       retryable: false
-  version_added: 0.2.0
 polls:
   description: The number of requests that were sent.
   returned: always, except when an option makes no sense
@@ -479,7 +474,6 @@ retryable:
   returned: failure
   type: bool
   sample: false
-  version_added: 0.2.0
 """
 
 import asyncio

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: running_task_info
 short_description: List the tasks that run in an application of the Interactive Whiteboard
-version_added: 0.2.0
+version_added: 0.1.0
 author:
   - The tiw-automation contributors (@tiw-automation)
 description:

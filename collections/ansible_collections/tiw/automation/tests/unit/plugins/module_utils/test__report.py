@@ -1,0 +1,124 @@
+# Copyright: (c) 2026, The tiw-automation contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How the results of many recordings, and of many slices, become one."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.tiw.automation.plugins.module_utils._report import (
+    STATES,
+    Report,
+    can_become,
+    was_answered,
+)
+
+
+def record(task_id: str, verdict: str, status: str | None = None) -> dict[str, t.Any]:
+    videos = [{"url": f"http://{task_id}/{kind}", "kind": kind} for kind in ("camera", "audio")]
+    return {
+        "task_id": task_id,
+        "verdict": verdict,
+        "status": status,
+        "message": f"{task_id} is {verdict}",
+        "videos": [*videos, {"url": None, "kind": "camera"}] if verdict == "finished" else [],
+    }
+
+
+def report(**options: t.Any) -> Report:
+    defaults = {"wait": True, "wait_for": ["FINISHED"], "fail_on": ["timeout"], "video_kinds": None}
+    return Report({**defaults, **options})
+
+
+@pytest.mark.parametrize("status", [None, "", "PREPARED", "SOMETHING_NEW"])
+def test_what_is_not_known_may_become_anything(status: str | None) -> None:
+    assert all(can_become(status, [state]) for state in STATES)
+
+
+def test_what_has_stopped_only_finishes() -> None:
+    assert [state for state in STATES if can_become("STOPPED", [state])] == ["STOPPED", "FINISHED"]
+    assert [state for state in STATES if can_become("FINISHED", [state])] == ["FINISHED"]
+    assert not can_become("RECORDING", ["PREPARED"])
+    assert can_become("RECORDING", ["PREPARED", "PAUSED"])
+
+
+def test_a_later_slice_replaces_what_was_known_unless_it_heard_nothing() -> None:
+    found = report()
+    late = {"code": "WaitTimeout"}
+    found.add(
+        [record("a", "pending", "RECORDING"), record("b", "pending"), record("c", "missing")],
+        {"a": late, "b": late, "c": {"code": "TaskNotFound"}},
+        5,
+    )
+    assert [name for name in found.records if found.is_open(name)] == ["a", "b"]
+    found.add([record("b", "finished", "FINISHED"), record("a", "unknown")], {"a": {}}, 2)
+    assert list(found.records) == ["a", "b", "c"]
+    assert found.records["a"]["status"] == "RECORDING"
+    assert found.errors == {"a": late, "c": {"code": "TaskNotFound"}}
+    assert found.polls == 7
+    assert found.unreached() == ["a"]
+    result = found.to_result()
+    assert result["video_urls"] == ["http://b/camera", "http://b/audio"]
+    assert result["all_finished"] is False
+    assert result["pending"] == ["a"]
+
+
+def test_only_the_kinds_that_are_wanted() -> None:
+    found = report(video_kinds=["audio"])
+    found.add([record("a", "finished", "FINISHED")], {}, 1)
+    assert found.to_result()["video_urls"] == ["http://a/audio"]
+    assert found.to_result()["all_finished"] is True
+    assert found.failure() is None
+
+
+def test_what_makes_the_task_fail_is_named_in_the_order_asked() -> None:
+    records = [
+        record("late", "pending", "RECORDING"),
+        record("gone", "missing"),
+        record("odd", "unknown"),
+        record("bad", "failed", "FINISHED"),
+    ]
+    found = report(fail_on=["timeout", "missing"])
+    error = {"code": "Odd", "request_id": "r", "hint": "h", "retryable": False, "action": "A"}
+    found.add(records, {"odd": error}, 4)
+    failure = found.failure()
+    assert failure is not None
+    assert failure["msg"] == (
+        "3 of 4 recordings: late (timeout): late is pending; gone (missing): gone is missing; "
+        "odd (unknown): odd is unknown"
+    )
+    assert failure["code"] == "Odd"
+    assert "action" not in failure
+    # What could not be had always fails the task; the rest only if it is asked for.
+    lenient = report(fail_on=[])
+    lenient.add([*records[:2], records[3]], {}, 3)
+    assert lenient.failure() is None
+    lenient.add(records, {}, 4)
+    assert (lenient.failure() or {})["msg"].startswith("1 of 4 recordings: odd")
+
+
+def test_a_long_list_of_problems_is_cut() -> None:
+    found = report(fail_on=["missing"])
+    found.add([record(f"r{number}", "missing") for number in range(25)], {}, 25)
+    message = (found.failure() or {})["msg"]
+    assert "r9 (missing)" in message
+    assert "r10" not in message
+    assert message.endswith("and 15 more, see records")
+
+
+def test_one_that_has_ended_without_the_state_that_was_waited_for() -> None:
+    found = report(wait_for=["RECORDING"])
+    found.add([record("over", "finished", "FINISHED"), record("on", "pending", "RECORDING")], {}, 2)
+    assert found.unreached() == ["over"]
+    assert not found.is_open("over")
+    assert not found.is_open("on")
+    assert report(wait=False).unreached() == []
+
+
+def test_answers() -> None:
+    assert was_answered(record("a", "missing"))
+    assert was_answered(record("a", "pending", "PAUSED"))
+    assert not was_answered(record("a", "pending"))
+    assert not was_answered(record("a", "unknown"))

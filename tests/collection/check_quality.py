@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Check the collection with the tools that Ansible's own community checks collections with.
+
+python tests/collection/check_quality.py            check, docs/ansible included
+python tests/collection/check_quality.py --render   write docs/ansible anew
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+COLLECTION = ROOT / "collections/ansible_collections/tiw/automation"
+DOCS = ROOT / "docs/ansible"
+BIN = Path(sys.executable).parent
+
+
+class Checks:
+    """Runs the tools with a home of their own, and counts what they find."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.failed: list[str] = []
+        self.environment = {
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),
+            "ANSIBLE_HOME": str(home / "ansible"),
+            "GALAXY_IMPORTER_CHECK_REQUIRED_TAGS": "true",
+            "HOME": str(home),
+            "NO_COLOR": "1",
+            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            "XDG_CACHE_HOME": str(home / "cache"),
+        }
+
+    def run(self, name: str, *arguments: str | Path, cwd: Path = COLLECTION) -> str:
+        """Run a tool and return what it printed."""
+        print(f"{name} {arguments[0]}", flush=True)
+        done = subprocess.run(
+            [BIN / name, *arguments],
+            cwd=cwd,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            self.fail(name, done.stdout)
+        return done.stdout
+
+    def fail(self, name: str, why: str) -> None:
+        """Print and count a failure."""
+        print(why, flush=True)
+        self.failed.append(name)
+
+    def render(self, folder: Path) -> None:
+        """Write the documentation of the modules and other plugins."""
+        # The tool refuses a folder that others may write to.
+        folder.mkdir(mode=0o755)
+        self.run(
+            *("antsibull-docs", "collection", "--use-current", "--squash-hierarchy"),
+            *("--output-format", "simplified-rst", "--fail-on-error"),
+            *("--dest-dir", folder, "tiw.automation"),
+        )
+
+    def documentation(self) -> None:
+        """Compare docs/ansible with what would be written."""
+        self.render(self.home / "docs")
+        if _pages(self.home / "docs") != _pages(DOCS):
+            why = "docs/ansible is behind: run tests/collection/check_quality.py --render"
+            self.fail("antsibull-docs", why)
+
+    def importer(self) -> None:
+        """Build the archive and let Galaxy's importer read it."""
+        self.run("ansible-galaxy", "collection", "build", "--output-path", self.home, COLLECTION)
+        (archive,) = self.home.glob("tiw-automation-*.tar.gz")
+        said = self.run("python", "-m", "galaxy_importer.main", archive, cwd=self.home)
+        if re.search(r"\b(ERROR|WARNING)\b", said) or "completed successfully" not in said:
+            self.fail("galaxy-importer", said)
+
+    def execution_environment(self) -> None:
+        """See that an execution environment gets the core."""
+        said = self.run("ansible-builder", "introspect", ROOT / "collections")
+        if "tiw-automation>=" not in said:
+            self.fail("ansible-builder", said)
+
+
+def _pages(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*.rst")}
+
+
+def main() -> int:
+    """Run all checks; return 1 if one of them failed."""
+    with tempfile.TemporaryDirectory() as home:
+        checks = Checks(Path(home))
+        if sys.argv[1:] == ["--render"]:
+            shutil.rmtree(DOCS, ignore_errors=True)
+            checks.render(DOCS)
+        else:
+            checks.run("ansible-lint", "--offline")
+            checks.run("antsibull-changelog", "lint")
+            checks.run(
+                *("antsibull-docs", "lint-collection-docs", "--plugin-docs"),
+                *("--validate-collection-refs", "self", "."),
+            )
+            checks.documentation()
+            checks.importer()
+            checks.execution_environment()
+        if checks.failed:
+            print(f"Failed: {', '.join(checks.failed)}")
+        return 1 if checks.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

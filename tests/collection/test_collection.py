@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What has to hold for the collection as a whole."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import subprocess
+import tarfile
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tiw_automation.core import (
+    Interrupt,
+    OmittedDuration,
+    OnlineRecord,
+    RequestLimitExceeded,
+    RunningTask,
+    Video,
+)
+from tiw_automation.simulator import Simulator
+
+ROOT = Path(__file__).resolve().parents[2]
+COLLECTION = ROOT / "collections/ansible_collections/tiw/automation"
+MODULES = sorted(path.stem for path in (COLLECTION / "plugins/modules").glob("*.py"))
+PLAYBOOKS = sorted(path.stem for path in (COLLECTION / "playbooks").glob("*.yml"))
+
+_SPEC = importlib.util.spec_from_file_location(
+    "make_start_options", Path(__file__).with_name("make_start_options.py")
+)
+assert _SPEC is not None
+assert _SPEC.loader is not None
+make_start_options = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(make_start_options)
+
+Play = Callable[..., Any]
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def documented(module: str, part: str) -> dict[str, Any]:
+    """Return DOCUMENTATION or RETURN of a module."""
+    text = (COLLECTION / f"plugins/modules/{module}.py").read_text()
+    found = re.search(rf'^{part} = r"""\n(.*?)"""', text, re.DOTALL | re.MULTILINE)
+    assert found is not None
+    data: dict[str, Any] = yaml.safe_load(found[1])
+    return data
+
+
+@pytest.mark.parametrize("path", make_start_options.pages(), ids=lambda path: path.parent.name)
+def test_the_options_of_a_start_are_the_cores(path: Path) -> None:
+    assert path.read_text() == make_start_options.pages()[path], (
+        "Run tests/collection/make_start_options.py"
+    )
+
+
+def test_every_module_is_in_the_action_group() -> None:
+    runtime = yaml.safe_load((COLLECTION / "meta/runtime.yml").read_text())
+    assert runtime["action_groups"] == {"all": MODULES}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_says_what_it_promises(module: str) -> None:
+    fragments = documented(module, "DOCUMENTATION")["extends_documentation_fragment"]
+    kind = "info_module" if module.endswith("_info") else "writing_module"
+    assert f"tiw.automation._attributes.{kind}" in fragments
+    assert "tiw.automation._attributes.action_group" in fragments
+    failure = {name for name, entry in documented(module, "RETURN").items() if "fail" in str(entry)}
+    assert {"code", "request_id", "hint", "retryable"} <= failure
+
+
+VIDEO = Video(*[None] * 10)
+RECORD = OnlineRecord(
+    1, "t", videos=(VIDEO,), omitted_durations=(OmittedDuration(1, 2, 3),), interrupts=()
+)
+TYPES: dict[str, tuple[type, ...]] = {
+    "str": (str, type(None)),
+    "int": (int, type(None)),
+    "bool": (bool, type(None)),
+    "list": (list,),
+    "dict": (dict,),
+}
+
+
+def check_returned(documentation: dict[str, Any], data: dict[str, Any]) -> None:
+    """Compare the documentation of a dict with one."""
+    assert set(documentation) == set(data)
+    for name, value in data.items():
+        assert isinstance(value, TYPES[documentation[name]["type"]]), name
+        assert documentation[name]["description"], name
+        assert "sample" in documentation[name] or "contains" in documentation[name], name
+
+
+def test_what_is_returned_of_a_recording_is_documented_in_full() -> None:
+    contains = documented("online_record_info", "RETURN")["records"]["contains"]
+    record = {**RECORD.to_dict(), "exists": True, "verdict": "finished", "message": ""}
+    check_returned(contains, record)
+    check_returned(contains["videos"]["contains"], VIDEO.to_dict())
+    omitted = asdict(RECORD.omitted_durations[0])
+    check_returned(contains["omitted_durations"]["contains"], omitted)
+    check_returned(contains["interrupts"]["contains"], asdict(Interrupt("u", 1)))
+    assert documented("online_record", "RETURN")["record"]["contains"] == contains
+
+
+def test_what_is_returned_of_a_task_and_of_an_error_is_documented_in_full() -> None:
+    task = RunningTask(1, "t", "OnlineRecord", None, None, None, None, None, None)
+    contains = documented("running_task_info", "RETURN")["tasks"]["contains"]
+    check_returned(contains, task.to_dict())
+    sample = documented("online_record_info", "RETURN")["errors"]["sample"]
+    (error,) = sample.values()
+    assert set(error) == set(RequestLimitExceeded("").to_dict())
+
+
+def test_what_the_tasks_return_is_documented(
+    tiw_simulator: Simulator, play: Play, ansible_environment: dict[str, str]
+) -> None:
+    del ansible_environment["TENCENTCLOUD_REGION"]
+    tiw_simulator.add("runs", timeline=[{"RECORDING": 1000}])
+    options: dict[str, dict[str, Any]] = {
+        "online_record": {"state": "stopped", "task_id": "runs"},
+        "online_record_callback": {"url": "https://hooks.example.com/"},
+        "online_record_callback_info": {},
+        "online_record_info": {"task_id": "runs"},
+        "running_task_info": {"site": "cn"},
+    }
+    assert sorted(options) == MODULES
+    good = [{f"tiw.automation.{name}": options[name]} for name in MODULES]
+    bad = [{f"tiw.automation.{name}": {**options[name], "secret_id": "AKID"}} for name in MODULES]
+    results = play(*good, *bad).results
+    always = {"invocation", "changed", "failed", "warnings", "deprecations", "exception", "msg"}
+    for name, result, failed in zip(MODULES, results, results[len(MODULES) :], strict=False):
+        returned = documented(name, "RETURN")
+        assert set(result) - always <= set(returned), name
+        if "callback" in returned and name != "online_record_callback_info":
+            check_returned(returned["callback"]["contains"], result["callback"])
+            check_returned(returned["previous"]["contains"], result["previous"])
+        assert failed["failed"]
+        for key in ("code", "request_id", "hint", "retryable"):
+            assert key in failed, name
+        assert failed["code"] == "CredentialsError", name
+
+
+def test_defaults_for_all_modules_at_once(
+    tiw_simulator: Simulator, play: Play, ansible_environment: dict[str, str]
+) -> None:
+    tiw_simulator.add_finished(1)
+    account = tiw_simulator.settings()
+    for name in tiw_simulator.environment():
+        del ansible_environment[name]
+    defaults = {name: value for name, value in account.items() if value is not None}
+    played = play(
+        {"tiw.automation.online_record_info": {"task_id": "finished-000001", "wait": True}},
+        {"tiw.automation.online_record": {"state": "stopped", "task_id": "finished-000001"}},
+        {"tiw.automation.online_record_callback_info": {}},
+        {"tiw.automation.online_record_callback": {"state": "absent", "force": True}},
+        {"tiw.automation.running_task_info": {"region": "ap-guangzhou"}},
+        module_defaults={"group/tiw.automation.all": defaults},
+    )
+    assert not [r["msg"] for r in played.results if r.get("failed")], played.output
+
+
+SECRETS = {
+    "secret_key": "secret-key-secret-key-secret-key",
+    "token": "token-token-token-token-token-token",
+    "proxy": "proxy-password-proxy-password",
+    "endpoint": "endpoint-password-endpoint-password",
+    "record_user_sig": "record-user-sig-record-user-sig",
+    "user_sig_key": "user-sig-key-user-sig-key-user-sig-key",
+    "key": "callback-key-callback-key-callback-key",
+    "url": "callback-token-callback-token",
+    "environment": "environment-key-environment-key",
+}
+
+
+def test_no_secret_is_ever_printed(
+    tiw_simulator: Simulator, play: Play, ansible_environment: dict[str, str]
+) -> None:
+    """Every secret, in every module that takes it, in tasks that fail, with -vvvv."""
+    tiw_simulator.set_callback("https://u:p@hooks.example.com/?token=0123456789")
+    ansible_environment["TENCENTCLOUD_SECRET_KEY"] = SECRETS["environment"]
+    keys = {
+        "secret_id": tiw_simulator.secret_id,
+        "secret_key": SECRETS["secret_key"],
+        "token": SECRETS["token"],
+    }
+    ways: list[dict[str, Any]] = [
+        {},
+        keys,
+        {**keys, "proxy": f"http://user:{SECRETS['proxy']}@127.0.0.1:9", "timeout": 0.5},
+        {**keys, "endpoint": f"http://user:{SECRETS['endpoint']}@127.0.0.1/path"},
+    ]
+    room = {"state": "started", "room_id": 29001, "record_user_id": "tic_record_user_29001_1"}
+    own: dict[str, list[dict[str, Any]]] = {
+        "online_record": [
+            {**room, "record_user_sig": SECRETS["record_user_sig"]},
+            {**room, "user_sig_key": SECRETS["user_sig_key"]},
+        ],
+        "online_record_callback": [
+            {"key": SECRETS["key"], "url": f"https://h.example.com/?token={SECRETS['url']}"},
+            {"key": SECRETS["key"] * 2, "url": f"no://h.example.com/?token={SECRETS['url']}"},
+        ],
+        "online_record_callback_info": [{}],
+        "online_record_info": [{"task_ids": ["a"]}, {"task_ids": ["a"], "wait": True}],
+        "running_task_info": [{}],
+    }
+    assert sorted(own) == MODULES
+    tasks = [
+        {f"tiw.automation.{name}": {**options, **way}}
+        for name in MODULES
+        for options in own[name]
+        for way in ways
+    ]
+    # From a file: what a task says of itself when it fails is its source, whatever that holds.
+    quoted = {
+        f"secret_{number}": value
+        for number, value in enumerate(
+            {v for task in tasks for o in task.values() for v in o.values() if isinstance(v, str)}
+        )
+    }
+    names = {value: name for name, value in quoted.items()}
+    tasks = [
+        {
+            module: {
+                option: f"{{{{ {names[value]} }}}}" if isinstance(value, str) else value
+                for option, value in options.items()
+            }
+            for module, options in task.items()
+        }
+        for task in tasks
+    ]
+    played = play(*tasks, arguments=("-vvvv", "--diff"), vars=quoted)
+    assert all(result.get("failed") for result in played.results)
+    text = played.output + json.dumps(played.results)
+    for name, secret in SECRETS.items():
+        assert secret not in text, name
+    assert "0123456789" not in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("module", MODULES),
+        ("lookup", ["online_record"]),
+        ("filter", ["tracks"]),
+        ("role", ["archive_recordings"]),
+    ],
+)
+def test_the_documentation_renders(command: Command, kind: str, names: list[str]) -> None:
+    full = [f"tiw.automation.{name}" for name in names]
+    done = command("ansible-doc", "-t", kind, "--json", *full)
+    assert done.returncode == 0, done.stderr
+    assert "tiw" not in done.stderr, done.stderr
+    assert set(json.loads(done.stdout)) == set(full)
+
+
+def test_built_installed_and_run_from_the_archive(
+    tiw_simulator: Simulator, command: Command, tmp_path: Path
+) -> None:
+    built = command(
+        *("ansible-galaxy", "collection", "build", str(COLLECTION)),
+        *("--output-path", str(tmp_path)),
+    )
+    assert built.returncode == 0, built.stderr
+    (archive,) = tmp_path.glob("tiw-automation-*.tar.gz")
+    with tarfile.open(archive) as tar:
+        names = tar.getnames()
+    assert not [
+        name for name in names if re.search(r"__pycache__|\.pyc|\.cache|tests/output", name)
+    ]
+    assert {"meta/runtime.yml", "CHANGELOG.rst", "README.md", "COPYING"} <= set(names)
+    place = tmp_path / "collections"
+    installed = command(
+        *("ansible-galaxy", "collection", "install", str(archive), "-p", str(place)),
+        environment={"ANSIBLE_COLLECTIONS_PATH": str(place)},
+    )
+    assert installed.returncode == 0, installed.stderr
+    tiw_simulator.add_finished(2)
+    done = command(
+        *("ansible-playbook", "tiw.automation.archive", "-e"),
+        json.dumps({"task_ids": ["finished-000001", "finished-000002"], "folder": str(tmp_path)}),
+        environment={"ANSIBLE_COLLECTIONS_PATH": str(place)},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "finished-000002/001-whiteboard.mp4").stat().st_size > 0
+
+
+def test_the_readme_has_what_certification_asks_for() -> None:
+    text = (COLLECTION / "README.md").read_text()
+    wanted = [
+        "# tiw.automation",
+        "## Description",
+        "## Requirements",
+        "## Installation",
+        "## Use cases",
+        "## Testing",
+        "## Contributing",
+        "## Support",
+        "## Release notes and roadmap",
+        "## Related information",
+        "## License information",
+    ]
+    headings = [line for line in text.splitlines() if re.match(r"##? ", line)]
+    assert [heading for heading in headings if heading in wanted] == wanted
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert links
+    assert not [link for link in links if not link.startswith("https://")]
+    assert "pip install ansible" not in text
+    for name in (*MODULES, "tracks", "archive_recordings", *PLAYBOOKS):
+        assert f"`{name}`" in text, name
+
+
+def test_the_changelog_has_this_version() -> None:
+    version = yaml.safe_load((COLLECTION / "galaxy.yml").read_text())["version"]
+    changes = yaml.safe_load((COLLECTION / "changelogs/changelog.yaml").read_text())
+    assert version in changes["releases"]
+    assert f"v{version}" in (COLLECTION / "CHANGELOG.rst").read_text()
