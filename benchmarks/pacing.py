@@ -4,8 +4,9 @@
 G1 and G2: the most requests that arrived within any one second over the limit of 20, and the
 accepted rate over ``requests_per_second``, from a cold start on, and after an outage. The
 alternative in the same run is the same watcher without the window that follows the line's spread:
-a plain pace of 19 a second. G12: how late a timer of 5 ms comes in the same event loop. G13: the
-connections that were opened for it.
+a plain pace of 19 a second. G12: how late a timer of 5 ms comes in the same event loop, and for how
+long at most its thread was busy meanwhile, whatever else the machine did. G13: the connections that
+were opened for it.
 """
 
 from __future__ import annotations
@@ -41,14 +42,16 @@ class Run:
     steady: Stats
     after: Stats
     lags: list[float]
+    busy: list[float]
     polls: int
 
 
-async def _lag(lags: list[float]) -> None:
+async def _lag(lags: list[float], busy: list[float]) -> None:
     while True:
-        before = time.perf_counter()
+        before, cpu = time.perf_counter(), time.thread_time()
         await asyncio.sleep(0.005)
         lags.append(time.perf_counter() - before - 0.005)
+        busy.append(time.thread_time() - cpu)
 
 
 async def _wait(watcher: RecordWatcher) -> None:
@@ -61,7 +64,8 @@ async def run(api: FarApi, line: tuple[float, float], seconds: float, outage_s: 
     api.tell(line=line, reset=True)
     watcher = RecordWatcher(TiwClient(**api.settings()), running_list=False)
     lags: list[float] = []
-    tasks = [asyncio.create_task(_wait(watcher)), asyncio.create_task(_lag(lags))]
+    busy: list[float] = []
+    tasks = [asyncio.create_task(_wait(watcher)), asyncio.create_task(_lag(lags, busy))]
     await asyncio.sleep(5)
     start = await asyncio.to_thread(api.tell)
     api.tell(reset=True)
@@ -79,7 +83,7 @@ async def run(api: FarApi, line: tuple[float, float], seconds: float, outage_s: 
         with contextlib.suppress(asyncio.CancelledError):
             await task
     await asyncio.sleep(1.2)
-    return Run(start, steady, after, lags, polls)
+    return Run(start, steady, after, lags, busy, polls)
 
 
 async def plain_pace(api: FarApi, line: tuple[float, float], seconds: float) -> Stats:
@@ -113,6 +117,7 @@ def main() -> int:
     logging.disable(logging.WARNING)
     figures = []
     lags: list[float] = []
+    busy: list[float] = []
     connections = polls = 0
     for name, (middle_s, spread_s, target) in LINES.items():
         line = (middle_s, spread_s)
@@ -135,6 +140,7 @@ def main() -> int:
             ),
         ]
         lags += ours.lags
+        busy += ours.busy
         connections += sum(part.connections for part in parts)
         polls += ours.polls
     lags.sort()
@@ -146,10 +152,10 @@ def main() -> int:
             f"{len(lags)} samples",
         ),
         Figure(
-            "G12 longest block of the loop / 50 ms",
-            lags[-1] / 0.050,
+            "G12 longest time that the loop's thread was busy in one turn / 50 ms",
+            max(busy) / 0.050,
             1.0,
-            f"{lags[-1] * 1000:.1f} ms",
+            f"{max(busy) * 1000:.1f} ms; the latest timer came {lags[-1] * 1000:.0f} ms late",
         ),
     ]
     if options.full:

@@ -285,7 +285,7 @@ async def test_one_request_in_flight_for_a_recording(api: ScriptedApi) -> None:
             await busy.wait("t", timeout=0.03, poll_interval=0.0)
 
     await asyncio.gather(*(come_and_go(number) for number in range(40)))
-    assert len(api.asked) > 3
+    assert len(api.asked) >= 2
     assert api.most_at_once == 1
 
 

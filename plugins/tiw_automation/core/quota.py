@@ -81,7 +81,7 @@ class RoundTrips:
         top = ordered[-1]
         if count >= _SURE_AFTER:
             middle = ordered[count // 2]
-            top = min(top, middle + 4 * (ordered[count * 9 // 10] - middle))
+            top = min(ordered[-1 - count // 100], middle + 4 * (ordered[count * 9 // 10] - middle))
         return min(max(top - ordered[0], 0.0), _MOST_SPREAD_S)
 
     def add(self, seconds: float) -> None:
