@@ -92,9 +92,11 @@ def tracks(record: t.Any, least_gap_ms: t.Any = 0) -> list[dict[str, t.Any]]:
     from tiw_automation.core import OnlineRecord, tracks_of
 
     if not isinstance(record, Mapping) or not {"task_id", "videos"} <= set(record):
+        # Ansible has types of its own for what people know as a dict.
+        given = "dict" if isinstance(record, Mapping) else type(record).__name__
         raise AnsibleFilterError(
             "tiw.automation.tracks takes one recording, as online_record_info returns it in "
-            f"records, not {type(record).__name__}. For several use map('tiw.automation.tracks')."
+            f"records, not {given}. For several use map('tiw.automation.tracks')."
         )
     if isinstance(least_gap_ms, bool) or not isinstance(least_gap_ms, int) or least_gap_ms < 0:
         raise AnsibleFilterError(
