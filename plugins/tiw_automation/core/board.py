@@ -482,7 +482,8 @@ class Board:
 
     def _join_others(self, wait: Wait, first: Wait, now: float) -> None:
         poll, interval = wait.poll, wait.caller.terms.poll_interval_s
-        wait.record = first.record
+        if first.outcome is None:
+            wait.record = first.record
         if interval < poll.interval_s:
             poll.interval_s = interval
             if poll.stage is not Stage.UNSEEN and not poll.errors_in_a_row:

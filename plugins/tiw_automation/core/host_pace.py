@@ -55,7 +55,8 @@ class Turn:
     """A turn of the host: when, and what is known of the others since.
 
     ``part`` is this process's part of ``pace``, the requests a second of the whole host.
-    ``processes`` is how many share it, ``shares`` what their quota shares add up to.
+    ``processes`` is how many share it, ``shares`` what their quota shares add up to, ``number`` how
+    many turns there were before it.
     """
 
     time: float
@@ -63,6 +64,7 @@ class Turn:
     part: float
     processes: int
     shares: float
+    number: int
 
 
 def state_folder() -> str:
@@ -141,7 +143,7 @@ class HostPace:
         :param now: the monotonic time; what is within the tolerance of it counts as due.
         :param pace: this process's own requests a second.
         :param limit: how many requests may arrive within a second at that pace.
-        :param spread_s: what is added to that second.
+        :param spread_s: by how much the request may arrive late, until :meth:`arrived` says so.
         :param waits: how many recordings this process waits for.
         """
         if not self._lock():
@@ -156,13 +158,24 @@ class HostPace:
             fastest *= recovered(factor, since, now)
             turn = max(now, next_turn)
             if limit <= min(taken, _STAMPS):
-                turn = max(turn, self._stamp(taken - limit) + 1.0 + spread_s)
-            self._put_stamp(taken, turn)
+                turn = max(turn, self._stamp(taken - limit) + 1.0)
+            self._put_stamp(taken, turn + spread_s)
             interval = 1.0 / fastest
             _HEADER.pack_into(self._map, 0, _MAGIC, turn + interval, factor, since, taken + 1)
             total += mine
             part = max(mine / total, _LEAST_PART) if others else 1.0
-            return Turn(turn, fastest, part, others + 1, shares + share)
+            return Turn(turn, fastest, part, others + 1, shares + share, taken)
+        finally:
+            self._unlock()
+
+    def arrived(self, turn: Turn, late_s: float) -> None:
+        """Say by how much the request of a turn arrived late, at most."""
+        if not self._lock():
+            return
+        try:
+            magic, _, _, _, taken = _HEADER.unpack_from(self._map, 0)
+            if magic == _MAGIC and turn.number < taken <= turn.number + _STAMPS:
+                self._put_stamp(turn.number, turn.time + late_s)
         finally:
             self._unlock()
 
@@ -265,7 +278,10 @@ class HostPace:
 
 
 LEAST_FACTOR = 0.05
-_LOWERED = 0.7
+# What one refusal takes when the pace was full, and the next one before it is full again: a lone
+# one may have been bad luck, several mean that others use the account.
+_LOWERED_ONCE = 0.9
+_LOWERED_AGAIN = 0.7
 # 0.1 requests a second, each second, at 19 requests a second.
 _RECOVERED_A_SECOND = 0.1 / 19.0
 
@@ -278,7 +294,8 @@ def lowered(factor: float, since: float, now: float) -> tuple[float, float]:
     """
     if now - since < 1.0:
         return factor, since
-    return max(recovered(factor, since, now) * _LOWERED, LEAST_FACTOR), now
+    factor = recovered(factor, since, now)
+    return max(factor * (_LOWERED_ONCE if factor == 1.0 else _LOWERED_AGAIN), LEAST_FACTOR), now
 
 
 def recovered(factor: float, since: float, now: float) -> float:

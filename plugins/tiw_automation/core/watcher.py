@@ -489,7 +489,7 @@ class RecordWatcher:
             except Exception as error:
                 answer = error
             if isinstance(answer, (OnlineRecord, ApiError)):
-                quota.answered(time.monotonic() - turn)
+                quota.answered(turn, time.monotonic() - turn)
             landed.append((poll, answer))
             return True
 
