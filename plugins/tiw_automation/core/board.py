@@ -165,6 +165,60 @@ class Waiter(Signal):
         return self.expired and not all(wait.last for wait in self.waits)
 
 
+class _Member(Wait):
+    """One of many waits of a caller, linked to those before and after it."""
+
+    __slots__ = ("after", "before")
+
+    after: _Member | None
+    before: _Member | None
+
+
+class _Members(Collection[Wait]):
+    """A caller's waits in their order; a dict of them would be an eighth of what they take."""
+
+    __slots__ = ("_count", "_first", "_last")
+
+    def __init__(self) -> None:
+        self._first: _Member | None = None
+        self._last: _Member | None = None
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Wait]:
+        member = self._first
+        while member is not None:
+            yield member
+            member = member.after
+
+    def __contains__(self, wait: object) -> bool:
+        return any(member is wait for member in self)
+
+    def add(self, member: _Member) -> None:
+        member.before, member.after = self._last, None
+        if self._last is None:
+            self._first = member
+        else:
+            self._last.after = member
+        self._last = member
+        self._count += 1
+
+    def remove(self, member: _Member) -> None:
+        before, after = member.before, member.after
+        if before is None:
+            self._first = after
+        else:
+            before.after = after
+        if after is None:
+            self._last = before
+        else:
+            after.before = before
+        member.before = member.after = None
+        self._count -= 1
+
+
 class Caller(Waiter):
     """One call that waits for many recordings."""
 
@@ -172,12 +226,12 @@ class Caller(Waiter):
 
     def __init__(self, terms: Terms, started_at: float, timeout: float | None) -> None:
         super().__init__(terms, started_at, timeout)
-        self._waits: dict[Wait, None] = {}
+        self._waits = _Members()
         self.news: list[Wait] = []
 
     @property
     def waits(self) -> Collection[Wait]:
-        return self._waits.keys()
+        return self._waits
 
     def __await__(self) -> Generator[Self, None, None]:
         yield self.blocking()
@@ -186,12 +240,13 @@ class Caller(Waiter):
         return bool(self.news)
 
     def add(self, poll: Poll) -> Wait:
-        wait = Wait(self, poll)
-        self._waits[wait] = None
+        wait = _Member(self, poll)
+        self._waits.add(wait)
         return wait
 
     def remove(self, wait: Wait) -> None:
-        del self._waits[wait]
+        assert isinstance(wait, _Member)
+        self._waits.remove(wait)
 
     def report(self, wait: Wait) -> None:
         if not wait.reported:

@@ -7,7 +7,7 @@ future for each time that somebody waits would be an eighth of all that a pendin
 
 from __future__ import annotations
 
-from asyncio import AbstractEventLoop, CancelledError, get_running_loop
+from asyncio import AbstractEventLoop, get_running_loop
 from collections.abc import Callable
 from contextvars import Context
 from typing import Self
@@ -16,14 +16,13 @@ from typing import Self
 class Signal:
     """What one task waits for until somebody wakes it, as often as it likes; of one loop."""
 
-    __slots__ = ("_asyncio_future_blocking", "_cancelled", "_context", "_loop", "_wakeup")
+    __slots__ = ("_asyncio_future_blocking", "_context", "_loop", "_wakeup")
 
     def __init__(self) -> None:
         self._asyncio_future_blocking = False
         self._loop: AbstractEventLoop | None = None
         self._wakeup: Callable[[Self], object] | None = None
         self._context: Context | None = None
-        self._cancelled: CancelledError | None = None
 
     def blocking(self) -> Self:
         """Return what a coroutine yields to its task, so that :meth:`wake` resumes it."""
@@ -48,13 +47,9 @@ class Signal:
         self._wakeup, self._context = callback, context
 
     def cancel(self, msg: str | None = None) -> bool:
-        if self._wakeup is None:
-            return False
-        self._cancelled = CancelledError() if msg is None else CancelledError(msg)
+        # The task wakes up, finds that it was cancelled, and raises that itself.
         self.wake()
-        return True
+        return False
 
     def result(self) -> None:
-        cancelled, self._cancelled = self._cancelled, None
-        if cancelled is not None:
-            raise cancelled
+        return None

@@ -122,6 +122,8 @@ class RecordWatcher:
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = math.inf
         self._landed: deque[tuple[Poll, OnlineRecord | Exception]] = deque()
+        self._chores: deque[_LoneWait] = deque()
+        self._done_this_turn = 0
         self._sent_at: deque[float] = deque()
         self._stats_at = -math.inf
         self._hints = RunningHints(self.client, self._board) if self._running_list else None
@@ -192,7 +194,7 @@ class RecordWatcher:
         :raises WaitTimeout: the time ran out; it holds what was last seen.
         :raises TiwError: the API refuses to say (keys, permission, settings).
         """
-        (key,) = self._keys(check_task_id(task_id), sdk_app_id)
+        key = self.client.sdk_app_id(sdk_app_id), check_task_id(task_id)
         terms = _terms(timeout, acceptance, poll_interval, initial_delay)
         stop = _check_stop(expected_stop)
         ear = Ear(on_change, on_progress) if on_change or on_progress else SILENT
@@ -225,11 +227,11 @@ class RecordWatcher:
             changes, and every ten minutes otherwise.
         :raises ConfigurationError: an argument makes no sense; nothing was sent.
         """
-        keys = self._keys(task_ids, sdk_app_id)
+        app_id, ids = self.client.sdk_app_id(sdk_app_id), check_task_ids(task_ids)
         terms = _terms(timeout, acceptance, poll_interval, initial_delay)
-        stops = _check_stops(expected_stop, keys)
-        ear = CrowdEar(len(keys), on_change, on_progress)
-        return self._follow(keys, terms, ear, timeout, initial_delay, stops)
+        stops = _check_stops(expected_stop, ids)
+        ear = CrowdEar(len(ids), on_change, on_progress)
+        return self._follow(app_id, ids, terms, ear, timeout, initial_delay, stops)
 
     def describe(
         self,
@@ -244,9 +246,9 @@ class RecordWatcher:
 
         :raises ConfigurationError: an argument makes no sense; nothing was sent.
         """
-        keys = self._keys(task_ids, sdk_app_id)
+        app_id, ids = self.client.sdk_app_id(sdk_app_id), check_task_ids(task_ids)
         terms = Terms(acceptance or _ANY, 0.0, once=True)
-        return self._follow(keys, terms, CrowdEar(len(keys)), None, 0.0, {})
+        return self._follow(app_id, ids, terms, CrowdEar(len(ids)), None, 0.0, {})
 
     def hint(self, task_id: str, *, expected_stop: float | None = None) -> None:
         """Say that a recording may have changed: it is asked for as soon as the quota allows.
@@ -281,13 +283,10 @@ class RecordWatcher:
                 board.order.expect_stop(poll, now, stop)
         self._wake()
 
-    def _keys(self, task_ids: str | Iterable[str], sdk_app_id: int | str | None) -> list[Key]:
-        app_id = self.client.sdk_app_id(sdk_app_id)
-        return [(app_id, task_id) for task_id in check_task_ids(task_ids)]
-
     async def _follow(
         self,
-        keys: list[Key],
+        app_id: int,
+        task_ids: list[str],
         terms: Terms,
         ear: CrowdEar,
         timeout: float | None,
@@ -297,10 +296,12 @@ class RecordWatcher:
         caller = Caller(terms, time.monotonic(), timeout)
         self._open(caller)
         try:
-            for number, key in enumerate(keys):
-                self._join(caller, key, initial_delay, stops.get(key[1]))
+            for number, task_id in enumerate(task_ids):
+                self._join(caller, (app_id, task_id), initial_delay, stops.get(task_id))
                 if number % _WAITS_A_TURN == _WAITS_A_TURN - 1:
                     await asyncio.sleep(0)
+            # Not needed for as long as the wait lasts.
+            task_ids.clear()
             while caller.waits:
                 if not caller.stirs():
                     await caller
@@ -351,6 +352,24 @@ class RecordWatcher:
         if caller.waits and self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon(self._close, caller, context=contextvars.Context())
         self._end_if_idle()
+
+    def _do(self, chore: _LoneWait) -> None:
+        """Begin or end a wait: at once, or in a later turn of the loop where this one has many."""
+        assert self._loop is not None
+        if self._done_this_turn == 0 and not self._loop.is_closed():
+            self._loop.call_soon(self._next_turn, context=contextvars.Context())
+        self._done_this_turn += 1
+        if self._done_this_turn > _WAITS_A_TURN or self._chores:
+            self._chores.append(chore)
+        else:
+            chore.begin_or_end()
+
+    def _next_turn(self) -> None:
+        self._done_this_turn = 0
+        chores, self._chores = self._chores, deque()
+        for _ in range(min(len(chores), _WAITS_A_TURN)):
+            self._do(chores.popleft())
+        self._chores.extendleft(reversed(chores))
 
     def _attach(self) -> None:
         loop = asyncio.get_running_loop()
@@ -582,10 +601,12 @@ class _LoneWait(Wait, Coroutine[Any, Any, OnlineRecord]):
 
     def __next__(self) -> Any:
         try:
-            if self._plan is not None:
-                self._begin(*self._plan)
             if self.caller.closed:
                 raise RuntimeError("A wait can be awaited once.")
+            if self._plan is not None:
+                self._watcher._attach()
+                self.caller.started_at = time.monotonic()
+                self._watcher._do(self)
             while self.caller.stirs():
                 self._look()
         except BaseException:
@@ -613,19 +634,23 @@ class _LoneWait(Wait, Coroutine[Any, Any, OnlineRecord]):
             self._plan = None
             self.caller.closed = True
         elif not self.caller.closed:
-            self._watcher._close(self.caller)
+            self._watcher._do(self)
 
     def __del__(self) -> None:
         if self._plan is not None:
             warnings.warn("A wait was never awaited.", RuntimeWarning, stacklevel=2, source=self)
 
-    def _begin(self, app_id: int, task_id: str, initial_delay: float, stop: float | None) -> None:
+    def begin_or_end(self) -> None:
+        """Begin if it has not begun, else end; nothing where it has ended."""
         caller = self.caller
-        caller.started_at = time.monotonic()
-        self._watcher._open(caller)
-        self._plan = None
-        caller.wait = self
-        self._watcher._join(caller, (app_id, task_id), initial_delay, stop)
+        if self._plan is not None:
+            app_id, task_id, initial_delay, stop = self._plan
+            self._plan = None
+            caller.wait = self
+            self._watcher._open(caller)
+            self._watcher._join(caller, (app_id, task_id), initial_delay, stop)
+        elif not caller.closed:
+            self._watcher._close(caller)
 
     def _look(self) -> None:
         """Hear what there is.
@@ -713,11 +738,13 @@ def _check_stop(value: object) -> float | None:
     return time.monotonic() + float(value) - time.time()  # type: ignore[arg-type]
 
 
-def _check_stops(value: float | Mapping[str, float] | None, keys: list[Key]) -> Mapping[str, float]:
+def _check_stops(
+    value: float | Mapping[str, float] | None, task_ids: list[str]
+) -> Mapping[str, float]:
     if value is None:
         return {}
-    given = value if isinstance(value, Mapping) else {task_id: value for _, task_id in keys}
-    unknown = set(given) - {task_id for _, task_id in keys}
+    given = value if isinstance(value, Mapping) else dict.fromkeys(task_ids, value)
+    unknown = set(given) - set(task_ids)
     if unknown:
         raise ConfigurationError(
             f"expected_stop names {sorted(map(str, unknown))[0]!r}, which is not among the task "
