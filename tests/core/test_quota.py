@@ -407,6 +407,28 @@ def test_nonsense_in_the_file_is_overwritten(folder: Path) -> None:
         assert 1000.0 <= turn.time < 1010.0
 
 
+def test_files_that_nobody_uses_any_more_are_swept_away(folder: Path) -> None:
+    def aged(host: HostPace) -> Path:
+        os.utime(host.path, (1.0, 1.0))
+        return Path(host.path)
+
+    left, used, unused_yet = (HostPace(name, "host", "A") for name in ("left", "used", "unused"))
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    left._pid = child.pid
+    for host in (left, used):
+        take(host, 1000.0)
+    fresh = HostPace("fresh", "host", "A")
+    paths = [aged(host) for host in (left, used, unused_yet)]
+    HostPace("mine", "host", "A")
+    assert [path.exists() for path in paths] == [False, True, False]
+    assert Path(fresh.path).exists()
+    # Whoever had it open, and had taken no turn, goes on with the new one.
+    again = HostPace("unused", "host", "A")
+    first = take(again, 1000.0)
+    assert take(unused_yet, 1000.0) == pytest.approx(first + 1 / 19)
+
+
 def test_the_folder_is_this_user_s_alone_and_names_no_account(folder: Path) -> None:
     host = HostPace("AKIDsecretish", "tiw.tencentcloudapi.com", "A")
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700

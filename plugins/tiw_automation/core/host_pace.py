@@ -12,6 +12,7 @@ which begins anew with a boot.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import logging
@@ -22,6 +23,8 @@ import struct
 import tempfile
 import time
 from dataclasses import dataclass
+from itertools import islice
+from typing import Any
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +44,9 @@ _SIZE = _SLOTS_AT + _PROCESSES * _SLOT.size
 _QUIET_S = 5.0
 # Whoever has few waits among many still gets on.
 _LEAST_PART = 0.05
+# A file that was not written for this long, by processes that are all dead, is swept away.
+_SWEPT_AFTER_S = 3600.0
+_SWEPT_AT_ONCE = 100
 # The file is locked for microseconds; who holds it for longer was stopped while it did.
 _LOCK_TRIES = 20
 _LOCK_PAUSE_S = 0.0002
@@ -96,8 +102,13 @@ class HostPace:
     def __init__(self, identity: str, host: str, action: str) -> None:
         # No name of an account is written anywhere.
         name = hashlib.sha256("\0".join((identity, host, action)).encode()).hexdigest()[:32]
-        folder = state_folder()
-        self.path = os.path.join(folder, f"{name}.pace")
+        self.path = os.path.join(state_folder(), f"{name}.pace")
+        self._open()
+        self._pid = os.getpid()
+        self._namespace = _pid_namespace()
+        self._sweep()
+
+    def _open(self) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             self._file = os.open(self.path, flags, 0o600)
@@ -116,8 +127,36 @@ class HostPace:
         except Unusable:
             os.close(self._file)
             raise
-        self._pid = os.getpid()
-        self._namespace = _pid_namespace()
+
+    def _sweep(self) -> None:
+        """Remove the files of accounts that nobody on this host uses any more."""
+        with contextlib.suppress(OSError), os.scandir(os.path.dirname(self.path)) as entries:
+            for entry in islice(entries, _SWEPT_AT_ONCE):
+                if entry.name.endswith(".pace") and entry.path != self.path:
+                    self._remove_if_left(entry.path)
+
+    def _remove_if_left(self, path: str) -> None:
+        with contextlib.suppress(OSError):
+            if time.time() - os.lstat(path).st_mtime < _SWEPT_AFTER_S:
+                return
+            file = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                slots = os.pread(file, _SIZE, 0)[_SLOTS_AT:]
+                if not any(map(self._in_use, _SLOT.iter_unpack(slots))):
+                    os.unlink(path)
+            except struct.error:
+                os.unlink(path)
+            finally:
+                os.close(file)
+
+    def _in_use(self, slot: tuple[Any, ...]) -> bool:
+        pid, namespace, seen = slot[:3]
+        if not pid:
+            return False
+        if namespace == self._namespace:
+            return _alive(pid)
+        return bool(0 <= time.monotonic() - seen < _SWEPT_AFTER_S)
 
     def close(self) -> None:
         """Give up this process's part."""
@@ -268,7 +307,12 @@ class HostPace:
         for _ in range(_LOCK_TRIES):
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return True
+                if os.fstat(self._file).st_nlink:
+                    return True
+                # It was swept away before this process had taken its first turn.
+                self._map.close()
+                os.close(self._file)
+                self._open()
             except BlockingIOError:
                 time.sleep(_LOCK_PAUSE_S)
         return False
