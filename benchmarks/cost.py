@@ -277,9 +277,7 @@ def main() -> int:
     bare, ours = (statistics.median(column) for column in zip(*pairs, strict=True))
     small, large, larger = decisions_us()
     sizes = {
-        (kind, count): pending_bytes(kind, count)
-        for kind in KINDS
-        for count in (10_000, 100_000)
+        (kind, count): pending_bytes(kind, count) for kind in KINDS for count in (10_000, 100_000)
     }
     figures = [
         Figure(

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """For how long ten thousand waits keep an event loop from everybody else in it (G12).
 
-Two things are measured by the clock: how late a timer of 5 ms comes, and how long a turn of the loop
-takes, from when it has something to do until it waits again. The same empty loop in a process of
-its own beside it says what the machine does to any loop at that time; and for each turn the kernel
-says for how long it had the thread wait for a processor, which is no doing of the waits either.
+Two things are measured by the clock: how late a timer of 5 ms comes, and how long a turn of the
+loop takes, from when it has something to do until it waits again. The same empty loop in a process
+of its own beside it says what the machine does to any loop at that time; and for each turn the
+kernel says for how long it had the thread wait for a processor, which is no doing of the waits.
 
 Waits are taken in by one ``watch()`` and let go, polled, and begun and cancelled as ``wait()`` in
 tasks of their own, all in one turn of the caller. The alternative for those are bare tasks.
@@ -18,7 +18,6 @@ import contextlib
 import gc
 import json
 import logging
-import os
 import subprocess
 import sys
 import time

@@ -42,6 +42,7 @@ def most_in_a_second(times: list[float]) -> int:
 
 
 def test_turns_are_evenly_spaced_also_after_an_idle_time() -> None:
+    """I1."""
     clock = Clock()
     quota = Quota(19, clock=clock)
     sent = []
@@ -76,6 +77,7 @@ def test_a_turn_that_is_given_back_is_the_next_ones() -> None:
 
 
 def test_threads_never_share_a_turn() -> None:
+    """I1, from several threads at once."""
     quota = Quota(1000, clock=Clock())
     turns: list[float] = []
     threads = [
@@ -293,6 +295,7 @@ def take(
 
 
 def test_processes_of_a_host_keep_to_one_pace(folder: Path) -> None:
+    """I1, for a group of processes."""
     one, two = two_processes()
     times = [1000.0]
     for number in range(100):
@@ -375,6 +378,7 @@ def test_a_dead_process_and_one_of_another_boot_are_forgotten(folder: Path) -> N
 
 
 def test_a_restart_goes_on_with_the_pace_that_was(folder: Path) -> None:
+    """I1, I9."""
     before = HostPace("id", "host", "A")
     last = [take(before, 1000.0) for _ in range(5)][-1]
     before.close()
@@ -525,6 +529,7 @@ while time.monotonic() < end:
 
 
 def test_four_real_processes_share_one_pace(tmp_path: Path) -> None:
+    """I1, for a group of processes."""
     weights = [70, 10, 10, 10]
     processes = [
         subprocess.Popen(

@@ -119,7 +119,16 @@ class Waiter(Signal):
     It is woken when there is news, when its time has run out, and when it is to show that it lives.
     """
 
-    __slots__ = ("aimed", "closed", "event", "expired", "shows_life", "started_at", "terms", "timeout")
+    __slots__ = (
+        "aimed",
+        "closed",
+        "event",
+        "expired",
+        "shows_life",
+        "started_at",
+        "terms",
+        "timeout",
+    )
 
     def __init__(self, terms: Terms, started_at: float, timeout: float | None) -> None:
         super().__init__()
@@ -330,8 +339,8 @@ class Poll(Place):
 
     __slots__ = (
         "_waits",
-        "errors_in_a_row",
         "app_id",
+        "errors_in_a_row",
         "in_flight",
         "interval_s",
         "statusless_in_a_row",
@@ -435,9 +444,7 @@ class Polls(MutableMapping[Key, Poll]):
 
     def named(self, task_id: str) -> list[Poll]:
         """Return those of this task id, in whatever application."""
-        return [
-            polls[task_id] for polls in self._of_application.values() if task_id in polls
-        ]
+        return [polls[task_id] for polls in self._of_application.values() if task_id in polls]
 
 
 class Breaker:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from asyncio import AbstractEventLoop, get_running_loop
 from collections.abc import Callable
 from contextvars import Context
-from typing import Self
+from typing import Any, Self
 
 
 class Signal:
@@ -21,7 +21,7 @@ class Signal:
     def __init__(self) -> None:
         self._asyncio_future_blocking = False
         self._loop: AbstractEventLoop | None = None
-        self._wakeup: Callable[[Self], object] | None = None
+        self._wakeup: Callable[[Any], object] | None = None
         self._context: Context | None = None
 
     def blocking(self) -> Self:
@@ -42,7 +42,7 @@ class Signal:
         return self._loop
 
     def add_done_callback(
-        self, callback: Callable[[Self], object], *, context: Context | None = None
+        self, callback: Callable[[Any], object], *, context: Context | None = None
     ) -> None:
         self._wakeup, self._context = callback, context
 
