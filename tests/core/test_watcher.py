@@ -508,8 +508,8 @@ def test_a_single_wait_runs_as_a_program_of_its_own(api: ScriptedApi) -> None:
 async def test_a_single_wait_that_is_never_awaited_is_warned_about(api: ScriptedApi) -> None:
     mine = watcher(api)
     with pytest.warns(RuntimeWarning, match="never awaited"):
-        _ = mine.wait("t")
-        del _
+        forgotten = mine.wait("t")
+        del forgotten
     assert api.asked == []
     # One that is closed, or whose task was cancelled before it ran, was not forgotten.
     mine.wait("t").close()
