@@ -18,7 +18,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from children import run_together
+from children import clean_up_when_terminated, run_together
 from far_api import LIMIT, FarApi, finished
 from report import Figure, report
 from tencentcloud.common.credential import Credential
@@ -100,6 +100,7 @@ def main() -> int:
     if options.part:
         print(json.dumps(_part(options.part, count)))
         return 0
+    clean_up_when_terminated()
     mine, theirs = run_together(
         __file__, [("--count", str(count), "--part", part) for part in ("ours", "bucket")]
     )
@@ -111,7 +112,10 @@ def main() -> int:
             f"{mine['took']:.1f} s",
         ),
         Figure(
-            f"G7 rejects, {count:,}", mine["rejects"], 0.0, f"at most {mine['most']} arrivals in 1 s"
+            f"G7 rejects, {count:,}",
+            mine["rejects"],
+            0.0,
+            f"at most {mine['most']} arrivals in 1 s",
         ),
         Figure(
             f"G7 the SDK in 16 threads behind a token bucket of {RATE:g}, {count:,}",

@@ -4,10 +4,16 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from typing import Any
+
+
+def clean_up_when_terminated() -> None:
+    """Take a SIGTERM like an interrupt, so that what was started is ended."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def run_together(script: str, parts: Sequence[Sequence[str]]) -> list[Any]:

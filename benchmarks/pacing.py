@@ -27,7 +27,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from children import run_together
+from children import clean_up_when_terminated, run_together
 from far_api import LIMIT, FarApi, Stats, forever
 from report import Figure, report
 
@@ -240,6 +240,7 @@ def main() -> int:
     if options.part:
         print(json.dumps(_part(*options.part, seconds, outage_s)))
         return 0
+    clean_up_when_terminated()
     times = ("--seconds", str(seconds), "--outage", str(outage_s))
     parts = [(name, what) for name in LINES for what in ("ours", "plain")]
     *found, idle = run_together(

@@ -24,6 +24,7 @@ import logging
 import os
 import random
 import resource
+import select
 import shutil
 import statistics
 import subprocess
@@ -36,12 +37,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from children import end
+from children import clean_up_when_terminated, end
 from far_api import FarApi, Stats
 from report import Figure, report, report_row
 
 INTERVAL_S = 5.0
 LIMIT_S = 240.0
+READY_S = 300.0
 # Where tools/make-env puts it; it brings an SDK of its own, so it lives apart.
 TCCLI = Path(__file__).parents[1] / ".venvs/tccli/bin/tccli"
 
@@ -141,9 +143,11 @@ def measure(peer: Peer, count: int) -> Found:
                     )
                 )
             if peer.told:
+                ready_by = time.monotonic() + READY_S
                 for process in running:
-                    assert process.stdout is not None
-                    process.stdout.readline()
+                    left = max(ready_by - time.monotonic(), 0.0)
+                    if not select.select([process.stdout], [], [], left)[0]:
+                        raise SystemExit(f"{peer.name} was not ready within {READY_S:.0f} s")
             api.tell(line=(0.02, 0.005), begin=True)
             began = time.monotonic()
             if peer.told:
@@ -299,6 +303,7 @@ def main() -> int:
         else:
             {"pool": _pool, "sensor": _sensor}[options.kind](settings, ids)
         return 0
+    clean_up_when_terminated()
     beside = Path(sys.executable)
     tccli = _tool(options.tccli, TCCLI, beside.with_name("tccli"))
     playbook = _tool(None, beside.with_name("ansible-playbook"))

@@ -19,7 +19,7 @@ import sys
 import tempfile
 from typing import Any
 
-from children import end
+from children import clean_up_when_terminated, end
 from far_api import FarApi, Stats
 from report import Figure, report
 
@@ -84,6 +84,7 @@ def main() -> int:
     if sys.argv[1:] == ["wait"]:
         asyncio.run(_wait(*json.load(sys.stdin)))
         return 0
+    clean_up_when_terminated()
     one = run((1.0,), together=True)
     four = run(SHARES, together=True)
     strangers = run(SHARES, together=False)

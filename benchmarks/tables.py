@@ -6,7 +6,7 @@
     python benchmarks/tables.py RESULTS... --into PAGE --check      only compare
 
 RESULTS are files that ``all.py`` wrote. A figure that two of them hold is taken from the later one
-on the command line. The marks are ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->``, where NAME is
+on the command line. The marks are ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->``; NAME is
 ``figures`` (those of waiting, G1 and so on), ``others``, ``peers`` or ``runs``.
 """
 
@@ -131,7 +131,7 @@ def put_into(page: str, found: Sequence[dict[str, Any]]) -> str:
         if begin not in page:
             continue
         head, _, rest = page.partition(begin)
-        old, mark, tail = rest.partition(end)
+        _, mark, tail = rest.partition(end)
         if not mark:
             raise ValueError(f"{begin.strip()} has no {end}")
         page = head + begin + "\n" + render(found) + "\n" + end + tail

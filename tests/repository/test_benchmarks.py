@@ -31,8 +31,11 @@ def results_of(tmp_path: Path, runner: Any, scripts: dict[str, str], **limits: f
     """Run scripts, all at the same time; return the exit status and the file of results."""
     runner.HERE = tmp_path
     for name, text in scripts.items():
-        head = f"import sys; sys.path.insert(0, {str(BENCHMARKS)!r})\n"
-        (tmp_path / name).write_text(head + "from report import Figure, report, report_row\n" + text)
+        head = (
+            f"import sys; sys.path.insert(0, {str(BENCHMARKS)!r})\n"
+            "from report import Figure, report, report_row\n"
+        )
+        (tmp_path / name).write_text(head + text)
     results = runner.Results("a command", tmp_path / "results.json")
     group = [runner.Benchmark(name, (), limits.get(name[:-3], 60.0)) for name in scripts]
     folder = tmp_path / "rows"
@@ -200,9 +203,7 @@ def test_the_tables_say_what_the_results_say(benchmark_modules: Any) -> None:
     assert "43" in tables.peers([FOUND, later])
 
 
-def test_the_tables_go_between_the_marks_of_a_page(
-    tmp_path: Path, benchmark_modules: Any
-) -> None:
+def test_the_tables_go_between_the_marks_of_a_page(tmp_path: Path, benchmark_modules: Any) -> None:
     results, page = tmp_path / "results.json", tmp_path / "page.md"
     results.write_text(json.dumps(FOUND))
     page.write_text("# A\n<!-- peers: begin -->\nold\n<!-- peers: end -->\nmore\n")
