@@ -238,7 +238,8 @@ def main() -> int:
         parser.error(f"{seconds:g} s are too short for an outage of {outage_s:g} s.")
     logging.disable(logging.WARNING)
     if options.part:
-        print(json.dumps(_part(*options.part, seconds, outage_s)))
+        name, what = options.part
+        print(json.dumps(_part(name, what, seconds, outage_s)))
         return 0
     clean_up_when_terminated()
     times = ("--seconds", str(seconds), "--outage", str(outage_s))

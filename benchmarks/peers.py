@@ -145,6 +145,7 @@ def measure(peer: Peer, count: int) -> Found:
             if peer.told:
                 ready_by = time.monotonic() + READY_S
                 for process in running:
+                    assert process.stdout is not None
                     left = max(ready_by - time.monotonic(), 0.0)
                     if not select.select([process.stdout], [], [], left)[0]:
                         raise SystemExit(f"{peer.name} was not ready within {READY_S:.0f} s")

@@ -120,9 +120,9 @@ def test_what_takes_too_long_is_ended_with_all_that_it_started(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_servers_and_clients(tmp_path: Path, number: int) -> None:
-    command = [sys.executable, BENCHMARKS / "all.py", "quick", "--only", "batch.py"]
+    command = [sys.executable, str(BENCHMARKS / "all.py"), "quick", "--only", "batch.py"]
     process = subprocess.Popen(
-        [*command, "--results", tmp_path / "results.json"], stdout=subprocess.PIPE, text=True
+        [*command, "--results", str(tmp_path / "results.json")], stdout=subprocess.PIPE, text=True
     )
     try:
         assert process.stdout is not None
@@ -197,7 +197,7 @@ def test_the_tables_say_what_the_results_say(benchmark_modules: Any) -> None:
     ]
     assert tables.others([FOUND]).splitlines()[2:] == ["| call | <= 1.15 | 1 | x |"]
     assert tables.peers([FOUND]).splitlines()[2:] == ["| ours | 43 |"]
-    later = {**FOUND, "figures": [{**FOUND["figures"][0], "ratio": 0.7}], "rows": []}  # type: ignore[index,dict-item]
+    later = {**FOUND, "figures": [{**FOUND["figures"][0], "ratio": 0.7}], "rows": []}  # type: ignore[index]
     assert "0.7" in tables.goals([FOUND, later])
     assert "0.5" not in tables.goals([FOUND, later])
     assert "43" in tables.peers([FOUND, later])
