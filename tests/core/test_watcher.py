@@ -507,9 +507,9 @@ def test_a_single_wait_runs_as_a_program_of_its_own(api: ScriptedApi) -> None:
 
 async def test_a_single_wait_that_is_never_awaited_is_warned_about(api: ScriptedApi) -> None:
     mine = watcher(api)
+    forgotten = [mine.wait("t")]
     with pytest.warns(RuntimeWarning, match="never awaited"):
-        forgotten = mine.wait("t")
-        del forgotten
+        forgotten.clear()
     assert api.asked == []
     # One that is closed, or whose task was cancelled before it ran, was not forgotten.
     mine.wait("t").close()
