@@ -57,6 +57,7 @@ QUICK = (
     (Benchmark("simulator_speed.py"),),
     (Benchmark("simulation.py", limit_s=600),),
     (Benchmark("cost.py", limit_s=600),),
+    (Benchmark("loop_lag.py"),),
     (Benchmark("pacing.py"), Benchmark("batch.py")),
     (Benchmark("processes.py", limit_s=600),),
 )

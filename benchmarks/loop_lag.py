@@ -222,11 +222,23 @@ def main() -> int:
                 f"the empty loop's {empty['longest']:.1f} ms",
             )
         )
+    figures.append(
+        Figure(
+            "G12 loop lag p99 / an empty loop's at the same time",
+            polled["p99"] / max(empty["p99"], 0.01),
+            None,
+            f"{polled['p99']:.1f} and {empty['p99']:.1f} ms",
+        )
+    )
     for what in ("begun", "cancelled"):
         ours, bare = seen[f"wait() {what}"][0], seen[f"bare tasks {what}"][0]
-        print(
-            f"{options.waits} wait() {what} in one turn of the caller: {ours['own']:.0f} ms, "
-            f"bare tasks {bare['own']:.0f} ms"
+        figures.append(
+            Figure(
+                f"G12 {options.waits} wait() {what} in one turn of the caller / bare tasks",
+                ours["own"] / max(bare["own"], 0.01),
+                None,
+                f"the longest turn {ours['own']:.0f} and {bare['own']:.0f} ms",
+            )
         )
     return report(*figures)
 
