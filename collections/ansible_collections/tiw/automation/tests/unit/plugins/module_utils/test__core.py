@@ -68,7 +68,7 @@ def test_a_core_without_its_sdk_says_why_where_the_sdk_is_needed(
 ) -> None:
     monkeypatch.delitem(sys.modules, "tiw_automation.core.client", raising=False)
     monkeypatch.delitem(sys.modules, "tiw_automation.core.sdk", raising=False)
-    monkeypatch.setitem(sys.modules, "tencentcloud", None)
+    monkeypatch.setitem(sys.modules, "tencentcloud.common.abstract_client", None)
     result = complaint()
     assert result["code"] == "CoreUnusable"
     assert "tencentcloud" in result["msg"]
