@@ -16,6 +16,7 @@ from tiw_automation.airflow.links import TiwConsoleLink, console_url
 from tiw_automation.airflow.waiting import WaitsForRecords
 from tiw_automation.core import START_OPTIONS, TiwClient, check_task_id, check_task_ids
 from tiw_automation.core.start import check_room_id
+from tiw_automation.core.watcher import DEFAULT_POLL_INTERVAL_S
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
@@ -236,7 +237,7 @@ class TiwStopOnlineRecordOperator(WaitsForRecords):
     :param tencentcloud_conn_id: the connection.
     :param wait_for_completion: whether to wait until it is FINISHED.
     :param wait_timeout: how long, in seconds; an hour by default.
-    :param poll_interval: the least seconds between two questions.
+    :param poll_interval: the least seconds between two questions; 5 by default.
     :param deferrable: wait in the triggerer, without a worker; Airflow's
         ``[operators] default_deferrable`` by default.
     :param video_kinds: as in the sensor.
@@ -256,7 +257,7 @@ class TiwStopOnlineRecordOperator(WaitsForRecords):
         tencentcloud_conn_id: str = TiwHook.default_conn_name,
         wait_for_completion: bool = False,
         wait_timeout: float = 3600.0,
-        poll_interval: float = 15.0,
+        poll_interval: float = DEFAULT_POLL_INTERVAL_S,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         video_kinds: Sequence[str] | None = None,
         accept_finish_reasons: Sequence[str] = ("AUTO", "USER_CALL", "FORCE_STOP"),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
@@ -17,6 +18,7 @@ from airflow.providers.common.compat.sdk import (  # isort: skip
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.airflow.waiting import TiwOnlineRecordFailed, WaitsForRecords
 from tiw_automation.core import Outcome, Verdict, check_task_ids, check_video_kinds
+from tiw_automation.core.watcher import DEFAULT_POLL_INTERVAL_S
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
@@ -42,7 +44,9 @@ class TiwOnlineRecordSensor(WaitsForRecords, BaseSensorOperator):
     :param accept_finish_reasons: the finish reasons that are no failure.
     :param require_videos: whether a finished recording without a video is a failure.
     :param push_records: whether to push the records too.
-    :param poke_interval: the least time between two questions about one recording.
+    :param poke_interval: the least time between two questions about one recording: 5 s by default
+        where it defers, because a triggerer's quota decides the rest; Airflow's minute where it
+        pokes, because workers know nothing of each other.
     """
 
     template_fields: Sequence[str] = ("record_task_id", "sdk_app_id", "tencentcloud_conn_id")
@@ -59,8 +63,13 @@ class TiwOnlineRecordSensor(WaitsForRecords, BaseSensorOperator):
         accept_finish_reasons: Sequence[str] = ("AUTO", "USER_CALL", "FORCE_STOP"),
         require_videos: bool = True,
         push_records: bool = True,
+        poke_interval: float | timedelta | None = None,
         **kwargs: Any,
     ) -> None:
+        if poke_interval is not None:
+            kwargs["poke_interval"] = poke_interval
+        elif deferrable:
+            kwargs["poke_interval"] = DEFAULT_POLL_INTERVAL_S
         super().__init__(**kwargs)
         self.record_task_id = record_task_id
         self.sdk_app_id = sdk_app_id

@@ -77,7 +77,7 @@ class WaitsForRecords(BaseOperator):
                 sdk_app_id=self.sdk_app_id,
                 tencentcloud_conn_id=self.tencentcloud_conn_id,
                 poll_interval=self.poll_interval_s,
-                accept_finish_reasons=list(self.accept_finish_reasons),
+                accept_finish_reasons=self._other_finish_reasons(),
                 require_videos=self.require_videos,
             ),
             method_name="execute_complete",
@@ -144,6 +144,11 @@ class WaitsForRecords(BaseOperator):
         if self.execution_timeout is None:
             return timeout_s
         return min(timeout_s, self.execution_timeout.total_seconds())
+
+    def _other_finish_reasons(self) -> list[str] | None:
+        """Return what is accepted, or None for the default: a triggerer holds it for each wait."""
+        accepted = tuple(self.accept_finish_reasons)
+        return None if accepted == Acceptance().accept_finish_reasons else list(accepted)
 
     def _push(self, context: Context, records: list[OnlineRecord]) -> list[str]:
         kinds = check_video_kinds(self.video_kinds)
