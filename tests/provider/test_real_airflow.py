@@ -50,7 +50,7 @@ def airflow(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> I
         environment={
             **simulator.environment(),
             "AIRFLOW_CONN_TENCENTCLOUD_DEFAULT": json.dumps(
-                {"conn_type": "tencentcloud", "extra": {"user_sig_key": USER_SIG_KEY}}
+                {"conn_type": "tencentcloud", "extra": {"user_sig_secret": USER_SIG_KEY}}
             ),
         },
     ) as running:

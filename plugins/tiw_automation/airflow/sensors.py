@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
 
 from airflow.providers.common.compat.sdk import (  # isort: skip
+    AirflowSkipException,
     BaseSensorOperator,
     PokeReturnValue,
     conf,
@@ -81,24 +82,37 @@ class TiwOnlineRecordSensor(WaitsForRecords, BaseSensorOperator):
         self.push_records = push_records
         self._settled: dict[str, Outcome] = {}
 
-    def execute(self, context: Context) -> Any:
-        """Ask once; then poke, or defer to the trigger."""
-        if not self.deferrable:
-            return super().execute(context)
-        found = self.poke(context)
-        if found.is_done:
-            return found.xcom_value
-        self.defer_until_settled(
-            check_task_ids(self.record_task_id), self.limit_s(float(self.timeout))
-        )
-
     @property
     def poll_interval_s(self) -> float:  # type: ignore[override]
         """The least seconds between two questions about one recording."""
         return float(self.poke_interval)
 
+    def resume_execution(
+        self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context
+    ) -> Any:
+        """Go on after a deferral; ``never_fail`` skips for whatever it skips for when poking."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except AirflowSkipException:
+            raise
+        except Exception as error:
+            if self.never_fail:
+                raise AirflowSkipException("Skipping, because never_fail is set.") from error
+            raise
+
     def poke(self, context: Context) -> PokeReturnValue:
-        """Ask once for each recording that is not settled; done when all are."""
+        """Ask once for each recording that is not settled; done when all are.
+
+        Defers from here, so that Airflow's own loop judges the first answer in both modes alike.
+        """
+        found = self._ask(context)
+        if self.deferrable and not found.is_done:
+            self.defer_until_settled(
+                check_task_ids(self.record_task_id), self.limit_s(float(self.timeout))
+            )
+        return found
+
+    def _ask(self, context: Context) -> PokeReturnValue:
         ids = check_task_ids(self.record_task_id)
         check_video_kinds(self.video_kinds)
         with self.client() as client:
