@@ -185,7 +185,7 @@ def waited_for(airflow: AirflowStack, simulator: Simulator) -> tuple[int, int]:
             ),
             airflow,
             f"{dag_id} deferred",
-            300,
+            600,
         )
     time.sleep(5.0)
     seen = worst(airflow, LOOKS)
@@ -221,7 +221,7 @@ def delays(airflow: AirflowStack, simulator: Simulator, spread_s: float) -> dict
             ),
             airflow,
             f"{kind} waiting",
-            first_s,
+            600,
         )
     found = {}
     for kind, run_id in runs.items():
@@ -256,6 +256,7 @@ def main() -> int:
                     "AIRFLOW__CORE__PARALLELISM": "32",
                     "PYTHONPATH": str(ROOT / "benchmarks"),
                 },
+                start_timeout_s=300.0,
             ) as airflow,
         ):
             slots, workers = waited_for(airflow, simulator)
