@@ -27,7 +27,8 @@ from tiw_automation.core import (
 )
 from tiw_automation.core import running_hints as hints_module
 from tiw_automation.core.order import Stage
-from tiw_automation.core.watcher import Progress, WatcherStats
+from tiw_automation.core.hearing import Progress
+from tiw_automation.core.watcher import WatcherStats
 from tiw_automation.simulator import Simulator
 
 LENIENT = Acceptance(require_videos=False)
