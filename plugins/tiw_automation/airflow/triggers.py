@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import math
 import re
+import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Sequence
 from functools import partial
@@ -101,20 +102,25 @@ class TiwOnlineRecordTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, then yield the one event."""
+        # Ten thousand triggers need the name once. What else is held for each, while it waits, is
+        # this frame: so one recording is awaited right here, and nothing is kept that is not needed.
+        self.tencentcloud_conn_id = sys.intern(self.tencentcloud_conn_id)
         watcher = await _watcher(self.tencentcloud_conn_id)
         if len(self.record_task_ids) == 1:
-            # The most that a triggerer holds: no generator and no frame of its own for each.
-            wait = watcher.wait(self.record_task_ids[0], **self._terms())
             try:
-                answer: OnlineRecord | TiwError = await wait
+                ends: Any = await watcher.wait(self.record_task_ids[0], **self._terms())
             except TiwError as error:
-                answer = error
-            whose = watcher.client.sdk_app_id(self.sdk_app_id), self.record_task_ids[0]
-            ends = [settled_by(*whose, answer, self._acceptance())]
+                ends = error
+            ends = [self._settled(watcher, ends)]
         else:
             ends = await self._all(watcher)
-        payload = to_payload(watcher.client.sdk_app_id(self.sdk_app_id), ends)
-        yield TriggerEvent(payload)  # type: ignore[no-untyped-call]
+        yield TriggerEvent(  # type: ignore[no-untyped-call]
+            to_payload(watcher.client.sdk_app_id(self.sdk_app_id), ends)
+        )
+
+    def _settled(self, watcher: RecordWatcher, answer: OnlineRecord | TiwError) -> Settled:
+        app_id = watcher.client.sdk_app_id(self.sdk_app_id)
+        return settled_by(app_id, self.record_task_ids[0], answer, self._acceptance())
 
     async def _all(self, watcher: RecordWatcher) -> list[Settled]:
         """Wait for a list, and return how each has ended, in the order given."""
