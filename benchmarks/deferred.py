@@ -139,13 +139,15 @@ def instances(airflow: AirflowStack, dag_id: str, run_id: str, task_id: str) -> 
 def all_are(airflow: AirflowStack, dag_id: str, run_id: str, task_id: str, states: str) -> bool:
     """Return whether all of a mapped task are in one of these states."""
     found = instances(airflow, dag_id, run_id, task_id)
-    return bool(found) and -1 not in found and {row["state"] for row in found.values()} <= set(
-        states.split()
+    return (
+        bool(found)
+        and -1 not in found
+        and {row["state"] for row in found.values()} <= set(states.split())
     )
 
 
 def busy_workers() -> int:
-    """Return how many processes are running an Airflow task now; each names itself by what it does."""
+    """Return how many processes run an Airflow task now; each names itself by what it does."""
     busy = 0
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -208,9 +210,7 @@ def delays(airflow: AirflowStack, simulator: Simulator, spread_s: float) -> dict
     runs = {}
     for kind in KINDS:
         ids = [
-            simulator.add(
-                f"{kind}-{n}", timeline=[{"RECORDING": last}, {"STOPPED": PROCESSING_S}]
-            )
+            simulator.add(f"{kind}-{n}", timeline=[{"RECORDING": last}, {"STOPPED": PROCESSING_S}])
             for n, last in enumerate(lasts)
         ]
         runs[kind] = airflow.trigger(kind, {"ids": ids})
@@ -272,7 +272,10 @@ def main() -> int:
     how = f"{EACH} recordings each, mean {means['ours']:.1f} s"
     return report(
         Figure(
-            f"slots taken while {MANY} recordings are waited for", slots, 0, f"most of {LOOKS} looks"
+            f"slots taken while {MANY} recordings are waited for",
+            slots,
+            0,
+            f"most of {LOOKS} looks",
         ),
         Figure(
             f"worker processes busy while {MANY} recordings are waited for",

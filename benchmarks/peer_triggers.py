@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The triggers that ours is measured against; a module, because Airflow imports triggers by name."""
+"""The triggers that ours is measured against; apart, because Airflow imports them by name."""
 
 from __future__ import annotations
 

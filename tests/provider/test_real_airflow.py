@@ -123,7 +123,7 @@ def test_a_killed_triggerer_loses_no_wait_and_no_event(simulator: Simulator, air
     if asset_events.AIRFLOW < (3, 3):
         # Ten seconds are waited there, because Airflow does not say when an event is stored.
         asset_events.until(
-            lambda: re.search(r'settled[^]]*told', asset_events.remembered(airflow)), airflow
+            lambda: re.search(r"settled[^]]*told", asset_events.remembered(airflow)), airflow
         )
     airflow.kill_component("triggerer")
     # It ends while nobody looks.

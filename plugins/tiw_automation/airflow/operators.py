@@ -174,18 +174,18 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
         return self._started
 
     def _kept(self, client: TiwClient, store: Any) -> str | None:
-        """Return the recording of an earlier try, also when it has ended since; none that failed."""
+        """Return the recording of an earlier try, also if it has ended since; none that failed."""
         kept = None if store is None else store.get(_KEPT_AS)
         if kept is None:
             return None
         try:
             record = client.describe_online_record(kept, self.sdk_app_id)
         except (RecordingFailure, TaskNotFound) as error:
-            self.log.warning("An earlier try has started recording %s, which failed: %s", kept, error)
+            self.log.warning(
+                "An earlier try has started recording %s, which failed: %s", kept, error
+            )
             return None
-        self.log.info(
-            "An earlier try has started recording %s, which is %s.", kept, record.status
-        )
+        self.log.info("An earlier try has started recording %s, which is %s.", kept, record.status)
         return str(kept)
 
     def on_kill(self) -> None:

@@ -103,7 +103,7 @@ class TiwOnlineRecordTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, then yield the one event."""
         # Ten thousand triggers need the name once. What else is held for each, while it waits, is
-        # this frame: so one recording is awaited right here, and nothing is kept that is not needed.
+        # this frame: so one recording is awaited right here, and nothing else is kept.
         self.tencentcloud_conn_id = sys.intern(self.tencentcloud_conn_id)
         watcher = await _watcher(self.tencentcloud_conn_id)
         if len(self.record_task_ids) == 1:
