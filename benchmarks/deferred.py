@@ -40,6 +40,8 @@ LOOKS = 15
 # Of the recordings that finish, so that starting a process does not wait for another one's start.
 SPREAD_S = 300.0
 PROCESSING_S = 10.0
+# The first ends when all are waiting: twenty processes take a while to start.
+FIRST_S = 150.0
 KINDS = ("ours", "poking", "waiter")
 
 DAGS = '''
@@ -203,9 +205,7 @@ def waited_for(airflow: AirflowStack, simulator: Simulator) -> tuple[int, int]:
 def delays(airflow: AirflowStack, simulator: Simulator, spread_s: float) -> dict[str, list[float]]:
     """Return the seconds from FINISHED to the start of the next task, for each kind."""
     chance = random.Random(11)
-    # The first ends when all are waiting: twenty processes take a while to start.
-    first_s = 150.0
-    lasts = [first_s + chance.uniform(0, spread_s) for _ in range(EACH)]
+    lasts = [FIRST_S + chance.uniform(0, spread_s) for _ in range(EACH)]
     began = time.time()
     runs = {}
     for kind in KINDS:
@@ -225,7 +225,7 @@ def delays(airflow: AirflowStack, simulator: Simulator, spread_s: float) -> dict
         )
     found = {}
     for kind, run_id in runs.items():
-        states = airflow.wait_for_run(kind, run_id, timeout_s=spread_s + first_s + 300)
+        states = airflow.wait_for_run(kind, run_id, timeout_s=spread_s + FIRST_S + 300)
         assert set(states.values()) == {"success"}, states
         rows = instances(airflow, kind, run_id, "each.then")
         found[kind] = [
