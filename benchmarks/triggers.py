@@ -57,7 +57,7 @@ def _rss() -> int:
 
 async def weigh(kind: str, api: FarApi, count: int) -> float:
     """Return the bytes that the runner grows by for each wait; in a process of its own."""
-    from airflow.executors.workloads import RunTrigger
+    from airflow.executors.workloads.trigger import RunTrigger
     from airflow.executors.workloads.task import TaskInstanceDTO
     from airflow.jobs.triggerer_job_runner import TriggerRunner
     from airflow.models.trigger import Trigger
@@ -90,13 +90,13 @@ async def weigh(kind: str, api: FarApi, count: int) -> float:
             class Comms:
                 _reader_task = asyncio.get_running_loop().create_future()
 
-            self.comms_decoder = Comms()
+            self.comms_decoder: Any = Comms()
 
         async def sync_state_to_supervisor(self, finished_ids: list[int]) -> None:
             assert not finished_ids, "a wait has ended"
             assert not self.failed_triggers, self.failed_triggers
 
-    runner = Runner()
+    runner = Runner()  # type: ignore[no-untyped-call]
 
     async def settle(number: int) -> None:
         """Wait until that many triggers run, and everything of theirs was asked for once."""
@@ -109,7 +109,7 @@ async def weigh(kind: str, api: FarApi, count: int) -> float:
             await asyncio.sleep(0.5)
         await asyncio.sleep(1.0)
 
-    running = asyncio.create_task(runner.arun())
+    running = asyncio.create_task(runner.arun())  # type: ignore[no-untyped-call]
     # What the first trigger loads is not the price of the others.
     if kind == "list":
         runner.to_create.append(workload(0, *trigger("each", 0, ["r-1e9-1e9-warm"])))

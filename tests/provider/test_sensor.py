@@ -239,7 +239,12 @@ async def test_one_connection_is_read_once_for_all_that_start_together(
     connect(tiw_simulator)
     made: list[TiwHook] = []
     get_conn = TiwHook.get_conn
-    monkeypatch.setattr(TiwHook, "get_conn", lambda hook: (made.append(hook), get_conn(hook))[1])
+
+    def counted(hook: TiwHook) -> Any:
+        made.append(hook)
+        return get_conn(hook)
+
+    monkeypatch.setattr(TiwHook, "get_conn", counted)
     (done,) = tiw_simulator.add_finished(1)
     trigger = TiwOnlineRecordTrigger(record_task_ids=[done], end_time=None, poll_interval=0.1)
     gone = asyncio.ensure_future(fire(trigger))
@@ -290,7 +295,7 @@ def test_soft_fail_skips_for_the_same_reasons_deferred_or_not(
         try:
             waiting.execute(where)
         except TaskDeferred as deferred:
-            event = asyncio.run(fire(deferred.trigger))  # type: ignore[arg-type]
+            event = asyncio.run(fire(deferred.trigger))
             waiting.resume_execution(deferred.method_name, {"event": event}, where)
     except AirflowSkipException:
         found = "skipped"
