@@ -57,8 +57,8 @@ def _rss() -> int:
 
 async def weigh(kind: str, api: FarApi, count: int) -> float:
     """Return the bytes that the runner grows by for each wait; in a process of its own."""
-    from airflow.executors.workloads.trigger import RunTrigger
     from airflow.executors.workloads.task import TaskInstanceDTO
+    from airflow.executors.workloads.trigger import RunTrigger
     from airflow.jobs.triggerer_job_runner import TriggerRunner
     from airflow.models.trigger import Trigger
 
