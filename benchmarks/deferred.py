@@ -148,11 +148,14 @@ def all_are(airflow: AirflowStack, dag_id: str, run_id: str, task_id: str, state
     )
 
 
-def busy_workers() -> int:
-    """Return how many processes run an Airflow task now; each names itself by what it does."""
+def busy_workers(home: Path) -> int:
+    """Return how many processes of this Airflow run a task; each names itself by what it does."""
     busy = 0
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
+            # Another Airflow may run on this machine.
+            if (path.parent / "cwd").readlink() != home:
+                continue
             words = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
@@ -166,7 +169,7 @@ def worst(airflow: AirflowStack, looks: int) -> tuple[int, int]:
     for _ in range(looks):
         pool = airflow.get("/pools/default_pool")
         slots.append(pool["running_slots"] + pool["queued_slots"])
-        workers.append(busy_workers())
+        workers.append(busy_workers(airflow.home))
         time.sleep(1.0)
     return max(slots), max(workers)
 
