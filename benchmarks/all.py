@@ -3,6 +3,7 @@
 
     python benchmarks/all.py quick [--results FILE]     what `make bench` runs
     python benchmarks/all.py full [--results FILE]      what takes long
+    python benchmarks/all.py airflow [--results FILE]   the provider, on real components
 
 Ends with 1 when a target was missed or a benchmark failed. ``tables.py`` renders the results.
 """
@@ -76,7 +77,12 @@ FULL = (
     (Benchmark("ansible_batch.py", ("--full",), 1200),),
     (Benchmark("ansible_many.py", ("--full",), 1500),),
 )
-LISTS = {"quick": QUICK, "full": FULL}
+AIRFLOW = (
+    (Benchmark("sensor_calls.py"),),
+    (Benchmark("triggers.py", limit_s=1200),),
+    (Benchmark("deferred.py", limit_s=2400),),
+)
+LISTS = {"quick": QUICK, "full": FULL, "airflow": AIRFLOW}
 PACKAGES = (
     "tiw-automation",
     "tencentcloud-sdk-python-common",

@@ -383,7 +383,7 @@ class AirflowStack:
         if self._token:
             request.add_header("Authorization", f"Bearer {self._token}")
         try:
-            with self._http.open(request, timeout=30) as answer:
+            with self._http.open(request, timeout=60) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             if missing and error.code == 404:

@@ -269,9 +269,13 @@ async def test_a_connection_that_is_mended_is_read_again(
 async def test_a_fault_on_the_way_only_delays(chinese: Simulator, connect: Connect) -> None:
     connect(chinese, extra={"region": "ap-guangzhou"})
     chinese.inject("reset", times=8)
-    chinese.add("algebra", timeline=[{"RECORDING": 50}])
+    chinese.add("algebra", timeline=[{"RECORDING": 600}])
     async with running(make()) as events:
-        assert await told(events, 60) == ["algebra"]
+        waiting = asyncio.ensure_future(told(events, 120))
+        while not chinese.requests_by_task.get("algebra"):
+            await asyncio.sleep(0.05)
+        chinese.advance(900)
+        assert await waiting == ["algebra"]
 
 
 async def test_a_restart_repeats_nothing_and_loses_nothing(

@@ -11,15 +11,13 @@ import importlib.util
 import json
 import re
 import shutil
-import sqlite3
 import sys
 import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
-from importlib.metadata import version
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +28,8 @@ from tiw_automation.core.callbacks import MAX_BODY_BYTES, sign
 from tiw_automation.simulator import Simulator
 
 ROOT = Path(__file__).resolve().parents[2]
-AIRFLOW = tuple(int(part) for part in version("apache-airflow-core").split(".")[:2])
 KEY = "a-callback-key-of-the-tests"
 OTHER_KEY = "the-key-of-the-other-school"
-FINISHED = "tiw://tencentcloud_default/default/online-records/finished"
 CALLED = "tiw://callbacks/default/online-records/finished"
 CALLED_EACH = "tiw://callbacks/default/online-records/by-recording"
 
@@ -117,6 +113,17 @@ if "airflow_stack" not in sys.modules:
     _spec.loader.exec_module(sys.modules["airflow_stack"])
 airflow_stack: Any = sys.modules["airflow_stack"]
 
+_spec = importlib.util.spec_from_file_location(
+    "asset_events", ROOT / "tests" / "provider" / "asset_events.py"
+)
+assert _spec is not None
+assert _spec.loader is not None
+asset_events = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(asset_events)
+AIRFLOW, FINISHED = asset_events.AIRFLOW, asset_events.FINISHED
+until, asset_of, events_of = asset_events.until, asset_events.asset_of, asset_events.events_of
+ids_of, remembered = asset_events.ids_of, asset_events.remembered
+
 
 def connection(simulator: Simulator, host: str | None = None, **extra: Any) -> dict[str, Any]:
     return {
@@ -169,50 +176,6 @@ def airflow(
     }
     with airflow_stack.AirflowStack(home, dags_folder=dags, environment=environment) as running:
         yield running
-
-
-def until(what: Callable[[], Any], airflow: Any, *, within_s: float = 90.0, of: str = "") -> Any:
-    deadline = time.monotonic() + within_s
-    while not (found := what()):
-        airflow.check_alive()
-        if time.monotonic() > deadline:
-            raise AssertionError(f"{of or what} did not come within {within_s} s")
-        time.sleep(0.5)
-    return found
-
-
-def asset_of(airflow: Any, uri: str) -> dict[str, Any] | None:
-    found = airflow.get(f"/assets?limit=100&uri_pattern={urllib.parse.quote(uri, safe='')}")
-    return next((asset for asset in found["assets"] if asset["uri"] == uri), None)
-
-
-def events_of(airflow: Any, uri: str) -> list[dict[str, Any]]:
-    """Return what an asset's events tell of each recording, oldest first."""
-    asset = asset_of(airflow, uri)
-    if asset is None:
-        return []
-    path = f"/assets/events?asset_id={asset['id']}&order_by=timestamp&limit=100"
-    found = []
-    for event in patiently(airflow, path)["asset_events"]:
-        extra = event["extra"].get("payload", event["extra"])
-        found += extra.get("recordings", [extra])
-    return found
-
-
-def patiently(airflow: Any, path: str) -> Any:
-    """Get what Airflow cannot show while the run that an event started is still queued."""
-    for _ in range(40):
-        try:
-            return airflow.get(path)
-        except airflow_stack.AirflowStackError as error:
-            if "HTTP 500" not in str(error):
-                raise
-            time.sleep(0.5)
-    return airflow.get(path)
-
-
-def ids_of(airflow: Any, uri: str) -> list[str]:
-    return [event["record_task_id"] for event in events_of(airflow, uri)]
 
 
 def told_in_runs(airflow: Any, dag_id: str, task_id: str = "told") -> list[Any]:
@@ -296,18 +259,6 @@ def test_two_triggers_share_one_list(simulator: Simulator, airflow: Any, began_a
     assert asked <= (rounds + 2 if AIRFLOW >= (3, 3) else 2 * rounds + 4)
     # Both have announced it, and it was asked for about as often as one alone would have.
     assert simulator.requests_by_task["algebra"] <= 24 / 10 + 2
-
-
-def remembered(airflow: Any) -> str:
-    """Return what the triggers have kept, from wherever this Airflow keeps it."""
-    if AIRFLOW < (3, 3):
-        variables = airflow.get("/variables?limit=100")["variables"]
-        return json.dumps([v["value"] for v in variables if v["key"].startswith("tiw_announced_")])
-    database = sqlite3.connect(f"file:{airflow.home / 'airflow.db'}?mode=ro", uri=True)
-    try:
-        return json.dumps(database.execute("SELECT value FROM asset_state_store").fetchall())
-    finally:
-        database.close()
 
 
 def test_a_killed_triggerer_loses_nothing_and_repeats_nothing(

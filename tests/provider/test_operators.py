@@ -44,7 +44,7 @@ def context(**whose: Any) -> Any:
 @pytest.fixture
 def simulator(connect: Callable[..., None]) -> Iterator[Simulator]:
     with Simulator(speed=0, region="ap-guangzhou", user_sig_key="the-apps-key") as running:
-        extra = {"user_sig_key": "the-apps-key", "region": "ap-guangzhou", "timeout": 1}
+        extra = {"user_sig_secret": "the-apps-key", "region": "ap-guangzhou", "timeout": 1}
         connect(running, extra=extra)
         yield running
 
@@ -86,6 +86,53 @@ def test_a_try_that_died_before_the_answer_started_no_second_one(simulator: Simu
     simulator.clear_faults()
     assert start().execute(context()) == simulator.recordings[0]["task_id"]
     assert simulator.started == 1
+
+
+class Kept:
+    """A task's state store, as Airflow 3.3 puts it into the context."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self.values.get(key, default)
+
+    def set(self, key: str, value: Any) -> None:
+        self.values[key] = value
+
+
+def test_a_later_try_finds_what_has_ended_meanwhile(simulator: Simulator) -> None:
+    where = {**context(), "task_state_store": Kept()}
+    first = start().execute(where)  # type: ignore[arg-type]
+    simulator.advance(30)
+    TiwStopOnlineRecordOperator(task_id="stop", record_task_id=first).execute(context())
+    simulator.advance(600)
+    later = start(stop_on_kill=True)
+    assert later.execute(where) == first  # type: ignore[arg-type]
+    assert simulator.started == 1
+    # What has ended is stopped by nobody, and that is no error.
+    later.on_kill()
+
+
+def test_a_later_try_starts_anew_where_the_recording_failed(simulator: Simulator) -> None:
+    kept = Kept()
+    kept.set("tiw_record_task_id", simulator.add("f", error={"message": "code: 40004, msg: x"}))
+    where = {**context(), "task_state_store": kept}
+    second = start().execute(where)  # type: ignore[arg-type]
+    assert second != "f"
+    assert kept.values == {"tiw_record_task_id": second}
+    kept.set("tiw_record_task_id", "gone")
+    assert start().execute(where) == second  # type: ignore[arg-type]
+    assert simulator.started == 1
+
+
+def test_a_signature_is_masked_once_it_is_rendered(monkeypatch: pytest.MonkeyPatch) -> None:
+    masked: list[str] = []
+    monkeypatch.setattr("tiw_automation.airflow.operators.mask_secret", masked.append)
+    operator = start(record_user_id="{{ 'me' }}", record_user_sig="{{ 'eJyrVgrx' }}signed")
+    operator.render_template_fields(context())
+    assert operator.record_user_id == "me"
+    assert masked == ["eJyrVgrxsigned"]
 
 
 def test_another_run_or_map_index_has_another_user(simulator: Simulator) -> None:

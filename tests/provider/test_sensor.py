@@ -3,14 +3,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowSensorTimeout, TaskDeferred
+from airflow.providers.common.compat.sdk import (
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    TaskDeferred,
+)
+from airflow.sdk import DAG
 
+from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.airflow.sensors import TiwOnlineRecordFailed, TiwOnlineRecordSensor
 from tiw_automation.airflow.triggers import TiwOnlineRecordTrigger
 from tiw_automation.core import ConfigurationError, RecordWatcher
@@ -181,10 +188,170 @@ async def test_all_triggers_share_one_watcher(tiw_simulator: Simulator, connect:
     assert tiw_simulator.rejects == 0
     assert tiw_simulator.requests_by_task["slow"] <= 4
     assert all(tiw_simulator.requests_by_task[task_id] == 1 for task_id in ids)
-    from tiw_automation.airflow.hooks import TiwHook
-
     client = await asyncio.to_thread(TiwHook().get_conn)
     assert RecordWatcher.shared(client).client is not client
+
+
+async def test_one_recording_ends_as_a_list_of_them_does(
+    tiw_simulator: Simulator, connect: Connect
+) -> None:
+    """One is waited for in another way than several, because a triggerer holds so many."""
+    connect(tiw_simulator)
+    (done,) = tiw_simulator.add_finished(1)
+    tiw_simulator.add("broken", error={"message": "code: 40004, msg: now, im login failed"})
+    tiw_simulator.add("odd", timeline=[], finish_reason="EXCEPTION")
+    tiw_simulator.add("slow", timeline=[{"RECORDING": 1000}])
+    ids = [done, "broken", "odd", "absent", "slow"]
+
+    async def ends(*record_task_ids: str) -> list[dict[str, Any]]:
+        trigger = TiwOnlineRecordTrigger(
+            record_task_ids=list(record_task_ids), end_time=time.time() + 2, poll_interval=0.1
+        )
+        payload = await fire(trigger)
+        for end in payload["outcomes"]:
+            # The seconds of a wait and the id of a request differ.
+            end["message"] = re.sub(r"within [\d.]+ s|RequestId \S+", "", end["message"])
+        return list(payload["outcomes"])
+
+    apart = [end for task_id in ids for end in await ends(task_id)]
+    assert apart == await ends(*ids)
+    assert [end["verdict"] for end in apart] == [
+        "finished", "failed", "failed", "missing", "pending",
+    ]  # fmt: skip
+
+
+async def test_a_refusal_is_the_same_for_one_and_for_several(
+    tiw_simulator: Simulator, connect: Connect
+) -> None:
+    connect(tiw_simulator, password="anotherkeyanotherkeyanother")
+    for ids in (["a"], ["a", "b"]):
+        trigger = TiwOnlineRecordTrigger(record_task_ids=ids, end_time=None, poll_interval=0.1)
+        payload = await fire(trigger)
+        assert {end["verdict"] for end in payload["outcomes"]} == {"unknown"}
+        assert "AuthFailure.SignatureFailure" in payload["outcomes"][0]["message"]
+        with pytest.raises(RuntimeError, match="SignatureFailure"):
+            sensor(ids).execute_complete(context(Pushes()), payload)
+
+
+async def test_one_connection_is_read_once_for_all_that_start_together(
+    tiw_simulator: Simulator, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect(tiw_simulator)
+    made: list[TiwHook] = []
+    get_conn = TiwHook.get_conn
+
+    def counted(hook: TiwHook) -> Any:
+        made.append(hook)
+        return get_conn(hook)
+
+    monkeypatch.setattr(TiwHook, "get_conn", counted)
+    (done,) = tiw_simulator.add_finished(1)
+    trigger = TiwOnlineRecordTrigger(record_task_ids=[done], end_time=None, poll_interval=0.1)
+    gone = asyncio.ensure_future(fire(trigger))
+    others = [asyncio.ensure_future(fire(trigger)) for _ in range(9)]
+    await asyncio.sleep(0)
+    # One that is cancelled, and was the first, takes nothing from the others.
+    gone.cancel()
+    assert len(await asyncio.gather(*others)) == 9
+    assert len(made) == 1
+    # Whoever starts later sees what the connection says then.
+    await fire(trigger)
+    assert len(made) == 2
+
+
+SOFT: list[tuple[str, dict[str, Any], str]] = [
+    ("a failed recording", {"record_task_id": "broken"}, "skipped"),
+    ("one that does not exist", {"record_task_id": "absent"}, "skipped"),
+    ("time that is up", {"record_task_id": "slow", "timeout": 1}, "skipped"),
+    ("wrong keys", {"record_task_id": "slow", "conn": "wrong"}, "failed"),
+]
+
+
+@pytest.mark.parametrize(("what", "given", "verdict"), SOFT, ids=[row[0] for row in SOFT])
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_soft_fail_skips_for_the_same_reasons_deferred_or_not(
+    what: str,
+    given: dict[str, Any],
+    verdict: str,
+    deferrable: bool,
+    tiw_simulator: Simulator,
+    connect: Connect,
+) -> None:
+    connect(tiw_simulator)
+    connect(tiw_simulator, name="wrong", password="anotherkeyanotherkeyanother")
+    tiw_simulator.add("broken", error={"message": "code: 40004, msg: now, im login failed"})
+    tiw_simulator.add("slow", timeline=[{"RECORDING": 1000}])
+    waiting = sensor(
+        given["record_task_id"],
+        deferrable=deferrable,
+        soft_fail=True,
+        poke_interval=0.3,
+        timeout=given.get("timeout", 60),
+        tencentcloud_conn_id=given.get("conn", "tencentcloud_default"),
+    )
+    where = context(Pushes())
+    where["task_reschedule_count"] = 0
+    try:
+        try:
+            waiting.execute(where)
+        except TaskDeferred as deferred:
+            event = asyncio.run(fire(deferred.trigger))
+            waiting.resume_execution(deferred.method_name, {"event": event}, where)
+    except AirflowSkipException:
+        found = "skipped"
+    except Exception:
+        found = "failed"
+    assert found == verdict
+
+
+async def test_soft_fail_skips_deferred_as_well_only_if_the_recording_is_at_fault(
+    tiw_simulator: Simulator, connect: Connect
+) -> None:
+    """The keys are withdrawn while it is deferred: that is nobody's reason to skip."""
+    connect(tiw_simulator, password="anotherkeyanotherkeyanother")
+    trigger = TiwOnlineRecordTrigger(record_task_ids=["slow"], end_time=None, poll_interval=0.1)
+    event = await fire(trigger)
+    waiting = sensor("slow", deferrable=True, soft_fail=True)
+    with pytest.raises(RuntimeError, match="SignatureFailure"):
+        waiting.resume_execution("execute_complete", {"event": event}, context(Pushes()))
+    # never_fail skips for everything, as it does when poking.
+    waiting = sensor("slow", deferrable=True, never_fail=True)
+    with pytest.raises(AirflowSkipException):
+        waiting.resume_execution("execute_complete", {"event": event}, context(Pushes()))
+
+
+def test_airflows_own_end_of_a_deferral_is_a_timeout_of_the_sensor() -> None:
+    """Should the triggerer be gone for longer than the wait has time."""
+    kept = {"error": "Trigger timeout"}
+    with pytest.raises((AirflowSensorTimeout, AirflowSkipException)):
+        sensor("t", deferrable=True).resume_execution("__fail__", kept, context(Pushes()))
+    with pytest.raises(AirflowSkipException):
+        sensor("t", deferrable=True, soft_fail=True).resume_execution(
+            "__fail__", kept, context(Pushes())
+        )
+
+
+def test_the_interval_is_short_where_a_quota_decides_the_rest() -> None:
+    assert sensor("t").poke_interval == 60
+    assert sensor("t", deferrable=True).poke_interval == 5
+    assert sensor("t", deferrable=True, poke_interval=90).poke_interval == 90
+    assert sensor("t", poke_interval=timedelta(seconds=7)).poke_interval == 7
+    with DAG("with_defaults", schedule=None, default_args={"poke_interval": 33}):
+        assert sensor("t", deferrable=True).poke_interval == 33
+
+
+def test_openlineage_knows_the_videos(tiw_simulator: Simulator, connect: Connect) -> None:
+    pytest.importorskip("airflow.providers.openlineage.extractors")
+    connect(tiw_simulator)
+    ids = tiw_simulator.add_finished(2)
+    done = sensor(ids)
+    assert done.get_openlineage_facets_on_complete(None).outputs == []
+    urls = done.poke(context(Pushes())).xcom_value
+    assert urls
+    facets = done.get_openlineage_facets_on_complete(None)
+    assert [f"{d.namespace}{d.name}" for d in facets.outputs] == [
+        url.partition("?")[0] for url in urls
+    ]
 
 
 @pytest.mark.parametrize(

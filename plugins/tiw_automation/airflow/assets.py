@@ -21,6 +21,7 @@ from tiw_automation.core import (
     check_sdk_app_id,
     check_task_ids,
 )
+from tiw_automation.core.watcher import DEFAULT_POLL_INTERVAL_S
 
 __all__ = ["asset_uri", "finished_recordings", "tell_outlets", "tiw_online_record_asset"]
 
@@ -33,7 +34,7 @@ def tiw_online_record_asset(
     tencentcloud_conn_id: str = TiwHook.default_conn_name,
     watch: bool = True,
     partitioned: bool = False,
-    poll_interval: float = 30.0,
+    poll_interval: float = DEFAULT_POLL_INTERVAL_S,
     accept_finish_reasons: Sequence[str] | None = None,
     require_videos: bool = True,
     include_failed: bool = False,

@@ -11,7 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tiw_automation.core import Outcome, Verdict, WaitTimeout
+from tiw_automation.core import (
+    Acceptance,
+    OnlineRecord,
+    Outcome,
+    RecordFailed,
+    TiwError,
+    Verdict,
+    WaitTimeout,
+    judge,
+)
 
 _KEYS = {"sdk_app_id", "outcomes"}
 
@@ -34,6 +43,20 @@ def settled(outcome: Outcome) -> Settled:
         outcome.message,
         timed_out=isinstance(outcome.error, WaitTimeout),
     )
+
+
+def settled_by(
+    sdk_app_id: int,
+    record_task_id: str,
+    answer: OnlineRecord | TiwError,
+    acceptance: Acceptance,
+) -> Settled:
+    """Return the same of what a wait for one recording returned or raised."""
+    if isinstance(answer, RecordFailed):
+        return settled(answer.outcome)
+    if isinstance(answer, WaitTimeout):
+        return settled(Outcome(sdk_app_id, record_task_id, Verdict.PENDING, error=answer))
+    return settled(judge(sdk_app_id, record_task_id, answer, acceptance))
 
 
 def to_payload(sdk_app_id: int, ends: list[Settled]) -> dict[str, Any]:

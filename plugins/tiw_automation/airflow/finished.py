@@ -128,7 +128,7 @@ class RecordFeed:
         task.add_done_callback(self._tasks.discard)
 
     async def _client(self) -> TiwClient:
-        # Why a thread, and why asgiref's: see TiwOnlineRecordTrigger.run.
+        # Why a thread, and why asgiref's: see the triggers.
         return await sync_to_async(TiwHook(self._conn_id).get_conn, thread_sensitive=False)()
 
     async def _follow(self, task_ids: list[str]) -> None:

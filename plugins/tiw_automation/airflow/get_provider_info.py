@@ -107,7 +107,7 @@ def get_provider_info() -> dict[str, Any]:
                         "label": "Callback key",
                         "schema": {"type": _OPTIONAL, "format": "password"},
                     },
-                    "user_sig_key": {
+                    "user_sig_secret": {
                         "label": "User signature key",
                         "description": "To sign recording users with; the IM console shows it.",
                         "schema": {"type": _OPTIONAL, "format": "password"},

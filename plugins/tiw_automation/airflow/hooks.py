@@ -24,10 +24,11 @@ _EXTRAS = (
     "site",
     "timeout",
     "token",
-    "user_sig_key",
+    "user_sig_secret",
 )
 # What the receiver of callbacks and the start of a recording need, and no client.
-_NOT_THE_CLIENTS = ("callback_secret", "user_sig_key")
+# Airflow hides an extra by its name, so that of a secret has to say so.
+_NOT_THE_CLIENTS = ("callback_secret", "user_sig_secret")
 _PROBE = "tiw-automation-connection-test"
 
 
@@ -36,9 +37,9 @@ class TiwHook(BaseHook):
 
     Login is the SecretId, password the SecretKey, host (with port and schema) the endpoint; the
     extras are ``region``, ``site``, ``sdk_app_id``, ``token``, ``profile``, ``callback_secret``,
-    ``user_sig_key``, ``requests_per_second``, ``role_arn``, ``ca_file``, ``proxy`` and ``timeout``.
-    What the connection leaves out comes from the environment. A missing default connection leaves
-    out everything; a missing one of another name is an error.
+    ``user_sig_secret``, ``requests_per_second``, ``role_arn``, ``ca_file``, ``proxy`` and
+    ``timeout``. What the connection leaves out comes from the environment. A missing default
+    connection leaves out everything; a missing one of another name is an error.
 
     :param tencentcloud_conn_id: the connection.
     """
@@ -73,7 +74,7 @@ class TiwHook(BaseHook):
     def user_sig_key(self) -> str | None:
         """The application's key for the signatures of recording users, if the connection has it."""
         connection = self._connection()
-        return None if connection is None else self._extras(connection).get("user_sig_key")
+        return None if connection is None else self._extras(connection).get("user_sig_secret")
 
     def transport_settings(self) -> dict[str, Any]:
         """Return the connection's ``proxy`` and ``ca_file``; None where it has none.

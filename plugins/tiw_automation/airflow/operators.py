@@ -10,16 +10,26 @@ from typing import TYPE_CHECKING, Any
 from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
 
 from airflow.providers.common.compat.sdk import BaseOperator, conf  # isort: skip
+from airflow.sdk.log import mask_secret  # isort: skip
 
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.airflow.links import TiwConsoleLink, console_url
 from tiw_automation.airflow.waiting import WaitsForRecords
-from tiw_automation.core import START_OPTIONS, TiwClient, check_task_id, check_task_ids
+from tiw_automation.core import (
+    START_OPTIONS,
+    RecordingFailure,
+    TaskNotFound,
+    TiwClient,
+    check_task_id,
+    check_task_ids,
+)
 from tiw_automation.core.start import check_room_id
+from tiw_automation.core.watcher import DEFAULT_POLL_INTERVAL_S
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
 
+_KEPT_AS = "tiw_record_task_id"
 _OPTIONS = tuple(option.name for option in START_OPTIONS)
 
 
@@ -44,7 +54,8 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
 
     Safe to retry, and to run again after a crash: the recording user is the same for every try
     of a task in a run, and TIW records once for a user. A recording of that user which runs
-    already is returned instead of starting another one.
+    already is returned instead of starting another one. On Airflow 3.3 the TaskId is kept in the
+    task's state store as well: a later try returns a recording that has ended meanwhile too.
 
     Tencent begins some two seconds later, so a wrong signature or room shows as the recording's
     failure in the sensor.
@@ -52,8 +63,8 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
     :param room_id: the room, 1 to 4294967295.
     :param record_user_id: the user that TIW enters the room as; by default made of the DAG, the
         run, the task and the map index.
-    :param record_user_sig: that user's signature; made with the key ``user_sig_key`` of the
-        connection by default.
+    :param record_user_sig: that user's signature; made with the key ``user_sig_secret`` of the
+        connection by default. Airflow masks it wherever it would show it.
     :param preset: ``whiteboard_only``, ``mixed_stream`` or ``audio_files``.
     :param sdk_app_id: the application, or None for the connection's.
     :param tencentcloud_conn_id: the connection.
@@ -131,12 +142,23 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
         self.trtc_room_id_str = trtc_room_id_str
         self._started: str | None = None
 
+    def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:
+        """Render, and keep the signature from the page of rendered templates and the logs."""
+        super().render_template_fields(context, jinja_env)
+        if self.record_user_sig:
+            mask_secret(self.record_user_sig)
+
     def execute(self, context: Context) -> str:
         """Start, or find the recording that an earlier try has started."""
         room_id = check_room_id(self.room_id)
         user = self.record_user_id or _record_user_id(room_id, context)
         signature = self.record_user_sig
+        # Airflow 3.3 keeps it from one try to the next.
+        store: Any = context.get("task_state_store")
         with self.client() as client:
+            self._started = self._kept(client, store)
+            if self._started is not None:
+                return self._started
             self._started = client.start_online_record(
                 room_id,
                 record_user_id=user,
@@ -146,8 +168,25 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
                 sdk_app_id=self.sdk_app_id,
                 **{name: getattr(self, name) for name in _OPTIONS},
             )
+        if store is not None:
+            store.set(_KEPT_AS, self._started)
         self.log.info("Room %s is recorded by %s: recording %s.", room_id, user, self._started)
         return self._started
+
+    def _kept(self, client: TiwClient, store: Any) -> str | None:
+        """Return the recording of an earlier try, also if it has ended since; none that failed."""
+        kept = None if store is None else store.get(_KEPT_AS)
+        if kept is None:
+            return None
+        try:
+            record = client.describe_online_record(kept, self.sdk_app_id)
+        except (RecordingFailure, TaskNotFound) as error:
+            self.log.warning(
+                "An earlier try has started recording %s, which failed: %s", kept, error
+            )
+            return None
+        self.log.info("An earlier try has started recording %s, which is %s.", kept, record.status)
+        return str(kept)
 
     def on_kill(self) -> None:
         """Stop the recording if that was asked for."""
@@ -236,7 +275,7 @@ class TiwStopOnlineRecordOperator(WaitsForRecords):
     :param tencentcloud_conn_id: the connection.
     :param wait_for_completion: whether to wait until it is FINISHED.
     :param wait_timeout: how long, in seconds; an hour by default.
-    :param poll_interval: the least seconds between two questions.
+    :param poll_interval: the least seconds between two questions; 5 by default.
     :param deferrable: wait in the triggerer, without a worker; Airflow's
         ``[operators] default_deferrable`` by default.
     :param video_kinds: as in the sensor.
@@ -256,7 +295,7 @@ class TiwStopOnlineRecordOperator(WaitsForRecords):
         tencentcloud_conn_id: str = TiwHook.default_conn_name,
         wait_for_completion: bool = False,
         wait_timeout: float = 3600.0,
-        poll_interval: float = 15.0,
+        poll_interval: float = DEFAULT_POLL_INTERVAL_S,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         video_kinds: Sequence[str] | None = None,
         accept_finish_reasons: Sequence[str] = ("AUTO", "USER_CALL", "FORCE_STOP"),

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
 
 from airflow.providers.common.compat.sdk import (  # isort: skip
+    AirflowSkipException,
     BaseSensorOperator,
     PokeReturnValue,
     conf,
@@ -17,6 +19,7 @@ from airflow.providers.common.compat.sdk import (  # isort: skip
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.airflow.waiting import TiwOnlineRecordFailed, WaitsForRecords
 from tiw_automation.core import Outcome, Verdict, check_task_ids, check_video_kinds
+from tiw_automation.core.watcher import DEFAULT_POLL_INTERVAL_S
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
@@ -42,7 +45,9 @@ class TiwOnlineRecordSensor(WaitsForRecords, BaseSensorOperator):
     :param accept_finish_reasons: the finish reasons that are no failure.
     :param require_videos: whether a finished recording without a video is a failure.
     :param push_records: whether to push the records too.
-    :param poke_interval: the least time between two questions about one recording.
+    :param poke_interval: the least time between two questions about one recording: 5 s by default
+        where it defers, because a triggerer's quota decides the rest; Airflow's minute where it
+        pokes, because workers know nothing of each other.
     """
 
     template_fields: Sequence[str] = ("record_task_id", "sdk_app_id", "tencentcloud_conn_id")
@@ -59,8 +64,13 @@ class TiwOnlineRecordSensor(WaitsForRecords, BaseSensorOperator):
         accept_finish_reasons: Sequence[str] = ("AUTO", "USER_CALL", "FORCE_STOP"),
         require_videos: bool = True,
         push_records: bool = True,
+        poke_interval: float | timedelta | None = None,
         **kwargs: Any,
     ) -> None:
+        if poke_interval is not None:
+            kwargs["poke_interval"] = poke_interval
+        elif deferrable:
+            kwargs["poke_interval"] = DEFAULT_POLL_INTERVAL_S
         super().__init__(**kwargs)
         self.record_task_id = record_task_id
         self.sdk_app_id = sdk_app_id
@@ -72,24 +82,37 @@ class TiwOnlineRecordSensor(WaitsForRecords, BaseSensorOperator):
         self.push_records = push_records
         self._settled: dict[str, Outcome] = {}
 
-    def execute(self, context: Context) -> Any:
-        """Ask once; then poke, or defer to the trigger."""
-        if not self.deferrable:
-            return super().execute(context)
-        found = self.poke(context)
-        if found.is_done:
-            return found.xcom_value
-        self.defer_until_settled(
-            check_task_ids(self.record_task_id), self.limit_s(float(self.timeout))
-        )
-
     @property
     def poll_interval_s(self) -> float:  # type: ignore[override]
         """The least seconds between two questions about one recording."""
         return float(self.poke_interval)
 
+    def resume_execution(
+        self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context
+    ) -> Any:
+        """Go on after a deferral; ``never_fail`` skips for whatever it skips for when poking."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except AirflowSkipException:
+            raise
+        except Exception as error:
+            if self.never_fail:
+                raise AirflowSkipException("Skipping, because never_fail is set.") from error
+            raise
+
     def poke(self, context: Context) -> PokeReturnValue:
-        """Ask once for each recording that is not settled; done when all are."""
+        """Ask once for each recording that is not settled; done when all are.
+
+        Defers from here, so that Airflow's own loop judges the first answer in both modes alike.
+        """
+        found = self._ask(context)
+        if self.deferrable and not found.is_done:
+            self.defer_until_settled(
+                check_task_ids(self.record_task_id), self.limit_s(float(self.timeout))
+            )
+        return found
+
+    def _ask(self, context: Context) -> PokeReturnValue:
         ids = check_task_ids(self.record_task_id)
         check_video_kinds(self.video_kinds)
         with self.client() as client:

@@ -9,7 +9,6 @@ import logging
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlsplit
 
 from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
 
@@ -24,6 +23,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.spec import AbstractBufferedFile
 
 from tiw_automation.airflow.hooks import TiwHook
+from tiw_automation.airflow.lineage import lineage
 from tiw_automation.core import (
     Acceptance,
     ConfigurationError,
@@ -204,21 +204,9 @@ class TiwOnlineRecordToObjectStorageOperator(BaseOperator):
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
         """Return the videos as datasets: Tencent's as inputs, the copies as outputs."""
-        from airflow.providers.common.compat.openlineage.facet import Dataset
-        from airflow.providers.openlineage.extractors import OperatorLineage
-
-        def dataset(url: str) -> Dataset:
-            parts = urlsplit(url)
-            # A connection in the URL is Airflow's own; a bucket's keys have no leading slash.
-            host = parts.netloc.rpartition("@")[2]
-            if parts.scheme == "file":
-                return Dataset(namespace="file", name=parts.path)
-            name = parts.path if parts.scheme in ("http", "https") else parts.path.lstrip("/")
-            return Dataset(namespace=f"{parts.scheme}://{host}", name=name)
-
-        return OperatorLineage(
-            inputs=[dataset(video.source_url) for video in self._archived],
-            outputs=[dataset(video.path) for video in self._archived],
+        return lineage(
+            inputs=(video.source_url for video in self._archived),
+            outputs=(video.path for video in self._archived),
         )
 
     def _find(self) -> tuple[list[OnlineRecord], list[TiwError]]:

@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import math
 import re
+import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
 
@@ -20,10 +23,19 @@ from asgiref.sync import sync_to_async
 from tiw_automation.airflow import metrics
 from tiw_automation.airflow.announced import Announced, AssetStore, Store, VariableStore
 from tiw_automation.airflow.asset_events import to_event, to_extra
-from tiw_automation.airflow.events import settled, to_payload
+from tiw_automation.airflow.events import Settled, settled, settled_by, to_payload
 from tiw_automation.airflow.finished import AcknowledgedFeed, RecordFeed, Snapshot
 from tiw_automation.airflow.hooks import TiwHook
-from tiw_automation.core import Acceptance, Outcome, RecordWatcher, Verdict, judge
+from tiw_automation.core import (
+    Acceptance,
+    OnlineRecord,
+    Outcome,
+    RecordWatcher,
+    TiwError,
+    Verdict,
+    judge,
+)
+from tiw_automation.core.watcher import DEFAULT_POLL_INTERVAL_S
 
 if TYPE_CHECKING:
     from airflow.triggers.shared_stream import SharedStreamProducer
@@ -60,7 +72,7 @@ class TiwOnlineRecordTrigger(BaseTrigger):
         end_time: float | None,
         sdk_app_id: int | str | None = None,
         tencentcloud_conn_id: str = TiwHook.default_conn_name,
-        poll_interval: float = 30.0,
+        poll_interval: float = DEFAULT_POLL_INTERVAL_S,
         accept_finish_reasons: list[str] | None = None,
         require_videos: bool = True,
     ) -> None:
@@ -90,31 +102,46 @@ class TiwOnlineRecordTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, then yield the one event."""
-        # In a thread, because reading a connection blocks and deadlocks the loop of some versions;
-        # by asgiref, because Airflow 3.1 then talks to its supervisor in the loop that it came
-        # from: from any other thread two answers cross, and the triggerer dies.
-        connect = sync_to_async(TiwHook(self.tencentcloud_conn_id).get_conn, thread_sensitive=False)
-        client = await connect()
-        watcher = RecordWatcher.shared(client)
-        watcher.on_stats = metrics.emit
-        timeout = None if self.end_time is None else max(self.end_time - time.time(), 0.0)
-        outcomes = watcher.watch(
-            self.record_task_ids,
-            sdk_app_id=self.sdk_app_id,
-            timeout=timeout,
-            acceptance=self._acceptance(),
-            poll_interval=self.poll_interval,
-            # An event within the first moments can overtake the worker that is still deferring,
-            # and Airflow then fails the task.
-            initial_delay=min(self.poll_interval, math.inf if timeout is None else timeout),
+        # Ten thousand triggers need the name once. What else is held for each, while it waits, is
+        # this frame: so one recording is awaited right here, and nothing else is kept.
+        self.tencentcloud_conn_id = sys.intern(self.tencentcloud_conn_id)
+        watcher = await _watcher(self.tencentcloud_conn_id)
+        if len(self.record_task_ids) == 1:
+            try:
+                ends: Any = await watcher.wait(self.record_task_ids[0], **self._terms())
+            except TiwError as error:
+                ends = error
+            ends = [self._settled(watcher, ends)]
+        else:
+            ends = await self._all(watcher)
+        yield TriggerEvent(  # type: ignore[no-untyped-call]
+            to_payload(watcher.client.sdk_app_id(self.sdk_app_id), ends)
         )
+
+    def _settled(self, watcher: RecordWatcher, answer: OnlineRecord | TiwError) -> Settled:
+        app_id = watcher.client.sdk_app_id(self.sdk_app_id)
+        return settled_by(app_id, self.record_task_ids[0], answer, self._acceptance())
+
+    async def _all(self, watcher: RecordWatcher) -> list[Settled]:
+        """Wait for a list, and return how each has ended, in the order given."""
         ends = {}
+        outcomes = watcher.watch(self.record_task_ids, **self._terms())
         async with contextlib.aclosing(outcomes):
             async for outcome in outcomes:
                 ends[outcome.task_id] = settled(outcome)
-        in_order = [ends[task_id] for task_id in dict.fromkeys(self.record_task_ids)]
-        payload = to_payload(watcher.client.sdk_app_id(self.sdk_app_id), in_order)
-        yield TriggerEvent(payload)  # type: ignore[no-untyped-call]
+        return [ends[task_id] for task_id in dict.fromkeys(self.record_task_ids)]
+
+    def _terms(self) -> dict[str, Any]:
+        timeout = None if self.end_time is None else max(self.end_time - time.time(), 0.0)
+        return {
+            "sdk_app_id": self.sdk_app_id,
+            "timeout": timeout,
+            "acceptance": self._acceptance(),
+            "poll_interval": self.poll_interval,
+            # An event within the first moments can overtake the worker that is still deferring,
+            # and Airflow then fails the task.
+            "initial_delay": min(self.poll_interval, math.inf if timeout is None else timeout),
+        }
 
     def _acceptance(self) -> Acceptance:
         return _acceptance(self.accept_finish_reasons, self.require_videos)
@@ -159,7 +186,7 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
         record_task_ids: list[str] | None = None,
         sdk_app_id: int | str | None = None,
         tencentcloud_conn_id: str = TiwHook.default_conn_name,
-        poll_interval: float = 30.0,
+        poll_interval: float = DEFAULT_POLL_INTERVAL_S,
         accept_finish_reasons: list[str] | None = None,
         require_videos: bool = True,
         include_failed: bool = False,
@@ -308,6 +335,32 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
         # A Variable's key is part of a URL, and has its limits.
         readable = re.sub(r"[^A-Za-z0-9]+", "_", asset)[:100]
         return f"tiw_announced_{what}_{readable}_{hashlib.sha256(asset.encode()).hexdigest()[:8]}"
+
+
+_connecting: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Task[RecordWatcher]]]
+_connecting = WeakKeyDictionary()
+
+
+async def _watcher(tencentcloud_conn_id: str) -> RecordWatcher:
+    """Return the watcher of a connection's account; who starts together reads it once."""
+    loop = asyncio.get_running_loop()
+    under_way = _connecting.setdefault(loop, {})
+    task = under_way.get(tencentcloud_conn_id)
+    if task is None:
+        task = under_way[tencentcloud_conn_id] = loop.create_task(_connect(tencentcloud_conn_id))
+        task.add_done_callback(lambda _: under_way.pop(tencentcloud_conn_id))
+    # One of them that is cancelled takes nothing from the others.
+    return await asyncio.shield(task)
+
+
+async def _connect(tencentcloud_conn_id: str) -> RecordWatcher:
+    # In a thread, because reading a connection blocks and deadlocks the loop of some versions;
+    # by asgiref, because Airflow 3.1 then talks to its supervisor in the loop that it came
+    # from: from any other thread two answers cross, and the triggerer dies.
+    connect = sync_to_async(TiwHook(tencentcloud_conn_id).get_conn, thread_sensitive=False)
+    watcher = RecordWatcher.shared(await connect())
+    watcher.on_stats = metrics.emit
+    return watcher
 
 
 def _feed(kwargs: dict[str, Any]) -> RecordFeed:

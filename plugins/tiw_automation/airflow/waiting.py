@@ -20,6 +20,7 @@ from airflow.providers.common.compat.sdk import (  # isort: skip
 from tiw_automation.airflow.asset_events import tell_outlets
 from tiw_automation.airflow.events import Settled, from_payload, settled
 from tiw_automation.airflow.hooks import TiwHook
+from tiw_automation.airflow.lineage import lineage
 from tiw_automation.airflow.links import TiwConsoleLink, TiwReplayLink, console_url
 from tiw_automation.airflow.triggers import TiwOnlineRecordTrigger
 from tiw_automation.core import (
@@ -33,6 +34,7 @@ from tiw_automation.core import (
 )
 
 if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
 # How much later than the trigger Airflow itself may give up: the trigger knows what was last seen.
@@ -61,6 +63,7 @@ class WaitsForRecords(BaseOperator):
     push_records: bool
     console_url: str | None = None
     replay_url: str | None = None
+    _found_urls: Sequence[str] = ()
 
     def client(self) -> TiwClient:
         """Return a client with the connection's settings."""
@@ -77,7 +80,7 @@ class WaitsForRecords(BaseOperator):
                 sdk_app_id=self.sdk_app_id,
                 tencentcloud_conn_id=self.tencentcloud_conn_id,
                 poll_interval=self.poll_interval_s,
-                accept_finish_reasons=list(self.accept_finish_reasons),
+                accept_finish_reasons=self._other_finish_reasons(),
                 require_videos=self.require_videos,
             ),
             method_name="execute_complete",
@@ -145,10 +148,20 @@ class WaitsForRecords(BaseOperator):
             return timeout_s
         return min(timeout_s, self.execution_timeout.total_seconds())
 
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
+        """Return the videos that were pushed as datasets, which this task has made available."""
+        return lineage(outputs=self._found_urls)
+
+    def _other_finish_reasons(self) -> list[str] | None:
+        """Return what is accepted, or None for the default: a triggerer holds it for each wait."""
+        accepted = tuple(self.accept_finish_reasons)
+        return None if accepted == Acceptance().accept_finish_reasons else list(accepted)
+
     def _push(self, context: Context, records: list[OnlineRecord]) -> list[str]:
         kinds = check_video_kinds(self.video_kinds)
         urls = [video.url for record in records for video in record.select(kinds) if video.url]
         replays = [record.replay_url for record in records if record.replay_url]
+        self._found_urls = urls
         self.replay_url = next(iter([*replays, *urls]), None)
         task_instance: Any = context["ti"]
         if self.push_records:

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Videos as OpenLineage's datasets, one form for every operator that has any.
+
+OpenLineage's provider is optional: only it calls what imports it here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors import OperatorLineage
+
+
+def lineage(
+    *, inputs: Iterable[str] = (), outputs: Iterable[str] = ()
+) -> OperatorLineage[Any, Any]:
+    """Return the datasets of these URLs; no query string is part of a name."""
+    from airflow.providers.common.compat.openlineage.facet import Dataset
+    from airflow.providers.openlineage.extractors import OperatorLineage
+
+    def dataset(url: str) -> Dataset:
+        parts = urlsplit(url)
+        # A connection in the URL is Airflow's own; a bucket's keys have no leading slash.
+        host = parts.netloc.rpartition("@")[2]
+        if parts.scheme == "file":
+            return Dataset(namespace="file", name=parts.path)
+        name = parts.path if parts.scheme in ("http", "https") else parts.path.lstrip("/")
+        return Dataset(namespace=f"{parts.scheme}://{host}", name=name)
+
+    return OperatorLineage(
+        inputs=[dataset(url) for url in dict.fromkeys(inputs)],
+        outputs=[dataset(url) for url in dict.fromkeys(outputs)],
+    )
