@@ -21,9 +21,10 @@ from tiw_automation.airflow import metrics
 from tiw_automation.airflow.announced import Announced, AssetStore, Store, VariableStore
 from tiw_automation.airflow.asset_events import to_event, to_extra
 from tiw_automation.airflow.events import settled, to_payload
-from tiw_automation.airflow.finished import AcknowledgedFeed, RecordFeed, Snapshot
+from tiw_automation.airflow.finished import AcknowledgedFeed, Snapshot, feed_of, snapshots
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.core import Acceptance, Outcome, RecordWatcher, Verdict, judge
+from tiw_automation.core.record_feed import RecordFeed
 
 if TYPE_CHECKING:
     from airflow.triggers.shared_stream import SharedStreamProducer
@@ -241,9 +242,9 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Do the same with a feed of its own, where Airflow shares none."""
-        snapshots = _feed(self.serialize()[1]).snapshots()
-        async with contextlib.aclosing(snapshots):
-            events = self.filter_shared_stream(snapshots)
+        own = snapshots(_feed(self.serialize()[1]))
+        async with contextlib.aclosing(own):
+            events = self.filter_shared_stream(own)
             async with contextlib.aclosing(events):
                 async for event in events:
                     yield event
@@ -311,7 +312,7 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
 
 
 def _feed(kwargs: dict[str, Any]) -> RecordFeed:
-    return RecordFeed(
+    return feed_of(
         tencentcloud_conn_id=kwargs["tencentcloud_conn_id"],
         sdk_app_id=kwargs["sdk_app_id"],
         poll_interval=kwargs["poll_interval"],
