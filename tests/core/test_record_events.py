@@ -8,7 +8,6 @@ import pytest
 
 from tiw_automation.core import (
     Acceptance,
-    OmittedDuration,
     OnlineRecord,
     Outcome,
     TaskNotFound,
@@ -19,7 +18,6 @@ from tiw_automation.core import (
 from tiw_automation.core.record_events import FINISH, TRANSITION, event_id, to_event, transition_id
 
 QUERY = "?sign=0123456789"
-PAUSE = OmittedDuration(1, 2, 3)
 
 
 def record(status: str, **changes: Any) -> OnlineRecord:
@@ -45,17 +43,19 @@ def test_an_end_has_one_id_whatever_it_is_like() -> None:
 
 
 def test_each_state_has_an_id_and_each_return_to_it() -> None:
-    states = [
-        record("RECORDING"),
-        record("PAUSED"),
-        record("RECORDING", omitted_durations=(PAUSE,)),
-        record("PAUSED", omitted_durations=(PAUSE,)),
-    ]
-    ids = [event_of(state)["event_id"] for state in states]
-    assert ids == [transition_id(state) for state in states]
-    assert len({*ids, event_id(14, "algebra")}) == 5
-    assert event_of(states[0])["type"] == TRANSITION
-    assert transition_id(OnlineRecord(15, "algebra", status="RECORDING")) not in ids
+    recording = judge(14, "algebra", record("RECORDING"), Acceptance())
+    paused = judge(14, "algebra", record("PAUSED"), Acceptance())
+    events = [to_event(recording), to_event(paused), to_event(recording, time=2)]
+    assert [event["type"] for event in events] == [TRANSITION] * 3
+    assert [event["verdict"] for event in events] == ["pending"] * 3
+    ids = {event["event_id"] for event in events}
+    assert ids == {
+        transition_id(14, "algebra", "RECORDING"),
+        transition_id(14, "algebra", "PAUSED", 1),
+        transition_id(14, "algebra", "RECORDING", 2),
+    }
+    others = {event_id(14, "algebra"), transition_id(15, "algebra", "PAUSED")}
+    assert len(ids | others) == 5
 
 
 def test_no_url_has_its_query() -> None:

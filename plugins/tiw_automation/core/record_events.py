@@ -24,36 +24,36 @@ def event_id(sdk_app_id: int, task_id: str) -> str:
     return _uuid(sdk_app_id, task_id, "ended")
 
 
-def transition_id(record: OnlineRecord) -> str:
-    """Return the id of the event that a recording is in its state.
+def transition_id(sdk_app_id: int, task_id: str, status: str, time: int = 1) -> str:
+    """Return the id of the event that a recording is in a state.
 
-    The pauses that the record tells of belong to it, so that going on after each is another
-    event, as far as TIW tells of a pause before the recording has ended.
+    :param time: for which time it is in that state; a lesson may be paused more than once.
     """
-    state = f"{record.status}/{len(record.omitted_durations)}"
-    return _uuid(record.sdk_app_id, record.task_id, state)
+    return _uuid(sdk_app_id, task_id, f"{status}/{time}")
 
 
-def to_event(outcome: Outcome) -> dict[str, Any]:
+def to_event(outcome: Outcome, *, time: int = 1) -> dict[str, Any]:
     """Return the JSON-native event of what is known of a recording.
 
     The keys are ``type`` (:data:`FINISH` or :data:`TRANSITION`), ``event_id, sdk_app_id, task_id,
     status, verdict, message`` and ``record``, which is None where there is none.
 
+    :param time: for which time the recording is in its state.
     :raises ValueError: nothing is known, so that there is nothing to tell.
     """
     record = outcome.record
+    app_id, task_id = outcome.sdk_app_id, outcome.task_id
     if outcome.is_final:
-        kind, identity = FINISH, event_id(outcome.sdk_app_id, outcome.task_id)
+        kind, identity = FINISH, event_id(app_id, task_id)
     elif record is not None and record.status:
-        kind, identity = TRANSITION, transition_id(record)
+        kind, identity = TRANSITION, transition_id(app_id, task_id, record.status, time)
     else:
-        raise ValueError(f"Nothing is known of recording {outcome.task_id}.")
+        raise ValueError(f"Nothing is known of recording {task_id}.")
     return {
         "type": kind,
         "event_id": identity,
-        "sdk_app_id": outcome.sdk_app_id,
-        "task_id": outcome.task_id,
+        "sdk_app_id": app_id,
+        "task_id": task_id,
         "status": record.status if record else None,
         "verdict": outcome.verdict.value,
         "message": outcome.message,
