@@ -260,7 +260,10 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ({"task_ids": "a", "sdk_app_id": None}, ["sdk_app_id"]),
     ({"task_ids": "a", "secret_key": None}, ["secret_key"]),
     ({"task_ids": "a", "state_file": "/nowhere/state"}, ["state_file", "/nowhere/state"]),
-    ({"discover": True, "site": "intl", "endpoint": None, "region": None}, ["task_ids", "callback"]),
+    (
+        {"discover": True, "site": "intl", "endpoint": None, "region": None},
+        ["task_ids", "callback"],
+    ),
     ({"discover": True}, ["task_ids", "callback", "DescribeRunningTasks"]),
     ({"task_ids": "a", "secret_key": "wrong" * 8}, ["AuthFailure"]),
 ]
@@ -342,6 +345,24 @@ def test_the_source_alone(tiw_simulator: Simulator) -> None:
         assert done_badly.returncode == 1
         assert word in done_badly.stderr
         assert "Traceback" not in done_badly.stderr
+
+
+@pytest.mark.parametrize("path", [SOURCE, FILTER], ids=lambda path: path.stem)
+def test_without_the_core_it_names_the_command_that_mends_that(path: Path) -> None:
+    code = f"""
+import asyncio, logging, runpy, sys
+logging.basicConfig()
+sys.modules["tiw_automation.core"] = None
+main = runpy.run_path({str(path)!r})["main"]
+if asyncio.iscoroutinefunction(main):
+    asyncio.run(main(None, {{}}))
+main({{"payload": {{}}, "meta": {{"endpoint": ""}}}})
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert f"{sys.executable} -m pip install --upgrade 'tiw-automation>=" in done.stderr
 
 
 # The filter
@@ -552,7 +573,9 @@ def test_behind_another_source_it_says_so(gate: Gate, caplog: pytest.LogCaptureF
 
 
 def documentation(path: Path) -> dict[str, Any]:
-    found = re.search(r'^DOCUMENTATION = r"""\n(.*?)"""', path.read_text(), re.DOTALL | re.MULTILINE)
+    found = re.search(
+        r'^DOCUMENTATION = r"""\n(.*?)"""', path.read_text(), re.DOTALL | re.MULTILINE
+    )
     assert found is not None
     return dict(yaml.safe_load(found[1]))
 
@@ -587,3 +610,25 @@ def test_documentation_schema_and_code_have_the_same_options(path: Path) -> None
         assert entry.get("enum") == option.get("choices"), name
     default = options["accept_finish_reasons"]["default"]
     assert tuple(default) == Acceptance().accept_finish_reasons
+
+
+@pytest.mark.parametrize("name", ["finished_recordings", "recording_callbacks"])
+def test_the_documentation_shows_the_rulebooks(name: str) -> None:
+    path = COLLECTION / f"extensions/eda/rulebooks/{name}.yml"
+    text = path.read_text()
+    shown = (COLLECTION.parents[3] / "docs/eda.md").read_text()
+    assert f"```yaml\n{text[text.index('- name:') :]}```" in shown
+
+
+def test_the_minimum_of_the_core_is_the_modules() -> None:
+    util = (COLLECTION / "plugins/module_utils/_core.py").read_text()
+    minimum = re.search(r'MINIMUM_VERSION = "(.*)"', util)
+    assert minimum is not None
+    for path in (SOURCE, FILTER):
+        assert runpy.run_path(str(path))["CORE"] == f"tiw-automation>={minimum[1]}"
+
+
+def test_galaxy_lists_them() -> None:
+    listed = yaml.safe_load((COLLECTION / "meta/extensions.yml").read_text())["extensions"]
+    folders = [COLLECTION / "extensions" / entry["args"]["ext_dir"] for entry in listed]
+    assert folders == [SOURCE.parent, FILTER.parent]

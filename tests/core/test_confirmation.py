@@ -101,7 +101,7 @@ def test_nobody_is_held_up_for_more_than_a_part_of_the_time(
         waited.append(timeout)
         now[0] += timeout
 
-    monkeypatch.setattr(confirmation.concurrent.futures, "wait", wait)
+    monkeypatch.setattr("concurrent.futures.wait", wait)
     tiw_simulator.fault = "hang"
     confirmer = CallbackConfirmer(client, clock=lambda: now[0])
     for number in range(4):

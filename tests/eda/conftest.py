@@ -64,7 +64,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the collection, install it from its archive, and return where."""
     folder = tmp_path_factory.mktemp("installed")
     place = folder / "collections"
-    galaxy = [BIN / "ansible-galaxy", "collection"]
+    galaxy = [str(BIN / "ansible-galaxy"), "collection"]
     environment = {**os.environ, "ANSIBLE_HOME": str(folder), "ANSIBLE_COLLECTIONS_PATH": "/none"}
     run: dict[str, Any] = {"check": True, "capture_output": True, "env": environment}
     subprocess.run([*galaxy, "build", COLLECTION, "--output-path", folder], **run)

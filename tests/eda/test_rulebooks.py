@@ -175,7 +175,7 @@ def test_callbacks(tiw_simulator: Simulator, start: Start, tmp_path: Path) -> No
     lessons = tmp_path / "lessons"
     variables = {"folder": str(lessons), "callback_port": port}
     environment = {"TIW_CALLBACK_KEY": KEY}
-    rulebook = start(tiw_simulator, "tiw.automation.callbacks", variables, environment)
+    rulebook = start(tiw_simulator, "tiw.automation.recording_callbacks", variables, environment)
 
     def listens() -> bool:
         with socket.socket() as probe:
@@ -194,10 +194,12 @@ def test_callbacks(tiw_simulator: Simulator, start: Start, tmp_path: Path) -> No
     rulebook.until(lambda: all(sent.is_over for sent in tiw_simulator.callbacks), "the answers")
     assert {sent.status for sent in tiw_simulator.callbacks} == {200}
 
+    # From here on nothing is posted but by hand.
+    tiw_simulator.set_callback("")
     (other,) = tiw_simulator.add_finished(1)
     tiw_simulator.add("runs", timeline=[{"RECORDING": 100000}])
     now = int(time.time())
-    genuine = {
+    genuine: dict[str, Any] = {
         "EventType": "OnlineRecordFinished",
         "EventData": {"TaskId": other, "FinishReason": "EXCEPTION", "Note": "forged-note"},
         "Timestamp": now,
@@ -242,7 +244,7 @@ def test_without_java_it_is_named(tmp_path: Path) -> None:
     assert "Java 17 or later" in problem
     assert str(tmp_path) in problem
     old = tmp_path / "java"
-    old.write_text('#!/bin/sh\necho \'openjdk version "11.0.2"\' >&2\n')
+    old.write_text("#!/bin/sh\necho 'openjdk version \"11.0.2\"' >&2\n")
     old.chmod(0o755)
     environment = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
     assert 'version "11.0.2"' in conftest.java_problem(environment)

@@ -12,10 +12,31 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_URL, uuid5
 
+from aiohttp import web
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tiw_automation.core import Callback, Outcome
+
+try:
+    from tiw_automation.core import (
+        Acceptance,
+        CallbackError,
+        ConfigurationError,
+        TiwClient,
+        Verdict,
+        WaitTimeout,
+        check_task_id,
+        parse_callback,
+    )
+    from tiw_automation.core.confirmation import CallbackConfirmer
+    from tiw_automation.core.options import SETTINGS, read_options
+    from tiw_automation.core.record_events import TRANSITION, event_id, to_event
+except ImportError as error:
+    IMPORT_ERROR: ImportError | None = error
+else:
+    IMPORT_ERROR = None
 
 DOCUMENTATION = r"""
 ---
@@ -149,7 +170,7 @@ DEFAULT_CONFIRM_TIMEOUT_S = 1.0
 REMEMBERED = 10_000
 
 
-class NotYet(Exception):  # noqa: N818
+class NotYetError(Exception):
     """The API has not confirmed a callback yet; it has to be posted again."""
 
 
@@ -162,10 +183,6 @@ class CallbackGate:
 
     def __init__(self, args: Mapping[str, Any]) -> None:
         """Check the options, and find the account."""
-        from tiw_automation.core import Acceptance, ConfigurationError, TiwClient
-        from tiw_automation.core.confirmation import CallbackConfirmer
-        from tiw_automation.core.options import SETTINGS, read_options
-
         for name, value in args.items():
             if isinstance(value, str) and "{{" in value:
                 message = f"{name}: ansible-rulebook fills in no variables in a filter's options."
@@ -190,15 +207,11 @@ class CallbackGate:
     def admit(self, event: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the event to make of a post, or None for a post to drop.
 
-        :raises NotYet: it has to be posted again.
+        :raises NotYetError: it has to be posted again.
         """
-        from tiw_automation.core import CallbackError, ConfigurationError, parse_callback
-
         try:
             callback = parse_callback(_payload(event), self._key)
-            if self._own_app is not None and callback.sdk_app_id != self._own_app:
-                message = f"It is of SdkAppId {callback.sdk_app_id}, not {self._own_app}."
-                raise CallbackError(message)
+            self._check_app(callback)
             if callback.is_finished and self._was_told(_finish_id(callback)):
                 return None
             outcome = self._confirmer.ask(callback, self._within_s)
@@ -207,19 +220,24 @@ class CallbackGate:
             return None
         if outcome is None:
             message = f"Recording {callback.task_id} is being asked for."
-            raise NotYet(message)
+            raise NotYetError(message)
         return self._made_of(callback, outcome, event)
 
-    def _made_of(
-        self, callback: Callback, outcome: Outcome, event: Mapping[str, Any]
-    ) -> dict[str, Any] | None:
-        from tiw_automation.core import Verdict, WaitTimeout
-        from tiw_automation.core.record_events import TRANSITION, to_event
+    def _check_app(self, callback: Callback) -> None:
+        if self._own_app is not None and callback.sdk_app_id != self._own_app:
+            message = f"It is of SdkAppId {callback.sdk_app_id}, not {self._own_app}."
+            raise CallbackError(message)
 
+    def _made_of(
+        self,
+        callback: Callback,
+        outcome: Outcome,
+        event: Mapping[str, Any],
+    ) -> dict[str, Any] | None:
         if outcome.verdict is Verdict.UNKNOWN:
             if outcome.error is not None and not outcome.error.retryable:
                 logger.error("The API refuses to confirm callbacks: %s", outcome.error)
-            raise NotYet(outcome.message)
+            raise NotYetError(outcome.message)
         late = isinstance(outcome.error, WaitTimeout)
         if outcome.verdict is Verdict.MISSING or late or not (outcome.is_final or outcome.record):
             logger.warning(
@@ -259,8 +277,6 @@ class CallbackGate:
 
 
 def _payload(event: Mapping[str, Any]) -> Mapping[str, Any]:
-    from tiw_automation.core import CallbackError
-
     payload = event.get("payload")
     if not isinstance(payload, dict):
         message = "It is no JSON object."
@@ -269,37 +285,42 @@ def _payload(event: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _finish_id(callback: Callback) -> str:
-    from tiw_automation.core import check_task_id
-    from tiw_automation.core.record_events import event_id
-
     return event_id(callback.sdk_app_id, check_task_id(callback.task_id))
+
+
+def check_core() -> None:
+    """See that the core is there.
+
+    :raises RuntimeError: it is not; the message names the command that mends that.
+    """
+    if IMPORT_ERROR is not None:
+        message = (
+            f"tiw-automation cannot be imported by {sys.executable}, which runs ansible-rulebook "
+            f"({IMPORT_ERROR}). Run: {sys.executable} -m pip install --upgrade '{CORE}'"
+        )
+        raise RuntimeError(message)
 
 
 # ansible-rulebook calls main for each event, and has nothing to call before.
 _gates: dict[str, CallbackGate] = {}
 
 
-def main(event: dict[str, Any], **args: Any) -> dict[str, Any] | list[dict[str, Any]]:  # noqa: ANN401
+def main(event: dict[str, Any], **args: object) -> dict[str, Any] | list[dict[str, Any]]:
     """Return the event to make of a post, or an empty list for one to drop."""
     if "endpoint" not in (event.get("meta") or {}):
         # No other source could be told to post it again.
         logger.error("tiw.automation.online_record_callback works behind eda.builtin.webhook only.")
         return []
+    key = repr(sorted(args.items()))
     try:
-        key = repr(sorted(args.items()))
+        check_core()
         if key not in _gates:
             _gates[key] = CallbackGate(args)
         made = _gates[key].admit(event)
-    except NotYet as reason:
+    except NotYetError as reason:
         logger.info("A post has to come again: %s", reason)
-    except ImportError as error:
-        logger.error(  # noqa: TRY400
-            "tiw-automation cannot be imported by %s, which runs ansible-rulebook (%s). "
-            "Run: %s -m pip install --upgrade '%s'",
-            *(sys.executable, error, sys.executable, CORE),
-        )
-    except ValueError as error:
-        logger.error("No callback is let through: %s", error)  # noqa: TRY400
+    except (RuntimeError, ValueError) as error:
+        logger.log(logging.ERROR, "No callback is let through: %s", error)
     except Exception:
         logger.exception("A callback could not be dealt with.")
     else:
@@ -309,6 +330,4 @@ def main(event: dict[str, Any], **args: Any) -> dict[str, Any] | list[dict[str, 
 
 def _come_again() -> Exception:
     """Return what makes the webhook answer 503, upon which Tencent posts again."""
-    from aiohttp import web
-
     return web.HTTPServiceUnavailable(text="again")

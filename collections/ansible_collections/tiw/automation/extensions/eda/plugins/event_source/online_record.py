@@ -17,8 +17,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from tiw_automation.core import Outcome, TiwClient
+    from tiw_automation.core import Outcome
+
+try:
+    from tiw_automation.core import Acceptance, ConfigurationError, TiwClient, check_task_ids
+    from tiw_automation.core.options import SETTINGS, read_options
+    from tiw_automation.core.record_events import to_event
     from tiw_automation.core.record_feed import RecordFeed
+    from tiw_automation.core.running import RunningListUnavailable, check_lists_running
+except ImportError as error:
+    IMPORT_ERROR: ImportError | None = error
+else:
+    IMPORT_ERROR = None
 
 DOCUMENTATION = r"""
 ---
@@ -205,8 +215,6 @@ class State:
 
     def __init__(self, path: str | None) -> None:
         """Read what is there."""
-        from tiw_automation.core import ConfigurationError
-
         self._path = None if path is None else Path(path).expanduser()
         self._found: dict[str, None] = {}
         # Of each recording the last state, and for which time it was in which.
@@ -251,8 +259,6 @@ class State:
         self._try_to_write()
 
     def _read(self, kept: Mapping[str, Any]) -> None:
-        from tiw_automation.core import check_task_ids
-
         if kept["found"]:
             self._found = dict.fromkeys(check_task_ids(kept["found"]))
         for task_id, (status, times) in kept["states"].items():
@@ -263,7 +269,7 @@ class State:
         try:
             self._write()
         except OSError as error:
-            logger.error("What is watched cannot be kept in the state_file: %s", error)
+            logger.warning("What is watched cannot be kept in the state_file: %s", error)
 
     def _write(self) -> None:
         if self._path is None:
@@ -287,9 +293,6 @@ class RecordSource:
 
     def __init__(self, queue: asyncio.Queue[Any], args: Mapping[str, Any]) -> None:
         """Check the options."""
-        from tiw_automation.core import Acceptance, ConfigurationError, check_task_ids
-        from tiw_automation.core.options import SETTINGS, read_options
-
         if not isinstance(args, dict):
             message = f"The options have to be a mapping, not {args!r}."
             raise ConfigurationError(message, hint="Write each as name: value.")
@@ -324,8 +327,6 @@ class RecordSource:
 
     async def run(self) -> None:
         """Put events on the queue until there can be none any more, or for ever."""
-        from tiw_automation.core.record_feed import RecordFeed
-
         await self._check()
         self._state = await asyncio.to_thread(State, self._state_file)
         feed = RecordFeed(
@@ -353,8 +354,6 @@ class RecordSource:
 
     async def _check(self) -> None:
         """Find out what is wrong with the settings before anything is waited for."""
-        from tiw_automation.core.running import check_lists_running
-
         with await self._connect() as client:
             client.sdk_app_id()
             if self._discover:
@@ -379,8 +378,6 @@ class RecordSource:
 
     def _raise_if_hopeless(self, feed: RecordFeed) -> None:
         """Raise what nobody but a person can lift, unless it has worked before."""
-        from tiw_automation.core.running import RunningListUnavailable
-
         refusal = feed.refusal
         if isinstance(refusal, RunningListUnavailable):
             raise self._refused(refusal)
@@ -388,13 +385,9 @@ class RecordSource:
             raise refusal
 
     def _refused(self, error: Exception) -> Exception:
-        from tiw_automation.core.running import RunningListUnavailable
-
         return RunningListUnavailable(getattr(error, "message", str(error)), hint=OTHER_WAYS)
 
     async def _connect(self) -> TiwClient:
-        from tiw_automation.core import TiwClient
-
         # Reads files, and may ask for temporary keys.
         return await asyncio.to_thread(TiwClient, **self._settings)
 
@@ -409,8 +402,6 @@ class RecordSource:
         self._tell(outcome, 1)
 
     def _tell(self, outcome: Outcome, time: int) -> None:
-        from tiw_automation.core.record_events import to_event
-
         event = to_event(outcome, time=time)
         if self._last.get(outcome.task_id) == event["event_id"]:
             return
@@ -424,14 +415,12 @@ def check_core() -> None:
 
     :raises RuntimeError: it is not; the message names the command that mends that.
     """
-    try:
-        from tiw_automation.core import RecordWatcher, options, record_feed  # noqa: F401
-    except ImportError as error:
+    if IMPORT_ERROR is not None:
         message = (
             f"tiw-automation cannot be imported by {sys.executable}, which runs ansible-rulebook "
-            f"({error}). Run: {sys.executable} -m pip install --upgrade '{CORE}'"
+            f"({IMPORT_ERROR}). Run: {sys.executable} -m pip install --upgrade '{CORE}'"
         )
-        raise RuntimeError(message) from None
+        raise RuntimeError(message)
 
 
 async def main(queue: asyncio.Queue[Any], args: dict[str, Any]) -> None:
@@ -446,9 +435,10 @@ if __name__ == "__main__":
     class Printer(asyncio.Queue[Any]):
         """A queue that prints each event as a line of JSON."""
 
-        async def put(self, item: Any) -> None:  # noqa: ANN401
+        async def put(self, item: dict[str, Any]) -> None:
             """Print the event."""
-            print(json.dumps(item), flush=True)  # noqa: T201
+            sys.stdout.write(json.dumps(item) + "\n")
+            sys.stdout.flush()
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     try:
