@@ -365,7 +365,7 @@ class RecordSource:
     async def _watch(self, feed: RecordFeed) -> None:
         changes = feed.changes()
         async with contextlib.aclosing(changes):
-            async for _ in changes:
+            async for _nothing in changes:
                 self._raise_if_hopeless(feed)
                 new = [task_id for task_id in feed.running if feed.end(task_id) is None]
                 self._state.add(new)
