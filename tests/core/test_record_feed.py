@@ -114,7 +114,7 @@ async def test_a_refusal_is_told_and_lifted_without_a_restart(tiw_simulator: Sim
 
 async def test_a_fault_is_no_refusal_and_ends_nothing(tiw_simulator: Simulator) -> None:
     tiw_simulator.add_finished(1)
-    tiw_simulator.inject("reset", times=6)
+    tiw_simulator.inject("reset", times=2)
     told = Told(tiw_simulator.settings())
     await told.until(lambda: told.ends, "finished-000001")
     assert told.feed.refusal is None
