@@ -53,10 +53,13 @@ class Benchmark:
 QUICK = (
     (Benchmark("first_call.py"),),
     (Benchmark("provider_info.py"),),
-    (Benchmark("ansible_batch.py"),),
+    (Benchmark("ansible_start.py"),),
+    (Benchmark("ansible_batch.py", limit_s=600),),
+    (Benchmark("ansible_many.py"),),
     (Benchmark("simulator_speed.py"),),
     (Benchmark("simulation.py", limit_s=600),),
     (Benchmark("cost.py", limit_s=600),),
+    (Benchmark("loop_lag.py"),),
     (Benchmark("pacing.py"), Benchmark("batch.py")),
     (Benchmark("processes.py", limit_s=600),),
 )
@@ -69,6 +72,9 @@ FULL = (
     ),
     (Benchmark("peers.py", ("--full",), 1500),),
     (Benchmark("archive.py", limit_s=900),),
+    (Benchmark("ansible_start.py", ("--full",), 600),),
+    (Benchmark("ansible_batch.py", ("--full",), 1200),),
+    (Benchmark("ansible_many.py", ("--full",), 1500),),
 )
 LISTS = {"quick": QUICK, "full": FULL}
 PACKAGES = (

@@ -150,6 +150,7 @@ async def measure(api: FarApi, way: tuple[float, float], seconds: float, outage_
 
 async def plain_pace(api: FarApi, way: tuple[float, float], seconds: float) -> Stats:
     """The alternative: the same pace, whatever the line does."""
+    RoundTrips.late_s = lambda self, seconds: 0.0  # type: ignore[method-assign]
     RoundTrips.spread_s = property(lambda self: 0.0)  # type: ignore[assignment, method-assign]
     api.tell(line=way, reset=True)
     watcher = RecordWatcher(TiwClient(**api.settings()), running_list=False)

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -19,3 +21,15 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(_OURS) or name.lower() in _PROXIES:
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def _temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tmp")
+
+
+@pytest.fixture(autouse=True)
+def _own_temporary_folder(_temporary_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what the pace of this host leaves, in this process and its children, within the run."""
+    monkeypatch.setenv("TMPDIR", str(_temporary_folder))
+    monkeypatch.setattr(tempfile, "tempdir", None)

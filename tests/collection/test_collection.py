@@ -7,8 +7,9 @@ import importlib.util
 import json
 import re
 import subprocess
+import sys
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ from tiw_automation.simulator import Simulator
 ROOT = Path(__file__).resolve().parents[2]
 COLLECTION = ROOT / "collections/ansible_collections/tiw/automation"
 MODULES = sorted(path.stem for path in (COLLECTION / "plugins/modules").glob("*.py"))
+CORE_UTIL = COLLECTION / "plugins/module_utils/_core.py"
+README = COLLECTION / "README.md"
 PLAYBOOKS = sorted(path.stem for path in (COLLECTION / "playbooks").glob("*.yml"))
 EVENTS = sorted(path.stem for path in (COLLECTION / "extensions/eda").rglob("*.[py][ym]*"))
 
@@ -58,6 +61,14 @@ def test_the_options_of_a_start_are_the_cores(path: Path) -> None:
     assert path.read_text() == make_start_options.pages()[path], (
         "Run tests/collection/make_start_options.py"
     )
+
+
+def test_no_finding_is_ignored() -> None:
+    assert not list(COLLECTION.glob("tests/sanity/ignore-*"))
+    assert not list(COLLECTION.rglob(".ansible-lint-ignore"))
+    lint = yaml.safe_load((COLLECTION / ".ansible-lint").read_text())
+    assert lint["profile"] == "production"
+    assert not {"skip_list", "warn_list", "enable_list"} & set(lint)
 
 
 def test_every_module_is_in_the_action_group() -> None:
@@ -117,22 +128,64 @@ def test_what_is_returned_of_a_task_and_of_an_error_is_documented_in_full() -> N
     assert set(error) == set(RequestLimitExceeded("").to_dict())
 
 
+ONE_OF_EACH: list[dict[str, dict[str, Any]]] = [
+    {"tiw.automation.online_record": {"state": "stopped", "task_id": "runs"}},
+    {"tiw.automation.online_record_callback": {"url": "https://hooks.example.com/"}},
+    {"tiw.automation.online_record_callback_info": {}},
+    {"tiw.automation.online_record_info": {"task_id": "runs"}},
+    {"tiw.automation.running_task_info": {"site": "cn"}},
+]
+
+
+def test_there_is_one_of_each() -> None:
+    assert [name for task in ONE_OF_EACH for name in task] == [
+        f"tiw.automation.{m}" for m in MODULES
+    ]
+
+
+def test_a_missing_core_names_the_interpreter_and_the_command(tmp_path: Path, play: Play) -> None:
+    bare = tmp_path / "bare"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(bare)], check=True)
+    python = f"{bare}/bin/python"
+    played = play(
+        *ONE_OF_EACH,
+        vars={"ansible_python_interpreter": python},
+        environment={"PYTHONPATH": ""},
+    )
+    for result in played.results:
+        assert result["failed"]
+        assert result["code"] == "CoreMissing"
+        assert python in result["msg"]
+        assert f"{python} -m pip install --upgrade 'tiw-automation>=" in result["hint"]
+
+
+def test_a_core_that_is_too_old_is_named_with_both_versions(tmp_path: Path, play: Play) -> None:
+    old = tmp_path / "old/tiw_automation"
+    old.mkdir(parents=True)
+    (old / "__init__.py").write_text('__version__ = "0.0.7"\n')
+    minimum = re.search(r'MINIMUM_VERSION = "(.*)"', CORE_UTIL.read_text())
+    assert minimum is not None
+    lookup = "{{ query('tiw.automation.online_record', 'a') }}"
+    tracks = "{{ {'task_id': 'a', 'videos': []} | tiw.automation.tracks }}"
+    played = play(
+        *ONE_OF_EACH,
+        *({"ansible.builtin.debug": {"msg": expression}} for expression in (lookup, tracks)),
+        environment={"PYTHONPATH": str(old.parent)},
+    )
+    for result in played.results:
+        assert result["failed"]
+        assert f"tiw-automation 0.0.7 of {sys.executable} is too old" in result["msg"]
+        assert f"pip install --upgrade 'tiw-automation>={minimum[1]}'" in result["msg"]
+    assert {r["code"] for r in played.results[: len(MODULES)]} == {"CoreUnusable"}
+
+
 def test_what_the_tasks_return_is_documented(
     tiw_simulator: Simulator, play: Play, ansible_environment: dict[str, str]
 ) -> None:
     del ansible_environment["TENCENTCLOUD_REGION"]
     tiw_simulator.add("runs", timeline=[{"RECORDING": 1000}])
-    options: dict[str, dict[str, Any]] = {
-        "online_record": {"state": "stopped", "task_id": "runs"},
-        "online_record_callback": {"url": "https://hooks.example.com/"},
-        "online_record_callback_info": {},
-        "online_record_info": {"task_id": "runs"},
-        "running_task_info": {"site": "cn"},
-    }
-    assert sorted(options) == MODULES
-    good = [{f"tiw.automation.{name}": options[name]} for name in MODULES]
-    bad = [{f"tiw.automation.{name}": {**options[name], "secret_id": "AKID"}} for name in MODULES]
-    results = play(*good, *bad).results
+    bad = [{name: {**o, "secret_id": "AKID"} for name, o in task.items()} for task in ONE_OF_EACH]
+    results = play(*ONE_OF_EACH, *bad).results
     always = {"invocation", "changed", "failed", "warnings", "deprecations", "exception", "msg"}
     for name, result, failed in zip(MODULES, results, results[len(MODULES) :], strict=False):
         returned = documented(name, "RETURN")
@@ -242,6 +295,43 @@ def test_no_secret_is_ever_printed(
     assert "0123456789" not in text
 
 
+def tasks_of(text: str) -> list[dict[str, Any]]:
+    """Return the tasks of our modules in some YAML, plays and roles included."""
+
+    def walk(node: Any) -> Iterator[dict[str, Any]]:
+        if isinstance(node, dict):
+            if any(str(key).startswith("tiw.automation.") for key in node):
+                yield node
+            for value in node.values():
+                yield from walk(value)
+        elif isinstance(node, list):
+            for value in node:
+                yield from walk(value)
+
+    return list(walk(yaml.safe_load(text)))
+
+
+def check_used(documentation: Mapping[str, Any], text: str) -> int:
+    """Check that tasks use documented options in documented ways; return how many tasks."""
+    tasks = tasks_of(text)
+    for task in tasks:
+        ((name, given),) = (
+            (name, options) for name, options in task.items() if name.startswith("tiw.automation.")
+        )
+        options = documentation[name]["doc"]["options"]
+        known = {alias: o for n, o in options.items() for alias in (n, *o.get("aliases", []))}
+        assert set(given or {}) <= set(known), name
+        for option, value in (given or {}).items():
+            choices = known[option].get("choices")
+            if choices and "{{" not in str(value):
+                values = value if isinstance(value, list) else [value]
+                assert set(values) <= set(choices), (name, option)
+        for option, spec in options.items():
+            if spec.get("required") and not {option, *spec.get("aliases", [])} & set(given or {}):
+                raise AssertionError(f"{name} without {option}")
+    return len(tasks)
+
+
 @pytest.mark.parametrize(
     ("kind", "names"),
     [
@@ -251,12 +341,23 @@ def test_no_secret_is_ever_printed(
         ("role", ["archive_recordings"]),
     ],
 )
-def test_the_documentation_renders(command: Command, kind: str, names: list[str]) -> None:
+def test_the_documentation_renders_and_its_examples_are_right(
+    command: Command, kind: str, names: list[str]
+) -> None:
     full = [f"tiw.automation.{name}" for name in names]
     done = command("ansible-doc", "-t", kind, "--json", *full)
     assert done.returncode == 0, done.stderr
     assert "tiw" not in done.stderr, done.stderr
-    assert set(json.loads(done.stdout)) == set(full)
+    found = json.loads(done.stdout)
+    assert set(found) == set(full)
+    if kind != "module":
+        return
+    for name in full:
+        assert check_used(found, found[name]["examples"]), name
+    snippets = re.findall(r"```yaml\n(- name.*?)```", README.read_text(), re.DOTALL)
+    assert sum(check_used(found, snippet) for snippet in snippets) > 3
+    for path in (*COLLECTION.glob("playbooks/*.yml"), *COLLECTION.glob("roles/*/tasks/*.yml")):
+        check_used(found, path.read_text())
 
 
 def test_built_installed_and_run_from_the_archive(
@@ -300,7 +401,7 @@ def test_built_installed_and_run_from_the_archive(
 
 
 def test_the_readme_has_what_certification_asks_for() -> None:
-    text = (COLLECTION / "README.md").read_text()
+    text = README.read_text()
     wanted = [
         "# tiw.automation",
         "## Description",
@@ -329,3 +430,10 @@ def test_the_changelog_has_this_version() -> None:
     changes = yaml.safe_load((COLLECTION / "changelogs/changelog.yaml").read_text())
     assert version in changes["releases"]
     assert f"v{version}" in (COLLECTION / "CHANGELOG.rst").read_text()
+    told = [*changes["releases"].values()]
+    for kind in ("filter", "lookup"):
+        names = [entry["name"] for release in told for entry in release["plugins"].get(kind, [])]
+        assert sorted(names) == sorted(p.stem for p in COLLECTION.glob(f"plugins/{kind}/*.py"))
+    assert sorted(e["name"] for release in told for e in release["modules"]) == MODULES
+    roles = [entry["name"] for release in told for entry in release["objects"].get("role", [])]
+    assert sorted(roles) == sorted(path.name for path in COLLECTION.glob("roles/*"))

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,26 @@ def test_archiving_is_complete_and_idempotent(
     mended = playbook("archive", **variables)
     assert recap(mended)["changed"] == 1
     assert files(folder) == kept
+
+
+def test_archiving_on_a_host_that_has_neither_the_core_nor_the_account(
+    tiw_simulator: Simulator, playbook: Playbook, tmp_path: Path
+) -> None:
+    tiw_simulator.add("lesson", timeline=[])
+    bare = tmp_path / "bare"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(bare)], check=True)
+    inventory = tmp_path / "inventory.ini"
+    inventory.write_text(
+        f"[keepers]\nfiles ansible_connection=local ansible_python_interpreter={bare}/bin/python\n"
+    )
+    folder = tmp_path / "lessons"
+    folder.mkdir()
+    variables = {"task_ids": ["lesson"], "folder": str(folder), "archive_host": "keepers"}
+    output = playbook("archive", "-i", str(inventory), **variables)
+    assert "files -> localhost" in output
+    assert "lesson/manifest.json" in files(folder)
+    assert len(files(folder)) == 3
+    assert "changed=0" in playbook("archive", "-i", str(inventory), **variables)
 
 
 def test_archiving_says_what_is_wrong_after_it_has_kept_the_rest(

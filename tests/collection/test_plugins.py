@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from tiw_automation.core import OnlineRecord, TiwClient, tracks_of
@@ -96,6 +97,33 @@ def test_the_lookup(tiw_simulator: Simulator, play: Play) -> None:
         assert result["failed"], word
         assert word in result["msg"], result["msg"]
     assert "online_record_info" in results[5]["msg"]
+
+
+def test_no_secret_is_in_ansibles_log(tiw_simulator: Simulator, play: Play, tmp_path: Path) -> None:
+    """The lookup runs in Ansible's own process, whose log takes in what libraries say."""
+    tiw_simulator.add("one", timeline=[])
+    log = tmp_path / "ansible.log"
+    token = "token-token-token-token-token-token"
+    password = "proxy-password-proxy-password"
+    name = "'tiw.automation.online_record', 'one'"
+    good, refused, lost = play(
+        shown(f"query({name})"),
+        shown(f"query({name}, secret_id=id, secret_key=key, token=token)"),
+        shown(f"query({name}, proxy=proxy, timeout=1)"),
+        arguments=("-vvvv",),
+        environment={"ANSIBLE_LOG_PATH": str(log), "ANSIBLE_LOG_VERBOSITY": "6"},
+        vars={
+            **{"id": tiw_simulator.secret_id, "key": "wrong-key-wrong-key-wrong-key"},
+            **{"token": token, "proxy": f"http://user:{password}@127.0.0.1:9"},
+        },
+    ).results
+    assert not good.get("failed")
+    assert refused["failed"]
+    assert lost["failed"]
+    text = log.read_text()
+    assert "PLAY RECAP" in text
+    for secret in (tiw_simulator.secret_key, "wrong-key", token, password, "TC3-HMAC"):
+        assert secret not in text
 
 
 def test_the_filter(tiw_simulator: Simulator, play: Play) -> None:

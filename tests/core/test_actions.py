@@ -251,6 +251,7 @@ def test_what_runs_is_not_told_everywhere(abroad: Simulator) -> None:
 def test_a_clock_that_is_off_is_corrected_and_said(
     skew_s: int, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """I7: signing corrects itself."""
     with Simulator(clock=lambda: time.time() + skew_s) as simulator:
         (task_id,) = simulator.add_finished(1)
         client = TiwClient(**simulator.settings())

@@ -157,6 +157,7 @@ def test_a_flood_of_hints_does_not_ask_more_than_twice_a_second() -> None:
 
 
 def test_safety_turns_keep_their_share_against_hints() -> None:
+    """I3, I10."""
     polls = order()
     waits = added(polls, 200)
     hinted = waits[:150]
@@ -223,6 +224,7 @@ def test_our_own_stop_moves_a_wait_at_once() -> None:
 
 
 def test_after_an_outage_everybody_is_asked_once_before_anybody_twice() -> None:
+    """I3."""
     polls = order()
     chance = random.Random(1)
     waits = added(polls, 400)
@@ -276,6 +278,7 @@ def test_places_that_come_and_go_leave_nothing_behind() -> None:
 
 
 def test_nobody_starves_whatever_the_others_are_worth() -> None:
+    """I3."""
     polls = order()
     waits = added(polls, 300)
     slow = waits[150:]

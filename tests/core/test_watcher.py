@@ -160,6 +160,7 @@ async def test_a_wait_goes_through_all_states(
 
 
 async def test_every_kind_of_end_comes_out_of_one_watch(api: ScriptedApi) -> None:
+    """I2."""
     api.scripts = {
         "exception": [{**finished(), "FinishReason": "EXCEPTION"}],
         "failed": [error("FailedOperation.Record", "code: 40004, msg: now, im login failed")],
@@ -225,6 +226,7 @@ async def test_each_waiter_has_its_own_acceptance_on_one_request(api: ScriptedAp
 
 
 async def test_faults_on_the_way_delay_a_wait_and_do_not_end_it(api: ScriptedApi) -> None:
+    """I2."""
     api.scripts["t"] = [
         error("RequestLimitExceeded"),
         error("InternalError"),
@@ -247,6 +249,7 @@ async def test_answers_without_a_status_are_an_error_after_a_few_in_a_row(api: S
 
 
 async def test_a_failing_recording_does_not_delay_the_others(api: ScriptedApi) -> None:
+    """I6."""
     api.scripts["bad"] = [error("InternalError")]
     slow = RecordWatcher(api.client(), jitter=lambda: 1.0)
     ids = ["bad", *(f"t{n}" for n in range(20))]
@@ -275,6 +278,7 @@ async def test_describe_tries_a_fault_again_a_few_times_only(api: ScriptedApi) -
 
 
 async def test_one_request_in_flight_for_a_recording(api: ScriptedApi) -> None:
+    """I4."""
     api.default = [status("RECORDING")]
     api.delay_s = 0.05
     busy = watcher(api)
@@ -290,6 +294,7 @@ async def test_one_request_in_flight_for_a_recording(api: ScriptedApi) -> None:
 
 
 async def test_the_pace_is_kept_and_nobody_starves(api: ScriptedApi) -> None:
+    """I1, I3."""
     api.default = [status("RECORDING")]
     paced = watcher(api, requests_per_second=100)
     ids = [f"t{n}" for n in range(20)]
@@ -316,6 +321,7 @@ async def test_a_first_request_can_be_delayed(api: ScriptedApi) -> None:
 
 
 async def test_a_request_under_way_at_the_deadline_is_still_heard(api: ScriptedApi) -> None:
+    """I5."""
     api.gate = threading.Event()
     opener = threading.Timer(0.6, api.gate.set)
     opener.start()
@@ -325,6 +331,7 @@ async def test_a_request_under_way_at_the_deadline_is_still_heard(api: ScriptedA
 
 
 async def test_a_hint_asks_at_once_and_decides_nothing(api: ScriptedApi) -> None:
+    """I10."""
     api.scripts["t"] = [status("RECORDING"), status("STOPPED"), finished()]
     hinted = watcher(api)
     waiting = asyncio.create_task(hinted.wait("t", timeout=20, poll_interval=60))
@@ -339,6 +346,7 @@ async def test_a_hint_asks_at_once_and_decides_nothing(api: ScriptedApi) -> None
 
 
 async def test_a_cancelled_wait_leaves_nothing_behind(api: ScriptedApi) -> None:
+    """I8."""
     api.default = [status("RECORDING")]
     left = watcher(api)
     tasks = [asyncio.create_task(left.wait(f"t{n}")) for n in range(5)]
@@ -362,6 +370,7 @@ async def test_a_cancelled_wait_leaves_nothing_behind(api: ScriptedApi) -> None:
 
 
 async def test_a_watch_that_is_closed_early_stops_asking(api: ScriptedApi) -> None:
+    """I8."""
     api.scripts["slow"] = [status("RECORDING")]
     closed = watcher(api)
     outcomes = closed.watch(["quick", "slow"], poll_interval=0.01)
@@ -414,6 +423,7 @@ async def test_one_shared_watcher_for_equal_settings(api: ScriptedApi) -> None:
 
 
 def test_every_loop_has_its_own_watcher_and_all_share_the_quota(api: ScriptedApi) -> None:
+    """I1, from several loops in threads at once."""
     results: list[int] = []
 
     async def work(name: str) -> None:
@@ -462,3 +472,107 @@ async def test_a_fault_of_our_own_ends_the_waits_and_hangs_nobody(api: ScriptedA
     outcomes: list[Outcome] = [o async for o in broken.watch(["a", "b"], timeout=20)]
     assert all("broken order" in o.message for o in outcomes)
     assert len(outcomes) == 2
+
+
+async def test_a_single_wait_is_a_coroutine_to_whoever_takes_one(api: ScriptedApi) -> None:
+    mine = watcher(api)
+
+    async def within() -> OnlineRecord:
+        return await mine.wait("within")
+
+    async with asyncio.TaskGroup() as group:
+        grouped = group.create_task(mine.wait("grouped"))
+    found = [
+        await within(),
+        grouped.result(),
+        *await asyncio.gather(mine.wait("gathered"), mine.wait("gathered")),
+        await asyncio.wait_for(mine.wait("waited for"), 5),
+    ]
+    assert [record.task_id for record in found] == [
+        "within",
+        "grouped",
+        "gathered",
+        "gathered",
+        "waited for",
+    ]
+    wait = mine.wait("twice")
+    assert (await wait).status == "FINISHED"
+    with pytest.raises(RuntimeError, match="once"):
+        await wait
+
+
+def test_a_single_wait_runs_as_a_program_of_its_own(api: ScriptedApi) -> None:
+    assert asyncio.run(watcher(api).wait("t", timeout=5)).status == "FINISHED"
+
+
+async def test_a_single_wait_that_is_never_awaited_is_warned_about(api: ScriptedApi) -> None:
+    mine = watcher(api)
+    forgotten = [mine.wait("t")]
+    with pytest.warns(RuntimeWarning, match="never awaited"):
+        forgotten.clear()
+    assert api.asked == []
+    # One that is closed, or whose task was cancelled before it ran, was not forgotten.
+    mine.wait("t").close()
+    task = asyncio.create_task(mine.wait("t"))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert mine.stats().waits == 0
+
+
+async def test_a_single_wait_says_why_it_was_cancelled_and_can_be_shielded(
+    api: ScriptedApi,
+) -> None:
+    """I8."""
+    api.default = [status("RECORDING")]
+    mine = watcher(api)
+    shielded = asyncio.create_task(mine.wait("shielded", poll_interval=0.05))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(shielded), 0.2)
+    assert mine.stats().waits == 1
+    shielded.cancel("because")
+    with pytest.raises(asyncio.CancelledError, match="because"):
+        await shielded
+    api.default = [finished()]
+
+    async def stubborn() -> OnlineRecord:
+        with contextlib.suppress(asyncio.CancelledError):
+            await mine.wait("first", initial_delay=60)
+        return await mine.wait("second")
+
+    task = asyncio.create_task(stubborn())
+    await asyncio.sleep(0.05)
+    task.cancel()
+    assert (await task).task_id == "second"
+
+
+async def test_thousands_of_single_waits_are_taken_in_and_let_go_in_many_turns_of_the_loop(
+    api: ScriptedApi,
+) -> None:
+    """I2, I8."""
+    api.default = [status("RECORDING")]
+    mine = watcher(api, requests_per_second=5)
+    changes: list[int] = []
+
+    async def until(count: int) -> None:
+        before = mine.stats().waits
+        while abs(before - count) > 16:
+            await asyncio.sleep(0)
+            changes.append(abs(mine.stats().waits - before))
+            before = mine.stats().waits
+
+    tasks = [asyncio.create_task(mine.wait(f"t{n}")) for n in range(2000)]
+    # Some are cancelled before their turn has come.
+    await asyncio.sleep(0)
+    for task in tasks[1500:]:
+        task.cancel()
+    await until(1500)
+    for task in tasks:
+        task.cancel()
+    await until(0)
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(result, asyncio.CancelledError) for result in results)
+    assert max(changes) <= 500
+    api.default = [finished()]
+    assert (await mine.wait("again")).status == "FINISHED"
+    assert mine.stats().waits <= 16

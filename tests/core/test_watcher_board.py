@@ -1,5 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The promises of pacing, each on a fake clock: I1 to I11 of what waits are promised."""
+"""What waits are promised, on a fake clock; a test names the promise that it is of.
+
+- I1: no more than the quota in any second, also at start, after an outage and after a restart.
+- I2: every wait ends exactly once.
+- I3: none is starved.
+- I4: one request in flight for a recording; duplicates share it.
+- I5: a request under way at the deadline is heard, and the last one is aimed at it.
+- I6: one that fails delays nobody else.
+- I7: jumps of the wall clock change nothing.
+- I8: a wait that is cancelled leaves nothing.
+- I9: a restart loses nothing.
+- I10: a hint decides nothing.
+- I11: an endpoint that is dead is probed, and all waits are kept.
+- I12: no secret and no URL is shown.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +44,7 @@ from tiw_automation.core import (
     TransportError,
     Verdict,
 )
-from tiw_automation.core.board import Board, Caller, Key, Poll, Terms, Wait
+from tiw_automation.core.board import Agenda, Board, Caller, Key, Poll, Terms, Wait
 from tiw_automation.core.host_pace import HostPace
 from tiw_automation.core.order import SAFETY_SHARE, PollOrder
 
@@ -69,8 +83,8 @@ class Driver:
         return caller
 
     def cancel(self, caller: Caller) -> None:
-        for key in list(caller.waits):
-            self.board.leave(caller, key)
+        for wait in list(caller.waits):
+            self.board.leave(wait)
         self.board.close(caller)
 
     def advance(self, seconds: float) -> None:
@@ -134,7 +148,16 @@ class Driver:
 
 
 def settled(caller: Caller) -> dict[str, Wait]:
-    return {key[1]: wait for key, wait in caller.waits.items() if wait.settled}
+    return {wait.poll.task_id: wait for wait in caller.waits if wait.settled}
+
+
+def only(caller: Caller) -> Wait:
+    (wait,) = caller.waits
+    return wait
+
+
+def keys(caller: Caller) -> list[Key]:
+    return [wait.poll.key for wait in caller.waits]
 
 
 def most_in_a_second(times: list[float]) -> int:
@@ -145,6 +168,7 @@ def most_in_a_second(times: list[float]) -> int:
 
 
 def test_no_window_holds_more_than_the_limit_also_at_start_and_after_an_outage() -> None:
+    """I1, with ten minutes of outage."""
     driver = Driver()
     driver.wait(*(f"t{n}" for n in range(300)))
     driver.run(60)
@@ -155,6 +179,7 @@ def test_no_window_holds_more_than_the_limit_also_at_start_and_after_an_outage()
 
 
 def test_a_dead_endpoint_is_probed_every_few_seconds_and_every_wait_is_kept() -> None:
+    """I11, for ten minutes."""
     driver = Driver()
     caller = driver.wait(*(f"t{n}" for n in range(200)))
     driver.run(20)
@@ -175,6 +200,7 @@ def test_a_dead_endpoint_is_probed_every_few_seconds_and_every_wait_is_kept() ->
 
 
 def test_a_turn_that_was_taken_before_the_endpoint_died_is_not_used() -> None:
+    """I11."""
     driver = Driver()
     driver.wait(*(f"t{n}" for n in range(20)))
     driver.advance(0.5)
@@ -192,6 +218,7 @@ def test_a_turn_that_was_taken_before_the_endpoint_died_is_not_used() -> None:
 
 
 def test_one_failing_answer_among_good_ones_opens_no_breaker() -> None:
+    """I11."""
     driver = Driver()
     driver.wait(*(f"t{n}" for n in range(20)))
     answers = itertools.cycle([*[TransportError("lost")] * 4, None])
@@ -215,6 +242,7 @@ def test_an_outage_is_told_once_when_it_begins_and_once_when_it_ends(
 
 
 def test_html_pages_with_5xx_count_as_an_outage_and_the_api_s_own_errors_do_not() -> None:
+    """I11."""
     driver = Driver()
     driver.wait(*(f"t{n}" for n in range(50)))
     driver.run(10, ServerError("Sorry.", code="InternalError"))
@@ -224,16 +252,18 @@ def test_html_pages_with_5xx_count_as_an_outage_and_the_api_s_own_errors_do_not(
 
 
 def test_whoever_wants_one_answer_only_does_not_wait_for_the_end_of_an_outage() -> None:
+    """I2."""
     driver = Driver()
     patient = driver.wait("patient")
     hasty = driver.wait(*(f"t{n}" for n in range(100)), terms=ONCE)
     driver.run(60, TransportError("down"))
     assert len(settled(hasty)) == 100
-    assert {wait.seen().verdict for wait in hasty.waits.values()} == {Verdict.UNKNOWN}
+    assert {wait.seen().verdict for wait in hasty.waits} == {Verdict.UNKNOWN}
     assert not settled(patient)
 
 
 def test_a_failing_recording_delays_nobody_else() -> None:
+    """I6."""
     driver = Driver()
     ids = [f"t{n}" for n in range(10)]
     driver.wait(*ids)
@@ -250,6 +280,7 @@ def test_a_failing_recording_delays_nobody_else() -> None:
 
 
 def test_at_most_one_request_in_flight_for_a_recording_and_duplicates_share_it() -> None:
+    """I4."""
     driver = Driver()
     callers = [driver.wait("t") for _ in range(5)]
     driver.advance(1)
@@ -261,6 +292,7 @@ def test_at_most_one_request_in_flight_for_a_recording_and_duplicates_share_it()
 
 
 def test_a_request_that_is_under_way_at_the_deadline_is_heard() -> None:
+    """I5."""
     driver = Driver()
     caller = driver.wait("t", timeout=5.0)
     driver.advance(20)
@@ -271,6 +303,7 @@ def test_a_request_that_is_under_way_at_the_deadline_is_heard() -> None:
 
 
 def test_the_last_request_is_aimed_at_the_deadline() -> None:
+    """I5."""
     driver = Driver()
     driver.wait(*(f"other{n}" for n in range(400)))
     terms = Terms(TERMS.acceptance, 60.0, once=False)
@@ -281,6 +314,7 @@ def test_the_last_request_is_aimed_at_the_deadline() -> None:
 
 
 def test_a_cancelled_wait_leaves_nothing() -> None:
+    """I8."""
     driver = Driver()
     caller = driver.wait(*(f"t{n}" for n in range(50)), timeout=100.0)
     driver.advance(1)
@@ -289,19 +323,22 @@ def test_a_cancelled_wait_leaves_nothing() -> None:
     assert set(driver.board.polls) == in_flight
     driver.answer_all("RECORDING")
     assert not driver.board.polls
-    assert not driver.board.applications
+    assert not driver.board.polls.counts()
     assert len(driver.board.order) == 0
     assert driver.board.next_due(driver.now) is None
 
 
 def test_callers_that_come_and_go_leave_no_events_behind() -> None:
+    """I8."""
     driver = Driver()
     for _ in range(2000):
         driver.cancel(driver.wait("t", timeout=1e6))
-    assert len(driver.board._events) < 200
+    assert len(driver.board.agenda) < 200
 
 
 def test_a_wall_clock_that_jumps_changes_no_request() -> None:
+    """I7."""
+
     def sends(jumps: bool) -> list[tuple[float, Key]]:
         driver = Driver()
         driver.wait(*(f"t{n}" for n in range(50)), timeout=500.0)
@@ -321,16 +358,86 @@ def test_a_second_waiter_with_a_shorter_interval_does_not_wait_for_the_first_one
     driver.run(5)
     assert len(driver.sent) == 1
     second = driver.wait("t")
-    assert second.waits[APP, "t"].seen().record is not None
+    assert only(second).seen().record is not None
     driver.run(2)
     assert len(driver.sent) >= 2
+
+
+def test_bursts_of_throttling_end_no_wait_and_are_followed_by_the_full_pace() -> None:
+    """I1, I2: something else takes the whole account for ten seconds, again and again."""
+    driver = Driver()
+    caller = driver.wait(*(f"t{n}" for n in range(300)))
+    for _ in range(3):
+        driver.run(10, RequestLimitExceeded("Too many."))
+        driver.run(190)
+    assert not settled(caller)
+    assert driver.board.rejects > 30
+    assert most_in_a_second([time for time, _ in driver.sent]) <= 20
+    assert driver.quota.rate == pytest.approx(PACE)
+    driver.run(60, "FINISHED")
+    assert len(settled(caller)) == 300
+
+
+def test_ten_thousand_who_wait_for_one_recording_share_its_request_and_leave_it() -> None:
+    """I4, I8: whoever joins or leaves looks at nobody else."""
+    driver = Driver()
+    callers = [driver.wait("t") for _ in range(10_000)]
+    driver.advance(1)
+    assert len(driver.sent) == 1
+    for caller in callers[::2]:
+        driver.cancel(caller)
+    driver.answer_all("FINISHED")
+    assert all(settled(caller) for caller in callers[1::2])
+    for caller in callers[1::2]:
+        driver.cancel(caller)
+    assert not driver.board.polls
+    assert len(driver.board.agenda) < 200
+
+
+def test_a_shorter_interval_does_not_cancel_the_delay_before_a_first_request() -> None:
+    driver = Driver()
+    driver.wait("t", terms=Terms(TERMS.acceptance, 60.0, once=False), delay=30.0)
+    driver.wait("t", terms=TERMS, delay=20.0)
+    driver.advance(19)
+    assert not driver.sent
+    driver.advance(2)
+    assert len(driver.sent) == 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_events_come_at_their_time_once_and_not_after_they_were_dropped(seed: int) -> None:
+    chance = random.Random(seed)
+    agenda = Agenda()
+    waiters = [Caller(TERMS, 0.0, None) for _ in range(500)]
+    planned = {waiter: chance.choice([5.0, chance.uniform(0.0, 10.0)]) for waiter in waiters}
+    for waiter, at in planned.items():
+        agenda.plan(waiter, at)
+    dropped = set(chance.sample(waiters, 300))
+    for waiter in dropped:
+        agenda.forget(waiter)
+        agenda.forget(waiter)
+    came: dict[Caller, float] = {}
+    now = 0.0
+    while agenda.next() < float("inf"):
+        now = agenda.next()
+        for due in agenda.due(now):
+            assert isinstance(due, Caller)
+            assert due not in came
+            came[due] = now
+    assert set(came) == set(waiters) - dropped
+    assert all(0.0 <= at - planned[waiter] <= 1 / 128 for waiter, at in came.items())
+    assert len(agenda) == 0
 
 
 def test_a_heartbeat_now_and_then() -> None:
     driver = Driver()
     caller = driver.wait("t")
-    driver.run(1900, step=5.0)
-    assert caller.beats == 3
+    beats = 0
+    for _ in range(380):
+        driver.run(5.0, step=5.0)
+        beats += caller.shows_life
+        caller.shows_life = False
+    assert beats == 3
 
 
 def test_what_is_kept_of_a_pending_recording_is_small() -> None:
@@ -338,7 +445,7 @@ def test_what_is_kept_of_a_pending_recording_is_small() -> None:
     caller = driver.wait("t")
     driver.advance(0.1)
     driver.answer(driver.flying[0], record("t", "RECORDING", raw={"Status": "RECORDING"}))
-    seen = caller.waits[APP, "t"].seen().record
+    seen = only(caller).seen().record
     assert seen is not None
     assert (seen.status, seen.raw) == ("RECORDING", {})
 
@@ -385,20 +492,22 @@ class WaitsMachine(RuleBasedStateMachine):
 
     def _heard(self) -> None:
         for caller in list(self.callers):
-            for wait in list(caller.news or ()):
-                if wait.settled and wait.poll.key in caller.waits:
-                    self._end(caller, wait.poll.key, wait.seen().verdict)
+            for wait in list(caller.news):
+                if wait.settled and wait in caller.waits:
+                    self._end(wait, wait.seen().verdict)
             if caller.expired:
-                for key in self.driver.board.expire(caller):
-                    self._end(caller, key, "timeout")
+                for wait in self.driver.board.expire(caller):
+                    self._end(wait, "timeout")
             if not caller.waits:
                 self.driver.board.close(caller)
                 self.callers.remove(caller)
 
-    def _end(self, caller: Caller, key: Key, how: Verdict | str) -> None:
-        assert (id(caller), key) not in self.ends, "a second end"
-        self.ends[id(caller), key] = how
-        self.driver.board.leave(caller, key)
+    def _end(self, wait: Wait, how: Verdict | str) -> None:
+        """I2: each wait ends once."""
+        end = id(wait.caller), wait.poll.key
+        assert end not in self.ends, "a second end"
+        self.ends[end] = how
+        self.driver.board.leave(wait)
 
     @rule(
         tasks=TASKS,
@@ -414,14 +523,14 @@ class WaitsMachine(RuleBasedStateMachine):
         self.kept = getattr(self, "kept", [])
         # Ids of objects must not be used twice.
         self.kept.append(caller)
-        self.asked_for |= {(id(caller), key) for key in caller.waits}
+        self.asked_for |= {(id(caller), key) for key in keys(caller)}
 
     @precondition(lambda self: self.callers)
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
         caller = data.draw(st.sampled_from(self.callers))
         self.callers.remove(caller)
-        for key in list(caller.waits):
+        for key in keys(caller):
             self.ends[id(caller), key] = "cancelled"
         self.driver.cancel(caller)
 
@@ -463,10 +572,10 @@ class WaitsMachine(RuleBasedStateMachine):
 
     @rule(task=st.sampled_from([f"t{n}" for n in range(14)]), what=st.sampled_from("hslu"))
     def hint(self, task: str, what: str) -> None:
+        """I10: a hint ends nothing."""
         board, now = self.driver.board, self.driver.now
         before = dict(self.ends)
-        for key in list(board.keys_of(task)):
-            poll = board.polls[key]
+        for poll in board.polls.named(task):
             if what == "h":
                 board.order.hint(poll, now)
             elif what == "s":
@@ -478,11 +587,12 @@ class WaitsMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([-1e9, -3600.0, 3600.0, 1e9]))
     def wall_clock_jumps(self, seconds: float) -> None:
+        """I7."""
         self.driver.wall += seconds
 
     @rule()
     def restart(self) -> None:
-        """The process dies and begins again from what a wait is: ids and a deadline."""
+        """I9: the process dies and begins again from what a wait is: ids and a deadline."""
         old = self.driver
         self.all_sent += [time for time, _ in old.sent]
         self.driver = Driver(self.host, old.now)
@@ -491,22 +601,24 @@ class WaitsMachine(RuleBasedStateMachine):
         for caller in callers:
             left = None if caller.deadline == float("inf") else max(caller.deadline - old.now, 0.0)
             again = self.driver.wait(
-                *(key[1] for key in caller.waits), timeout=left, terms=caller.terms
+                *(task_id for _, task_id in keys(caller)), timeout=left, terms=caller.terms
             )
-            for key in caller.waits:
+            for key in keys(caller):
                 self.ends[id(caller), key] = "resumed"
             self.kept.append(again)
             self.callers.append(again)
-            self.asked_for |= {(id(again), key) for key in again.waits}
+            self.asked_for |= {(id(again), key) for key in keys(again)}
 
     @invariant()
     def no_window_is_over_the_limit(self) -> None:
+        """I1, also across restarts."""
         if hasattr(self, "driver"):
             times = self.all_sent + [time for time, _ in self.driver.sent]
             assert most_in_a_second(times[-200:]) <= 20
 
     @invariant()
     def one_request_in_flight_for_a_recording(self) -> None:
+        """I4."""
         if hasattr(self, "driver"):
             keys = [poll.key for poll in self.driver.flying]
             assert len(keys) == len(set(keys))
@@ -514,9 +626,10 @@ class WaitsMachine(RuleBasedStateMachine):
 
     @invariant()
     def what_is_known_is_what_is_waited_for(self) -> None:
+        """I8, I11: nothing is left of what was cancelled, nothing lost in an outage."""
         if not hasattr(self, "driver"):
             return
-        waited = {key for caller in self.callers for key in caller.waits}
+        waited = {key for caller in self.callers for key in keys(caller)}
         flying = {poll.key for poll in self.driver.flying}
         assert waited <= set(self.driver.board.polls)
         assert set(self.driver.board.polls) <= waited | flying
@@ -526,10 +639,10 @@ class WaitsMachine(RuleBasedStateMachine):
         if not hasattr(self, "driver"):
             return
         driver = self.driver
-        # The endpoint answers again: everybody is asked within what the safety share promises.
+        # I3: the endpoint answers again: everybody is asked within what the safety share promises.
         driver.answer_all("RECORDING")
         self._heard()
-        waiting = {key for caller in self.callers for key in caller.waits}
+        waiting = {key for caller in self.callers for key in keys(caller)}
         begin = len(driver.sent)
         bound = 60.0 + 30.0 + len(waiting) / (SAFETY_SHARE * PACE)
         end = driver.now + bound
@@ -537,10 +650,10 @@ class WaitsMachine(RuleBasedStateMachine):
             driver.advance(0.2)
             driver.answer_all("RECORDING")
             self._heard()
-        gone = {key for caller in self.callers for key in caller.waits}
+        gone = {key for caller in self.callers for key in keys(caller)}
         asked = {key for _, key in driver.sent[begin:]}
         assert (waiting & gone) <= asked
-        # And then everything ends.
+        # I2: and then everything ends.
         while self.callers and driver.now < end + bound:
             driver.advance(0.2)
             driver.answer_all("FINISHED")

@@ -26,8 +26,9 @@ from tiw_automation.core import (
     WaitTimeout,
 )
 from tiw_automation.core import running_hints as hints_module
+from tiw_automation.core.hearing import Progress
 from tiw_automation.core.order import Stage
-from tiw_automation.core.watcher import Progress, WatcherStats
+from tiw_automation.core.watcher import WatcherStats
 from tiw_automation.simulator import Simulator
 
 LENIENT = Acceptance(require_videos=False)
@@ -72,6 +73,7 @@ FAULTS: list[tuple[str, dict[str, Any]]] = [
 async def test_every_wait_gets_through_a_fault_on_the_wire(
     api: Simulator, fault: str, options: dict[str, Any]
 ) -> None:
+    """I2."""
     task_ids = api.add_finished(30)
     api.inject(fault, **options)
     found = watcher(api).watch(task_ids, timeout=40, poll_interval=0.05)
@@ -81,6 +83,7 @@ async def test_every_wait_gets_through_a_fault_on_the_wire(
 
 
 async def test_all_faults_at_once(api: Simulator) -> None:
+    """I2."""
     task_ids = api.add_finished(60)
     for fault, options in FAULTS:
         if fault not in ("hang", "drip", "request_id_only"):
@@ -90,6 +93,7 @@ async def test_all_faults_at_once(api: Simulator) -> None:
 
 
 async def test_an_outage_keeps_all_waits_and_asks_rarely(api: Simulator) -> None:
+    """I11."""
     task_ids = [api.add(f"t{n}", timeline=RECORDING) for n in range(100)]
     patient = RecordWatcher(client(api))
     waiting = asyncio.create_task(
@@ -114,6 +118,7 @@ async def _collect(waits: RecordWatcher, task_ids: list[str], **given: Any) -> l
 
 
 async def test_a_hung_call_delays_nobody_else(api: Simulator) -> None:
+    """I6."""
     task_ids = api.add_finished(20)
     api.inject("hang", task_id=task_ids[0])
     started = time.monotonic()
@@ -132,6 +137,7 @@ async def test_a_hung_call_delays_nobody_else(api: Simulator) -> None:
 async def test_no_secret_and_no_query_string_is_logged_or_shown(
     api: Simulator, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """I12."""
     caplog.set_level(logging.DEBUG, logger="tiw_automation")
     task_ids = api.add_finished(5)
     for fault in ("reset", "html_502", "truncated", "bad_json", "throttle", "request_id_only"):
@@ -148,6 +154,7 @@ async def test_no_secret_and_no_query_string_is_logged_or_shown(
 
 
 async def test_the_server_s_window_is_never_over_the_limit() -> None:
+    """I1."""
     with Simulator() as strict:
         task_ids = [strict.add(f"t{n}", timeline=RECORDING) for n in range(60)]
         strict.inject("slow", delay=0.05, jitter=0.02)
@@ -160,6 +167,7 @@ async def test_the_server_s_window_is_never_over_the_limit() -> None:
 
 
 async def test_loops_in_threads_live_side_by_side(api: Simulator) -> None:
+    """I1, I2: several loops and threads at once."""
     task_ids = api.add_finished(90)
     account = client(api, requests_per_second=100)
     results: dict[int, list[Outcome]] = {}
@@ -203,6 +211,7 @@ def test_a_watcher_goes_on_in_a_new_loop_when_its_own_is_closed(api: Simulator) 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 async def test_a_fork_in_the_middle_of_waits(api: Simulator) -> None:
+    """I2, I8: the child has none of them, the parent loses none."""
     slow = [api.add(f"slow{n}", timeline=RECORDING) for n in range(20)]
     (quick,) = api.add_finished(1)
     mine = watcher(api)
@@ -279,6 +288,7 @@ async def test_a_hint_that_makes_no_sense_is_refused(api: Simulator, stop: Any) 
 
 
 async def test_an_expected_stop_never_hides_the_truth(api: Simulator) -> None:
+    """I10."""
     (task_id,) = api.add_finished(1)
     found = await watcher(api).wait(task_id, timeout=10, expected_stop=time.time() + 9999)
     assert found.status == "FINISHED"

@@ -79,13 +79,14 @@ if TYPE_CHECKING:
         VideoForbidden,
         VideoGone,
     )
+    from tiw_automation.core.hearing import Progress
     from tiw_automation.core.quota import Quota
     from tiw_automation.core.running import RunningTask
     from tiw_automation.core.settings import Settings
     from tiw_automation.core.start import PRESETS, START_OPTIONS
     from tiw_automation.core.tracks import Gap, Track, tracks_of
     from tiw_automation.core.user_sig import make_user_sig, new_record_user_id
-    from tiw_automation.core.watcher import Progress, RecordWatcher, WatcherStats
+    from tiw_automation.core.watcher import RecordWatcher, WatcherStats
 
 __all__ = [
     "PRESETS",
@@ -168,7 +169,7 @@ _LAZY = {
     "Gap": "tracks",
     "LocalStorage": "archive",
     "PRESETS": "start",
-    "Progress": "watcher",
+    "Progress": "hearing",
     "Quota": "quota",
     "RecordArchive": "archive",
     "RecordWatcher": "watcher",

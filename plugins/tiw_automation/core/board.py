@@ -10,10 +10,20 @@ from __future__ import annotations
 import heapq
 import logging
 import math
-from asyncio import Future
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import (
+    Callable,
+    Collection,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+)
 from dataclasses import dataclass, replace
 from itertools import islice
+from types import MappingProxyType
+from typing import Any, Self
 
 from tiw_automation.core.errors import RequestLimitExceeded, ServerError, TiwError, TransportError
 from tiw_automation.core.order import Place, PollOrder, Stage
@@ -25,6 +35,7 @@ from tiw_automation.core.records import (
     Verdict,
     judge,
 )
+from tiw_automation.core.signal import Signal
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +64,9 @@ _AIM_S = 1.0
 _HEARTBEAT_S = 600.0
 # With many callers a heartbeat a second for ten of them all is enough.
 _HEARTBEAT_EACH_S = 0.1
+_MOMENTS_A_SECOND = 128
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +81,15 @@ class Terms:
 class Wait:
     """One caller's interest in one recording."""
 
-    __slots__ = ("caller", "last", "outcome", "poll", "reported", "settled", "told")
+    __slots__ = ("caller", "last", "outcome", "poll", "record", "reported", "settled", "told")
 
-    def __init__(self, caller: Caller, poll: Poll) -> None:
+    caller: Waiter
+
+    def __init__(self, caller: Waiter, poll: Poll) -> None:
         self.caller = caller
         self.poll = poll
         self.outcome: Outcome | None = None
+        self.record: OnlineRecord | None = None
         self.settled = False
         self.last = False
         self.reported = False
@@ -80,100 +97,302 @@ class Wait:
 
     def seen(self) -> Outcome:
         """Return what is known of the recording."""
-        return self.outcome or Outcome(*self.poll.key, Verdict.PENDING)
+        return self.outcome or Outcome(*self.poll.key, Verdict.PENDING, self.record)
 
     def take(self, outcome: Outcome) -> None:
         """Hear an answer."""
-        record = outcome.record
-        if record is None and self.outcome is not None:
+        if outcome.verdict is Verdict.PENDING and outcome.record is not None:
+            self.outcome, self.record = None, outcome.record
+        else:
             # A fault on the way does not make what was seen before unseen.
-            record = self.outcome.record
-        elif record is not None and record.raw and not outcome.is_final:
-            # Ten thousand answers that nobody will look at again are not kept.
-            record = replace(record, raw={})
-        self.outcome = replace(outcome, record=record)
+            self.record = outcome.record or self.record
+            self.outcome = replace(outcome, record=self.record)
         self.settled = (
             self.last or outcome.is_final or self.poll.gives_up(outcome, self.caller.terms.once)
         )
         self.caller.report(self)
 
 
-class Caller:
-    """One call that waits for one or many recordings.
+class Waiter(Signal):
+    """One call that waits for recordings, whatever it keeps of them.
 
-    :attr:`ready` is a future, or None: it is done when there is news, or when :attr:`expired` or
-    :attr:`beats` changes.
+    It is woken when there is news, when its time has run out, and when it is to show that it lives.
     """
 
     __slots__ = (
-        "_aimed",
-        "_beat_at",
-        "beats",
+        "aimed",
         "closed",
-        "deadline",
+        "event",
         "expired",
-        "news",
-        "ready",
+        "shows_life",
         "started_at",
         "terms",
-        "waits",
+        "timeout",
     )
 
     def __init__(self, terms: Terms, started_at: float, timeout: float | None) -> None:
+        super().__init__()
         self.terms = terms
-        self.deadline = math.inf if timeout is None else started_at + timeout
-        self.waits: dict[Key, Wait] = {}
-        self.news: list[Wait] | None = None
-        self.ready: Future[None] | None = None
+        self.started_at = started_at
+        self.timeout = timeout
         self.expired = False
         self.closed = False
-        self.beats = 0
-        self.started_at = started_at
-        self._aimed = timeout is None or timeout < 2 * _AIM_S
-        self._beat_at = math.inf
+        self.shows_life = False
+        self.aimed = timeout is None or timeout < 2 * _AIM_S
+        self.event: list[Waiter] | None = None
+
+    @property
+    def deadline(self) -> float:
+        """When the time runs out."""
+        return math.inf if self.timeout is None else self.started_at + self.timeout
+
+    @property
+    def waits(self) -> Collection[Wait]:
+        """What is still waited for."""
+        raise NotImplementedError
+
+    def has_news(self) -> bool:
+        """Return whether any wait has any."""
+        raise NotImplementedError
+
+    def add(self, poll: Poll) -> Wait:
+        """Wait for one more."""
+        raise NotImplementedError
+
+    def remove(self, wait: Wait) -> None:
+        """Wait for one less."""
+        raise NotImplementedError
 
     def report(self, wait: Wait) -> None:
         """Note that a wait has news."""
+        raise NotImplementedError
+
+    def stirs(self) -> bool:
+        """Return whether there is something to do."""
+        if self.has_news() or self.shows_life:
+            return True
+        return self.expired and not all(wait.last for wait in self.waits)
+
+
+class _Member(Wait):
+    """One of many waits of a caller, linked to those before and after it."""
+
+    __slots__ = ("after", "before")
+
+    after: _Member | None
+    before: _Member | None
+
+
+class _Members(Collection[Wait]):
+    """A caller's waits in their order; a dict of them would be an eighth of what they take."""
+
+    __slots__ = ("_count", "_first", "_last")
+
+    def __init__(self) -> None:
+        self._first: _Member | None = None
+        self._last: _Member | None = None
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Wait]:
+        member = self._first
+        while member is not None:
+            yield member
+            member = member.after
+
+    def __contains__(self, wait: object) -> bool:
+        return any(member is wait for member in self)
+
+    def add(self, member: _Member) -> None:
+        member.before, member.after = self._last, None
+        if self._last is None:
+            self._first = member
+        else:
+            self._last.after = member
+        self._last = member
+        self._count += 1
+
+    def remove(self, member: _Member) -> None:
+        before, after = member.before, member.after
+        if before is None:
+            self._first = after
+        else:
+            before.after = after
+        if after is None:
+            self._last = before
+        else:
+            after.before = before
+        member.before = member.after = None
+        self._count -= 1
+
+
+class Caller(Waiter):
+    """One call that waits for many recordings."""
+
+    __slots__ = ("_waits", "news")
+
+    def __init__(self, terms: Terms, started_at: float, timeout: float | None) -> None:
+        super().__init__(terms, started_at, timeout)
+        self._waits = _Members()
+        self.news: list[Wait] = []
+
+    @property
+    def waits(self) -> Collection[Wait]:
+        return self._waits
+
+    def __await__(self) -> Generator[Self, None, None]:
+        yield self.blocking()
+
+    def has_news(self) -> bool:
+        return bool(self.news)
+
+    def add(self, poll: Poll) -> Wait:
+        wait = _Member(self, poll)
+        self._waits.add(wait)
+        return wait
+
+    def remove(self, wait: Wait) -> None:
+        assert isinstance(wait, _Member)
+        self._waits.remove(wait)
+
+    def report(self, wait: Wait) -> None:
         if not wait.reported:
             wait.reported = True
-            if self.news is None:
-                self.news = []
             self.news.append(wait)
         self.wake()
 
     def take_news(self) -> list[Wait]:
         """Return the waits with news, each once."""
-        news, self.news = self.news or [], None
+        news, self.news = self.news, []
         for wait in news:
             wait.reported = False
         return news
 
-    def wake(self) -> None:
-        """Let the caller look what there is."""
-        if self.ready is not None and not self.ready.done():
-            self.ready.set_result(None)
 
-    def next_event(self) -> float:
-        """Return when something is to be done for this caller besides asking."""
-        if self.expired:
-            return math.inf
-        aim = math.inf if self._aimed else self.deadline - _AIM_S
-        return min(self.deadline, self._beat_at, aim)
+class Agenda:
+    """When something is to be done for a waiter besides asking; thousands share a moment.
+
+    An event comes by up to a 128th of a second late.
+    """
+
+    def __init__(self) -> None:
+        self._moments: dict[int, list[Waiter]] = {}
+        self._numbers: list[int] = []
+        self._entries = 0
+        self._stale = 0
+
+    def __len__(self) -> int:
+        """The entries, those of waiters that have gone among them."""
+        return self._entries
+
+    def plan(self, waiter: Waiter, at: float) -> None:
+        """Plan a waiter's next event; it has one at most."""
+        number = math.ceil(at * _MOMENTS_A_SECOND)
+        moment = self._moments.get(number)
+        if moment is None:
+            moment = self._moments[number] = []
+            heapq.heappush(self._numbers, number)
+        moment.append(waiter)
+        waiter.event = moment
+        self._entries += 1
+
+    def forget(self, waiter: Waiter) -> None:
+        """Drop a waiter's event."""
+        if waiter.event is None:
+            return
+        waiter.event = None
+        self._stale += 1
+        if self._stale > 64 and self._stale > self._entries // 2:
+            for number, moment in list(self._moments.items()):
+                moment[:] = [entry for entry in moment if entry.event is moment]
+                if not moment:
+                    del self._moments[number]
+            self._numbers = sorted(self._moments)
+            self._entries -= self._stale
+            self._stale = 0
+
+    def next(self) -> float:
+        """Return the time of the next event."""
+        return self._numbers[0] / _MOMENTS_A_SECOND if self._numbers else math.inf
+
+    def due(self, now: float) -> Iterator[Waiter]:
+        """Yield, and forget, whose event has come."""
+        while self._numbers and self._numbers[0] / _MOMENTS_A_SECOND <= now:
+            number = heapq.heappop(self._numbers)
+            moment = self._moments.pop(number)
+            for waiter in moment:
+                self._entries -= 1
+                if waiter.event is moment:
+                    waiter.event = None
+                    yield waiter
+                else:
+                    self._stale -= 1
 
 
 class Poll(Place):
-    """One recording that somebody waits for."""
+    """One recording that somebody waits for.
 
-    __slots__ = ("errors_in_a_row", "in_flight", "key", "status", "statusless_in_a_row", "waits")
+    ``interval_s`` is the least time between two requests that it rests by.
+    """
+
+    __slots__ = (
+        "_waits",
+        "app_id",
+        "errors_in_a_row",
+        "in_flight",
+        "interval_s",
+        "statusless_in_a_row",
+        "task_id",
+    )
 
     def __init__(self, key: Key) -> None:
         super().__init__()
-        self.key = key
-        self.waits: tuple[Wait, ...] = ()
+        self.app_id, self.task_id = key
+        # A dict only where there are several: nearly always there is one.
+        self._waits: Wait | dict[Wait, None] | None = None
         self.in_flight = False
-        self.status: str | None = None
+        self.interval_s = math.inf
         self.errors_in_a_row = 0
         self.statusless_in_a_row = 0
+
+    @property
+    def key(self) -> Key:
+        """Its application and task id."""
+        return self.app_id, self.task_id
+
+    @property
+    def waits(self) -> tuple[Wait, ...]:
+        """Who waits for it, in the order in which they came."""
+        waits = self._waits
+        if waits is None:
+            return ()
+        return (waits,) if isinstance(waits, Wait) else tuple(waits)
+
+    @property
+    def first(self) -> Wait | None:
+        """Who has waited for it for longest."""
+        return next(iter(self._waits)) if isinstance(self._waits, dict) else self._waits
+
+    def add(self, wait: Wait) -> None:
+        """Take in one more who waits."""
+        if self._waits is None:
+            self._waits = wait
+        elif isinstance(self._waits, Wait):
+            self._waits = {self._waits: None, wait: None}
+        else:
+            self._waits[wait] = None
+
+    def remove(self, waits: Iterable[Wait]) -> None:
+        """Let go of some who waited, if they still do."""
+        for wait in waits:
+            if self._waits is wait:
+                self._waits = None
+            elif isinstance(self._waits, dict):
+                self._waits.pop(wait, None)
+        if not self._waits:
+            self._waits = None
 
     def count(self, outcome: Outcome) -> None:
         """Count the errors in a row."""
@@ -191,6 +410,41 @@ class Poll(Place):
         if self.statusless_in_a_row >= _STATUSLESS_LIMIT:
             return True
         return once and self.errors_in_a_row >= _ATTEMPTS
+
+
+class Polls(MutableMapping[Key, Poll]):
+    """Every recording that is waited for; within an application a task id alone names it."""
+
+    def __init__(self) -> None:
+        self._of_application: dict[int, dict[str, Poll]] = {}
+
+    def __getitem__(self, key: Key) -> Poll:
+        return self._of_application[key[0]][key[1]]
+
+    def __setitem__(self, key: Key, poll: Poll) -> None:
+        self._of_application.setdefault(key[0], {})[key[1]] = poll
+
+    def __delitem__(self, key: Key) -> None:
+        polls = self._of_application[key[0]]
+        del polls[key[1]]
+        if not polls:
+            del self._of_application[key[0]]
+
+    def __iter__(self) -> Iterator[Key]:
+        for app_id, polls in self._of_application.items():
+            for task_id in polls:
+                yield app_id, task_id
+
+    def __len__(self) -> int:
+        return sum(map(len, self._of_application.values()))
+
+    def counts(self) -> dict[int, int]:
+        """Return how many there are in each application."""
+        return {app_id: len(polls) for app_id, polls in self._of_application.items()}
+
+    def named(self, task_id: str) -> list[Poll]:
+        """Return those of this task id, in whatever application."""
+        return [polls[task_id] for polls in self._of_application.values() if task_id in polls]
 
 
 class Breaker:
@@ -247,126 +501,108 @@ class Board:
     ) -> None:
         self.order = order
         self.breaker = Breaker(jitter)
-        self.polls: dict[Key, Poll] = {}
+        self.polls = Polls()
         self.in_flight = 0
         self.sent = 0
         self.rejects = 0
         self.errors = 0
         self._jitter = jitter
         self._wall_clock = wall_clock
-        self.applications: dict[int, int] = {}
         # The latest to be FINISHED, and when that was seen.
         self.finished_at: dict[Key, float] = {}
-        self._events: list[tuple[float, int, Caller]] = []
-        self._event_number = 0
-        self._stale_events = 0
+        self.agenda = Agenda()
         self._callers = 0
         self._once: set[Poll] = set()
 
     # What callers do.
 
-    def open(self, caller: Caller, now: float) -> None:
+    def open(self, caller: Waiter, now: float) -> None:
         """Take in a caller; its recordings follow by :meth:`join`."""
         self._callers += 1
-        caller._beat_at = now + max(_HEARTBEAT_S, _HEARTBEAT_EACH_S * self._callers)
-        self._plan(caller)
+        self._plan(caller, now)
 
-    def join(self, caller: Caller, key: Key, now: float, not_before: float) -> Poll:
+    def join(self, caller: Waiter, key: Key, now: float, not_before: float) -> Poll:
         """Let a caller wait for a recording."""
         poll = self.polls.get(key)
         if poll is None:
             poll = self.polls[key] = Poll(key)
-            self.applications[key[0]] = self.applications.get(key[0], 0) + 1
             self.order.add(poll, now, not_before)
         elif poll.stage is Stage.UNSEEN:
             self.order.bring_forward(poll, now, not_before)
-        wait = Wait(caller, poll)
-        if poll.waits:
-            self._join_others(wait, now)
-        poll.waits = (*poll.waits, wait)
-        caller.waits[key] = wait
+        wait = caller.add(poll)
+        first = poll.first
+        if first is None:
+            poll.interval_s = caller.terms.poll_interval_s
+        else:
+            self._join_others(wait, first, now)
+        poll.add(wait)
         if caller.terms.once:
             self._once.add(poll)
             if poll.stage is not Stage.UNSEEN and not poll.in_flight:
                 self.order.hint(poll, now, again=False)
         return poll
 
-    def _join_others(self, wait: Wait, now: float) -> None:
+    def _join_others(self, wait: Wait, first: Wait, now: float) -> None:
         poll, interval = wait.poll, wait.caller.terms.poll_interval_s
-        known = poll.waits[0].outcome
-        if known is not None and known.verdict is Verdict.PENDING:
-            wait.outcome = known
-        shortest = min(other.caller.terms.poll_interval_s for other in poll.waits)
-        if interval < shortest and not poll.errors_in_a_row:
-            self.order.bring_forward(poll, now, poll.asked_at + interval)
+        if first.outcome is None:
+            wait.record = first.record
+        if interval < poll.interval_s:
+            poll.interval_s = interval
+            if poll.stage is not Stage.UNSEEN and not poll.errors_in_a_row:
+                self.order.bring_forward(poll, now, poll.asked_at + interval)
 
-    def leave(self, caller: Caller, key: Key) -> Wait:
+    def leave(self, wait: Wait) -> None:
         """End a caller's interest in a recording."""
-        wait = caller.waits.pop(key)
-        poll = wait.poll
-        if wait in poll.waits:
-            self._drop(poll, (wait,))
-        return wait
+        wait.caller.remove(wait)
+        self._drop(wait.poll, (wait,))
 
-    def close(self, caller: Caller) -> None:
+    def close(self, caller: Waiter) -> None:
         """Forget a caller that has left all its recordings."""
         if not caller.closed:
             caller.closed = True
             self._callers -= 1
-            self._stale_events += 1
-            if self._stale_events > 64 and self._stale_events > len(self._events) // 2:
-                self._events = [event for event in self._events if not event[2].closed]
-                heapq.heapify(self._events)
-                self._stale_events = 0
+            self.agenda.forget(caller)
 
-    def expire(self, caller: Caller) -> list[Key]:
-        """Return the recordings that have no request under way; the others are heard once more."""
+    def expire(self, caller: Waiter) -> list[Wait]:
+        """Return the waits that have no request under way; the others are heard once more."""
         idle = []
-        for key, wait in caller.waits.items():
+        for wait in caller.waits:
             if wait.poll.in_flight and not wait.settled:
                 wait.last = True
             else:
-                idle.append(key)
+                idle.append(wait)
         return idle
-
-    def keys_of(self, task_id: str) -> Iterator[Key]:
-        """Yield the recordings of this id that are waited for, in whatever application."""
-        for app_id in self.applications:
-            if (app_id, task_id) in self.polls:
-                yield app_id, task_id
 
     # What time does.
 
     def next_event(self) -> float:
         """Return when :meth:`run_events` has something to do."""
-        return self._events[0][0] if self._events else math.inf
+        return self.agenda.next()
 
     def run_events(self, now: float) -> None:
         """Aim requests at deadlines, let time run out, and let callers show that they live."""
-        while self._events and self._events[0][0] <= now:
-            _, _, caller = heapq.heappop(self._events)
-            if caller.closed:
-                self._stale_events -= 1
-                continue
+        for caller in self.agenda.due(now):
             if caller.deadline <= now:
                 caller.expired = True
-            elif not caller._aimed and caller.deadline - _AIM_S <= now:
-                caller._aimed = True
+            elif not caller.aimed and caller.deadline - _AIM_S <= now:
+                caller.aimed = True
                 self._aim(caller, now)
-            if caller._beat_at <= now:
-                caller.beats += 1
-                caller._beat_at = now + max(_HEARTBEAT_S, _HEARTBEAT_EACH_S * self._callers)
-            self._plan(caller)
+            else:
+                caller.shows_life = True
+            self._plan(caller, now)
             caller.wake()
 
-    def _plan(self, caller: Caller) -> None:
-        event = caller.next_event()
-        if event < math.inf:
-            self._event_number += 1
-            heapq.heappush(self._events, (event, self._event_number, caller))
+    def _plan(self, caller: Waiter, now: float) -> None:
+        if caller.expired:
+            return
+        event = caller.deadline if caller.aimed else caller.deadline - _AIM_S
+        beat = now + max(_HEARTBEAT_S, _HEARTBEAT_EACH_S * self._callers)
+        # A heartbeat may come late, so that many share a moment.
+        grid = _HEARTBEAT_S / 600
+        self.agenda.plan(caller, event if event <= beat else math.ceil(beat / grid) * grid)
 
-    def _aim(self, caller: Caller, now: float) -> None:
-        waiting = (wait.poll for wait in caller.waits.values() if not wait.settled)
+    def _aim(self, caller: Waiter, now: float) -> None:
+        waiting = (wait.poll for wait in caller.waits if not wait.settled)
         for poll in islice(waiting, max(int(self.order.pace * _AIM_S), 1)):
             if not poll.in_flight and now - poll.asked_at > _AIM_S:
                 self.order.hint(poll, now, again=False)
@@ -403,13 +639,17 @@ class Board:
         app_id, task_id = poll.key
         seen = judge(app_id, task_id, answer, Acceptance())
         poll.count(seen)
-        if isinstance(answer, OnlineRecord):
-            poll.status = answer.status
+        if isinstance(answer, OnlineRecord) and not seen.is_final:
+            # Ten thousand answers that nobody will look at again are not kept.
+            status = None if answer.status is None else sys.intern(answer.status)
+            answer = replace(answer, status=status, raw=_NOTHING)
         if seen.verdict is Verdict.UNKNOWN:
             self.errors += 1
-        floor = min((w.caller.terms.poll_interval_s for w in poll.waits), default=0.0)
+        waits = poll.waits
+        floor = min((wait.caller.terms.poll_interval_s for wait in waits), default=0.0)
+        poll.interval_s = floor
         settled = []
-        for wait in poll.waits:
+        for wait in waits:
             wait.take(judge(app_id, task_id, answer, wait.caller.terms.acceptance))
             if wait.settled:
                 settled.append(wait)
@@ -488,15 +728,11 @@ class Board:
                     wait.take(outcome)
                 self._drop(poll, settled)
 
-    def _drop(self, poll: Poll, waits: tuple[Wait, ...] | list[Wait]) -> None:
-        if waits:
-            poll.waits = tuple(wait for wait in poll.waits if wait not in waits)
+    def _drop(self, poll: Poll, waits: Iterable[Wait]) -> None:
+        poll.remove(waits)
         if poll in self._once and not any(wait.caller.terms.once for wait in poll.waits):
             self._once.discard(poll)
         # One that is in flight stays known, so that no second request joins it on the wire.
-        if not poll.waits and not poll.in_flight and self.polls.get(poll.key) is poll:
+        if poll.first is None and not poll.in_flight and self.polls.get(poll.key) is poll:
             del self.polls[poll.key]
-            self.applications[poll.key[0]] -= 1
-            if not self.applications[poll.key[0]]:
-                del self.applications[poll.key[0]]
             self.order.remove(poll)

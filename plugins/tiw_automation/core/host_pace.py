@@ -12,6 +12,7 @@ which begins anew with a boot.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import logging
@@ -22,6 +23,8 @@ import struct
 import tempfile
 import time
 from dataclasses import dataclass
+from itertools import islice
+from typing import Any
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +44,9 @@ _SIZE = _SLOTS_AT + _PROCESSES * _SLOT.size
 _QUIET_S = 5.0
 # Whoever has few waits among many still gets on.
 _LEAST_PART = 0.05
+# A file that was not written for this long, by processes that are all dead, is swept away.
+_SWEPT_AFTER_S = 3600.0
+_SWEPT_AT_ONCE = 100
 # The file is locked for microseconds; who holds it for longer was stopped while it did.
 _LOCK_TRIES = 20
 _LOCK_PAUSE_S = 0.0002
@@ -55,7 +61,8 @@ class Turn:
     """A turn of the host: when, and what is known of the others since.
 
     ``part`` is this process's part of ``pace``, the requests a second of the whole host.
-    ``processes`` is how many share it, ``shares`` what their quota shares add up to.
+    ``processes`` is how many share it, ``shares`` what their quota shares add up to, ``number`` how
+    many turns there were before it.
     """
 
     time: float
@@ -63,6 +70,7 @@ class Turn:
     part: float
     processes: int
     shares: float
+    number: int
 
 
 def state_folder() -> str:
@@ -94,8 +102,13 @@ class HostPace:
     def __init__(self, identity: str, host: str, action: str) -> None:
         # No name of an account is written anywhere.
         name = hashlib.sha256("\0".join((identity, host, action)).encode()).hexdigest()[:32]
-        folder = state_folder()
-        self.path = os.path.join(folder, f"{name}.pace")
+        self.path = os.path.join(state_folder(), f"{name}.pace")
+        self._open()
+        self._pid = os.getpid()
+        self._namespace = _pid_namespace()
+        self._sweep()
+
+    def _open(self) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             self._file = os.open(self.path, flags, 0o600)
@@ -114,8 +127,36 @@ class HostPace:
         except Unusable:
             os.close(self._file)
             raise
-        self._pid = os.getpid()
-        self._namespace = _pid_namespace()
+
+    def _sweep(self) -> None:
+        """Remove the files of accounts that nobody on this host uses any more."""
+        with contextlib.suppress(OSError), os.scandir(os.path.dirname(self.path)) as entries:
+            for entry in islice(entries, _SWEPT_AT_ONCE):
+                if entry.name.endswith(".pace") and entry.path != self.path:
+                    self._remove_if_left(entry.path)
+
+    def _remove_if_left(self, path: str) -> None:
+        with contextlib.suppress(OSError):
+            if time.time() - os.lstat(path).st_mtime < _SWEPT_AFTER_S:
+                return
+            file = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                slots = os.pread(file, _SIZE, 0)[_SLOTS_AT:]
+                if not any(map(self._in_use, _SLOT.iter_unpack(slots))):
+                    os.unlink(path)
+            except struct.error:
+                os.unlink(path)
+            finally:
+                os.close(file)
+
+    def _in_use(self, slot: tuple[Any, ...]) -> bool:
+        pid, namespace, seen = slot[:3]
+        if not pid:
+            return False
+        if namespace == self._namespace:
+            return _alive(pid)
+        return bool(0 <= time.monotonic() - seen < _SWEPT_AFTER_S)
 
     def close(self) -> None:
         """Give up this process's part."""
@@ -141,7 +182,7 @@ class HostPace:
         :param now: the monotonic time; what is within the tolerance of it counts as due.
         :param pace: this process's own requests a second.
         :param limit: how many requests may arrive within a second at that pace.
-        :param spread_s: what is added to that second.
+        :param spread_s: by how much the request may arrive late, until :meth:`arrived` says so.
         :param waits: how many recordings this process waits for.
         """
         if not self._lock():
@@ -156,13 +197,24 @@ class HostPace:
             fastest *= recovered(factor, since, now)
             turn = max(now, next_turn)
             if limit <= min(taken, _STAMPS):
-                turn = max(turn, self._stamp(taken - limit) + 1.0 + spread_s)
-            self._put_stamp(taken, turn)
+                turn = max(turn, self._stamp(taken - limit) + 1.0)
+            self._put_stamp(taken, turn + spread_s)
             interval = 1.0 / fastest
             _HEADER.pack_into(self._map, 0, _MAGIC, turn + interval, factor, since, taken + 1)
             total += mine
             part = max(mine / total, _LEAST_PART) if others else 1.0
-            return Turn(turn, fastest, part, others + 1, shares + share)
+            return Turn(turn, fastest, part, others + 1, shares + share, taken)
+        finally:
+            self._unlock()
+
+    def arrived(self, turn: Turn, late_s: float) -> None:
+        """Say by how much the request of a turn arrived late, at most."""
+        if not self._lock():
+            return
+        try:
+            magic, _, _, _, taken = _HEADER.unpack_from(self._map, 0)
+            if magic == _MAGIC and turn.number < taken <= turn.number + _STAMPS:
+                self._put_stamp(turn.number, turn.time + late_s)
         finally:
             self._unlock()
 
@@ -255,7 +307,12 @@ class HostPace:
         for _ in range(_LOCK_TRIES):
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return True
+                if os.fstat(self._file).st_nlink:
+                    return True
+                # It was swept away before this process had taken its first turn.
+                self._map.close()
+                os.close(self._file)
+                self._open()
             except BlockingIOError:
                 time.sleep(_LOCK_PAUSE_S)
         return False
@@ -265,7 +322,10 @@ class HostPace:
 
 
 LEAST_FACTOR = 0.05
-_LOWERED = 0.7
+# What one refusal takes when the pace was full, and the next one before it is full again: a lone
+# one may have been bad luck, several mean that others use the account.
+_LOWERED_ONCE = 0.9
+_LOWERED_AGAIN = 0.7
 # 0.1 requests a second, each second, at 19 requests a second.
 _RECOVERED_A_SECOND = 0.1 / 19.0
 
@@ -278,7 +338,8 @@ def lowered(factor: float, since: float, now: float) -> tuple[float, float]:
     """
     if now - since < 1.0:
         return factor, since
-    return max(recovered(factor, since, now) * _LOWERED, LEAST_FACTOR), now
+    factor = recovered(factor, since, now)
+    return max(factor * (_LOWERED_ONCE if factor == 1.0 else _LOWERED_AGAIN), LEAST_FACTOR), now
 
 
 def recovered(factor: float, since: float, now: float) -> float:

@@ -42,6 +42,7 @@ _REBUILD_EVENTS = 16
 _NEWS = 1.4
 # How much one first answer changes the expectation that a recording is over when it is first asked.
 _FIRST_ANSWER = 0.02
+_NEVER = -math.inf
 
 
 class Stage(IntEnum):
@@ -89,8 +90,8 @@ class Place:
     def __init__(self) -> None:
         self.stage = Stage.UNSEEN
         self.age = 0.0
-        self.answered_at = -math.inf
-        self.asked_at = -math.inf
+        self.answered_at = _NEVER
+        self.asked_at = _NEVER
         self.listed = False
         self.urgent = False
         self.echoes = 0

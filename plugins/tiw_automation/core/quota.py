@@ -35,9 +35,13 @@ _PACE_OF_ALLOWED = 0.95
 # Clocks, timers and threads are this imprecise; no second is filled to the brim.
 _GUARD_S = 0.01
 
-# What a line is taken for until it is known.
+# What a line is taken for until it is known, and the most that a request counts as late.
 _UNKNOWN_SPREAD_S = 0.5
 _MOST_SPREAD_S = 1.0
+# Answers that are this much more or less late than was assumed are not worth a change.
+_SAME_S = 0.002
+# Requests whose answers may still come; the line is slower, or lost, for more.
+_UNDER_WAY = 64
 _KNOWN_AFTER = 16
 _SURE_AFTER = 64
 _ROUND_TRIPS = 256
@@ -84,6 +88,22 @@ class RoundTrips:
             top = min(ordered[-1 - count // 100], middle + 4 * (ordered[count * 9 // 10] - middle))
         return min(max(top - ordered[0], 0.0), _MOST_SPREAD_S)
 
+    def late_s(self, seconds: float) -> float:
+        """Return by how much a request of that duration may have arrived late, at most.
+
+        Later than the fastest, that is: it may have lost the time on its way, and whoever sent it
+        may not have been run when its turn had come. While little is known there may be faster
+        ways than were seen.
+        """
+        ordered = self._ordered
+        count = len(ordered)
+        if not self.expected:
+            return 0.0
+        if count < _KNOWN_AFTER:
+            return max(self.spread_s, min(seconds, _MOST_SPREAD_S))
+        faster = 4 * (ordered[count * 9 // 10] - ordered[0]) / count
+        return min(max(seconds - ordered[0], 0.0) + faster, _MOST_SPREAD_S)
+
     def add(self, seconds: float) -> None:
         """Add the duration of a request that was answered."""
         self._latest.append(seconds)
@@ -104,9 +124,12 @@ class Quota:
 
     Whoever sends takes a turn (:meth:`reserve`), waits for it, and enters (:meth:`enter`), which
     may add a moment where other processes of the host are in front. :meth:`acquire` does all
-    three. Two rules hold: the pace, and that no more requests than are allowed in a second leave
-    within a second and the spread of the round trips, so that jitter on the way makes no crowd at
-    the server. A refusal lowers the pace by 30 %, and it recovers within a minute.
+    three. Two rules hold: the pace, and that the request which would be one too many leaves no
+    sooner than a second after the earliest of them has arrived at the latest. That is known from
+    its answer (:meth:`answered`), and taken from the spread of the round trips before: so neither
+    jitter on the way nor a process that is not run for a while makes a crowd at the server. A
+    refusal lowers the pace by 10 %, another one before it has recovered by 30 %; it recovers by
+    30 % in a minute.
 
     Thread-safe; synchronous and asynchronous callers share it. All times are those of ``clock``.
 
@@ -130,7 +153,8 @@ class Quota:
         self._host_refusals = 0
         self._lock = threading.Lock()
         self._next_turn = -math.inf
-        self._sent: deque[float] = deque()
+        # Turns, and by how much each may be late.
+        self._sent: deque[tuple[float, float | None]] = deque()
         self._round_trips = RoundTrips()
         self._factor, self._factor_since = 1.0, -math.inf
         self._host_turns: dict[float, Turn] = {}
@@ -213,8 +237,8 @@ class Quota:
                 return self._enter_alone(turn)
             self._host_refusals = 0
             self._host_pace, self._part = taken.pace, taken.part
-            if len(self._host_turns) > _ALLOWED:
-                self._host_turns.clear()
+            if len(self._host_turns) >= _UNDER_WAY:
+                del self._host_turns[next(iter(self._host_turns))]
             self._host_turns[taken.time] = taken
             if taken.shares > 1.0 + 1e-9 and self._share < 1.0 and not self._warned:
                 self._warned = True
@@ -233,7 +257,7 @@ class Quota:
                 taken = self._host_turns.pop(turn, None)
                 if taken is not None:
                     self._host.give_back(taken)
-            elif self._sent and self._sent[-1] == turn:
+            elif self._sent and self._sent[-1][0] == turn:
                 self._sent.pop()
                 self._next_turn = turn
 
@@ -251,10 +275,21 @@ class Quota:
             with self._lock:
                 self._callers -= 1
 
-    def answered(self, seconds: float) -> None:
-        """Say how long a request took from its turn to its answer."""
+    def answered(self, turn: float, seconds: float) -> None:
+        """Say how long the request of a turn took, from then to its answer."""
         with self._lock:
+            spread_s = self._round_trips.spread_s
             self._round_trips.add(seconds)
+            late_s = self._round_trips.late_s(seconds)
+            taken = self._host_turns.pop(turn, None)
+            if self._host is not None and taken is not None:
+                if abs(late_s - spread_s) > _SAME_S:
+                    self._host.arrived(taken, late_s + _GUARD_S)
+                return
+            for number, (sent, _) in enumerate(self._sent):
+                if sent == turn:
+                    self._sent[number] = turn, late_s
+                    return
 
     def rejected(self) -> None:
         """Say that the server refused a request as one too many."""
@@ -296,10 +331,11 @@ class Quota:
     def _window_opens(self) -> float:
         if len(self._sent) < self._allowed:
             return -math.inf
-        return self._sent[-self._allowed] + 1.0 + self._round_trips.spread_s + _GUARD_S
+        turn, late_s = self._sent[-self._allowed]
+        return turn + 1.0 + (self._round_trips.spread_s if late_s is None else late_s) + _GUARD_S
 
     def _note(self, turn: float) -> None:
-        self._sent.append(turn)
+        self._sent.append((turn, None))
         while len(self._sent) > self._allowed:
             self._sent.popleft()
 

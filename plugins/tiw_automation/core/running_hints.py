@@ -68,10 +68,9 @@ class RunningHints:
             changed()
 
     def _applications(self) -> list[int]:
-        counts = self._board.applications
         return [
             app_id
-            for app_id, count in counts.items()
+            for app_id, count in self._board.polls.counts().items()
             if count >= WORTH_IT and app_id not in self._off
         ]
 

@@ -11,42 +11,41 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import logging
 import math
 import os
 import random
 import time
+import warnings
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from itertools import islice
+from types import TracebackType
+from typing import Any, Self
 from weakref import WeakKeyDictionary
 
 from tiw_automation.core import announcements
-from tiw_automation.core.board import Board, Caller, Key, Poll, Terms, Wait
+from tiw_automation.core.board import Board, Caller, Key, Poll, Terms, Wait, Waiter
 from tiw_automation.core.client import TiwClient
 from tiw_automation.core.errors import (
     ApiError,
     ConfigurationError,
     TiwError,
-    WaitTimeout,
 )
+from tiw_automation.core.hearing import SILENT, CrowdEar, Ear, Progress, last_words, timed_out
 from tiw_automation.core.order import PollOrder
 from tiw_automation.core.quota import Quota
 from tiw_automation.core.records import (
     Acceptance,
     OnlineRecord,
     Outcome,
-    Verdict,
     check_task_id,
     check_task_ids,
 )
 from tiw_automation.core.running_hints import RunningHints
 from tiw_automation.core.settings import Settings
 from tiw_automation.core.threads import DaemonThreads
-
-logger = logging.getLogger(__name__)
 
 DEFAULT_POLL_INTERVAL_S = 5.0
 
@@ -78,93 +77,6 @@ class WatcherStats:
     errors: int
     oldest_unpolled_s: float = 0.0
     rate: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a call has come.
-
-    :param total: the recordings that it waits for, or did.
-    :param waiting: how many of them have not ended.
-    :param statuses: how many of those were last seen in which status; UNSEEN before any answer.
-    :param elapsed_s: since the call began.
-    """
-
-    total: int
-    waiting: int
-    statuses: Mapping[str, int]
-    elapsed_s: float
-
-    def __str__(self) -> str:
-        seen = ", ".join(f"{count} {status}" for status, count in sorted(self.statuses.items()))
-        return (
-            f"Still waiting for {self.waiting} of {self.total} recordings after "
-            f"{self.elapsed_s:.0f} s: {seen}."
-        )
-
-
-@dataclass(slots=True)
-class _Ear:
-    """What a waiter's own coroutine does with news: it logs, counts and passes on.
-
-    So each line lands in the log of the Airflow task or playbook that it concerns.
-    """
-
-    total: int
-    started_at: float
-    on_change: Callable[[Outcome], None] | None = None
-    on_progress: Callable[[Progress], None] | None = None
-    beats: int = 0
-    statuses: dict[str, int] | None = None
-
-    def hear(self, wait: Wait) -> None:
-        """Log a change of status and pass it on."""
-        outcome = wait.seen()
-        status = outcome.record.status if outcome.record else None
-        state = f"{outcome.verdict}/{status}"
-        if state == wait.told:
-            return
-        if self.on_progress is not None:
-            self._count(_status(wait.told), -1)
-            if not wait.settled:
-                self._count(_status(state), 1)
-        wait.told = state
-        faulty = outcome.verdict is Verdict.UNKNOWN and not wait.caller.terms.once
-        logger.log(logging.WARNING if faulty else logging.INFO, "%s", outcome.message)
-        if self.on_change is not None:
-            self.on_change(outcome)
-        if self.on_progress is not None:
-            self.on_progress(self.progress(wait.caller))
-
-    def beat(self, caller: Caller) -> None:
-        """Show now and then that the wait goes on."""
-        if caller.beats == self.beats:
-            return
-        self.beats = caller.beats
-        self.statuses = {}
-        for wait in caller.waits.values():
-            self._count(_status(wait.told), 1)
-        progress = self.progress(caller)
-        logger.info("%s", progress)
-        if self.on_progress is not None:
-            self.on_progress(progress)
-
-    def progress(self, caller: Caller) -> Progress:
-        """Return how far the call has come."""
-        statuses = dict(self.statuses or {})
-        elapsed = time.monotonic() - self.started_at
-        return Progress(self.total, sum(statuses.values()), statuses, elapsed)
-
-    def _count(self, status: str, change: int) -> None:
-        statuses = self.statuses = self.statuses or {}
-        statuses[status] = statuses.get(status, 0) + change
-        if statuses[status] <= 0:
-            del statuses[status]
-
-
-def _status(told: str | None) -> str:
-    status = "None" if told is None else told.partition("/")[2]
-    return "UNSEEN" if status == "None" else status
 
 
 class RecordWatcher:
@@ -210,6 +122,8 @@ class RecordWatcher:
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = math.inf
         self._landed: deque[tuple[Poll, OnlineRecord | Exception]] = deque()
+        self._chores: deque[_LoneWait] = deque()
+        self._done_this_turn = 0
         self._sent_at: deque[float] = deque()
         self._stats_at = -math.inf
         self._hints = RunningHints(self.client, self._board) if self._running_list else None
@@ -280,11 +194,11 @@ class RecordWatcher:
         :raises WaitTimeout: the time ran out; it holds what was last seen.
         :raises TiwError: the API refuses to say (keys, permission, settings).
         """
-        (key,) = self._keys(check_task_id(task_id), sdk_app_id)
+        key = self.client.sdk_app_id(sdk_app_id), check_task_id(task_id)
         terms = _terms(timeout, acceptance, poll_interval, initial_delay)
         stop = _check_stop(expected_stop)
-        ear = _Ear(1, 0.0, on_change, on_progress)
-        return self._wait_for(key, terms, ear, timeout, initial_delay, stop)
+        ear = Ear(on_change, on_progress) if on_change or on_progress else SILENT
+        return _LoneWait(self, key, terms, timeout, ear, initial_delay, stop)
 
     def watch(
         self,
@@ -313,11 +227,11 @@ class RecordWatcher:
             changes, and every ten minutes otherwise.
         :raises ConfigurationError: an argument makes no sense; nothing was sent.
         """
-        keys = self._keys(task_ids, sdk_app_id)
+        app_id, ids = self.client.sdk_app_id(sdk_app_id), check_task_ids(task_ids)
         terms = _terms(timeout, acceptance, poll_interval, initial_delay)
-        stops = _check_stops(expected_stop, keys)
-        ear = _Ear(len(keys), 0.0, on_change, on_progress)
-        return self._follow(keys, terms, ear, timeout, initial_delay, stops)
+        stops = _check_stops(expected_stop, ids)
+        ear = CrowdEar(len(ids), on_change, on_progress)
+        return self._follow(app_id, ids, terms, ear, timeout, initial_delay, stops)
 
     def describe(
         self,
@@ -332,9 +246,9 @@ class RecordWatcher:
 
         :raises ConfigurationError: an argument makes no sense; nothing was sent.
         """
-        keys = self._keys(task_ids, sdk_app_id)
+        app_id, ids = self.client.sdk_app_id(sdk_app_id), check_task_ids(task_ids)
         terms = Terms(acceptance or _ANY, 0.0, once=True)
-        return self._follow(keys, terms, _Ear(len(keys), 0.0), None, 0.0, {})
+        return self._follow(app_id, ids, terms, CrowdEar(len(ids)), None, 0.0, {})
 
     def hint(self, task_id: str, *, expected_stop: float | None = None) -> None:
         """Say that a recording may have changed: it is asked for as soon as the quota allows.
@@ -362,113 +276,100 @@ class RecordWatcher:
 
     def _hint(self, task_id: str, stop: float | None) -> None:
         board, now = self._board, time.monotonic()
-        for key in list(board.keys_of(task_id)):
+        for poll in board.polls.named(task_id):
             if stop is None:
-                board.order.hint(board.polls[key], now)
+                board.order.hint(poll, now)
             else:
-                board.order.expect_stop(board.polls[key], now, stop)
+                board.order.expect_stop(poll, now, stop)
         self._wake()
-
-    def _keys(self, task_ids: str | Iterable[str], sdk_app_id: int | str | None) -> list[Key]:
-        app_id = self.client.sdk_app_id(sdk_app_id)
-        return [(app_id, task_id) for task_id in check_task_ids(task_ids)]
-
-    async def _wait_for(
-        self,
-        key: Key,
-        terms: Terms,
-        ear: _Ear,
-        timeout: float | None,
-        initial_delay: float,
-        stop: float | None,
-    ) -> OnlineRecord:
-        caller = Caller(terms, time.monotonic(), timeout)
-        ear.started_at = caller.started_at
-        self._open(caller)
-        try:
-            self._join(caller, key, initial_delay, stop)
-            while True:
-                news = self._news(caller)
-                if news is not None:
-                    await news
-                for wait in caller.take_news():
-                    ear.hear(wait)
-                    if wait.settled:
-                        return _last_words(wait, timeout).raise_for_verdict()
-                if caller.expired and self._board.expire(caller):
-                    return _timed_out(caller.waits[key].seen(), timeout).raise_for_verdict()
-                ear.beat(caller)
-        finally:
-            self._leave(caller)
 
     async def _follow(
         self,
-        keys: list[Key],
+        app_id: int,
+        task_ids: list[str],
         terms: Terms,
-        ear: _Ear,
+        ear: CrowdEar,
         timeout: float | None,
         initial_delay: float,
         stops: Mapping[str, float],
     ) -> AsyncGenerator[Outcome, None]:
         caller = Caller(terms, time.monotonic(), timeout)
-        ear.started_at = caller.started_at
         self._open(caller)
         try:
-            for number, key in enumerate(keys):
-                self._join(caller, key, initial_delay, stops.get(key[1]))
+            for number, task_id in enumerate(task_ids):
+                self._join(caller, (app_id, task_id), initial_delay, stops.get(task_id))
                 if number % _WAITS_A_TURN == _WAITS_A_TURN - 1:
                     await asyncio.sleep(0)
-            if ear.on_progress is not None:
-                ear.statuses = {"UNSEEN": len(keys)}
+            # Not needed for as long as the wait lasts.
+            task_ids.clear()
             while caller.waits:
-                news = self._news(caller)
-                if news is not None:
-                    await news
+                if not caller.stirs():
+                    await caller
                 for wait in caller.take_news():
                     ear.hear(wait)
                     if wait.settled:
-                        yield _last_words(self._board.leave(caller, wait.poll.key), timeout)
+                        self._board.leave(wait)
+                        yield last_words(wait)
                 if caller.expired:
-                    for number, key in enumerate(self._board.expire(caller)):
-                        if key not in caller.waits or caller.waits[key].settled:
+                    for number, wait in enumerate(self._board.expire(caller)):
+                        if wait.settled:
                             continue
-                        yield _timed_out(self._board.leave(caller, key).seen(), timeout)
+                        self._board.leave(wait)
+                        yield timed_out(wait)
                         if number % _WAITS_A_TURN == _WAITS_A_TURN - 1:
                             await asyncio.sleep(0)
                 else:
-                    ear.beat(caller)
+                    ear.show_life(caller)
         finally:
-            self._leave(caller)
+            self._close(caller)
 
-    def _news(self, caller: Caller) -> asyncio.Future[None] | None:
-        """Return what to wait for, or None when there is something to do for a caller."""
-        if caller.news or (caller.expired and not all(w.last for w in caller.waits.values())):
-            return None
-        caller.ready = asyncio.get_running_loop().create_future()
-        return caller.ready
+    def _open(self, caller: Waiter) -> None:
+        """Take in a caller; :meth:`_close` lets it go.
 
-    def _open(self, caller: Caller) -> None:
+        :raises ConfigurationError: this watcher is in use in another event loop.
+        """
         self._attach()
         self._board.open(caller, caller.started_at)
         self._set_alarm()
 
-    def _join(self, caller: Caller, key: Key, initial_delay: float, stop: float | None) -> None:
-        now = time.monotonic()
-        poll = self._board.join(caller, key, now, caller.started_at + initial_delay)
+    def _join(self, caller: Waiter, key: Key, initial_delay: float, stop: float | None) -> None:
+        """Let a caller wait for a recording."""
+        # One time for both where the call has only begun: it is kept as long as the wait.
+        now = caller.started_at if isinstance(caller, _LoneCaller) else time.monotonic()
+        not_before = caller.started_at + initial_delay if initial_delay else now
+        poll = self._board.join(caller, key, now, not_before)
         if stop is not None:
             self._board.order.expect_stop(poll, now, stop)
         self._wake()
         if self._dispatcher is None:
             self._dispatcher = self._start(self._dispatch(), "tiw-watcher")
 
-    def _leave(self, caller: Caller) -> None:
+    def _close(self, caller: Waiter) -> None:
         """Leave everything that is left; many in several turns of the loop."""
         self._board.close(caller)
-        for key in list(caller.waits)[:_WAITS_A_TURN]:
-            self._board.leave(caller, key)
+        for wait in list(islice(caller.waits, _WAITS_A_TURN)):
+            self._board.leave(wait)
         if caller.waits and self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon(self._leave, caller, context=contextvars.Context())
+            self._loop.call_soon(self._close, caller, context=contextvars.Context())
         self._end_if_idle()
+
+    def _do(self, chore: _LoneWait) -> None:
+        """Begin or end a wait: at once, or in a later turn of the loop where this one has many."""
+        assert self._loop is not None
+        if self._done_this_turn == 0 and not self._loop.is_closed():
+            self._loop.call_soon(self._next_turn, context=contextvars.Context())
+        self._done_this_turn += 1
+        if self._done_this_turn > _WAITS_A_TURN or self._chores:
+            self._chores.append(chore)
+        else:
+            chore.begin_or_end()
+
+    def _next_turn(self) -> None:
+        self._done_this_turn = 0
+        chores, self._chores = self._chores, deque()
+        for _ in range(min(len(chores), _WAITS_A_TURN)):
+            self._do(chores.popleft())
+        self._chores.extendleft(reversed(chores))
 
     def _attach(self) -> None:
         loop = asyncio.get_running_loop()
@@ -607,7 +508,7 @@ class RecordWatcher:
             except Exception as error:
                 answer = error
             if isinstance(answer, (OnlineRecord, ApiError)):
-                quota.answered(time.monotonic() - turn)
+                quota.answered(turn, time.monotonic() - turn)
             landed.append((poll, answer))
             return True
 
@@ -635,6 +536,136 @@ class RecordWatcher:
         if self.on_stats is not None and now >= self._stats_at:
             self._stats_at = now + _STATS_EVERY_S
             self.on_stats(self.stats())
+
+
+class _LoneCaller(Waiter):
+    """A call that waits for one recording."""
+
+    __slots__ = ("wait",)
+
+    def __init__(self, terms: Terms, timeout: float | None) -> None:
+        super().__init__(terms, 0.0, timeout)
+        self.wait: Wait | None = None
+
+    @property
+    def waits(self) -> Collection[Wait]:
+        return () if self.wait is None else (self.wait,)
+
+    def has_news(self) -> bool:
+        return self.wait is not None and self.wait.reported
+
+    def add(self, poll: Poll) -> Wait:
+        assert self.wait is not None
+        Wait.__init__(self.wait, self, poll)
+        return self.wait
+
+    def remove(self, wait: Wait) -> None:
+        self.wait = None
+
+    def report(self, wait: Wait) -> None:
+        wait.reported = True
+        self.wake()
+
+
+class _LoneWait(Wait, Coroutine[Any, Any, OnlineRecord]):
+    """A wait that is a coroutine, for whoever waits for one recording; begins when it is awaited.
+
+    Ten thousand of them, each in a task of its own, are what waiting costs most in: the frame of
+    an ``async def`` and a future for what it awaits would be half as much again.
+    """
+
+    __slots__ = ("_ear", "_plan", "_watcher")
+
+    caller: _LoneCaller
+
+    def __init__(
+        self,
+        watcher: RecordWatcher,
+        key: Key,
+        terms: Terms,
+        timeout: float | None,
+        ear: Ear,
+        initial_delay: float,
+        stop: float | None,
+    ) -> None:
+        self.caller = _LoneCaller(terms, timeout)
+        self._watcher = watcher
+        self._ear = ear
+        self._plan: tuple[int, str, float, float | None] | None = (*key, initial_delay, stop)
+
+    def __await__(self) -> Self:
+        return self
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            if self.caller.closed:
+                raise RuntimeError("A wait can be awaited once.")
+            if self._plan is not None:
+                self._watcher._attach()
+                self.caller.started_at = time.monotonic()
+                self._watcher._do(self)
+            while self.caller.stirs():
+                self._look()
+        except BaseException:
+            self.close()
+            raise
+        return self.caller.blocking()
+
+    def send(self, value: Any) -> Any:
+        return next(self)
+
+    def throw(
+        self,
+        kind: type[BaseException] | BaseException,
+        value: BaseException | object = None,
+        trace: TracebackType | None = None,
+    ) -> Any:
+        self.close()
+        if isinstance(kind, BaseException):
+            raise kind
+        raise (value if isinstance(value, BaseException) else kind()).with_traceback(trace)
+
+    def close(self) -> None:
+        """End the wait, or the chance to begin it."""
+        if self._plan is not None:
+            self._plan = None
+            self.caller.closed = True
+        elif not self.caller.closed:
+            self._watcher._do(self)
+
+    def __del__(self) -> None:
+        if self._plan is not None:
+            warnings.warn("A wait was never awaited.", RuntimeWarning, stacklevel=2, source=self)
+
+    def begin_or_end(self) -> None:
+        """Begin if it has not begun, else end; nothing where it has ended."""
+        caller = self.caller
+        if self._plan is not None:
+            app_id, task_id, initial_delay, stop = self._plan
+            self._plan = None
+            caller.wait = self
+            self._watcher._open(caller)
+            self._watcher._join(caller, (app_id, task_id), initial_delay, stop)
+        elif not caller.closed:
+            self._watcher._close(caller)
+
+    def _look(self) -> None:
+        """Hear what there is.
+
+        :raises StopIteration: it has ended well.
+        """
+        caller = self.caller
+        if self.reported:
+            self.reported = False
+            self._ear.hear(self)
+            if self.settled:
+                raise StopIteration(last_words(self).raise_for_verdict())
+        if caller.expired and self._watcher._board.expire(caller):
+            raise StopIteration(timed_out(self).raise_for_verdict())
+        self._ear.show_life(caller)
 
 
 _ANY = Acceptance()
@@ -707,11 +738,13 @@ def _check_stop(value: object) -> float | None:
     return time.monotonic() + float(value) - time.time()  # type: ignore[arg-type]
 
 
-def _check_stops(value: float | Mapping[str, float] | None, keys: list[Key]) -> Mapping[str, float]:
+def _check_stops(
+    value: float | Mapping[str, float] | None, task_ids: list[str]
+) -> Mapping[str, float]:
     if value is None:
         return {}
-    given = value if isinstance(value, Mapping) else {task_id: value for _, task_id in keys}
-    unknown = set(given) - {task_id for _, task_id in keys}
+    given = value if isinstance(value, Mapping) else dict.fromkeys(task_ids, value)
+    unknown = set(given) - set(task_ids)
     if unknown:
         raise ConfigurationError(
             f"expected_stop names {sorted(map(str, unknown))[0]!r}, which is not among the task "
@@ -719,27 +752,3 @@ def _check_stops(value: float | Mapping[str, float] | None, keys: list[Key]) -> 
         )
     stops = {task_id: _check_stop(stop) for task_id, stop in given.items()}
     return {task_id: stop for task_id, stop in stops.items() if stop is not None}
-
-
-def _last_words(wait: Wait, timeout: float | None) -> Outcome:
-    """Return how a settled wait ended; one that was heard after its time may still be pending."""
-    outcome = wait.seen()
-    if wait.last and not outcome.is_final and timeout is not None:
-        return _timed_out(outcome, timeout)
-    return outcome
-
-
-def _timed_out(outcome: Outcome, timeout: float | None) -> Outcome:
-    if outcome.record is not None and outcome.record.status:
-        seen = f"it was last seen {outcome.record.status}"
-    elif outcome.error is not None:
-        seen = f"the last answer was: {outcome.error}"
-    else:
-        seen = "its turn on the quota had not come"
-    error = WaitTimeout(
-        f"Recording {outcome.task_id} was not FINISHED within {timeout:g} s; {seen}.",
-        action=_ACTION,
-        outcome=outcome,
-        hint="Wait longer, or ask again later: nothing is lost.",
-    )
-    return Outcome(outcome.sdk_app_id, outcome.task_id, Verdict.PENDING, outcome.record, error)

@@ -85,7 +85,7 @@ from ansible_collections.tiw.automation.plugins.module_utils._core import what_i
 
 def tracks(record: t.Any, least_gap_ms: t.Any = 0) -> list[dict[str, t.Any]]:
     """Return the tracks of a record dict."""
-    problem = what_is_wrong()
+    problem = what_is_wrong("tracks_of")
     if problem is not None:
         raise AnsibleFilterError(problem)
 

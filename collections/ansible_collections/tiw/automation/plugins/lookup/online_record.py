@@ -97,7 +97,7 @@ class LookupModule(LookupBase):
     ) -> list[str]:
         """Return the URLs."""
         self.set_options(var_options=variables, direct=kwargs)
-        problem = what_is_wrong()
+        problem = what_is_wrong("TiwClient")
         if problem is not None:
             raise AnsibleLookupError(problem)
 

@@ -25,36 +25,35 @@ MINIMUM_PYTHON = (3, 11)
 INSTALLED_VERSION: str | None = None
 IMPORT_TRACEBACK: str | None = None
 try:
-    # The version first: a core too old for the names below still says how old it is.
+    # The version first: a core too old for all else still says how old it is.
     from tiw_automation import __version__ as INSTALLED_VERSION
     from tiw_automation import core
-
-    # The core imports these, and with them Tencent Cloud's SDK, on first use.
-    core.TiwClient  # noqa: B018  # pylint: disable=pointless-statement
-    core.RecordWatcher  # noqa: B018  # pylint: disable=pointless-statement
 except (ImportError, AttributeError, SyntaxError):
     IMPORT_TRACEBACK = traceback.format_exc()
 
 
 def require_core(module: AnsibleModule) -> None:
-    """Fail the task unless a core that this collection works with is there.
+    """Fail the task unless a core that this collection works with is there, and its client.
 
     The message names the interpreter that lacks it and the command that mends that.
     """
-    reason = what_is_wrong()
+    reason = what_is_wrong("TiwClient")
     if reason is None:
         return
     module.fail_json(
         msg=reason,
-        exception=IMPORT_TRACEBACK,
+        exception=_trouble("TiwClient"),
         code="CoreMissing" if INSTALLED_VERSION is None else "CoreUnusable",
         request_id=None,
         hint=_remedy(),
     )
 
 
-def what_is_wrong() -> str | None:
-    """Return why there is no core to work with, and what to do about it; None if there is one."""
+def what_is_wrong(*names: str) -> str | None:
+    """Return why there is no core to work with, and what to do about it; None if there is one.
+
+    :param names: what is used of it that it imports on first use, some of it with the SDK.
+    """
     if sys.version_info[:2] < MINIMUM_PYTHON:
         wanted = ".".join(map(str, MINIMUM_PYTHON))
         found = ".".join(map(str, sys.version_info[:2]))
@@ -69,12 +68,25 @@ def what_is_wrong() -> str | None:
             f"{PACKAGE} {INSTALLED_VERSION} of {sys.executable} is too old: this collection needs "
             f"{MINIMUM_VERSION} or later. {_remedy()}"
         )
-    if IMPORT_TRACEBACK is not None:
-        cause = IMPORT_TRACEBACK.strip().splitlines()[-1]
+    trouble = _trouble(*names)
+    if trouble is not None:
+        cause = trouble.strip().splitlines()[-1]
         return (
             f"{PACKAGE} {INSTALLED_VERSION} of {sys.executable} cannot be imported ({cause}). "
             f"{_remedy()}"
         )
+    return None
+
+
+def _trouble(*names: str) -> str | None:
+    """Return the traceback of what cannot be imported."""
+    if IMPORT_TRACEBACK is not None:
+        return IMPORT_TRACEBACK
+    try:
+        for name in names:
+            getattr(core, name)
+    except (ImportError, AttributeError, SyntaxError):
+        return traceback.format_exc()
     return None
 
 

@@ -63,6 +63,19 @@ def test_a_core_that_does_not_import_says_why(monkeypatch: pytest.MonkeyPatch) -
     assert "ImportError: no requests" in result["msg"]
 
 
+def test_a_core_without_its_sdk_says_why_where_the_sdk_is_needed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delitem(sys.modules, "tiw_automation.core.client", raising=False)
+    monkeypatch.delitem(sys.modules, "tiw_automation.core.sdk", raising=False)
+    monkeypatch.setitem(sys.modules, "tencentcloud.common.abstract_client", None)
+    result = complaint()
+    assert result["code"] == "CoreUnusable"
+    assert "tencentcloud" in result["msg"]
+    assert "tencentcloud" in result["exception"]
+    assert _core.what_is_wrong("tracks_of") is None
+
+
 def test_a_python_too_old_for_the_core_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_core, "MINIMUM_PYTHON", (4, 0))
     result = complaint()

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A thousand and ten thousand finished recordings, each in one Ansible task.
+
+The quota alone asks for N / ``requests_per_second``. The figure is what the task takes beyond
+that: the whole run of ``ansible-playbook``, less a run of it that does nothing.
+
+At Tencent's own pace 10,000 take nine minutes, so the pace is 200 here, on a simulator whose
+limit is raised to match; what is beyond it is then the greater, as the machine rests less.
+``--full`` adds a run of each at 19.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from playbooks import NOTHING, Playbooks, holds
+from report import Figure, report
+
+from tiw_automation.simulator import Simulator
+
+TARGETS_S = {1_000: 2.0, 10_000: 6.0}
+TENCENTS_LIMIT, TENCENTS_PACE = 20, 19
+RAISED_LIMIT, RAISED_PACE = 220, 200
+
+
+def tasks(count: int) -> list[dict[str, Any]]:
+    """Return the task, and one that sees that it has found them all."""
+    return [
+        {
+            "tiw.automation.online_record_info": {
+                "task_ids": "{{ task_ids }}",
+                "requests_per_second": "{{ pace }}",
+            },
+            "register": "lessons",
+        },
+        holds("lessons.all_finished", f"lessons.polls == {count}"),
+    ]
+
+
+def measure(count: int, limit: int, pace: int) -> Figure:
+    """Run it once."""
+    with Simulator(limit=limit) as simulator, Playbooks(simulator) as playbooks:
+        task_ids = simulator.add_finished(count)
+        nothing = playbooks.play(NOTHING, task_ids=task_ids, pace=pace)
+        whole = playbooks.play(tasks(count), task_ids=task_ids, pace=pace)
+        rejects = simulator.rejects
+    if rejects:
+        raise SystemExit(f"{rejects} requests were refused: this is no comparison")
+    took = whole.wall - nothing.wall
+    return Figure(
+        f"{count:,} finished recordings in one task: seconds beyond {count:,} / {pace}",
+        took - count / pace,
+        TARGETS_S[count],
+        f"one run, {took:.1f} s, {whole.cpu - nothing.cpu:.1f} s of CPU, no request refused",
+    )
+
+
+def main() -> int:
+    """Print the figures; return 1 when one misses its target."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--full", action="store_true", help="at 19 requests a second as well")
+    full = parser.parse_args().full
+    figures = [measure(count, RAISED_LIMIT, RAISED_PACE) for count in TARGETS_S]
+    if full:
+        figures += [measure(count, TENCENTS_LIMIT, TENCENTS_PACE) for count in TARGETS_S]
+    return report(*figures)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

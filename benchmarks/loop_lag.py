@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""For how long ten thousand waits keep an event loop from everybody else in it (G12).
+
+Two things are measured by the clock: how late a timer of 5 ms comes, and how long a turn of the
+loop takes, from when it has something to do until it waits again. The same empty loop in a process
+of its own beside it says what the machine does to any loop at that time; and for each turn the
+kernel says for how long it had the thread wait for a processor, which is no doing of the waits.
+
+Waits are taken in by one ``watch()`` and let go, polled, and begun and cancelled as ``wait()`` in
+tasks of their own, all in one turn of the caller. The alternative for those are bare tasks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import json
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from far_api import FarApi, forever
+from report import Figure, report
+
+from tiw_automation.core import RecordWatcher, TiwClient
+
+WAITS = 10_000
+TIMER_S = 0.005
+
+
+def _kept_waiting_s() -> float:
+    """Return for how long this thread has been ready to run and was not, as the kernel counts."""
+    try:
+        with open("/proc/thread-self/schedstat") as file:
+            return int(file.read().split()[1]) / 1e9
+    except (OSError, IndexError):
+        return 0.0
+
+
+@dataclass
+class Meter:
+    """What was measured of a loop."""
+
+    lags: list[float] = field(default_factory=list)
+    turns: list[tuple[float, float]] = field(default_factory=list)
+
+    def watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Measure each turn of the running loop from now on."""
+        selector = loop._selector  # type: ignore[attr-defined]
+        select = selector.select
+        began = time.perf_counter(), _kept_waiting_s()
+
+        def timed(timeout: float | None = None) -> Any:
+            nonlocal began
+            took = time.perf_counter() - began[0]
+            self.turns.append((took, took - (_kept_waiting_s() - began[1])))
+            events = select(timeout)
+            began = time.perf_counter(), _kept_waiting_s()
+            return events
+
+        selector.select = timed
+
+    async def time_timers(self) -> None:
+        """Measure how late timers come, until cancelled."""
+        while True:
+            before = time.perf_counter()
+            await asyncio.sleep(TIMER_S)
+            self.lags.append(time.perf_counter() - before - TIMER_S)
+
+    def take(self) -> dict[str, float]:
+        """Return what was seen since, in ms, and begin anew."""
+        lags, turns = sorted(self.lags) or [0.0], self.turns or [(0.0, 0.0)]
+        self.lags, self.turns = [], []
+        return {
+            "p99": lags[int(0.99 * len(lags))] * 1000,
+            "latest": lags[-1] * 1000,
+            "longest": max(took for took, _ in turns) * 1000,
+            "own": max(own for _, own in turns) * 1000,
+        }
+
+
+async def empty_loop() -> None:
+    """Be the loop beside; tells what it saw whenever it is asked."""
+    meter = Meter()
+    loop = asyncio.get_running_loop()
+    meter.watch(loop)
+    timers = asyncio.create_task(meter.time_timers())
+    while await loop.run_in_executor(None, sys.stdin.readline):
+        print(json.dumps(meter.take()), flush=True)
+    timers.cancel()
+
+
+class Beside:
+    """The empty loop in a process of its own."""
+
+    def __enter__(self) -> Beside:
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, "--empty"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.take()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(10)
+
+    def take(self) -> dict[str, float]:
+        """Return what it saw since it was last asked."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        seen: dict[str, float] = json.loads(self._process.stdout.readline())
+        return seen
+
+
+Seen = dict[str, tuple[dict[str, float], dict[str, float]]]
+
+
+async def measure(api: FarApi, beside: Beside, count: int, seconds: float) -> Seen:
+    """Return for each thing that waits do what the two loops saw meanwhile."""
+    meter = Meter()
+    meter.watch(asyncio.get_running_loop())
+    timers = asyncio.create_task(meter.time_timers())
+    watcher = RecordWatcher(TiwClient(**api.settings()), running_list=False)
+    ids = forever(count)
+    seen: Seen = {}
+
+    async def note(what: str) -> None:
+        ours = meter.take()
+        seen[what] = ours, await asyncio.to_thread(beside.take)
+        await asyncio.sleep(0.1)
+        meter.take()
+
+    async def watch() -> None:
+        async for _ in watcher.watch(ids):
+            pass
+
+    async def until(waits: int) -> None:
+        while watcher.stats().waits != waits:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+
+    await asyncio.sleep(0.5)
+    await note("nothing")
+    watching = asyncio.create_task(watch())
+    await until(count)
+    await note("taken in by watch()")
+    await asyncio.sleep(seconds)
+    await note("polled")
+    watching.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await watching
+    while watcher.stats().waits > 16:
+        await asyncio.sleep(0.01)
+    await note("let go by watch()")
+
+    async def bare() -> None:
+        await asyncio.get_running_loop().create_future()
+
+    async def begin_and_cancel(what: str, waits: list[Coroutine[Any, Any, Any]]) -> None:
+        gc.collect()
+        await note("collected")
+        tasks = [asyncio.create_task(wait) for wait in waits]
+        await asyncio.sleep(1)
+        await note(f"{what} begun")
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0.5)
+        await note(f"{what} cancelled")
+
+    await begin_and_cancel("bare tasks", [bare() for _ in ids])
+    await begin_and_cancel("wait()", [watcher.wait(task_id) for task_id in ids])
+    timers.cancel()
+    return seen
+
+
+def main() -> int:
+    """Print the figures; return 1 when one misses its target."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=30.0, help="how long waits are polled")
+    parser.add_argument("--waits", type=int, default=WAITS)
+    parser.add_argument("--empty", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.empty:
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(empty_loop())
+        return 0
+    logging.disable(logging.WARNING)
+    with FarApi() as api, Beside() as beside:
+        seen = asyncio.run(measure(api, beside, options.waits, options.seconds))
+    for what, (ours, empty) in seen.items():
+        print(f"{what}: {_told(ours)}; beside {_told(empty)}")
+    polled, empty = seen["polled"]
+    figures = [
+        Figure(
+            f"G12 loop lag p99 / 10 ms, {options.waits} waits polled",
+            polled["p99"] / 10,
+            1.0,
+            f"{polled['p99']:.1f} ms by the clock, an empty loop beside it {empty['p99']:.1f} ms",
+        )
+    ]
+    figures.append(
+        Figure(
+            "G12 loop lag p99 / an empty loop's at the same time",
+            polled["p99"] / max(empty["p99"], 0.01),
+            None,
+            f"{polled['p99']:.1f} and {empty['p99']:.1f} ms",
+        )
+    )
+    for what in ("taken in by watch()", "polled", "let go by watch()"):
+        ours, empty = seen[what]
+        figures.append(
+            Figure(
+                f"G12 longest turn of the loop / 50 ms, {what}",
+                ours["own"] / 50,
+                1.0,
+                f"{ours['own']:.1f} ms, {ours['longest']:.1f} ms by the clock, "
+                f"the empty loop's {empty['longest']:.1f} ms",
+            )
+        )
+    for what in ("begun", "cancelled"):
+        ours, bare = seen[f"wait() {what}"][0], seen[f"bare tasks {what}"][0]
+        figures.append(
+            Figure(
+                f"G12 {options.waits} wait() {what} in one turn of the caller / bare tasks",
+                ours["own"] / max(bare["own"], 0.01),
+                None,
+                f"the longest turn {ours['own']:.0f} and {bare['own']:.0f} ms",
+            )
+        )
+    return report(*figures)
+
+
+def _told(seen: dict[str, float]) -> str:
+    return (
+        f"lag p99 {seen['p99']:.1f}, latest {seen['latest']:.1f} ms, longest turn "
+        f"{seen['longest']:.1f}, {seen['own']:.1f} ms of it its own"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

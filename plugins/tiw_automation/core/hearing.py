@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a call that waits makes of what it hears: lines in the log, progress, last words.
+
+All of it is said by the caller's own coroutine, so each line lands in the log of the Airflow task
+or playbook that it concerns.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from tiw_automation.core.board import Wait, Waiter
+from tiw_automation.core.errors import WaitTimeout
+from tiw_automation.core.records import Outcome, Verdict
+
+logger = logging.getLogger("tiw_automation.core.watcher")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a call has come.
+
+    :param total: the recordings that it waits for, or did.
+    :param waiting: how many of them have not ended.
+    :param statuses: how many of those were last seen in which status; UNSEEN before any answer.
+    :param elapsed_s: since the call began.
+    """
+
+    total: int
+    waiting: int
+    statuses: Mapping[str, int]
+    elapsed_s: float
+
+    def __str__(self) -> str:
+        seen = ", ".join(f"{count} {status}" for status, count in sorted(self.statuses.items()))
+        return (
+            f"Still waiting for {self.waiting} of {self.total} recordings after "
+            f"{self.elapsed_s:.0f} s: {seen}."
+        )
+
+
+class Ear:
+    """What a call for one recording does with news; keeps nothing of it, so calls can share one.
+
+    :param on_change: called with what is known of a recording whenever its status changes.
+    :param on_progress: called with the :class:`Progress` then, and at every heartbeat.
+    """
+
+    def __init__(
+        self,
+        on_change: Callable[[Outcome], None] | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        self.on_change = on_change
+        self.on_progress = on_progress
+
+    def hear(self, wait: Wait) -> None:
+        """Log a change of status and pass it on."""
+        outcome = wait.seen()
+        status = outcome.record.status if outcome.record else None
+        # Thousands of waits share a few states.
+        state = sys.intern(f"{outcome.verdict}/{status}")
+        if state == wait.told:
+            return
+        self.count(wait.told, None if wait.settled else state)
+        wait.told = state
+        faulty = outcome.verdict is Verdict.UNKNOWN and not wait.caller.terms.once
+        logger.log(logging.WARNING if faulty else logging.INFO, "%s", outcome.message)
+        if self.on_change is not None:
+            self.on_change(outcome)
+        if self.on_progress is not None:
+            self.on_progress(self.progress(wait.caller))
+
+    def show_life(self, caller: Waiter) -> None:
+        """Show that the wait goes on, if it is time to."""
+        if not caller.shows_life:
+            return
+        caller.shows_life = False
+        progress = self.progress(caller)
+        logger.info("%s", progress)
+        if self.on_progress is not None:
+            self.on_progress(progress)
+
+    def progress(self, caller: Waiter) -> Progress:
+        """Return how far the call has come."""
+        statuses = self.statuses(caller)
+        elapsed = time.monotonic() - caller.started_at
+        return Progress(self.total, sum(statuses.values()), statuses, elapsed)
+
+    @property
+    def total(self) -> int:
+        """The recordings that the call waits for, or did."""
+        return 1
+
+    def statuses(self, caller: Waiter) -> dict[str, int]:
+        """Return how many were last seen in which status."""
+        return {_status(wait.told): 1 for wait in caller.waits if not wait.settled}
+
+    def count(self, before: str | None, after: str | None) -> None:
+        """Note that a recording is in another state, or has ended."""
+
+
+SILENT = Ear()
+"""That of a call for one recording that only logs."""
+
+
+class CrowdEar(Ear):
+    """What a call for many recordings does with news; no heartbeat looks at all of them."""
+
+    def __init__(
+        self,
+        total: int,
+        on_change: Callable[[Outcome], None] | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        super().__init__(on_change, on_progress)
+        self._total = total
+        self._statuses = Counter({_status(None): total})
+
+    @property
+    def total(self) -> int:
+        return self._total
+
+    def statuses(self, caller: Waiter) -> dict[str, int]:
+        return {status: count for status, count in self._statuses.items() if count > 0}
+
+    def count(self, before: str | None, after: str | None) -> None:
+        self._statuses[_status(before)] -= 1
+        if after is not None:
+            self._statuses[_status(after)] += 1
+
+
+def _status(told: str | None) -> str:
+    status = "None" if told is None else told.partition("/")[2]
+    return "UNSEEN" if status == "None" else status
+
+
+def last_words(wait: Wait) -> Outcome:
+    """Return how a settled wait ended; one that was heard after its time may still be pending."""
+    outcome = wait.seen()
+    if wait.last and not outcome.is_final and wait.caller.timeout is not None:
+        return timed_out(wait)
+    return outcome
+
+
+def timed_out(wait: Wait) -> Outcome:
+    """Return the end of a wait whose time has run out."""
+    outcome = wait.seen()
+    if outcome.record is not None and outcome.record.status:
+        seen = f"it was last seen {outcome.record.status}"
+    elif outcome.error is not None:
+        seen = f"the last answer was: {outcome.error}"
+    else:
+        seen = "its turn on the quota had not come"
+    error = WaitTimeout(
+        f"Recording {outcome.task_id} was not FINISHED within {wait.caller.timeout:g} s; {seen}.",
+        action="DescribeOnlineRecord",
+        outcome=outcome,
+        hint="Wait longer, or ask again later: nothing is lost.",
+    )
+    return Outcome(outcome.sdk_app_id, outcome.task_id, Verdict.PENDING, outcome.record, error)
