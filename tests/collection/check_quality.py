@@ -7,6 +7,7 @@ python tests/collection/check_quality.py --render   write docs/ansible anew
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -103,6 +104,12 @@ class Checks:
         )
         if "completed successfully" not in said:
             self.fail("galaxy-importer", said)
+        result = json.loads((self.home / "importer_result.json").read_text())
+        listed = {(content["content_type"], content["name"]) for content in result["contents"]}
+        for kind in ("event_source", "event_filter"):
+            for path in (COLLECTION / "extensions/eda/plugins" / kind).glob("*.py"):
+                if not any(kind in of and path.stem == name for of, name in listed):
+                    self.fail("galaxy-importer", f"{kind} {path.stem} is not among {listed}")
 
     def execution_environment(self) -> None:
         """See that an execution environment gets the core."""

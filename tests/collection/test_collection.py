@@ -33,6 +33,7 @@ MODULES = sorted(path.stem for path in (COLLECTION / "plugins/modules").glob("*.
 CORE_UTIL = COLLECTION / "plugins/module_utils/_core.py"
 README = COLLECTION / "README.md"
 PLAYBOOKS = sorted(path.stem for path in (COLLECTION / "playbooks").glob("*.yml"))
+EVENTS = sorted(path.stem for path in (COLLECTION / "extensions/eda").rglob("*.[py][ym]*"))
 
 _SPEC = importlib.util.spec_from_file_location(
     "make_start_options", Path(__file__).with_name("make_start_options.py")
@@ -374,6 +375,15 @@ def test_built_installed_and_run_from_the_archive(
         name for name in names if re.search(r"__pycache__|\.pyc|\.cache|tests/output", name)
     ]
     assert {"meta/runtime.yml", "CHANGELOG.rst", "README.md", "COPYING"} <= set(names)
+    assert {
+        "meta/extensions.yml",
+        "extensions/eda/plugins/event_source/online_record.py",
+        "extensions/eda/plugins/event_source/schemas/online_record.json",
+        "extensions/eda/plugins/event_filter/online_record_callback.py",
+        "extensions/eda/plugins/event_filter/schemas/online_record_callback.json",
+        "extensions/eda/rulebooks/finished_recordings.yml",
+        "extensions/eda/rulebooks/recording_callbacks.yml",
+    } <= set(names)
     place = tmp_path / "collections"
     installed = command(
         *("ansible-galaxy", "collection", "install", str(archive), "-p", str(place)),
@@ -411,7 +421,7 @@ def test_the_readme_has_what_certification_asks_for() -> None:
     assert links
     assert not [link for link in links if not link.startswith("https://")]
     assert "pip install ansible" not in text
-    for name in (*MODULES, "tracks", "archive_recordings", *PLAYBOOKS):
+    for name in (*MODULES, "tracks", "archive_recordings", *PLAYBOOKS, *EVENTS):
         assert f"`{name}`" in text, name
 
 

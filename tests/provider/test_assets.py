@@ -14,7 +14,7 @@ from airflow.sdk import Asset, AssetAlias
 from airflow.sdk.execution_time.context import OutletEventAccessors
 from airflow.triggers.base import BaseEventTrigger
 
-from tiw_automation.airflow.asset_events import PARTITIONED_BY, event_id, to_event, to_extra
+from tiw_automation.airflow.asset_events import PARTITIONED_BY, to_event, to_extra
 from tiw_automation.airflow.assets import (
     asset_uri,
     finished_recordings,
@@ -25,6 +25,7 @@ from tiw_automation.airflow.events import Settled, to_payload
 from tiw_automation.airflow.operators import TiwStopOnlineRecordOperator
 from tiw_automation.airflow.sensors import TiwOnlineRecordSensor
 from tiw_automation.core import ConfigurationError, OnlineRecord, Outcome, Verdict
+from tiw_automation.core.record_events import event_id
 from tiw_automation.core.records import Acceptance, judge
 from tiw_automation.simulator import Simulator
 

@@ -15,9 +15,10 @@ import pytest
 
 from tiw_automation.airflow import announced, finished, triggers
 from tiw_automation.airflow.announced import Announced, AssetStore, told_key
-from tiw_automation.airflow.asset_events import event_id
 from tiw_automation.airflow.finished import AcknowledgedFeed
 from tiw_automation.airflow.triggers import TiwOnlineRecordFinishedEventTrigger
+from tiw_automation.core import record_feed
+from tiw_automation.core.record_events import event_id
 from tiw_automation.simulator import Simulator
 
 AIRFLOW = tuple(int(part) for part in version("apache-airflow-core").split(".")[:2])
@@ -92,7 +93,7 @@ def chinese() -> Any:
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(triggers, "_APART_S", 0.3)
-    monkeypatch.setattr(finished, "_REFUSED_S", 0.3)
+    monkeypatch.setattr(record_feed, "_REFUSED_S", 0.3)
     monkeypatch.setattr(announced, "STORED_AFTER_S", 0.2)
     monkeypatch.setattr(announced, "_RETRY_FIRST_S", 0.05)
 
@@ -491,7 +492,7 @@ async def test_an_event_that_airflow_lost_is_not_kept() -> None:
     async def stored() -> None:
         called.append(1)
 
-    feed = finished.RecordFeed(
+    feed = finished.feed_of(
         tencentcloud_conn_id="x", sdk_app_id=None, poll_interval=1, discover=False
     )
     snapshot = finished.Snapshot(feed, [stored])

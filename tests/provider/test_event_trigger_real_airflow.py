@@ -23,8 +23,8 @@ from typing import Any
 
 import pytest
 
-from tiw_automation.airflow.asset_events import event_id
 from tiw_automation.core.callbacks import MAX_BODY_BYTES, sign
+from tiw_automation.core.record_events import event_id
 from tiw_automation.simulator import Simulator
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,6 +15,7 @@ import pytest
 from tiw_automation.airflow import callback_receiver
 from tiw_automation.airflow.callback_receiver import CallbackReceiver, callback_apps
 from tiw_automation.airflow.plugin import TiwCallbackPlugin
+from tiw_automation.core import confirmation
 from tiw_automation.core.callbacks import MAX_BODY_BYTES, sign
 from tiw_automation.simulator import Simulator
 
@@ -208,7 +209,7 @@ async def test_an_end_that_is_not_seen_yet_is_posted_again(
     receiver: CallbackReceiver, tiw_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(callback_receiver, "_ANSWER_WITHIN_S", 0.3)
-    monkeypatch.setattr(callback_receiver, "_LAG_POLL_S", 0.1)
+    monkeypatch.setattr(confirmation, "LAG_POLL_S", 0.1)
     tiw_simulator.add("early", timeline=[{"STOPPED": 10}])
     body = callback(tiw_simulator, "early")
     assert await post(receiver, body) == (503, REFUSAL)

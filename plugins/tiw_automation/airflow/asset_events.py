@@ -9,18 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
-from uuid import NAMESPACE_URL, uuid5
 
 from tiw_automation.core import OnlineRecord, Outcome, Verdict
+from tiw_automation.core.record_events import event_id, without_queries
 
 PARTITIONED_BY = "tiw_partitioned_by"
 """The key of an asset's own ``extra`` that asks for a partition for each recording."""
-
-
-def event_id(sdk_app_id: int, record_task_id: str) -> str:
-    """Return the id of the event that a recording has ended, which it does once."""
-    return str(uuid5(NAMESPACE_URL, f"tiw://{sdk_app_id}/{record_task_id}/ended"))
 
 
 def to_extra(outcome: Outcome, *, with_record: bool = True) -> dict[str, Any]:
@@ -36,7 +30,7 @@ def to_extra(outcome: Outcome, *, with_record: bool = True) -> dict[str, Any]:
         "record_task_id": outcome.task_id,
         "verdict": outcome.verdict.value,
         "message": outcome.message,
-        "record": None if record is None else _without_queries(record),
+        "record": None if record is None else without_queries(record),
     }
 
 
@@ -111,16 +105,3 @@ def _told_by(event: Any) -> list[dict[str, Any]]:
         return [{**to_extra(outcome), "message": f"Recording {task_id} is FINISHED."}]
     # Somebody's own event on the same asset.
     return []
-
-
-def _without_queries(record: OnlineRecord) -> dict[str, Any]:
-    shown = record.to_dict()
-    shown["video_urls"] = [_without_query(url) for url in shown["video_urls"]]
-    shown["replay_url"] = _without_query(shown["replay_url"])
-    for video in shown["videos"]:
-        video["url"] = _without_query(video["url"])
-    return shown
-
-
-def _without_query(url: str | None) -> str | None:
-    return url and urlunsplit(urlsplit(url)._replace(query="", fragment=""))

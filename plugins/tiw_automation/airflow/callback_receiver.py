@@ -8,7 +8,6 @@ recording. So a callback only says which recording to ask for; DescribeOnlineRec
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import time
@@ -18,15 +17,13 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import conf
 
-from tiw_automation.airflow.asset_events import event_id, to_extra
+from tiw_automation.airflow.asset_events import to_extra
 from tiw_automation.airflow.asset_store import EventSink
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.core import (
-    Acceptance,
     Callback,
     CallbackError,
     ConfigurationError,
-    Outcome,
     RecordWatcher,
     TiwClient,
     TiwError,
@@ -35,6 +32,8 @@ from tiw_automation.core import (
     parse_callback,
 )
 from tiw_automation.core.callbacks import ANSWER, MAX_BODY_BYTES
+from tiw_automation.core.confirmation import confirm
+from tiw_automation.core.record_events import event_id
 
 logger = logging.getLogger(__name__)
 
@@ -45,9 +44,6 @@ _ANSWER_WITHIN_S = 8.0
 _BODY_WITHIN_S = 8.0
 # What is too long is thrown away up to here: who is cut off while sending hears no answer.
 _READ_AT_MOST = 2 * MAX_BODY_BYTES
-# How long a recording may be called finished before DescribeOnlineRecord says so too.
-_LAG_S = 30.0
-_LAG_POLL_S = 2.0
 # Recordings that are being asked for at once; each waits for its turn on the quota.
 _MOST_AT_ONCE = 10_000
 # How long a connection is taken to be as it was read.
@@ -206,11 +202,11 @@ class CallbackReceiver:
         elif task_id is None:
             logger.warning("A recording failed, and the callback does not say which.")
         else:
-            await self._confirm(settings, callback.sdk_app_id, task_id)
+            await self._confirm(settings, callback, task_id)
 
-    async def _confirm(self, settings: _Settings, sdk_app_id: int, task_id: str) -> None:
+    async def _confirm(self, settings: _Settings, callback: Callback, task_id: str) -> None:
         """Wait until a recording is dealt with, together with all who post the same."""
-        key = (settings.conn_id, sdk_app_id, task_id)
+        key = (settings.conn_id, callback.sdk_app_id, task_id)
         task = self._under_way.get(key)
         if task is None:
             if len(self._under_way) >= _MOST_AT_ONCE:
@@ -218,7 +214,7 @@ class CallbackReceiver:
                 raise _Refused(503, "full")
             # It goes on when nobody waits any more: the answer to the next post is its result.
             task = asyncio.get_running_loop().create_task(
-                self._deal_with(settings, sdk_app_id, task_id)
+                self._deal_with(settings, callback, task_id)
             )
             self._under_way[key] = task
             task.add_done_callback(lambda done: self._done(key, done))
@@ -233,11 +229,12 @@ class CallbackReceiver:
         if error is not None:
             logger.warning("Recording %s: the callback was not confirmed: %s", key[2], error)
 
-    async def _deal_with(self, settings: _Settings, sdk_app_id: int, task_id: str) -> None:
+    async def _deal_with(self, settings: _Settings, callback: Callback, task_id: str) -> None:
+        sdk_app_id = callback.sdk_app_id
         whose = (settings.conn_id, sdk_app_id, settings.client.settings.sdk_app_id)
         if not await asyncio.to_thread(self._sink.wants, *whose, event_id(sdk_app_id, task_id)):
             return
-        outcome = await _ask(settings.client, sdk_app_id, task_id)
+        outcome = await confirm(RecordWatcher.shared(settings.client), callback)
         if outcome.verdict is Verdict.FINISHED:
             told = await asyncio.to_thread(self._sink.store, *whose, task_id, to_extra(outcome))
             logger.info("%s Told to %s.", outcome.message, ", ".join(told) or "nobody")
@@ -253,19 +250,6 @@ class CallbackReceiver:
             logger.warning("%d posts were refused; the last one: %s", self._refused, error)
             self._told_at = now
             self._refused = 0
-
-
-async def _ask(client: TiwClient, sdk_app_id: int, task_id: str) -> Outcome:
-    watcher = RecordWatcher.shared(client)
-    outcomes = watcher.watch(
-        task_id,
-        sdk_app_id=sdk_app_id,
-        timeout=_LAG_S,
-        acceptance=Acceptance(),
-        poll_interval=_LAG_POLL_S,
-    )
-    async with contextlib.aclosing(outcomes):
-        return await anext(outcomes)
 
 
 def _conn_id(scope: _Scope) -> str:

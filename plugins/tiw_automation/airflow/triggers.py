@@ -24,7 +24,7 @@ from tiw_automation.airflow import metrics
 from tiw_automation.airflow.announced import Announced, AssetStore, Store, VariableStore
 from tiw_automation.airflow.asset_events import to_event, to_extra
 from tiw_automation.airflow.events import Settled, settled, settled_by, to_payload
-from tiw_automation.airflow.finished import AcknowledgedFeed, RecordFeed, Snapshot
+from tiw_automation.airflow.finished import AcknowledgedFeed, Snapshot, feed_of, snapshots
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.core import (
     Acceptance,
@@ -35,6 +35,7 @@ from tiw_automation.core import (
     Verdict,
     judge,
 )
+from tiw_automation.core.record_feed import RecordFeed
 from tiw_automation.core.watcher import DEFAULT_POLL_INTERVAL_S
 
 if TYPE_CHECKING:
@@ -268,9 +269,9 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Do the same with a feed of its own, where Airflow shares none."""
-        snapshots = _feed(self.serialize()[1]).snapshots()
-        async with contextlib.aclosing(snapshots):
-            events = self.filter_shared_stream(snapshots)
+        own = snapshots(_feed(self.serialize()[1]))
+        async with contextlib.aclosing(own):
+            events = self.filter_shared_stream(own)
             async with contextlib.aclosing(events):
                 async for event in events:
                     yield event
@@ -364,7 +365,7 @@ async def _connect(tencentcloud_conn_id: str) -> RecordWatcher:
 
 
 def _feed(kwargs: dict[str, Any]) -> RecordFeed:
-    return RecordFeed(
+    return feed_of(
         tencentcloud_conn_id=kwargs["tencentcloud_conn_id"],
         sdk_app_id=kwargs["sdk_app_id"],
         poll_interval=kwargs["poll_interval"],

@@ -144,10 +144,12 @@ def sign(key: str, expire_time: int) -> str:
     return hashlib.md5(f"{key}{expire_time}".encode(), usedforsecurity=False).hexdigest()
 
 
-def parse_callback(body: bytes | str, key: str, *, now: float | None = None) -> Callback:
+def parse_callback(
+    body: bytes | str | Mapping[str, Any], key: str, *, now: float | None = None
+) -> Callback:
     """Verify and read what was posted.
 
-    :param body: the request's body as it came.
+    :param body: the request's body as it came, or the JSON object that it is.
     :param key: the callback key (SetOnlineRecordCallbackKey).
     :param now: UNIX seconds, the present by default.
     :raises CallbackForged: it carries no signature, or a wrong one.
@@ -176,7 +178,9 @@ def parse_callback(body: bytes | str, key: str, *, now: float | None = None) -> 
         raise CallbackError(error.message) from None
 
 
-def _object(body: bytes | str) -> dict[str, Any]:
+def _object(body: bytes | str | Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(body, Mapping):
+        return dict(body)
     size = len(body)
     if size > MAX_BODY_BYTES:
         raise CallbackError(f"A callback of {size} bytes is too long; {MAX_BODY_BYTES} may be.")

@@ -9,14 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tiw_automation.core.errors import ConfigurationError
 from tiw_automation.core.fields import Fields
 
+if TYPE_CHECKING:
+    from tiw_automation.core.client import TiwClient
+
 TASK_TYPES = ("OnlineRecord", "WhiteboardPush", "TranscodeH5", "TranscodeJPG")
 PAGE_SIZE = 500
 """The most tasks that one answer may hold."""
+_INTERNATIONAL = ".intl."
+
+
+class RunningListUnavailable(ConfigurationError):
+    """The site does not tell which recordings run; only the Chinese one does."""
+
+    default_code = "RunningListUnavailable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +64,18 @@ class RunningTask:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-native data."""
         return {name: getattr(self, name) for name in self.__slots__}
+
+
+def check_lists_running(client: TiwClient) -> None:
+    """See that a client's site is not one that is known to have no list of running tasks.
+
+    :raises RunningListUnavailable: it is the international site.
+    """
+    if _INTERNATIONAL in client.settings.host:
+        raise RunningListUnavailable(
+            f"{client.settings.host} does not tell which recordings run; only the Chinese site "
+            "does (DescribeRunningTasks)."
+        )
 
 
 def check_task_type(value: object) -> str:

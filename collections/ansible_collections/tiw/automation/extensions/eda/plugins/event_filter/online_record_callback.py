@@ -1,0 +1,333 @@
+# Copyright: (c) 2026, The tiw-automation contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An event filter for ansible-rulebook: Tencent's callbacks, verified and confirmed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+from uuid import NAMESPACE_URL, uuid5
+
+from aiohttp import web
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tiw_automation.core import Callback, Outcome
+
+try:
+    from tiw_automation.core import (
+        Acceptance,
+        CallbackError,
+        ConfigurationError,
+        TiwClient,
+        Verdict,
+        WaitTimeout,
+        check_task_id,
+        parse_callback,
+    )
+    from tiw_automation.core.confirmation import CallbackConfirmer
+    from tiw_automation.core.options import SETTINGS, read_options
+    from tiw_automation.core.record_events import TRANSITION, event_id, to_event
+except ImportError as error:
+    IMPORT_ERROR: ImportError | None = error
+else:
+    IMPORT_ERROR = None
+
+DOCUMENTATION = r"""
+---
+short_description: Let Tencent's callbacks through, verified by their signature and confirmed by the API.
+description:
+  - Stands behind C(eda.builtin.webhook), to which Tencent posts the events of recordings of the
+    Interactive Whiteboard (TIW), and makes of each an event as the source
+    C(tiw.automation.online_record) makes it. The end of a recording has the same C(event_id).
+  - The signature and its expiry are checked first. They cover neither the body nor the recording, so
+    the API is asked for the recording (C(DescribeOnlineRecord)), and the event says what the API says.
+    C(callback.event_type) alone is what was posted.
+  - What is forged, expired, malformed, of another application, of a recording that does not exist, or
+    told already is dropped, with a line in the log. It is answered with 200, so that a stranger learns
+    nothing.
+  - A filter holds up the whole rulebook while it works, so it waits for the API for O(confirm_timeout)
+    at most, and for no more than a fifth of the time in all. A post whose answer has not come by then is
+    answered with 503 and asked for in the background; Tencent posts it again after 5 seconds, up to five
+    times, and then the answer is there.
+  - C(ansible-rulebook) fills in no variables in the options of a filter, so secrets belong into the
+    environment.
+  - Needs C(tiw-automation) in the Python that runs C(ansible-rulebook).
+options:
+  callback_key:
+    description:
+      - The key that the callbacks are signed with, as M(tiw.automation.online_record_callback) has set
+        it. Without it E(TIW_CALLBACK_KEY) is used; with neither every post is refused.
+    type: str
+  confirm_timeout:
+    description:
+      - For how many seconds one post may hold up the rulebook. V(0) never does, and leaves every post
+        to the next one.
+    type: float
+    default: 1
+  accept_finish_reasons:
+    description:
+      - The reasons for its end with which a finished recording counts as good. With any other its
+        verdict is V(failed).
+    type: list
+    elements: str
+    choices: [AUTO, USER_CALL, EXCEPTION, FORCE_STOP]
+    default: [AUTO, USER_CALL, FORCE_STOP]
+  require_videos:
+    description:
+      - Whether a recording that has finished without a video counts as failed.
+    type: bool
+    default: true
+  secret_id:
+    description:
+      - The SecretId of a Tencent Cloud API key.
+      - Id, key and token come whole from the first place that holds either half of the pair, the
+        options first, then the environment variables E(TENCENTCLOUD_SECRET_ID),
+        E(TENCENTCLOUD_SECRET_KEY) and E(TENCENTCLOUD_TOKEN).
+    type: str
+  secret_key:
+    description:
+      - The SecretKey that belongs to O(secret_id).
+    type: str
+  token:
+    description:
+      - The token of temporary keys.
+    type: str
+  profile:
+    description:
+      - A profile of Tencent Cloud's command line. In the environment E(TENCENTCLOUD_PROFILE) or
+        E(TCCLI_PROFILE).
+    type: str
+  role_arn:
+    description:
+      - The CAM role to assume with the keys. In the environment E(TENCENTCLOUD_ROLE_ARN).
+    type: str
+  sdk_app_id:
+    description:
+      - The SdkAppId of the application whose callbacks are let through; all of the account's without
+        it. In the environment E(TIW_SDK_APP_ID).
+    type: int
+  site:
+    description:
+      - The site of the account. V(cn) is Tencent Cloud China, V(intl) Tencent Cloud International.
+    type: str
+    choices: [cn, intl]
+  region:
+    description:
+      - The region, V(ap-guangzhou) or V(ap-singapore). In the environment E(TENCENTCLOUD_REGION).
+    type: str
+  endpoint:
+    description:
+      - A host, C(host:port) or C(http(s)://) URL to send the requests to instead of the host of the
+        O(site). In the environment E(TIW_ENDPOINT).
+    type: str
+  requests_per_second:
+    description:
+      - The pace of the requests, V(19) if not given.
+    type: float
+  timeout:
+    description:
+      - The hard deadline of one request in seconds, V(10) if not given.
+    type: float
+  ca_file:
+    description:
+      - The path of a bundle of CA certificates to trust.
+    type: str
+  proxy:
+    description:
+      - The URL of an HTTP proxy, such as V(http://proxy.example.com:3128).
+    type: str
+"""
+
+EXAMPLES = r"""
+- name: Callbacks, with the keys and TIW_CALLBACK_KEY in the environment
+  eda.builtin.webhook:
+    host: 127.0.0.1
+    port: 5000
+  filters:
+    - tiw.automation.online_record_callback:
+        site: intl
+        sdk_app_id: 1400000001
+"""
+
+logger = logging.getLogger("tiw.automation.online_record_callback")
+
+CORE = "tiw-automation>=0.1.0"
+OWN_OPTIONS: dict[str, type] = {
+    "callback_key": str,
+    "confirm_timeout": float,
+    "accept_finish_reasons": list,
+    "require_videos": bool,
+}
+KEY_VARIABLE = "TIW_CALLBACK_KEY"
+DEFAULT_CONFIRM_TIMEOUT_S = 1.0
+# Whoever has seen a signature can post as often as they like.
+REMEMBERED = 10_000
+
+
+class NotYetError(Exception):
+    """The API has not confirmed a callback yet; it has to be posted again."""
+
+
+class CallbackGate:
+    """Lets confirmed callbacks through, each once.
+
+    :param args: the options of the filter.
+    :raises ConfigurationError: an option makes no sense.
+    """
+
+    def __init__(self, args: Mapping[str, Any]) -> None:
+        """Check the options, and find the account."""
+        for name, value in args.items():
+            if isinstance(value, str) and "{{" in value:
+                message = f"{name}: ansible-rulebook fills in no variables in a filter's options."
+                raise ConfigurationError(message, hint="Set it in the environment.")
+        options = read_options(args, {**OWN_OPTIONS, **SETTINGS})
+        self._key: str = options.get("callback_key") or os.environ.get(KEY_VARIABLE, "")
+        if not self._key:
+            message = "There is no callback_key, so that anybody's post would be believed."
+            hint = f"Set it, or {KEY_VARIABLE} in the environment of ansible-rulebook."
+            raise ConfigurationError(message, hint=hint)
+        self._within_s: float = options.get("confirm_timeout", DEFAULT_CONFIRM_TIMEOUT_S)
+        if self._within_s < 0:
+            message = f"confirm_timeout has to be zero or more, not {self._within_s:g}."
+            raise ConfigurationError(message, hint="It is in seconds.")
+        reasons = options.get("accept_finish_reasons", Acceptance().accept_finish_reasons)
+        acceptance = Acceptance(tuple(reasons), options.get("require_videos", True))
+        client = TiwClient(**{name: options[name] for name in SETTINGS if name in options})
+        self._own_app = client.settings.sdk_app_id
+        self._confirmer = CallbackConfirmer(client, acceptance=acceptance)
+        self._told: OrderedDict[str, None] = OrderedDict()
+
+    def admit(self, event: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return the event to make of a post, or None for a post to drop.
+
+        :raises NotYetError: it has to be posted again.
+        """
+        try:
+            callback = parse_callback(_payload(event), self._key)
+            self._check_app(callback)
+            if callback.is_finished and self._was_told(_finish_id(callback)):
+                return None
+            outcome = self._confirmer.ask(callback, self._within_s)
+        except (CallbackError, ConfigurationError) as error:
+            logger.warning("A post was dropped: %.400s", error)
+            return None
+        if outcome is None:
+            message = f"Recording {callback.task_id} is being asked for."
+            raise NotYetError(message)
+        return self._made_of(callback, outcome, event)
+
+    def _check_app(self, callback: Callback) -> None:
+        if self._own_app is not None and callback.sdk_app_id != self._own_app:
+            message = f"It is of SdkAppId {callback.sdk_app_id}, not {self._own_app}."
+            raise CallbackError(message)
+
+    def _made_of(
+        self,
+        callback: Callback,
+        outcome: Outcome,
+        event: Mapping[str, Any],
+    ) -> dict[str, Any] | None:
+        if outcome.verdict is Verdict.UNKNOWN:
+            if outcome.error is not None and not outcome.error.retryable:
+                logger.error("The API refuses to confirm callbacks: %s", outcome.error)
+            raise NotYetError(outcome.message)
+        late = isinstance(outcome.error, WaitTimeout)
+        if outcome.verdict is Verdict.MISSING or late or not (outcome.is_final or outcome.record):
+            logger.warning(
+                "A post was dropped: the API does not confirm %.80r of %.80r. %.400s",
+                str(callback.event_type),
+                callback.task_id,
+                outcome.message,
+            )
+            return None
+        made = to_event(outcome)
+        if made["type"] == TRANSITION:
+            # One id for each event that was posted, however often it was.
+            name = f"{made['event_id']}/{callback.event_type!s}/{callback.timestamp}"
+            made["event_id"] = str(uuid5(NAMESPACE_URL, name))
+        if self._was_told(made["event_id"]):
+            return None
+        self._remember(made["event_id"])
+        made["callback"] = {
+            "event_type": str(callback.event_type),
+            "timestamp": callback.timestamp,
+        }
+        # Without the headers, which may hold what a proxy has put there.
+        meta = {name: value for name, value in event["meta"].items() if name != "headers"}
+        made["meta"] = {**meta, "uuid": made["event_id"]}
+        return made
+
+    def _was_told(self, event_id: str) -> bool:
+        if event_id not in self._told:
+            return False
+        logger.info("A post was dropped: event %s was told already.", event_id)
+        return True
+
+    def _remember(self, event_id: str) -> None:
+        self._told[event_id] = None
+        if len(self._told) > REMEMBERED:
+            self._told.popitem(last=False)
+
+
+def _payload(event: Mapping[str, Any]) -> Mapping[str, Any]:
+    payload = event.get("payload")
+    if not isinstance(payload, dict):
+        message = "It is no JSON object."
+        raise CallbackError(message)
+    return payload
+
+
+def _finish_id(callback: Callback) -> str:
+    return event_id(callback.sdk_app_id, check_task_id(callback.task_id))
+
+
+def check_core() -> None:
+    """See that the core is there.
+
+    :raises RuntimeError: it is not; the message names the command that mends that.
+    """
+    if IMPORT_ERROR is not None:
+        message = (
+            f"tiw-automation cannot be imported by {sys.executable}, which runs ansible-rulebook "
+            f"({IMPORT_ERROR}). Run: {sys.executable} -m pip install --upgrade '{CORE}'"
+        )
+        raise RuntimeError(message)
+
+
+# ansible-rulebook calls main for each event, and has nothing to call before.
+_gates: dict[str, CallbackGate] = {}
+
+
+def main(event: dict[str, Any], **args: object) -> dict[str, Any] | list[dict[str, Any]]:
+    """Return the event to make of a post, or an empty list for one to drop."""
+    if "endpoint" not in (event.get("meta") or {}):
+        # No other source could be told to post it again.
+        logger.error("tiw.automation.online_record_callback works behind eda.builtin.webhook only.")
+        return []
+    key = repr(sorted(args.items()))
+    try:
+        check_core()
+        if key not in _gates:
+            _gates[key] = CallbackGate(args)
+        made = _gates[key].admit(event)
+    except NotYetError as reason:
+        logger.info("A post has to come again: %s", reason)
+    except (RuntimeError, ValueError) as error:
+        logger.log(logging.ERROR, "No callback is let through: %s", error)
+    except Exception:
+        logger.exception("A callback could not be dealt with.")
+    else:
+        return [] if made is None else made
+    raise _come_again()
+
+
+def _come_again() -> Exception:
+    """Return what makes the webhook answer 503, upon which Tencent posts again."""
+    return web.HTTPServiceUnavailable(text="again")

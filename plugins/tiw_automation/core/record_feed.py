@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Follows an application's recordings to their end, for whoever makes events of that.
+
+Which recordings there are is given, or comes from the list of running tasks; how each ends comes
+from the account's shared watcher. Nothing here ever gives up or returns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Iterable
+
+from tiw_automation.core.client import TiwClient
+from tiw_automation.core.errors import TiwError
+from tiw_automation.core.records import Acceptance, FinishReason, Outcome
+from tiw_automation.core.running import RunningListUnavailable, check_lists_running
+from tiw_automation.core.watcher import RecordWatcher
+
+logger = logging.getLogger(__name__)
+
+# Ends that come together are told together.
+_GATHER_S = 0.25
+# After a refusal that only a person can lift (keys, permission, site).
+_REFUSED_S = 300.0
+_REMEMBER_S = 3600.0
+
+ANY_END = Acceptance(tuple(reason.value for reason in FinishReason), require_videos=False)
+"""Takes every recording that is FINISHED as a good one."""
+
+Connect = Callable[[], Awaitable[TiwClient]]
+"""Makes a client, with the settings read anew, so that a repair needs no restart."""
+
+
+class RecordFeed:
+    """The recordings of one application, as they begin and end.
+
+    :param connect: makes a client of the feed's own each time.
+    :param sdk_app_id: the application, or None for the client's.
+    :param poll_interval: the least seconds between two requests for one recording, and between
+        two for the list.
+    :param discover: whether to look for recordings in the list of running tasks, which only the
+        Chinese site has.
+    :param other_ways: what to do where there is no such list: a sentence for the log.
+    :param acceptance: which finished recordings count as good; all by default.
+    :param on_change: called with what is known of a recording whenever its status changes.
+    :param on_end: called with the end of each recording, once.
+    """
+
+    def __init__(
+        self,
+        connect: Connect,
+        *,
+        sdk_app_id: int | str | None = None,
+        poll_interval: float,
+        discover: bool = False,
+        other_ways: str = "",
+        acceptance: Acceptance = ANY_END,
+        on_change: Callable[[Outcome], None] | None = None,
+        on_end: Callable[[Outcome], None] | None = None,
+    ) -> None:
+        self.running: frozenset[str] = frozenset()
+        """The recordings of the list as it was last read."""
+        self.answered = False
+        """Whether the API has ever told anything."""
+        self.listed = False
+        """Whether the list has ever been read."""
+        self.refusal: TiwError | None = None
+        """The last refusal that only a person can lift; None again after an answer."""
+        self._connect = connect
+        self._sdk_app_id = sdk_app_id
+        self._poll_interval = poll_interval
+        self._discover = discover
+        self._other_ways = other_ways
+        self._acceptance = acceptance
+        self._on_change = on_change
+        self._on_end = on_end
+        self._ends: dict[str, tuple[Outcome, float]] = {}
+        self._followed: set[str] = set()
+        self._changed = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def changes(self) -> AsyncGenerator[None, None]:
+        """Yield at once, at every change and at least once a poll interval, for ever."""
+        try:
+            if self._discover:
+                self._start(self._list())
+            while True:
+                yield
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), self._poll_interval)
+                    await asyncio.sleep(_GATHER_S)
+                self._changed.clear()
+                self._forget()
+        finally:
+            for task in list(self._tasks):
+                task.cancel()
+
+    def end(self, task_id: str) -> Outcome | None:
+        """Return how a recording has ended, if that is known."""
+        known = self._ends.get(task_id)
+        return None if known is None else known[0]
+
+    @property
+    def waiting(self) -> Collection[str]:
+        """The recordings that are followed and have not ended."""
+        return frozenset(self._followed)
+
+    def follow(self, task_ids: Iterable[str]) -> None:
+        """Find out how these end."""
+        new = [i for i in task_ids if i not in self._followed and i not in self._ends]
+        if new:
+            self._followed.update(new)
+            self._start(self._follow(new))
+
+    def look_again(self, after_s: float) -> None:
+        """Yield from :meth:`changes` then, whether or not anything has changed."""
+        asyncio.get_running_loop().call_later(max(after_s, 0.0), self._changed.set)
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _follow(self, task_ids: list[str]) -> None:
+        left = dict.fromkeys(task_ids)
+        while left:
+            pause_s, reason = _REFUSED_S, ""
+            try:
+                watcher = RecordWatcher.shared(await self._connect())
+                outcomes = watcher.watch(
+                    list(left),
+                    sdk_app_id=self._sdk_app_id,
+                    acceptance=self._acceptance,
+                    poll_interval=self._poll_interval,
+                    on_change=self._saw,
+                )
+                async with contextlib.aclosing(outcomes):
+                    async for outcome in outcomes:
+                        if outcome.is_final:
+                            self._ended(outcome)
+                            del left[outcome.task_id]
+                        else:
+                            reason = outcome.message
+                            self._refused(outcome.error)
+            except Exception as error:
+                pause_s, reason = self._pause_s(error), _words(error)
+            if left:
+                logger.error(
+                    "%d recordings cannot be asked for; that is tried again in %d s: %s",
+                    len(left),
+                    pause_s,
+                    reason,
+                )
+                await asyncio.sleep(pause_s)
+
+    async def _list(self) -> None:
+        while True:
+            pause_s = self._poll_interval
+            try:
+                client = await self._connect()
+                with client:
+                    check_lists_running(client)
+                    tasks = await asyncio.to_thread(
+                        client.describe_running_tasks, sdk_app_id=self._sdk_app_id
+                    )
+            except Exception as error:
+                known = _as_unavailable(error)
+                pause_s = self._pause_s(known)
+                refused = pause_s == _REFUSED_S
+                logger.error(
+                    "The running recordings cannot be listed; that is tried again in %d s: %s%s",
+                    pause_s,
+                    _words(known),
+                    f" {self._other_ways}" if refused and self._other_ways else "",
+                )
+            else:
+                running = frozenset(task.task_id for task in tasks)
+                if running != self.running or not self.listed:
+                    self._changed.set()
+                self.running = running
+                self.answered = self.listed = True
+                self.refusal = None
+            await asyncio.sleep(pause_s)
+
+    def _saw(self, outcome: Outcome) -> None:
+        if outcome.record is not None and outcome.error is None:
+            self.answered = True
+            self.refusal = None
+        if self._on_change is not None:
+            self._on_change(outcome)
+
+    def _ended(self, outcome: Outcome) -> None:
+        self._ends[outcome.task_id] = (outcome, time.monotonic())
+        self._followed.discard(outcome.task_id)
+        self.answered = True
+        self.refusal = None
+        self._changed.set()
+        if self._on_end is not None:
+            self._on_end(outcome)
+
+    def _pause_s(self, error: Exception) -> float:
+        return _REFUSED_S if self._refused(error) else self._poll_interval
+
+    def _refused(self, error: Exception | None) -> bool:
+        """Note an error that only a person can lift; return whether it is one."""
+        if not isinstance(error, TiwError) or error.retryable:
+            return False
+        self.refusal = error
+        self._changed.set()
+        return True
+
+    def _forget(self) -> None:
+        # Who asks late still finds it here; after that it is asked for again.
+        now = time.monotonic()
+        for task_id in [i for i, (_, at) in self._ends.items() if now - at > _REMEMBER_S]:
+            if task_id not in self.running:
+                del self._ends[task_id]
+
+
+def _as_unavailable(error: Exception) -> Exception:
+    if isinstance(error, TiwError) and error.code == "InvalidAction":
+        return RunningListUnavailable(
+            error.message, code=error.code, request_id=error.request_id, action=error.action
+        )
+    return error
+
+
+def _words(error: Exception) -> str:
+    return str(error) or repr(error)

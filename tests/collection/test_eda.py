@@ -1,0 +1,634 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The event source and the event filter, as ansible-rulebook loads them, without it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import re
+import runpy
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from aiohttp import web
+
+from tiw_automation.core import Acceptance
+from tiw_automation.core.callbacks import EventType, sign
+from tiw_automation.core.options import SECRETS, SETTINGS
+from tiw_automation.core.record_events import event_id
+from tiw_automation.simulator import Simulator
+
+COLLECTION = Path(__file__).resolve().parents[2] / "collections/ansible_collections/tiw/automation"
+PLUGINS = COLLECTION / "extensions/eda/plugins"
+SOURCE = PLUGINS / "event_source/online_record.py"
+FILTER = PLUGINS / "event_filter/online_record_callback.py"
+KEY = "callback-key-callback-key"
+
+Event = dict[str, Any]
+
+
+@pytest.fixture
+def chinese() -> Any:
+    with Simulator(speed=10, region="ap-guangzhou") as simulator:
+        yield simulator
+
+
+class Running:
+    """A source that runs, and the queue that it fills, which holds one event at a time."""
+
+    def __init__(self, args: dict[str, Any]) -> None:
+        self.queue: asyncio.Queue[Event] = asyncio.Queue(1)
+        self.task = asyncio.create_task(runpy.run_path(str(SOURCE))["main"](self.queue, args))
+
+    async def next(self) -> Event:
+        """Return the next event."""
+        getting = asyncio.create_task(self.queue.get())
+        await asyncio.wait([getting, self.task], timeout=30, return_when="FIRST_COMPLETED")
+        if not getting.done():
+            getting.cancel()
+            if self.task.done():
+                self.task.result()
+            raise AssertionError("no event")
+        event = getting.result()
+        assert json.loads(json.dumps(event)) == event
+        return event
+
+    async def nothing_more(self) -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(self.queue.get(), 0.7)
+
+
+@contextlib.asynccontextmanager
+async def source(simulator: Simulator, **options: Any) -> AsyncGenerator[Running, None]:
+    running = Running({**simulator.settings(), "poll_interval": 0.1, **options})
+    try:
+        yield running
+    finally:
+        running.task.cancel()
+        await asyncio.gather(running.task, return_exceptions=True)
+
+
+async def test_the_ends_of_given_recordings(tiw_simulator: Simulator) -> None:
+    (done,) = tiw_simulator.add_finished(1)
+    tiw_simulator.add("slow", timeline=[{"RECORDING": 100}, {"PAUSED": 100}])
+    tiw_simulator.add("odd", timeline=[], finish_reason="EXCEPTION")
+    async with source(tiw_simulator, task_ids=["slow", done, "odd", "absent"]) as running:
+        events = {e["task_id"]: e for e in [await running.next() for _ in range(3)]}
+        await running.nothing_more()
+        tiw_simulator.advance(300)
+        events["slow"] = await running.next()
+        await running.nothing_more()
+    verdicts = {task_id: event["verdict"] for task_id, event in events.items()}
+    assert verdicts == {done: "finished", "slow": "finished", "odd": "failed", "absent": "missing"}
+    for task_id, event in events.items():
+        assert event["type"] == "finish"
+        assert event["event_id"] == event["meta"]["uuid"]
+        assert event["event_id"] == event_id(tiw_simulator.sdk_app_id, task_id)
+    assert events["slow"]["status"] == "FINISHED"
+    assert events["slow"]["record"]["video_urls"]
+
+
+async def test_each_transition_once_and_the_same_after_a_restart(tiw_simulator: Simulator) -> None:
+    # With a fault on the way, after which the same state is seen again.
+    timeline = [{"RECORDING": 100}, {"PAUSED": 100}, {"RECORDING": 100}]
+    tiw_simulator.add("lesson", timeline=timeline)
+    told = []
+    async with source(tiw_simulator, task_ids="lesson", emit="transitions") as running:
+        for _ in range(3):
+            told.append(await running.next())
+            tiw_simulator.inject("server_error", times=2)
+            await running.nothing_more()
+            tiw_simulator.advance(100)
+        told.append(await running.next())
+    assert [event["status"] for event in told] == ["RECORDING", "PAUSED", "RECORDING", "FINISHED"]
+    assert [event["type"] for event in told] == ["transition"] * 3 + ["finish"]
+    assert len({event["event_id"] for event in told}) == 4
+    async with source(tiw_simulator, task_ids="lesson", emit="transitions") as running:
+        assert (await running.next())["event_id"] == told[-1]["event_id"]
+
+
+async def test_a_restart_in_the_middle_tells_the_state_again_with_its_id(
+    tiw_simulator: Simulator,
+) -> None:
+    tiw_simulator.add("lesson", timeline=[{"RECORDING": 10000}])
+    ids = []
+    for _ in range(2):
+        async with source(tiw_simulator, task_ids="lesson", emit="transitions") as running:
+            ids.append((await running.next())["event_id"])
+    assert ids[0] == ids[1]
+
+
+async def test_the_second_pause_is_another_also_after_a_restart(
+    tiw_simulator: Simulator, tmp_path: Path
+) -> None:
+    state = tmp_path / "state.json"
+    tiw_simulator.add("lesson", timeline=[{"RECORDING": 100}, {"PAUSED": 100}] * 2)
+    told = []
+    for _ in range(4):
+        options = {"emit": "transitions", "state_file": str(state)}
+        async with source(tiw_simulator, task_ids="lesson", **options) as running:
+            event = await running.next()
+            told.append((event["status"], event["event_id"]))
+            async with asyncio.timeout(30):
+                while json.loads(state.read_text())["states"]["lesson"][0] != event["status"]:
+                    await asyncio.sleep(0.05)
+        async with source(tiw_simulator, task_ids="lesson", **options) as running:
+            assert (await running.next())["event_id"] == event["event_id"]
+        tiw_simulator.advance(100)
+    assert [status for status, _ in told] == ["RECORDING", "PAUSED"] * 2
+    assert len(set(told)) == 4
+
+
+async def test_recordings_are_found(chinese: Simulator) -> None:
+    async with source(chinese, discover=True) as running:
+        await running.nothing_more()
+        chinese.add("algebra", timeline=[{"RECORDING": 60}])
+        assert (await running.next())["task_id"] == "algebra"
+        chinese.add("history", timeline=[{"RECORDING": 60}])
+        assert (await running.next())["task_id"] == "history"
+        await running.nothing_more()
+
+
+async def test_found_recordings_survive_a_restart(chinese: Simulator, tmp_path: Path) -> None:
+    state = tmp_path / "state.json"
+    options = {"discover": True, "state_file": str(state)}
+    chinese.add("algebra", timeline=[{"RECORDING": 1000}])
+    chinese.add("history", timeline=[{"RECORDING": 10000}])
+    async with source(chinese, **options):
+        async with asyncio.timeout(30):
+            while not state.exists() or len(json.loads(state.read_text())["found"]) < 2:
+                await asyncio.sleep(0.05)
+    assert stat.S_IMODE(state.stat().st_mode) == 0o600
+    # It ends, and leaves the list, while nobody looks.
+    chinese.advance(1100)
+    async with source(chinese, **options) as running:
+        assert (await running.next())["task_id"] == "algebra"
+        async with asyncio.timeout(30):
+            while json.loads(state.read_text())["found"] != ["history"]:
+                await asyncio.sleep(0.05)
+    async with source(chinese, **options) as running:
+        await running.nothing_more()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["state.json"]
+
+
+async def test_faults_end_nothing(tiw_simulator: Simulator) -> None:
+    tiw_simulator.add("lesson", timeline=[{"RECORDING": 1000}])
+    async with source(tiw_simulator, task_ids="lesson", emit="transitions", timeout=1) as running:
+        assert (await running.next())["status"] == "RECORDING"
+        for fault in ("outage", "html_502", "throttle", "truncated", "bad_json", "request_id_only"):
+            tiw_simulator.fault = fault
+            await asyncio.sleep(0.6)
+            assert not running.task.done()
+        tiw_simulator.fault = None
+        tiw_simulator.advance(2000)
+        assert (await running.next())["verdict"] == "finished"
+
+
+async def test_a_slow_rule_engine_loses_nothing_and_holds_up_no_request(
+    tiw_simulator: Simulator,
+) -> None:
+    ids = tiw_simulator.add_finished(30)
+    async with source(tiw_simulator, task_ids=ids, stop_when_done=True) as running:
+        async with asyncio.timeout(30):
+            while tiw_simulator.requests.get("DescribeOnlineRecord", 0) < len(ids):
+                await asyncio.sleep(0.05)
+        assert running.queue.qsize() <= 1
+        told = []
+        for _ in ids:
+            await asyncio.sleep(0.01)
+            told.append((await running.next())["task_id"])
+        await asyncio.wait_for(running.task, 30)
+    assert sorted(told) == sorted(ids)
+
+
+async def test_a_rule_engine_that_fails_ends_the_source(tiw_simulator: Simulator) -> None:
+    tiw_simulator.add_finished(1)
+
+    class Broken(asyncio.Queue[Event]):
+        async def put(self, item: Event) -> None:
+            raise KeyError("a filter failed")
+
+    args = {**tiw_simulator.settings(), "task_ids": "finished-000001"}
+    with pytest.raises(KeyError):
+        await asyncio.wait_for(runpy.run_path(str(SOURCE))["main"](Broken(), args), 30)
+
+
+@pytest.mark.parametrize("discover", [False, True])
+async def test_it_stops_when_all_is_done(discover: bool, chinese: Simulator) -> None:
+    (done,) = chinese.add_finished(1)
+    chinese.add("runs", timeline=[{"RECORDING": 30}])
+    async with source(chinese, task_ids=done, discover=discover, stop_when_done=True) as running:
+        told = {(await running.next())["task_id"] for _ in range(1 + discover)}
+        await asyncio.wait_for(running.task, 30)
+    assert told == ({done, "runs"} if discover else {done})
+
+
+async def test_it_stops_at_once_where_nothing_runs(chinese: Simulator) -> None:
+    async with source(chinese, discover=True, stop_when_done=True) as running:
+        await asyncio.wait_for(running.task, 30)
+
+
+WRONG: list[tuple[dict[str, Any], list[str]]] = [
+    ({}, ["task_ids", "discover"]),
+    ({"task_ids": []}, ["No task id"]),
+    ({"task_ids": [5]}, ["5", "string"]),
+    ({"task_ids": {"a": 1}}, ["task_ids", "a list"]),
+    ({"task_id": "a"}, ["'task_id'", "Is task_ids meant?", "state_file"]),
+    ({"task_ids": "a", "emit": "all"}, ["emit", "'all'", "finishes, transitions"]),
+    ({"task_ids": "a", "poll_interval": 0}, ["poll_interval", "not 0", "seconds"]),
+    ({"task_ids": "a", "poll_interval": "often"}, ["poll_interval", "'often'"]),
+    ({"task_ids": "a", "discover": "perhaps"}, ["discover", "'perhaps'", "true or false"]),
+    ({"task_ids": "a", "accept_finish_reasons": ["GONE"]}, ["'GONE'", "AUTO", "FORCE_STOP"]),
+    ({"task_ids": "a", "site": "mars"}, ["site", "'mars'", "cn, intl"]),
+    ({"task_ids": "a", "region": "ap-moon", "endpoint": None}, ["'ap-moon'", "ap-guangzhou"]),
+    ({"task_ids": "a", "endpoint": "ftp://x"}, ["endpoint", "'ftp://x'"]),
+    ({"task_ids": "a", "requests_per_second": 0}, ["requests_per_second", "above zero"]),
+    ({"task_ids": "a", "timeout": -1}, ["timeout", "above zero"]),
+    ({"task_ids": "a", "ca_file": "/nowhere.pem"}, ["ca_file", "/nowhere.pem"]),
+    ({"task_ids": "a", "proxy": "socks"}, ["proxy", "http://host:port"]),
+    ({"task_ids": "a", "sdk_app_id": "mine"}, ["sdk_app_id", "'mine'"]),
+    ({"task_ids": "a", "sdk_app_id": None}, ["sdk_app_id"]),
+    ({"task_ids": "a", "secret_key": None}, ["secret_key"]),
+    ({"task_ids": "a", "state_file": "/nowhere/state"}, ["state_file", "/nowhere/state"]),
+    (
+        {"discover": True, "site": "intl", "endpoint": None, "region": None},
+        ["task_ids", "callback"],
+    ),
+    ({"discover": True}, ["task_ids", "callback", "DescribeRunningTasks"]),
+    ({"task_ids": "a", "secret_key": "wrong" * 8}, ["AuthFailure"]),
+]
+
+
+@pytest.mark.parametrize(("options", "words"), WRONG, ids=lambda given: str(given)[:40])
+async def test_what_is_wrong_is_said_at_once(
+    options: dict[str, Any], words: list[str], tiw_simulator: Simulator
+) -> None:
+    async with source(tiw_simulator, **options) as running:
+        with pytest.raises(ValueError if words != ["AuthFailure"] else Exception) as caught:
+            await asyncio.wait_for(running.task, 30)
+    said = str(caught.value)
+    assert not [word for word in words if word not in said], said
+    assert tiw_simulator.secret_key not in said
+    assert "wrongwrong" not in said
+
+
+@pytest.mark.parametrize(
+    "text", ["not ours", "[]", "{}", '{"found": 1, "states": {}}', '{"found": [], "states": [1]}']
+)
+async def test_a_state_file_of_somebody_else_is_left_alone(
+    text: str, chinese: Simulator, tmp_path: Path
+) -> None:
+    other = tmp_path / "notes.txt"
+    other.write_text(text)
+    async with source(chinese, discover=True, state_file=str(other)) as running:
+        with pytest.raises(ValueError, match="state_file"):
+            await asyncio.wait_for(running.task, 30)
+    assert other.read_text() == text
+
+
+async def test_a_refusal_later_on_ends_nothing(
+    tiw_simulator: Simulator, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tiw_automation.core.record_feed._REFUSED_S", 0.2)
+    tiw_simulator.add("lesson", timeline=[{"RECORDING": 1000}])
+    async with source(tiw_simulator, task_ids="lesson", emit="transitions") as running:
+        assert (await running.next())["status"] == "RECORDING"
+        tiw_simulator.remove_account(tiw_simulator.secret_id)
+        async with asyncio.timeout(30):
+            while "cannot be asked for" not in caplog.text:
+                await asyncio.sleep(0.05)
+        tiw_simulator.add_account(tiw_simulator.secret_id, tiw_simulator.secret_key)
+        tiw_simulator.advance(2000)
+        assert (await running.next())["verdict"] == "finished"
+
+
+async def test_nothing_secret_is_logged(
+    tiw_simulator: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    ids = tiw_simulator.add_finished(2)
+    async with source(tiw_simulator, task_ids=ids, stop_when_done=True) as running:
+        text = json.dumps([await running.next() for _ in ids])
+        await asyncio.wait_for(running.task, 30)
+    for secret in (tiw_simulator.secret_id, tiw_simulator.secret_key, "?sign", "?token"):
+        assert secret not in caplog.text + text
+
+
+def test_the_source_alone(tiw_simulator: Simulator) -> None:
+    (done,) = tiw_simulator.add_finished(1)
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, str(SOURCE), *arguments],
+            env={**os.environ, **tiw_simulator.environment(), "NO_PROXY": "127.0.0.1"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    good = run(json.dumps({"task_ids": [done], "stop_when_done": True}))
+    assert good.returncode == 0, good.stderr
+    assert [json.loads(line)["task_id"] for line in good.stdout.splitlines()] == [done]
+    for bad, word in (([], "task_ids"), (["[1]"], "a mapping"), (["x"], "Expecting")):
+        done_badly = run(*bad)
+        assert done_badly.returncode == 1
+        assert word in done_badly.stderr
+        assert "Traceback" not in done_badly.stderr
+
+
+@pytest.mark.parametrize("path", [SOURCE, FILTER], ids=lambda path: path.stem)
+def test_without_the_core_it_names_the_command_that_mends_that(path: Path) -> None:
+    code = f"""
+import asyncio, logging, runpy, sys
+logging.basicConfig()
+sys.modules["tiw_automation.core"] = None
+main = runpy.run_path({str(path)!r})["main"]
+if asyncio.iscoroutinefunction(main):
+    asyncio.run(main(None, {{}}))
+main({{"payload": {{}}, "meta": {{"endpoint": ""}}}})
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert f"{sys.executable} -m pip install --upgrade 'tiw-automation>=" in done.stderr
+
+
+# The filter
+
+
+class Gate:
+    """The filter, as the webhook calls it."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        self.simulator = simulator
+        self.options = {
+            **{k: v for k, v in simulator.settings().items() if v is not None},
+            "callback_key": KEY,
+        }
+        self.main = runpy.run_path(str(FILTER))["main"]
+
+    def post(self, payload: Any, **options: Any) -> list[Event]:
+        """Return what becomes of a post."""
+        meta = {"endpoint": "tiw", "headers": {"X-Proxy-Token": "0123456789"}}
+        event = {"payload": payload, "meta": meta}
+        found = self.main(event, **{**self.options, **options})
+        return [found] if isinstance(found, dict) else found
+
+    def settle(self, payload: Any, **options: Any) -> list[Event]:
+        """Post as often as Tencent would, until the answer is 200."""
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                return self.post(payload, **options)
+            except web.HTTPServiceUnavailable:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+
+    def callback(self, task_id: str | None, event: str = EventType.FINISHED, **changes: Any) -> Any:
+        """Return a genuine callback, but for the changes."""
+        expires = int(time.time()) + 600
+        data = {} if task_id is None else {"TaskId": task_id, "RoomId": 1}
+        return {
+            "EventType": event,
+            "EventData": data,
+            "Timestamp": expires - 600,
+            "SdkAppId": self.simulator.sdk_app_id,
+            "ExpireTime": expires,
+            "Sign": sign(KEY, expires),
+            **changes,
+        }
+
+
+@pytest.fixture
+def gate(tiw_simulator: Simulator) -> Gate:
+    return Gate(tiw_simulator)
+
+
+def test_a_callback_is_let_through_as_the_api_tells_it(
+    gate: Gate, tiw_simulator: Simulator
+) -> None:
+    (done,) = tiw_simulator.add_finished(1)
+    lie = {"TaskId": done, "FinishReason": "EXCEPTION", "VideoInfos": []}
+    (event,) = gate.settle(gate.callback(done, EventData=lie))
+    assert event["verdict"] == "finished"
+    assert event["record"]["finish_reason"] == "USER_CALL"
+    assert event["record"]["video_urls"]
+    assert event["event_id"] == event_id(tiw_simulator.sdk_app_id, done)
+    assert event["meta"] == {"endpoint": "tiw", "uuid": event["event_id"]}
+    assert event["callback"]["event_type"] == "OnlineRecordFinished"
+    assert json.loads(json.dumps(event)) == event
+    assert KEY not in json.dumps(event)
+    # Replayed, with this or another valid signature.
+    assert gate.post(gate.callback(done)) == []
+    assert tiw_simulator.requests == {"DescribeOnlineRecord": 1}
+
+
+def test_other_events_say_what_is_true_now(gate: Gate, tiw_simulator: Simulator) -> None:
+    tiw_simulator.add("lesson", timeline=[{"RECORDING": 100}, {"PAUSED": 1000}])
+    (started,) = gate.settle(gate.callback("lesson", EventType.STARTED))
+    assert (started["type"], started["status"]) == ("transition", "RECORDING")
+    tiw_simulator.advance(150)
+    (warned,) = gate.settle(gate.callback("lesson", EventType.LONG_PAUSE_WARNING))
+    assert (warned["status"], warned["callback"]["event_type"]) == (
+        "PAUSED",
+        "OnlineRecordLongPauseWarning",
+    )
+    same = gate.callback("lesson", EventType.LONG_PAUSE_WARNING)
+    same["Timestamp"] = warned["callback"]["timestamp"]
+    assert gate.settle(same) == []
+    tiw_simulator.advance(2000)
+    # Late, and out of order: what it says is no longer so.
+    (late,) = gate.settle(gate.callback("lesson", EventType.STOPPED))
+    assert (late["type"], late["verdict"]) == ("finish", "finished")
+    assert gate.settle(gate.callback("lesson")) == []
+
+
+def test_what_is_not_to_be_trusted_is_dropped_without_a_question(
+    gate: Gate, tiw_simulator: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    (done,) = tiw_simulator.add_finished(1)
+    past = int(time.time()) - 60
+    posts: list[tuple[Any, str]] = [
+        (gate.callback(done, Sign="0" * 32), "signature is missing or wrong"),
+        (gate.callback(done, Sign=None), "signature is missing or wrong"),
+        (gate.callback(done, Sign="\u00fc"), "signature is missing or wrong"),
+        (gate.callback(done, ExpireTime=None), "no ExpireTime"),
+        (gate.callback(done, ExpireTime=past, Sign=sign(KEY, past)), "signature ended"),
+        (gate.callback(done, ExpireTime=int(time.time()) + 999), "signature is missing or wrong"),
+        (gate.callback(done, SdkAppId=99), "SdkAppId 99"),
+        (gate.callback(done, SdkAppId="x"), "SdkAppId"),
+        (gate.callback(done, EventType=None), "EventType"),
+        (gate.callback(done, EventData=[1]), "EventData"),
+        (gate.callback(None), "task id"),
+        (gate.callback("a b\nc"), "blanks"),
+        ({}, "no ExpireTime"),
+        ([gate.callback(done)], "no JSON object"),
+        ("x", "no JSON object"),
+        (None, "no JSON object"),
+    ]
+    for payload, words in posts:
+        caplog.clear()
+        assert gate.post(payload) == [], words
+        (line,) = [r.getMessage() for r in caplog.records if r.name.startswith("tiw.automation")]
+        assert line.startswith("A post was dropped: ")
+        assert words in line
+        assert KEY not in line
+    assert tiw_simulator.requests == {}
+
+
+def test_what_the_api_does_not_confirm_is_dropped(
+    gate: Gate,
+    tiw_simulator: Simulator,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tiw_automation.core.confirmation.LAG_S", 0.3)
+    tiw_simulator.add("runs", timeline=[{"RECORDING": 10000}])
+    assert gate.settle(gate.callback("runs")) == []
+    assert "does not confirm 'OnlineRecordFinished'" in caplog.text
+    caplog.clear()
+    assert gate.settle(gate.callback("absent")) == []
+    assert "absent" in caplog.text
+
+
+def test_a_failed_recording_is_told_as_such(gate: Gate, tiw_simulator: Simulator) -> None:
+    tiw_simulator.add("broken", error={"message": "code: 40004, msg: now, im login failed"})
+    (event,) = gate.settle(gate.callback("broken"))
+    assert event["verdict"] == "failed"
+    assert "im login failed" in event["message"]
+
+
+def test_what_is_not_confirmed_yet_has_to_be_posted_again(
+    gate: Gate, tiw_simulator: Simulator
+) -> None:
+    (done,) = tiw_simulator.add_finished(1)
+    tiw_simulator.fault = "outage"
+    for _ in range(3):
+        with pytest.raises(web.HTTPServiceUnavailable):
+            gate.post(gate.callback(done), confirm_timeout=0)
+    tiw_simulator.fault = None
+    (event,) = gate.settle(gate.callback(done), confirm_timeout=0)
+    assert event["verdict"] == "finished"
+
+
+FILTER_WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"callback_key": None}, "TIW_CALLBACK_KEY"),
+    ({"callback_key": "{{ key }}"}, "fills in no variables"),
+    ({"confirm_timeout": -1}, "confirm_timeout"),
+    ({"confirm_timout": 1}, "Is confirm_timeout meant?"),
+    ({"require_videos": "perhaps"}, "require_videos"),
+    ({"site": "mars"}, "'mars'"),
+    ({"secret_id": None}, "secret_id"),
+    ({"secret_key": "wrong" * 8}, "AuthFailure"),
+]
+
+
+@pytest.mark.parametrize(("options", "words"), FILTER_WRONG, ids=lambda given: str(given)[:40])
+def test_a_wrong_option_lets_nothing_through_and_loses_nothing(
+    options: dict[str, Any],
+    words: str,
+    gate: Gate,
+    tiw_simulator: Simulator,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (done,) = tiw_simulator.add_finished(1)
+    for _ in range(100):
+        with pytest.raises(web.HTTPServiceUnavailable):
+            gate.post(gate.callback(done), **options)
+        if words in caplog.text:
+            break
+        time.sleep(0.1)
+    assert [r for r in caplog.records if r.levelno == logging.ERROR and words in r.getMessage()]
+    assert KEY not in caplog.text
+    assert "wrongwrong" not in caplog.text
+
+
+def test_the_key_comes_from_the_environment(
+    gate: Gate, tiw_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (done,) = tiw_simulator.add_finished(1)
+    monkeypatch.setenv("TIW_CALLBACK_KEY", KEY)
+    (event,) = gate.settle(gate.callback(done), callback_key="")
+    assert event["task_id"] == done
+
+
+def test_behind_another_source_it_says_so(gate: Gate, caplog: pytest.LogCaptureFixture) -> None:
+    assert gate.main({"payload": gate.callback("a")}, **gate.options) == []
+    assert "eda.builtin.webhook" in caplog.text
+
+
+# Their documentation
+
+
+def documentation(path: Path) -> dict[str, Any]:
+    found = re.search(
+        r'^DOCUMENTATION = r"""\n(.*?)"""', path.read_text(), re.DOTALL | re.MULTILINE
+    )
+    assert found is not None
+    return dict(yaml.safe_load(found[1]))
+
+
+JSON_TYPES = {"str": "string", "bool": "boolean", "float": "number", "int": "integer"}
+
+
+@pytest.mark.parametrize("path", [SOURCE, FILTER], ids=lambda path: path.stem)
+def test_documentation_schema_and_code_have_the_same_options(path: Path) -> None:
+    options = documentation(path)["options"]
+    names = runpy.run_path(str(path))
+    known = {**names["OWN_OPTIONS"], **SETTINGS}
+    assert {name: kind.__name__ for name, kind in known.items()} == {
+        name: option["type"] for name, option in options.items()
+    }
+    schema = json.loads((path.parent / f"schemas/{path.stem}.json").read_text())
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert schema["additionalProperties"] is False
+    properties = schema["properties"]
+    assert list(properties) == list(options)
+    for name, option in options.items():
+        entry = properties[name]
+        assert entry["description"], name
+        assert (entry.get("format") == "password") is (name in SECRETS), name
+        assert entry.get("default") == option.get("default"), name
+        if option["type"] == "list":
+            assert entry["type"] == "array"
+            entry = entry["items"]
+            assert entry["type"] == JSON_TYPES[option["elements"]]
+        else:
+            assert entry["type"] == JSON_TYPES[option["type"]]
+        assert entry.get("enum") == option.get("choices"), name
+    default = options["accept_finish_reasons"]["default"]
+    assert tuple(default) == Acceptance().accept_finish_reasons
+
+
+@pytest.mark.parametrize("name", ["finished_recordings", "recording_callbacks"])
+def test_the_documentation_shows_the_rulebooks(name: str) -> None:
+    path = COLLECTION / f"extensions/eda/rulebooks/{name}.yml"
+    text = path.read_text()
+    shown = (COLLECTION.parents[3] / "docs/eda.md").read_text()
+    assert f"```yaml\n{text[text.index('- name:') :]}```" in shown
+
+
+def test_the_minimum_of_the_core_is_the_modules() -> None:
+    util = (COLLECTION / "plugins/module_utils/_core.py").read_text()
+    minimum = re.search(r'MINIMUM_VERSION = "(.*)"', util)
+    assert minimum is not None
+    for path in (SOURCE, FILTER):
+        assert runpy.run_path(str(path))["CORE"] == f"tiw-automation>={minimum[1]}"
+
+
+def test_galaxy_lists_them() -> None:
+    listed = yaml.safe_load((COLLECTION / "meta/extensions.yml").read_text())["extensions"]
+    folders = [COLLECTION / "extensions" / entry["args"]["ext_dir"] for entry in listed]
+    assert folders == [SOURCE.parent, FILTER.parent]

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tiw_automation.core import (
+    Callback,
+    ConfigurationError,
+    Outcome,
+    RecordWatcher,
+    TiwClient,
+    Verdict,
+    WaitTimeout,
+    confirmation,
+)
+from tiw_automation.core.callbacks import EventType
+from tiw_automation.core.confirmation import CallbackConfirmer, confirm
+from tiw_automation.simulator import Simulator
+
+
+def callback(
+    simulator: Simulator, task_id: str | None, event: str = EventType.FINISHED
+) -> Callback:
+    return Callback(event, simulator.sdk_app_id, task_id=task_id)
+
+
+@pytest.fixture
+def client(tiw_simulator: Simulator) -> Any:
+    with TiwClient(**tiw_simulator.settings()) as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(confirmation, "LAG_POLL_S", 0.05)
+
+
+def eventually(confirmer: CallbackConfirmer, about: Callback, within_s: float = 0.0) -> Outcome:
+    """Post until there is an answer."""
+    for _ in range(600):
+        found = confirmer.ask(about, within_s)
+        if found is not None:
+            return found
+        time.sleep(0.05)
+    raise AssertionError("no answer")
+
+
+async def test_an_end_that_comes_late_is_waited_for(
+    client: TiwClient, tiw_simulator: Simulator
+) -> None:
+    tiw_simulator.add("late", timeline=[{"STOPPED": 100}])
+    threading.Timer(0.3, tiw_simulator.advance, [200]).start()
+    found = await confirm(RecordWatcher(client), callback(tiw_simulator, "late"))
+    assert found.verdict is Verdict.FINISHED
+    assert tiw_simulator.requests["DescribeOnlineRecord"] > 1
+
+
+async def test_an_end_that_never_comes(
+    client: TiwClient, tiw_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(confirmation, "LAG_S", 0.3)
+    tiw_simulator.add("runs", timeline=[{"RECORDING": 10000}])
+    found = await confirm(RecordWatcher(client), callback(tiw_simulator, "runs"))
+    assert found.verdict is Verdict.PENDING
+    assert isinstance(found.error, WaitTimeout)
+
+
+async def test_another_event_is_one_question(client: TiwClient, tiw_simulator: Simulator) -> None:
+    tiw_simulator.add("runs", timeline=[{"RECORDING": 10000}])
+    about = callback(tiw_simulator, "runs", EventType.STARTED)
+    found = await confirm(RecordWatcher(client), about)
+    assert found.verdict is Verdict.PENDING
+    assert tiw_simulator.requests == {"DescribeOnlineRecord": 1}
+
+
+def test_the_answer_is_waited_for_or_comes_with_the_next_post(
+    client: TiwClient, tiw_simulator: Simulator
+) -> None:
+    (done,) = tiw_simulator.add_finished(1)
+    confirmer = CallbackConfirmer(client)
+    about = callback(tiw_simulator, done)
+    assert confirmer.ask(about, 0.0) is None
+    assert confirmer.ask(about, 0.0) is None
+    assert eventually(confirmer, about).verdict is Verdict.FINISHED
+    assert tiw_simulator.requests == {"DescribeOnlineRecord": 1}
+    assert eventually(confirmer, about, within_s=1.0).verdict is Verdict.FINISHED
+    assert tiw_simulator.requests == {"DescribeOnlineRecord": 2}
+
+
+def test_nobody_is_held_up_for_more_than_a_part_of_the_time(
+    client: TiwClient, tiw_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, waited = [100.0], []
+
+    def wait(answers: Any, timeout: float) -> None:
+        waited.append(timeout)
+        now[0] += timeout
+
+    monkeypatch.setattr("concurrent.futures.wait", wait)
+    tiw_simulator.fault = "hang"
+    confirmer = CallbackConfirmer(client, clock=lambda: now[0])
+    for number in range(4):
+        assert confirmer.ask(callback(tiw_simulator, f"task-{number}"), 0.75) is None
+    assert waited == [0.75, 0.75, 0.5, 0.0]
+    now[0] += 60
+    confirmer.ask(callback(tiw_simulator, "task-5"), 5.0)
+    assert waited[-1] == 2.0
+    tiw_simulator.fault = None
+
+
+@pytest.mark.parametrize("task_id", [None, "", " ", "a b\n"])
+def test_what_names_no_recording_is_not_asked_for(
+    task_id: str | None, client: TiwClient, tiw_simulator: Simulator
+) -> None:
+    with pytest.raises(ConfigurationError):
+        CallbackConfirmer(client).ask(callback(tiw_simulator, task_id), 1.0)
+    assert tiw_simulator.requests == {}
+
+
+def test_there_is_an_end_to_what_is_asked_for_at_once(
+    client: TiwClient, tiw_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(confirmation, "_MOST_AT_ONCE", 2)
+    now = [0.0]
+    confirmer = CallbackConfirmer(client, clock=lambda: now[0])
+    ids = tiw_simulator.add_finished(3)
+    for task_id in ids:
+        assert confirmer.ask(callback(tiw_simulator, task_id), 0.0) is None
+    _until(lambda: tiw_simulator.requests.get("DescribeOnlineRecord") == 2)
+    # Nobody has come for these answers: after a while they make room.
+    _until(lambda: all(answer.done() for answer in confirmer._answers.values()))
+    now[0] += 1000
+    assert eventually(confirmer, callback(tiw_simulator, ids[2])).verdict is Verdict.FINISHED
+
+
+def _until(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
