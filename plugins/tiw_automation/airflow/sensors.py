@@ -79,14 +79,17 @@ class TiwOnlineRecordSensor(WaitsForRecords, BaseSensorOperator):
         found = self.poke(context)
         if found.is_done:
             return found.xcom_value
-        self.defer_until_settled(
-            check_task_ids(self.record_task_id), self.limit_s(float(self.timeout))
-        )
+        self.defer_until_settled(check_task_ids(self.record_task_id))
 
     @property
     def poll_interval_s(self) -> float:  # type: ignore[override]
         """The least seconds between two questions about one recording."""
         return float(self.poke_interval)
+
+    @property
+    def wait_s(self) -> float:  # type: ignore[override]
+        """How long a wait in the triggerer may last, in seconds."""
+        return float(self.timeout)
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Ask once for each recording that is not settled; done when all are."""
