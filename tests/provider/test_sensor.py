@@ -169,9 +169,7 @@ async def test_what_timed_out_is_not_waited_for_anew(
     payload = await fire(trigger)
     tiw_simulator.fault = "outage"
     with pytest.raises(TiwError):
-        await asyncio.to_thread(
-            sensor([done, "slow"]).execute_complete, context(Pushes()), payload
-        )
+        await asyncio.to_thread(sensor([done, "slow"]).execute_complete, context(Pushes()), payload)
 
 
 def test_execution_timeout_bounds_the_deferral(tiw_simulator: Simulator, connect: Connect) -> None:
