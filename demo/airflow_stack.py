@@ -152,6 +152,8 @@ class AirflowStack:
     def wait_until_healthy(self, *, timeout_s: float = 60.0) -> None:
         """Return once everything that was started, and not ended since, says that it lives.
 
+        A Celery worker says nothing to Airflow; it takes up its tasks when it can.
+
         :raises AirflowStackError: one died, or it takes longer.
         """
         deadline = time.monotonic() + timeout_s
@@ -410,11 +412,12 @@ class AirflowStack:
             at = datetime.fromisoformat(job["start_date"]).timestamp()
             began.setdefault(job["job_type"], []).append(at)
         with self._lock:
-            started = sorted(self._started_at.items(), key=lambda item: -item[1])
-            started = [(name, at) for name, at in started if name in self._processes]
+            started = [
+                (at, name) for name, at in self._started_at.items() if name in self._processes
+            ]
         sick = []
-        for name, at in started:
-            kind = _JOBS.get(name.rpartition("-")[0] if name[-1].isdigit() else name)
+        for at, name in sorted(started, reverse=True):
+            kind = _JOBS.get(self.components.get(name, ("",))[0])
             if kind is None:
                 continue
             since = began.get(kind, [])
@@ -465,7 +468,7 @@ class AirflowStack:
         if self._token:
             request.add_header("Authorization", f"Bearer {self._token}")
         try:
-            with self._http.open(request, timeout=30) as answer:
+            with self._http.open(request, timeout=60) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             if missing and error.code == 404:

@@ -38,7 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--parallelism", type=int, default=2, help="how many tasks run at once (2)")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def postgresql() -> Iterator[str]:
     """A PostgreSQL on loopback, empty; its address, SQLAlchemy's way."""
     names = ("initdb", "postgres", "pg_isready")
@@ -68,7 +68,7 @@ def postgresql() -> Iterator[str]:
             yield f"postgresql+psycopg2://airflow@127.0.0.1:{port}/postgres"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def redis() -> Iterator[str]:
     """A Redis on loopback, empty; its address."""
     program = _program("Redis", "redis-server", "valkey-server")

@@ -7,12 +7,15 @@ on from where the one before them has left it: each lets a fifth of the recordin
 
 from __future__ import annotations
 
+import os
+import platform
 import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +165,8 @@ class Waits:
             if time.monotonic() - told_at >= 30:
                 told_at = time.monotonic()
                 self.say(f"waiting for {what}: {counts}")
-            time.sleep(1)
+            # Counting thousands costs the api-server something.
+            time.sleep(1 + tasks / 500)
 
     def end_part(self) -> None:
         """Let a fifth of the recordings finish."""
@@ -276,6 +280,8 @@ def waits(
                 environment={
                     **simulator.environment(),
                     "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "64",
+                    # Some seconds by default, less than an api-server takes to start.
+                    "AIRFLOW__WORKERS__EXECUTION_API_RETRIES": "10",
                     # Each has to take all of them when it is left alone.
                     "AIRFLOW__TRIGGERER__CAPACITY": str(2 * number + 10),
                 },
@@ -288,12 +294,17 @@ def waits(
         memory = cleanup.enter_context(Memory(airflow))
         found = Waits(simulator, airflow, recordings, option("--gone"))
         yield found
-        report(found, memory)
+        report(found, memory, option("--database"))
 
 
-def report(waits: Waits, memory: Memory) -> None:
-    """Print what was measured (pytest -s)."""
+def report(waits: Waits, memory: Memory, database: str) -> None:
+    """Print what was measured (pytest -s), for docs/scale.md."""
     waits.say("the end")
+    airflow = version("apache-airflow-core")
+    print(
+        f"Airflow {airflow}, Python {platform.python_version()}, {database}, "
+        f"{os.cpu_count()} cores, {len(waits.recordings)} sensors"
+    )
     for name, most in memory.most_mb.items():
         print(f"{name}: at most {most} MB of memory (PSS) with its child")
     for path in sorted(waits.airflow.home.glob("*.loop_lag")):
@@ -303,10 +314,9 @@ def report(waits: Waits, memory: Memory) -> None:
             f"triggerer {path.stem}: its loop was late by {p50} ms (median), {p99} ms (p99), "
             f"{lags[-1]} ms (at most) in {len(lags)} looks"
         )
-    for name in waits.airflow.components:
-        if name.startswith("triggerer"):
-            blocked = waits.airflow.log_file(name).read_text().count("async thread was blocked")
-            print(f"{name}: Airflow found its loop blocked for 0.2 s {blocked} times")
+    for name in memory.most_mb:
+        blocked = waits.airflow.log_file(name).read_text().count("async thread was blocked")
+        print(f"{name}: Airflow found its loop blocked for 0.2 s {blocked} times")
 
 
 def test_every_sensor_waits_in_a_triggerer_and_no_worker_is_busy(waits: Waits) -> None:
