@@ -17,6 +17,7 @@ import json
 import os
 import random
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -40,11 +41,16 @@ class _Gateway:
         self.reset()
 
     def reset(self) -> None:
-        self.arrivals: list[float] = []
         self.recent: deque[float] = deque()
+        self.connections = 0
+        self.mark()
+
+    def mark(self) -> None:
+        self.marked_at = time.monotonic()
+        self.arrivals: list[float] = []
         self.most = 0
         self.rejects = 0
-        self.connections = 0
+        self.asked: dict[str, float] = {}
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -88,6 +94,7 @@ class _Gateway:
             self.rejects += 1
             error = {"Code": "RequestLimitExceeded", "Message": "Too many."}
             return {"Error": error, "RequestId": "0"}
+        self.asked.setdefault(task_id, now)
         _, stop, finish, _ = task_id.split("-")
         age = now - self.began
         answer: dict[str, Any] = {
@@ -113,6 +120,9 @@ class _Gateway:
             "most": self.most,
             "rejects": self.rejects,
             "connections": self.connections,
+            "marked_at": self.marked_at,
+            "asked": len(self.asked),
+            "last_new": next(reversed(self.asked.values()), 0.0),
             "cpu_s": used.ru_utime + used.ru_stime,
             "delays": [told - float(task_id.split("-")[2]) for task_id, told in self.told.items()],
         }
@@ -125,9 +135,14 @@ class _Gateway:
         if "begin" in order:
             self.began, self.began_wall = time.monotonic(), time.time()
             self.told.clear()
+        if "limit" in order:
+            self.limit = order["limit"]
+        stats = self.stats()
+        if "mark" in order:
+            self.mark()
         if "reset" in order:
             self.reset()
-        return self.stats()
+        return stats
 
 
 async def _main(limit: int) -> None:
@@ -144,7 +159,13 @@ async def _main(limit: int) -> None:
 
 @dataclass(frozen=True)
 class Stats:
-    """What the server saw since it was last told to forget."""
+    """What the server saw since the last ``mark`` or ``reset``; times are monotonic ones.
+
+    :param most: the requests within one second; those before the mark count.
+    :param connections: those since the last ``reset``.
+    :param asked: the recordings that were asked for and not refused.
+    :param last_new: when the latest of them was asked for first.
+    """
 
     requests: int
     first: float
@@ -152,13 +173,21 @@ class Stats:
     most: int
     rejects: int
     connections: int
+    marked_at: float
+    asked: int
+    last_new: float
     cpu_s: float
     delays: list[float]
 
     @property
-    def rate(self) -> float:
-        """The accepted requests a second."""
-        return (self.requests - self.rejects - 1) / (self.last - self.first)
+    def accepted(self) -> int:
+        """The requests that were not refused."""
+        return self.requests - self.rejects
+
+    @property
+    def lasted_s(self) -> float:
+        """The time from the first of the requests to the last."""
+        return self.last - self.first
 
 
 class FarApi:
@@ -187,11 +216,19 @@ class FarApi:
         trace: TracebackType | None,
     ) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(10)
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(10)
+        finally:
+            self._process.kill()
+            self._process.wait()
 
     def tell(self, **order: Any) -> Stats:
-        """Set ``line=(middle_s, spread_s)``, ``down``, ``begin`` or ``reset``; return the stats."""
+        """Set ``line=(middle_s, spread_s)``, ``down``, ``limit``, ``begin``, ``mark`` or ``reset``.
+
+        :return: what was seen before.
+        """
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
@@ -224,6 +261,8 @@ def finished(count: int) -> list[str]:
 
 
 if __name__ == "__main__":
+    # It goes with whoever started it, which closes its stdin.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(PermissionError):
         # What else runs on this machine is not to delay the clock that is measured by.
         os.nice(-10)

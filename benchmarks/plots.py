@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-WIDTH, LEFT, ROW, TOP = 760, 250, 26, 44
+WIDTH, LEFT, ROW, TOP, KEY = 760, 250, 26, 44, 220
 COLOURS = ("#1f6feb", "#8a8f98", "#c2410c", "#15803d", "#7c3aed", "#b45309")
 _MIDDLE = "text-anchor='middle'"
 _STYLE = "font-family='system-ui,sans-serif' font-size='12' fill='#57606a'"
@@ -37,7 +37,7 @@ def bars(path: Path, title: str, unit: str, rows: Sequence[tuple[str, float]], o
         out.append(
             f"<rect x='{LEFT}' y='{y + 2}' width='{width:.1f}' height='16' fill='{colour}'/>"
         )
-        out.append(f"<text x='{LEFT + width + 6:.1f}' y='{y + 14}'>{value:.3g}</text>")
+        out.append(f"<text x='{LEFT + width + 6:.1f}' y='{y + 14}'>{_number(value)}</text>")
     path.write_text("\n".join([*out, "</svg>"]) + "\n")
 
 
@@ -45,7 +45,7 @@ def shares(path: Path, title: str, unit: str, lines: Mapping[str, Sequence[float
     """Write, for each name, which share of its values is at most x; x is logarithmic."""
     low, high = -1, math.ceil(math.log10(max(max(values) for values in lines.values())))
     height, bottom = 330, 290
-    scale = (WIDTH - 70 - 190) / (high - low)
+    scale = (WIDTH - 70 - KEY) / (high - low)
     out = _head(title, height)
     for power in range(low, high + 1):
         x = 60 + (power - low) * scale
@@ -69,9 +69,13 @@ def shares(path: Path, title: str, unit: str, lines: Mapping[str, Sequence[float
         line = f"fill='none' stroke='{colour}' stroke-width='2'"
         out.append(f"<polyline points='{' '.join(points)}' {line}/>")
         y = TOP + 12 + number * 20
-        out.append(f"<rect x='{WIDTH - 190}' y='{y - 9}' width='12' height='12' fill='{colour}'/>")
-        out.append(f"<text x='{WIDTH - 172}' y='{y + 1}'>{escape(name)}</text>")
+        out.append(f"<rect x='{WIDTH - KEY}' y='{y - 9}' width='12' height='12' fill='{colour}'/>")
+        out.append(f"<text x='{WIDTH - KEY + 18}' y='{y + 1}'>{escape(name)}</text>")
     path.write_text("\n".join([*out, "</svg>"]) + "\n")
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def _head(title: str, height: int) -> list[str]:

@@ -106,6 +106,7 @@ def test_the_connection_form(page: Page, airflow: Any) -> None:
     page.get_by_text("Extra Fields", exact=True).click()
     for label in ("SdkAppId", "Site", "Region", "Callback key", "User signature key", "Proxy"):
         expect(page.get_by_text(label, exact=True).first).to_be_attached()
+    expect(page.get_by_text("as endpoint and region say", exact=True)).to_be_visible()
     keep(page, "connection-extra")
 
 

@@ -84,7 +84,16 @@ def get_provider_info() -> dict[str, Any]:
                     "site": {
                         "label": "Site",
                         "description": "Sets endpoint and region.",
-                        "schema": {"type": _OPTIONAL, "enum": ["cn", "intl", None]},
+                        "schema": {
+                            "type": _OPTIONAL,
+                            "enum": ["cn", "intl", None],
+                            # The form would show the word null.
+                            "values_display": {
+                                "cn": "cn: mainland China",
+                                "intl": "intl: international",
+                                "null": "as endpoint and region say",
+                            },
+                        },
                     },
                     "region": {"label": "Region", "schema": {"type": _OPTIONAL}},
                     "token": {
