@@ -391,6 +391,7 @@ def test_a_tiw_that_is_gone_for_a_while(waits: Waits) -> None:
 
 def test_no_result_is_lost_and_none_doubled(waits: Waits) -> None:
     waits.end_part()
+    waits.until_ended()
     urls: list[str] = []
     for run_id in waits.runs:
         states = waits.airflow.wait_for_run(DAG, run_id, timeout_s=limit_s(waits.part))
