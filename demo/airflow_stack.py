@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Airflow's real components on this machine: SQLite, LocalExecutor, nothing else needed.
+"""Airflow's real components on this machine: SQLite and LocalExecutor unless told otherwise.
 
 The demo and the tests share it. It needs the standard library only; Airflow itself is started
 with the interpreter that is given.
@@ -21,6 +21,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -32,16 +33,18 @@ COMPONENTS: dict[str, tuple[str, ...]] = {
     "dag-processor": ("dag-processor",),
     "triggerer": ("triggerer", "--skip-serve-logs"),
 }
-# What /monitor/health calls them.
-_HEALTH = {
-    "metadatabase": "api-server",
-    "scheduler": "scheduler",
-    "dag_processor": "dag-processor",
-    "triggerer": "triggerer",
+# The further ones, where there are several triggerers or an executor with workers of its own.
+_WORKER = ("celery", "worker", "--skip-serve-logs", "--concurrency")
+# What Airflow calls those that say every few seconds that they live.
+_JOBS = {
+    "scheduler": "SchedulerJob",
+    "dag-processor": "DagProcessorJob",
+    "triggerer": "TriggererJob",
 }
 
 _PATIENCE_S = 15.0
 _TAIL_LINES = 25
+_PAGE = 100
 
 
 class AirflowStackError(Exception):
@@ -59,7 +62,12 @@ class AirflowStack:
     :param environment: variables for every component, on top of this process's own. Variables
         of this process that begin with ``AIRFLOW_`` are not passed on.
     :param python: the interpreter that has Airflow installed.
-    :param start_timeout_s: how long :meth:`start` waits until all four are healthy, in seconds.
+    :param start_timeout_s: how long :meth:`start` waits until all are healthy, in seconds.
+    :param triggerers: how many; the second one is called ``triggerer-2``.
+    :param parallelism: how many tasks run at once.
+    :param database: the address of the metadata database, SQLAlchemy's way; SQLite by default.
+    :param broker: the address of the broker for a CeleryExecutor, which has a component ``worker``;
+        without one there is a LocalExecutor.
     """
 
     def __init__(
@@ -71,6 +79,10 @@ class AirflowStack:
         environment: Mapping[str, str] | None = None,
         python: str = sys.executable,
         start_timeout_s: float = 120.0,
+        triggerers: int = 1,
+        parallelism: int = 2,
+        database: str | None = None,
+        broker: str | None = None,
     ) -> None:
         self.home = Path(home).resolve()
         self.dags_folder = Path(dags_folder).resolve()
@@ -79,9 +91,18 @@ class AirflowStack:
         self.user = "admin"
         self.password = secrets.token_urlsafe(12)
         self.url = ""
+        self.components = dict(COMPONENTS)
+        for number in range(2, triggerers + 1):
+            self.components[f"triggerer-{number}"] = COMPONENTS["triggerer"]
+        if broker is not None:
+            self.components["worker"] = (*_WORKER, str(parallelism))
+        self._parallelism = parallelism
+        self._database = database or f"sqlite:///{self.home / 'airflow.db'}"
+        self._broker = broker
         self._extra = dict(environment or {})
         self._start_timeout_s = start_timeout_s
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._started_at: dict[str, float] = {}
         self._lock = threading.Lock()
         self._stopped = False
         self._token = ""
@@ -124,8 +145,18 @@ class AirflowStack:
             time.sleep(0.05)
         if self._processes["migration"].returncode != 0:
             raise self._died("migration")
-        for name in COMPONENTS:
+        for name in self.components:
             self.start_component(name)
+        self.wait_until_healthy(timeout_s=deadline - time.monotonic())
+
+    def wait_until_healthy(self, *, timeout_s: float = 60.0) -> None:
+        """Return once everything that was started, and not ended since, says that it lives.
+
+        A Celery worker says nothing to Airflow; it takes up its tasks when it can.
+
+        :raises AirflowStackError: one died, or it takes longer.
+        """
+        deadline = time.monotonic() + timeout_s
         while sick := self._not_healthy():
             self._check_time(deadline, f"the health of {', '.join(sick)}")
             self.check_alive()
@@ -148,14 +179,23 @@ class AirflowStack:
             _reap(process, max(deadline - time.monotonic(), 0.0))
 
     def start_component(self, name: str) -> int:
-        """Start one of :data:`COMPONENTS` and return its process id, healthy or not yet."""
-        return self._launch(name, *COMPONENTS[name])
+        """Start one of :attr:`components` and return its process id, healthy or not yet."""
+        return self._launch(name, *self.components[name])
+
+    def stop_component(self, name: str) -> None:
+        """End one component as an operator would: asked politely, killed after 15 s."""
+        process = self._forget(name)
+        _signal(process.pid, signal.SIGTERM, group=False)
+        _reap(process, _PATIENCE_S)
 
     def kill_component(self, name: str) -> None:
         """End one component with its children without a chance to clean up (SIGKILL)."""
+        _reap(self._forget(name), 0.0)
+
+    def process_id(self, name: str) -> int:
+        """Return the process id of a component that was started."""
         with self._lock:
-            process = self._processes.pop(name)
-        _reap(process, 0.0)
+            return self._processes[name].pid
 
     def check_alive(self) -> None:
         """Look whether every component that was started still runs.
@@ -165,7 +205,7 @@ class AirflowStack:
         with self._lock:
             running = dict(self._processes)
         for name, process in running.items():
-            if name in COMPONENTS and process.poll() is not None:
+            if name in self.components and process.poll() is not None:
                 raise self._died(name)
 
     def log_file(self, component: str) -> Path:
@@ -183,21 +223,26 @@ class AirflowStack:
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags_folder),
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
-            "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+            "AIRFLOW__CORE__EXECUTOR": "LocalExecutor"
+            if self._broker is None
+            else "CeleryExecutor",
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            # Each worker is a process of 130 MB; two cores do no more at once.
-            "AIRFLOW__CORE__PARALLELISM": "2",
+            # Each worker is a process of 130 MB; two cores do no more than two at once.
+            "AIRFLOW__CORE__PARALLELISM": str(self._parallelism),
             "AIRFLOW__CORE__PLUGINS_FOLDER": str(self.plugins_folder),
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self._password_file),
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{self.user}:admin",
             "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
             # Five minutes by default: a new DAG file would stay unseen for as long.
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home / 'airflow.db'}",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": self._database,
             "NO_PROXY": "127.0.0.1,localhost",
             "no_proxy": "127.0.0.1,localhost",
             "PYTHONUNBUFFERED": "1",
         }
+        if self._broker is not None:
+            ours["AIRFLOW__CELERY__BROKER_URL"] = self._broker
+            ours["AIRFLOW__CELERY__RESULT_BACKEND"] = f"db+{self._database}"
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW_")}
         return {**inherited, **ours, **self._extra}
 
@@ -230,23 +275,39 @@ class AirflowStack:
 
         Each has ``task_id``, ``map_index`` (-1 where not mapped), ``state`` and ``try_number``.
         """
-        path = f"/dags/{dag_id}/dagRuns/{_quoted(run_id)}/taskInstances?limit=100"
+        path = f"/dags/{dag_id}/dagRuns/{_quoted(run_id)}/taskInstances?order_by=id&limit={_PAGE}"
         keys = ("task_id", "map_index", "state", "try_number")
-        return [
-            {key: item[key] for key in keys} for item in self._call("GET", path)["task_instances"]
-        ]
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self._call("GET", f"{path}&offset={len(found)}")
+            found += [{key: item[key] for key in keys} for item in page["task_instances"]]
+            if len(found) >= page["total_entries"] or not page["task_instances"]:
+                return found
+
+    def count_tasks(self, dag_id: str, *states: str) -> int:
+        """Return how many task instances of all runs of a DAG are in one of the states."""
+        query = urllib.parse.urlencode([("limit", "1"), *(("state", state) for state in states)])
+        return int(
+            self._call("GET", f"/dags/{dag_id}/dagRuns/~/taskInstances?{query}")["total_entries"]
+        )
 
     def wait_for_task(
-        self, dag_id: str, run_id: str, task_id: str, state: str, *, timeout_s: float = 60.0
+        self,
+        dag_id: str,
+        run_id: str,
+        task_id: str,
+        state: str,
+        *,
+        map_index: int = -1,
+        timeout_s: float = 60.0,
     ) -> None:
-        """Wait until a task that is not mapped is in a state.
+        """Wait until a task, or one of its mapped ones, is in a state.
 
         :raises AirflowStackError: it takes longer, or a component died.
         """
         deadline = time.monotonic() + timeout_s
-        while (task_id, state) not in (
-            (task["task_id"], task["state"]) for task in self.task_states(dag_id, run_id)
-        ):
+        wanted = {"task_id": task_id, "map_index": map_index, "state": state}
+        while not any(wanted.items() <= task.items() for task in self.task_states(dag_id, run_id)):
             self.check_alive()
             self._check_time(deadline, f"{task_id} being {state}")
             time.sleep(0.25)
@@ -318,6 +379,7 @@ class AirflowStack:
         with self._lock, self.log_file(name).open("ab") as log:
             if self._stopped:
                 raise AirflowStackError("Airflow was stopped while it was starting.")
+            began_at = time.time()
             process = subprocess.Popen(
                 [self.python, "-m", "airflow", *arguments],
                 env=self.environment,
@@ -329,18 +391,41 @@ class AirflowStack:
                 start_new_session=True,
             )
             self._processes[name] = process
+            self._started_at[name] = began_at
             return process.pid
+
+    def _forget(self, name: str) -> subprocess.Popen[bytes]:
+        with self._lock:
+            return self._processes.pop(name)
 
     def _not_healthy(self) -> list[str]:
         try:
             health = self._call("GET", "/monitor/health", signed=False)
+            jobs = self._call("GET", f"/jobs?is_alive=true&order_by=-start_date&limit={_PAGE}")
         except (AirflowStackError, OSError):
             return ["api-server"]
-        return [
-            component
-            for key, component in _HEALTH.items()
-            if (health.get(key) or {}).get("status") != "healthy"
-        ]
+        if (health.get("metadatabase") or {}).get("status") != "healthy":
+            return ["the metadata database"]
+        # One that was killed counts as alive for a while: only those count that began since.
+        began: dict[str, list[float]] = {}
+        for job in jobs["jobs"]:
+            at = datetime.fromisoformat(job["start_date"]).timestamp()
+            began.setdefault(job["job_type"], []).append(at)
+        with self._lock:
+            started = [
+                (at, name) for name, at in self._started_at.items() if name in self._processes
+            ]
+        sick = []
+        for at, name in sorted(started, reverse=True):
+            kind = _JOBS.get(self.components.get(name, ("",))[0])
+            if kind is None:
+                continue
+            since = began.get(kind, [])
+            if since and since[0] >= at:
+                since.pop(0)
+            else:
+                sick.append(name)
+        return sick
 
     def _check_time(self, deadline: float, what: str) -> None:
         if self._stopped:

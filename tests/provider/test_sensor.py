@@ -20,7 +20,7 @@ from airflow.sdk import DAG
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.airflow.sensors import TiwOnlineRecordFailed, TiwOnlineRecordSensor
 from tiw_automation.airflow.triggers import TiwOnlineRecordTrigger
-from tiw_automation.core import ConfigurationError, RecordWatcher
+from tiw_automation.core import ConfigurationError, RecordWatcher, TiwError
 from tiw_automation.simulator import Simulator
 
 Connect = Callable[..., None]
@@ -138,6 +138,45 @@ async def test_deferred_and_back(connect: Connect) -> None:
         urls = await asyncio.to_thread(waiting.execute_complete, context(pushes), payload)
     assert len(urls) == 2
     assert pushes.values["return_value"] == urls
+
+
+async def test_tencent_is_gone_between_the_trigger_and_the_worker(
+    tiw_simulator: Simulator, connect: Connect
+) -> None:
+    connect(tiw_simulator)
+    ids = [*tiw_simulator.add_finished(1), "absent"]
+    trigger = TiwOnlineRecordTrigger(
+        record_task_ids=ids, end_time=time.time() + 60, poll_interval=0.1
+    )
+    payload = await fire(trigger)
+    waiting = sensor(ids, deferrable=True, poke_interval=0.1, timeout=90)
+    tiw_simulator.fault = "outage"
+    with pytest.raises(TaskDeferred) as deferred:
+        await asyncio.to_thread(waiting.execute_complete, context(Pushes()), payload)
+    assert deferred.value.timeout == timedelta(seconds=150)
+    assert isinstance(deferred.value.trigger, TiwOnlineRecordTrigger)
+    assert deferred.value.trigger.record_task_ids == ids
+    tiw_simulator.fault = None
+    payload = await fire(deferred.value.trigger)
+    pushes = Pushes()
+    with pytest.raises(TiwOnlineRecordFailed, match="absent: missing"):
+        await asyncio.to_thread(waiting.execute_complete, context(pushes), payload)
+    assert len(pushes.values["return_value"]) == 1
+
+
+async def test_what_timed_out_is_not_waited_for_anew(
+    tiw_simulator: Simulator, connect: Connect
+) -> None:
+    connect(tiw_simulator)
+    (done,) = tiw_simulator.add_finished(1)
+    tiw_simulator.add("slow", timeline=[{"RECORDING": 1000}])
+    trigger = TiwOnlineRecordTrigger(
+        record_task_ids=[done, "slow"], end_time=time.time() + 1, poll_interval=0.1
+    )
+    payload = await fire(trigger)
+    tiw_simulator.fault = "outage"
+    with pytest.raises(TiwError):
+        await asyncio.to_thread(sensor([done, "slow"]).execute_complete, context(Pushes()), payload)
 
 
 def test_execution_timeout_bounds_the_deferral(tiw_simulator: Simulator, connect: Connect) -> None:

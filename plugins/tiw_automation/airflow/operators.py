@@ -321,6 +321,11 @@ class TiwStopOnlineRecordOperator(WaitsForRecords):
         """The least seconds between two questions about one recording."""
         return float(self.poll_interval)
 
+    @property
+    def wait_s(self) -> float:  # type: ignore[override]
+        """How long a wait in the triggerer may last, in seconds."""
+        return float(self.wait_timeout)
+
     def execute(self, context: Context) -> Any:
         """Stop, and wait if that was asked for."""
         task_id = check_task_id(self.record_task_id)
@@ -331,7 +336,7 @@ class TiwStopOnlineRecordOperator(WaitsForRecords):
                 return task_id
             if not self.deferrable:
                 return self.finish(context, self.wait(client, [task_id], self.wait_timeout))
-        self.defer_until_settled(check_task_ids(task_id), self.limit_s(self.wait_timeout))
+        self.defer_until_settled(check_task_ids(task_id))
 
 
 def _log_change(operator: Any, did: bool, what: str) -> None:

@@ -87,6 +87,11 @@ class TiwOnlineRecordSensor(WaitsForRecords, BaseSensorOperator):
         """The least seconds between two questions about one recording."""
         return float(self.poke_interval)
 
+    @property
+    def wait_s(self) -> float:  # type: ignore[override]
+        """How long a wait in the triggerer may last, in seconds."""
+        return float(self.timeout)
+
     def resume_execution(
         self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context
     ) -> Any:
@@ -107,9 +112,7 @@ class TiwOnlineRecordSensor(WaitsForRecords, BaseSensorOperator):
         """
         found = self._ask(context)
         if self.deferrable and not found.is_done:
-            self.defer_until_settled(
-                check_task_ids(self.record_task_id), self.limit_s(float(self.timeout))
-            )
+            self.defer_until_settled(check_task_ids(self.record_task_id))
         return found
 
     def _ask(self, context: Context) -> PokeReturnValue:

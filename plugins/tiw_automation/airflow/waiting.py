@@ -57,6 +57,7 @@ class WaitsForRecords(BaseOperator):
     tencentcloud_conn_id: str
     sdk_app_id: int | str | None
     poll_interval_s: float
+    wait_s: float
     video_kinds: Sequence[str] | None
     accept_finish_reasons: Sequence[str]
     require_videos: bool
@@ -71,8 +72,9 @@ class WaitsForRecords(BaseOperator):
         self.console_url = console_url(client.settings.host)
         return client
 
-    def defer_until_settled(self, record_task_ids: list[str], timeout_s: float) -> NoReturn:
+    def defer_until_settled(self, record_task_ids: list[str]) -> NoReturn:
         """Leave the worker until all have ended; :meth:`execute_complete` goes on."""
+        timeout_s = self._limit_s()
         self.defer(
             trigger=TiwOnlineRecordTrigger(
                 record_task_ids=record_task_ids,
@@ -89,16 +91,22 @@ class WaitsForRecords(BaseOperator):
         raise AssertionError("Airflow's defer raises")
 
     def execute_complete(self, context: Context, event: Any) -> list[str]:
-        """Take the trigger's event, get the finished records, push and judge."""
+        """Take the trigger's event, get the finished records, push and judge.
+
+        Where Tencent cannot be reached for them, the task is deferred once more.
+        """
         _, ends = from_payload(event)
         for end in ends:
             self.log.info("%s", end.message)
         finished = [end.record_task_id for end in ends if end.verdict is Verdict.FINISHED]
-        records: dict[str, OnlineRecord] = {}
         with self.client() as client:
-            if finished:
-                outcomes = self.describe(client, finished)
-                records = {o.task_id: o.raise_for_verdict() for o in outcomes}
+            outcomes = self.describe(client, finished) if finished else []
+        faulty = next((o for o in outcomes if _is_fault_on_the_way(o)), None)
+        # What has timed out would be waited for anew.
+        if faulty is not None and not any(end.timed_out for end in ends):
+            self.log.warning("%s The task is deferred until it can be asked.", faulty.message)
+            self.defer_until_settled([end.record_task_id for end in ends])
+        records: dict[str, OnlineRecord] = {o.task_id: o.raise_for_verdict() for o in outcomes}
         urls = self._push(context, [records[task_id] for task_id in finished])
         _fail_if_needed(ends)
         return urls
@@ -142,11 +150,11 @@ class WaitsForRecords(BaseOperator):
 
         return asyncio.run(wait())
 
-    def limit_s(self, timeout_s: float) -> float:
+    def _limit_s(self) -> float:
         """Return how long a deferral may last: Airflow does not end it by execution_timeout."""
         if self.execution_timeout is None:
-            return timeout_s
-        return min(timeout_s, self.execution_timeout.total_seconds())
+            return self.wait_s
+        return min(self.wait_s, self.execution_timeout.total_seconds())
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
         """Return the videos that were pushed as datasets, which this task has made available."""
@@ -171,6 +179,11 @@ class WaitsForRecords(BaseOperator):
         if self.outlets:
             tell_outlets(self.outlets, context["outlet_events"], records)
         return urls
+
+
+def _is_fault_on_the_way(outcome: Outcome) -> bool:
+    error = outcome.error
+    return outcome.verdict is Verdict.UNKNOWN and error is not None and error.retryable
 
 
 def _fail_if_needed(ends: list[Settled]) -> None:

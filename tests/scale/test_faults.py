@@ -1,0 +1,407 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Deferred sensors under two triggerers, while one part after the other fails.
+
+``--sensors``, ``--database`` and ``--gone`` say how large. One stack serves all, and the tests go
+on from where the one before them has left it: each lets a fifth of the recordings finish.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_stack import AirflowStack
+from tiw_automation.simulator import Simulator
+
+DAG = "waits"
+# Below Airflow's max_map_length.
+MOST_IN_A_RUN = 1000
+PARTS = 5
+PART_S = 1000.0
+# Until a component is healthy on a machine that has other work.
+PATIENCE_S = 300.0
+
+DAGS = """
+from airflow.sdk import BaseOperator, dag, task
+from loop_lag import LoopLagTrigger
+from tiw_automation.airflow.sensors import TiwOnlineRecordSensor
+
+
+@dag(schedule=None, params={"record_task_ids": []})
+def waits():
+    @task
+    def recordings(params=None):
+        return params["record_task_ids"]
+
+    waited = TiwOnlineRecordSensor.partial(
+        task_id="wait",
+        deferrable=True,
+        poke_interval=5,
+        # Airflow itself fails a task now and then, when a worker is late to say that it deferred.
+        retries=3,
+        retry_delay=20,
+    ).expand(record_task_id=recordings())
+
+    @task
+    def collect(several):
+        return [url for urls in several for url in urls]
+
+    collect(waited.output)
+
+
+class LoopLag(BaseOperator):
+    def execute(self, context):
+        self.defer(trigger=LoopLagTrigger(), method_name="execute_complete")
+
+
+@dag(schedule=None)
+def loop_lag():
+    LoopLag(task_id="measure")
+
+
+waits()
+loop_lag()
+"""
+
+# In the plugins folder: a triggerer imports nothing from the DAGs' folder.
+PLUGIN = '''
+import asyncio, json, os, pathlib
+from airflow.triggers.base import BaseTrigger
+
+EVERY_S = 0.05
+measuring = False
+
+
+class LoopLagTrigger(BaseTrigger):
+    """Measures how late a timer of the triggerer's loop is."""
+
+    def serialize(self):
+        return "loop_lag.LoopLagTrigger", {}
+
+    async def run(self):
+        global measuring
+        if measuring:
+            await asyncio.Event().wait()
+        measuring = True
+        loop, lags = asyncio.get_running_loop(), []
+        name = f"{os.getppid()}.loop_lag"
+        while True:
+            due = loop.time() + EVERY_S
+            await asyncio.sleep(EVERY_S)
+            lags.append(round((loop.time() - due) * 1000, 1))
+            if len(lags) == 100:
+                with open(pathlib.Path(os.environ["AIRFLOW_HOME"]) / name, "a") as file:
+                    print(*lags, file=file)
+                lags = []
+        yield
+'''
+
+
+# What a worker's processes are forked from has imported the provider already.
+LOCAL_SETTINGS = "import tiw_automation.airflow.sensors\n"
+
+
+def limit_s(tasks: int) -> float:
+    """Bounds what hangs: two busy cores start a task a second; Airflow misses one after 300 s."""
+    return 600.0 + 4.0 * tasks
+
+
+@dataclass
+class Waits:
+    """What is waited for, and where."""
+
+    simulator: Simulator
+    airflow: AirflowStack
+    recordings: list[str]
+    gone_s: float
+    began_at: float = field(default_factory=time.monotonic)
+    runs: list[str] = field(default_factory=list)
+    ended: int = 0
+
+    @property
+    def part(self) -> int:
+        return len(self.recordings) // PARTS
+
+    def say(self, words: str) -> None:
+        """Print a line of progress (pytest -s)."""
+        stats = self.simulator.stats()
+        print(
+            f"{time.monotonic() - self.began_at:6.0f} s  {words}; "
+            f"{sum(stats['requests'].values())} requests, {stats['rejects']} rejects, "
+            f"at most {stats['max_in_window']} a second",
+            flush=True,
+        )
+
+    def counts(self) -> dict[str, int]:
+        return {
+            state: self.airflow.count_tasks(DAG, state)
+            for state in ("deferred", "success", "failed", "up_for_retry", "upstream_failed")
+        }
+
+    def until(self, reached: Callable[[dict[str, int]], bool], what: str, *, tasks: int) -> None:
+        """Wait for what the counts of the tasks' states tell, and say how far it is."""
+        deadline = time.monotonic() + limit_s(tasks)
+        told_at = -60.0
+        while True:
+            counts = self.counts()
+            if reached(counts):
+                self.say(f"{what}: {counts}")
+                return
+            self.airflow.check_alive()
+            assert not counts["failed"], self.failure()
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{what} took more than {limit_s(tasks)} s: {counts}")
+            if time.monotonic() - told_at >= 30:
+                told_at = time.monotonic()
+                self.say(f"waiting for {what}: {counts}")
+            # Counting thousands costs the api-server something.
+            time.sleep(1 + tasks / 500)
+
+    def end_part(self) -> None:
+        """Let a fifth of the recordings finish."""
+        self.ended += 1
+        self.simulator.advance(PART_S)
+
+    def until_ended(self) -> None:
+        """Wait until the tasks of all recordings that have finished have ended."""
+        wanted = self.ended * self.part + len(self.runs)
+        self.until(lambda c: c["success"] >= wanted, f"{wanted} successes", tasks=self.part)
+
+    def until_some_ended(self) -> None:
+        """Wait until the first task of a part has ended: others are under way."""
+        wanted = (self.ended - 1) * self.part + len(self.runs) + 1
+        self.until(lambda c: c["success"] >= wanted, "the first success", tasks=self.part)
+
+    def tasks(self, state: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        while True:
+            path = f"/dags/{DAG}/dagRuns/~/taskInstances?state={state}&order_by=id&limit=100"
+            page = self.airflow.get(f"{path}&offset={len(found)}")["task_instances"]
+            found += page
+            if len(page) < 100:
+                return found
+
+    def triggerers(self) -> dict[int, int]:
+        """Return how many waits each triggerer's job has."""
+        jobs: dict[int, int] = {}
+        for task in self.tasks("deferred"):
+            job = (task["triggerer_job"] or {}).get("id")
+            if job is not None:
+                jobs[job] = jobs.get(job, 0) + 1
+        return jobs
+
+    def failure(self) -> str:
+        task = self.tasks("failed")[0]
+        return self.airflow.task_log(
+            DAG, task["dag_run_id"], task["task_id"], task["try_number"], task["map_index"]
+        )
+
+
+class Memory:
+    """The most memory that each triggerer had with its child, read every two seconds."""
+
+    def __init__(self, airflow: AirflowStack) -> None:
+        self.most_mb: dict[str, float] = {}
+        self._airflow = airflow
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+
+    def __enter__(self) -> Memory:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _read(self) -> None:
+        while not self._over.wait(2):
+            for name in [n for n in self._airflow.components if n.startswith("triggerer")]:
+                try:
+                    pid = self._airflow.process_id(name)
+                    family = [pid, *map(int, _children(pid))]
+                    now = sum(_resident_mb(each) for each in family)
+                except (KeyError, OSError, ValueError):
+                    continue
+                self.most_mb[name] = max(self.most_mb.get(name, 0.0), round(now, 1))
+
+
+def _children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def _resident_mb(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) / 1024
+    raise ValueError(pid)
+
+
+@pytest.fixture(scope="module")
+def waits(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Waits]:
+    option = request.config.getoption
+    number = option("--sensors") // PARTS * PARTS
+    assert number > 0, "--sensors has to be 5 or more"
+    database = request.getfixturevalue("postgresql") if option("--database") != "sqlite" else None
+    home = tmp_path_factory.mktemp("airflow")
+    for path, text in (
+        ("dags/waits.py", DAGS),
+        ("plugins/loop_lag.py", PLUGIN),
+        ("config/airflow_local_settings.py", LOCAL_SETTINGS),
+    ):
+        (home / path).parent.mkdir()
+        (home / path).write_text(text)
+    with ExitStack() as cleanup:
+        # Its time stands still but for what the tests let pass.
+        simulator = cleanup.enter_context(Simulator(speed=0))
+        recordings = [
+            simulator.add(
+                f"lesson-{index:05d}", timeline=[{"RECORDING": PART_S * (index % PARTS + 0.5)}]
+            )
+            for index in range(number)
+        ]
+        airflow = cleanup.enter_context(
+            AirflowStack(
+                home,
+                dags_folder=home / "dags",
+                environment={
+                    **simulator.environment(),
+                    "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "64",
+                    # Some seconds by default, less than an api-server takes to start.
+                    "AIRFLOW__WORKERS__EXECUTION_API_RETRIES": "10",
+                    # Each has to take all of them when it is left alone.
+                    "AIRFLOW__TRIGGERER__CAPACITY": str(2 * number + 10),
+                },
+                start_timeout_s=PATIENCE_S,
+                triggerers=2,
+                parallelism=option("--parallelism"),
+                database=database,
+            )
+        )
+        memory = cleanup.enter_context(Memory(airflow))
+        found = Waits(simulator, airflow, recordings, option("--gone"))
+        yield found
+        report(found, memory, option("--database"))
+
+
+def report(waits: Waits, memory: Memory, database: str) -> None:
+    """Print what was measured (pytest -s), for docs/scale.md."""
+    waits.say("the end")
+    airflow = version("apache-airflow-core")
+    print(
+        f"Airflow {airflow}, Python {platform.python_version()}, {database}, "
+        f"{os.cpu_count()} cores, {len(waits.recordings)} sensors"
+    )
+    for name, most in memory.most_mb.items():
+        print(f"{name}: at most {most} MB of memory (PSS) with its child")
+    for path in sorted(waits.airflow.home.glob("*.loop_lag")):
+        lags = sorted(float(lag) for lag in path.read_text().split())
+        p50, p99 = statistics.median(lags), lags[int(len(lags) * 0.99)]
+        print(
+            f"triggerer {path.stem}: its loop was late by {p50} ms (median), {p99} ms (p99), "
+            f"{lags[-1]} ms (at most) in {len(lags)} looks"
+        )
+    for name in memory.most_mb:
+        blocked = waits.airflow.log_file(name).read_text().count("async thread was blocked")
+        print(f"{name}: Airflow found its loop blocked for 0.2 s {blocked} times")
+
+
+def test_the_loops_of_both_are_measured(waits: Waits) -> None:
+    """Which of the two takes a trigger is chance: one more until both have one."""
+    deadline = time.monotonic() + limit_s(20)
+    while len(list(waits.airflow.home.glob("*.loop_lag"))) < 2:
+        assert time.monotonic() < deadline
+        run_id = waits.airflow.trigger("loop_lag")
+        waits.airflow.wait_for_task("loop_lag", run_id, "measure", "deferred", timeout_s=PATIENCE_S)
+        time.sleep(8)
+
+
+def test_every_sensor_waits_in_a_triggerer_and_no_worker_is_busy(waits: Waits) -> None:
+    for start in range(0, len(waits.recordings), MOST_IN_A_RUN):
+        ids = waits.recordings[start : start + MOST_IN_A_RUN]
+        waits.runs.append(waits.airflow.trigger(DAG, {"record_task_ids": ids}))
+    number = len(waits.recordings)
+    waits.until(lambda counts: counts["deferred"] == number, "all deferred", tasks=number)
+    busy = ("scheduled", "queued", "running", "restarting")
+    assert waits.airflow.count_tasks(DAG, *busy) == 0
+
+
+def test_both_triggerers_have_waits(waits: Waits) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while sum((found := waits.triggerers()).values()) < len(waits.recordings):
+        assert time.monotonic() < deadline, found
+        time.sleep(1)
+    waits.say(f"waits of each triggerer: {found}")
+    assert len(found) == 2
+
+
+def test_the_second_triggerer_carries_on_after_a_kill_of_the_first(waits: Waits) -> None:
+    waits.airflow.kill_component("triggerer")
+    waits.end_part()
+    waits.until_ended()
+    left = len(waits.recordings) - waits.part
+    found = waits.triggerers()
+    waits.say(f"waits of each triggerer: {found}")
+    assert list(found.values()) == [left]
+    waits.airflow.start_component("triggerer")
+    waits.airflow.wait_until_healthy(timeout_s=PATIENCE_S)
+
+
+def test_a_restart_of_the_scheduler(waits: Waits) -> None:
+    waits.end_part()
+    waits.until_some_ended()
+    waits.airflow.stop_component("scheduler")
+    waits.airflow.start_component("scheduler")
+    waits.airflow.wait_until_healthy(timeout_s=PATIENCE_S)
+    waits.until_ended()
+
+
+def test_a_restart_of_the_api_server(waits: Waits) -> None:
+    waits.end_part()
+    waits.until_some_ended()
+    waits.airflow.stop_component("api-server")
+    waits.airflow.start_component("api-server")
+    waits.airflow.wait_until_healthy(timeout_s=PATIENCE_S)
+    waits.until_ended()
+
+
+def test_a_tiw_that_is_gone_for_a_while(waits: Waits) -> None:
+    left = len(waits.recordings) - waits.ended * waits.part
+    waits.simulator.__exit__(None, None, None)
+    waits.end_part()
+    time.sleep(waits.gone_s)
+    assert waits.counts()["deferred"] == left
+    waits.simulator.__enter__()
+    waits.say("TIW is back")
+    waits.until_ended()
+
+
+def test_no_result_is_lost_and_none_doubled(waits: Waits) -> None:
+    waits.end_part()
+    waits.until_ended()
+    urls: list[str] = []
+    for run_id in waits.runs:
+        states = waits.airflow.wait_for_run(DAG, run_id, timeout_s=limit_s(waits.part))
+        assert set(states.values()) == {"success"}
+        urls += waits.airflow.xcom(DAG, run_id, "collect")
+    again = [task for task in waits.tasks("success") if task["try_number"] > 1]
+    waits.say(f"{len(urls)} URLs; {len(again)} tasks were tried again")
+    of = [url.split("?")[0].split("/")[-2] for url in urls]
+    assert sorted(of) == sorted(waits.recordings * 2)
+
+
+def test_tiw_refused_nothing(waits: Waits) -> None:
+    assert waits.simulator.rejects == 0
