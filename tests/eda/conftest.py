@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -112,9 +113,22 @@ class Rulebook:
                 os.killpg(self.process.pid, number)
                 self.process.wait(20)
             except ProcessLookupError:
-                return
+                break
             except subprocess.TimeoutExpired:
                 continue
+        for process in self._left():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+
+    def _left(self) -> list[int]:
+        """Return what it started in sessions of their own, as its playbooks are."""
+        mark = f"\0ANSIBLE_HOME={self._log.parent}/".encode()
+        found = []
+        for environment in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                if mark in b"\0" + environment.read_bytes():
+                    found.append(int(environment.parent.name))
+        return found
 
 
 Start = Callable[..., Rulebook]
