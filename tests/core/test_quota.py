@@ -203,6 +203,35 @@ def test_a_process_that_is_not_run_for_a_while_makes_no_crowd_at_the_server(
     quota.close()
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_request_without_an_answer_counts_as_one_that_arrives_now(
+    shared: bool, folder: Path
+) -> None:
+    """I1; and it costs its place in a second, not the pace."""
+    clock = Clock()
+    host = HostPace("id", "host", "action") if shared else None
+    quota = Quota(19, clock=clock, host=host)
+    quota.expect_answers()
+    arrivals: list[float] = []
+    unanswered: list[float] = []
+    for number in range(400):
+        clock.now = max(clock.now, quota.reserve())
+        turn = quota.enter(clock.now)
+        clock.now = max(clock.now, turn)
+        for sent in [sent for sent in unanswered if sent + 0.95 <= clock.now]:
+            unanswered.remove(sent)
+            quota.answered(sent, 0.95)
+        # Three of a hundred arrive together with those that left almost a second later.
+        if number > 100 and number % 100 < 3:
+            unanswered.append(turn)
+            arrivals.append(turn + 0.94)
+        else:
+            quota.answered(turn, 0.01)
+            arrivals.append(turn + 0.005)
+    assert most_in_a_second(arrivals) <= 20
+    assert 399 / (clock.now - 100) >= 18
+
+
 def test_a_stall_is_no_jitter() -> None:
     trips = RoundTrips()
     trips.expected = True

@@ -22,6 +22,7 @@ import stat
 import struct
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -34,6 +35,7 @@ _STAMPS = 256
 # magic, next turn, factor, factor since, stamps taken
 _HEADER = struct.Struct("=8sdddQ")
 _STAMP = struct.Struct("=d")
+_ALL_STAMPS = struct.Struct(f"={_STAMPS}d")
 # process, its pid namespace, last seen, waits, pace, share
 _SLOT = struct.Struct("=qQdddd")
 _STAMPS_AT = 64
@@ -197,7 +199,7 @@ class HostPace:
             fastest *= recovered(factor, since, now)
             turn = max(now, next_turn)
             if limit <= min(taken, _STAMPS):
-                turn = max(turn, self._stamp(taken - limit) + 1.0)
+                turn = max(turn, window_opens(self._stamps(taken), limit))
             self._put_stamp(taken, turn + spread_s)
             interval = 1.0 / fastest
             _HEADER.pack_into(self._map, 0, _MAGIC, turn + interval, factor, since, taken + 1)
@@ -250,10 +252,9 @@ class HostPace:
             return float("-inf"), 1.0, float("-inf"), 0
         return next_turn, factor, since, taken
 
-    def _stamp(self, number: int) -> float:
-        place = _STAMPS_AT + number % _STAMPS * _STAMP.size
-        stamp: float = _STAMP.unpack_from(self._map, place)[0]
-        return stamp
+    def _stamps(self, taken: int) -> tuple[float, ...]:
+        """Return when the latest requests arrived at the latest."""
+        return _ALL_STAMPS.unpack_from(self._map, _STAMPS_AT)[: min(taken, _STAMPS)]
 
     def _put_stamp(self, number: int, time: float) -> None:
         _STAMP.pack_into(self._map, _STAMPS_AT + number % _STAMPS * _STAMP.size, time)
@@ -328,6 +329,17 @@ _LOWERED_ONCE = 0.9
 _LOWERED_AGAIN = 0.7
 # 0.1 requests a second, each second, at 19 requests a second.
 _RECOVERED_A_SECOND = 0.1 / 19.0
+
+
+def window_opens(arrived: Sequence[float], allowed: int) -> float:
+    """Return from when on a request may leave so that it is not one too many within a second.
+
+    They need not arrive in the order in which they left, so the latest ones count.
+
+    :param arrived: when the requests before it arrived at the latest; as many as are allowed, or
+        more.
+    """
+    return sorted(arrived)[-allowed] + 1.0
 
 
 def lowered(factor: float, since: float, now: float) -> tuple[float, float]:

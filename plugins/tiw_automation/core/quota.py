@@ -21,7 +21,14 @@ from collections import deque
 from collections.abc import Callable
 
 from tiw_automation.core.errors import ConfigurationError
-from tiw_automation.core.host_pace import HostPace, Turn, Unusable, lowered, recovered
+from tiw_automation.core.host_pace import (
+    HostPace,
+    Turn,
+    Unusable,
+    lowered,
+    recovered,
+    window_opens,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -124,10 +131,10 @@ class Quota:
 
     Whoever sends takes a turn (:meth:`reserve`), waits for it, and enters (:meth:`enter`), which
     may add a moment where other processes of the host are in front. :meth:`acquire` does all
-    three. Two rules hold: the pace, and that the request which would be one too many leaves no
-    sooner than a second after the earliest of them has arrived at the latest. That is known from
-    its answer (:meth:`answered`), and taken from the spread of the round trips before: so neither
-    jitter on the way nor a process that is not run for a while makes a crowd at the server. A
+    three. Two rules hold: the pace, and that within the second before a request leaves fewer can
+    have arrived than are allowed. When one arrived at the latest is known from its answer
+    (:meth:`answered`), and taken from the spread of the round trips before: so neither jitter on
+    the way nor a process that is not run for a while makes a crowd at the server. A
     refusal lowers the pace by 10 %, another one before it has recovered by 30 %; it recovers by
     30 % in a minute.
 
@@ -225,8 +232,10 @@ class Quota:
         with self._lock:
             if self._host is None:
                 return turn
+            now = self.clock()
+            self._tell_unanswered(self._host, now)
             taken = self._host.take(
-                max(self.clock() - _TOLERANCE_S, turn),
+                max(now - _TOLERANCE_S, turn),
                 pace=self._pace,
                 share=self._share,
                 limit=self._allowed,
@@ -331,12 +340,32 @@ class Quota:
     def _window_opens(self) -> float:
         if len(self._sent) < self._allowed:
             return -math.inf
-        turn, late_s = self._sent[-self._allowed]
-        return turn + 1.0 + (self._round_trips.spread_s if late_s is None else late_s) + _GUARD_S
+        now = self.clock()
+        arrived = [
+            turn + (self._unanswered_late_s(turn, now) if late_s is None else late_s)
+            for turn, late_s in self._sent
+        ]
+        return window_opens(arrived, self._allowed) + _GUARD_S
+
+    def _tell_unanswered(self, host: HostPace, now: float) -> None:
+        for sent in list(self._host_turns.values()):
+            late_s = self._unanswered_late_s(sent.time, now)
+            if late_s > self._round_trips.spread_s + _SAME_S:
+                host.arrived(sent, late_s + _GUARD_S)
+                if late_s >= _MOST_SPREAD_S:
+                    del self._host_turns[sent.time]
+
+    def _unanswered_late_s(self, turn: float, now: float) -> float:
+        """Return how late a request without an answer is: it may arrive as late as now."""
+        spread_s = self._round_trips.spread_s
+        if not self._round_trips.expected:
+            return spread_s
+        return min(max(spread_s, now - turn), _MOST_SPREAD_S)
 
     def _note(self, turn: float) -> None:
         self._sent.append((turn, None))
-        while len(self._sent) > self._allowed:
+        # Nothing counts as more than a second late, so what left before these arrived before.
+        while len(self._sent) > 2 * self._allowed:
             self._sent.popleft()
 
     def _enter_alone(self, turn: float) -> float:
