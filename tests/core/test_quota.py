@@ -7,6 +7,7 @@ import itertools
 import logging
 import os
 import random
+import shutil
 import stat
 import subprocess
 import sys
@@ -460,6 +461,32 @@ def test_files_that_nobody_uses_any_more_are_swept_away(folder: Path) -> None:
     again = HostPace("unused", "host", "A")
     first = take(again, 1000.0)
     assert take(unused_yet, 1000.0) == pytest.approx(first + 1 / 19)
+
+
+def test_a_folder_that_was_cleaned_up_is_made_again(folder: Path) -> None:
+    host = HostPace("id", "host", "A")
+    first = take(host, 1000.0)
+    shutil.rmtree(folder)
+    assert take(host, 1000.0) >= 1000.0
+    assert Path(host.path).exists()
+    assert take(HostPace("id", "host", "A"), 1000.0) == pytest.approx(first + 1 / 19)
+    host.close()
+
+
+def test_a_folder_that_cannot_be_made_again_stops_nobody(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock()
+    host = HostPace("id", "host", "A")
+    quota = Quota(19, clock=clock, host=host)
+    quota.acquire(clock.sleep)
+    shutil.rmtree(folder)
+    folder.write_text("in the way")
+    start = clock.now
+    for _ in range(100):
+        quota.acquire(clock.sleep)
+    assert clock.now - start >= 99 / 19 - 0.01
+    assert sum("not shared" in record.message for record in caplog.records) == 1
 
 
 def test_the_folder_is_this_user_s_alone_and_names_no_account(folder: Path) -> None:

@@ -310,13 +310,27 @@ class HostPace:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if os.fstat(self._file).st_nlink:
                     return True
-                # It was swept away before this process had taken its first turn.
-                self._map.close()
-                os.close(self._file)
-                self._open()
+                # It was swept away before this process had taken its first turn, or by somebody
+                # who cleans up the temporary folder.
+                if not self._reopen():
+                    self._unlock()
+                    return False
             except BlockingIOError:
                 time.sleep(_LOCK_PAUSE_S)
         return False
+
+    def _reopen(self) -> bool:
+        """Go on with the file that has the name now; keep the old one where there can be none."""
+        file, map_ = self._file, self._map
+        try:
+            state_folder()
+            self._open()
+        except Unusable:
+            self._file, self._map = file, map_
+            return False
+        map_.close()
+        os.close(file)
+        return True
 
     def _unlock(self) -> None:
         fcntl.flock(self._file, fcntl.LOCK_UN)
