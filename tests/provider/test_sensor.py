@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import (
+    AirflowException,
     AirflowSensorTimeout,
     AirflowSkipException,
     TaskDeferred,
@@ -162,6 +163,35 @@ async def test_tencent_is_gone_between_the_trigger_and_the_worker(
     with pytest.raises(TiwOnlineRecordFailed, match="absent: missing"):
         await asyncio.to_thread(waiting.execute_complete, context(pushes), payload)
     assert len(pushes.values["return_value"]) == 1
+
+
+async def test_a_worker_that_never_reaches_tencent_defers_until_the_time_is_up(
+    tiw_simulator: Simulator, connect: Connect
+) -> None:
+    connect(tiw_simulator)
+    (done,) = tiw_simulator.add_finished(1)
+    waiting = sensor(done, deferrable=True, poke_interval=0.1, timeout=90)
+    end_time = time.time() + 30
+    trigger = TiwOnlineRecordTrigger(record_task_ids=[done], end_time=end_time, poll_interval=0.1)
+    event = await fire(trigger)
+    tiw_simulator.fault = "outage"
+    with pytest.raises(TaskDeferred) as deferred:
+        await asyncio.to_thread(
+            waiting.resume_execution,
+            "execute_complete",
+            {"event": event, "end_time": end_time},
+            context(Pushes()),
+        )
+    assert deferred.value.trigger.end_time == end_time
+    assert deferred.value.kwargs == {"end_time": end_time}
+    assert deferred.value.timeout <= timedelta(seconds=90)
+    with pytest.raises(TiwError):
+        await asyncio.to_thread(
+            waiting.resume_execution,
+            "execute_complete",
+            {"event": event, "end_time": time.time()},
+            context(Pushes()),
+        )
 
 
 async def test_what_timed_out_is_not_waited_for_anew(
@@ -357,6 +387,19 @@ async def test_soft_fail_skips_deferred_as_well_only_if_the_recording_is_at_faul
     waiting = sensor("slow", deferrable=True, never_fail=True)
     with pytest.raises(AirflowSkipException):
         waiting.resume_execution("execute_complete", {"event": event}, context(Pushes()))
+
+
+def test_a_trigger_that_breaks_is_no_reason_to_skip() -> None:
+    """Its connection was deleted while it was deferred, say."""
+    kept = {"error": "Trigger failure", "traceback": ["ConfigurationError: no connection"]}
+    with pytest.raises(AirflowException, match="Trigger failure"):
+        sensor("t", deferrable=True, soft_fail=True).resume_execution(
+            "__fail__", dict(kept), context(Pushes())
+        )
+    with pytest.raises(AirflowSkipException):
+        sensor("t", deferrable=True, never_fail=True).resume_execution(
+            "__fail__", dict(kept), context(Pushes())
+        )
 
 
 def test_airflows_own_end_of_a_deferral_is_a_timeout_of_the_sensor() -> None:

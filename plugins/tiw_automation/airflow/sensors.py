@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
 
 from airflow.providers.common.compat.sdk import (  # isort: skip
+    AirflowSensorTimeout,
     AirflowSkipException,
     BaseSensorOperator,
     PokeReturnValue,
@@ -98,7 +99,12 @@ class TiwOnlineRecordSensor(WaitsForRecords, BaseSensorOperator):
         """Go on after a deferral; ``never_fail`` skips for whatever it skips for when poking."""
         try:
             return super().resume_execution(next_method, next_kwargs, context)
-        except AirflowSkipException:
+        except AirflowSkipException as skip:
+            # Airflow skips for a trigger that broke too, which is no recording's fault.
+            cause = skip.__cause__
+            broke = next_method == "__fail__" and not isinstance(cause, AirflowSensorTimeout)
+            if broke and cause is not None and not self.never_fail:
+                raise cause from None
             raise
         except Exception as error:
             if self.never_fail:

@@ -72,13 +72,20 @@ class WaitsForRecords(BaseOperator):
         self.console_url = console_url(client.settings.host)
         return client
 
-    def defer_until_settled(self, record_task_ids: list[str]) -> NoReturn:
-        """Leave the worker until all have ended; :meth:`execute_complete` goes on."""
-        timeout_s = self._limit_s()
+    def defer_until_settled(
+        self, record_task_ids: list[str], end_time: float | None = None
+    ) -> NoReturn:
+        """Leave the worker until all have ended; :meth:`execute_complete` goes on.
+
+        :param end_time: when the time of an earlier deferral is up, UNIX seconds.
+        """
+        now = time.time()
+        if end_time is None:
+            end_time = now + self._limit_s()
         self.defer(
             trigger=TiwOnlineRecordTrigger(
                 record_task_ids=record_task_ids,
-                end_time=time.time() + timeout_s,
+                end_time=end_time,
                 sdk_app_id=self.sdk_app_id,
                 tencentcloud_conn_id=self.tencentcloud_conn_id,
                 poll_interval=self.poll_interval_s,
@@ -86,14 +93,20 @@ class WaitsForRecords(BaseOperator):
                 require_videos=self.require_videos,
             ),
             method_name="execute_complete",
-            timeout=timedelta(seconds=timeout_s + _GRACE_S),
+            kwargs={"end_time": end_time},
+            timeout=timedelta(seconds=end_time - now + _GRACE_S),
         )
         raise AssertionError("Airflow's defer raises")
 
-    def execute_complete(self, context: Context, event: Any) -> list[str]:
+    def execute_complete(
+        self, context: Context, event: Any, end_time: float | None = None
+    ) -> list[str]:
         """Take the trigger's event, get the finished records, push and judge.
 
-        Where Tencent cannot be reached for them, the task is deferred once more.
+        Where Tencent cannot be reached for them, the task is deferred again until its time is up;
+        then that is an ordinary failure.
+
+        :param end_time: when the time is up, UNIX seconds.
         """
         _, ends = from_payload(event)
         for end in ends:
@@ -102,10 +115,11 @@ class WaitsForRecords(BaseOperator):
         with self.client() as client:
             outcomes = self.describe(client, finished) if finished else []
         faulty = next((o for o in outcomes if _is_fault_on_the_way(o)), None)
+        is_time_up = end_time is not None and time.time() >= end_time
         # What has timed out would be waited for anew.
-        if faulty is not None and not any(end.timed_out for end in ends):
+        if faulty is not None and not is_time_up and not any(end.timed_out for end in ends):
             self.log.warning("%s The task is deferred until it can be asked.", faulty.message)
-            self.defer_until_settled([end.record_task_id for end in ends])
+            self.defer_until_settled([end.record_task_id for end in ends], end_time)
         records: dict[str, OnlineRecord] = {o.task_id: o.raise_for_verdict() for o in outcomes}
         urls = self._push(context, [records[task_id] for task_id in finished])
         _fail_if_needed(ends)
