@@ -31,6 +31,7 @@ class TaskInstance:
         self.run_id = run_id
         self.task_id = "record"
         self.map_index = map_index
+        self.max_tries = 2
         self.pushed: dict[str, Any] = {}
 
     def xcom_push(self, key: str, value: Any) -> None:
@@ -114,14 +115,33 @@ def test_a_later_try_finds_what_has_ended_meanwhile(simulator: Simulator) -> Non
     later.on_kill()
 
 
+def test_a_cleared_task_records_again_unless_its_recording_still_runs(
+    simulator: Simulator,
+) -> None:
+    where = {**context(), "task_state_store": Kept()}
+    first = start().execute(where)  # type: ignore[arg-type]
+    # Airflow adds the tries so far when a task is cleared.
+    where["ti"].max_tries += 1
+    assert start().execute(where) == first  # type: ignore[arg-type]
+    simulator.advance(30)
+    TiwStopOnlineRecordOperator(task_id="stop", record_task_id=first).execute(context())
+    simulator.advance(600)
+    where["ti"].max_tries += 1
+    second = start().execute(where)  # type: ignore[arg-type]
+    assert second != first
+    assert start().execute(where) == second  # type: ignore[arg-type]
+    assert simulator.started == 2
+
+
 def test_a_later_try_starts_anew_where_the_recording_failed(simulator: Simulator) -> None:
     kept = Kept()
-    kept.set("tiw_record_task_id", simulator.add("f", error={"message": "code: 40004, msg: x"}))
+    simulator.add("f", error={"message": "code: 40004, msg: x"})
+    kept.set("tiw_record_task_id", {"record_task_id": "f", "max_tries": 2})
     where = {**context(), "task_state_store": kept}
     second = start().execute(where)  # type: ignore[arg-type]
     assert second != "f"
-    assert kept.values == {"tiw_record_task_id": second}
-    kept.set("tiw_record_task_id", "gone")
+    assert kept.values == {"tiw_record_task_id": {"record_task_id": second, "max_tries": 2}}
+    kept.set("tiw_record_task_id", {"record_task_id": "gone", "max_tries": 2})
     assert start().execute(where) == second  # type: ignore[arg-type]
     assert simulator.started == 1
 

@@ -55,7 +55,8 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
     Safe to retry, and to run again after a crash: the recording user is the same for every try
     of a task in a run, and TIW records once for a user. A recording of that user which runs
     already is returned instead of starting another one. On Airflow 3.3 the TaskId is kept in the
-    task's state store as well: a later try returns a recording that has ended meanwhile too.
+    task's state store as well: a retry returns a recording that has ended meanwhile too. A task
+    that was cleared starts anew, unless its recording still runs.
 
     Tencent begins some two seconds later, so a wrong signature or room shows as the recording's
     failure in the sensor.
@@ -155,8 +156,10 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
         signature = self.record_user_sig
         # Airflow 3.3 keeps it from one try to the next.
         store: Any = context.get("task_state_store")
+        # Grows when the task is cleared, and never by a retry.
+        max_tries = None if store is None else context["ti"].max_tries
         with self.client() as client:
-            self._started = self._kept(client, store)
+            self._started = self._kept(client, store, max_tries)
             if self._started is not None:
                 return self._started
             self._started = client.start_online_record(
@@ -169,15 +172,16 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
                 **{name: getattr(self, name) for name in _OPTIONS},
             )
         if store is not None:
-            store.set(_KEPT_AS, self._started)
+            store.set(_KEPT_AS, {"record_task_id": self._started, "max_tries": max_tries})
         self.log.info("Room %s is recorded by %s: recording %s.", room_id, user, self._started)
         return self._started
 
-    def _kept(self, client: TiwClient, store: Any) -> str | None:
+    def _kept(self, client: TiwClient, store: Any, max_tries: int | None) -> str | None:
         """Return the recording of an earlier try, also if it has ended since; none that failed."""
-        kept = None if store is None else store.get(_KEPT_AS)
-        if kept is None:
+        known = None if store is None else store.get(_KEPT_AS)
+        if not isinstance(known, Mapping) or known.get("max_tries") != max_tries:
             return None
+        kept = str(known["record_task_id"])
         try:
             record = client.describe_online_record(kept, self.sdk_app_id)
         except (RecordingFailure, TaskNotFound) as error:
@@ -186,7 +190,7 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
             )
             return None
         self.log.info("An earlier try has started recording %s, which is %s.", kept, record.status)
-        return str(kept)
+        return kept
 
     def on_kill(self) -> None:
         """Stop the recording if that was asked for."""
