@@ -520,6 +520,16 @@ async def test_a_single_wait_that_is_never_awaited_is_warned_about(api: Scripted
     assert mine.stats().waits == 0
 
 
+async def test_a_single_wait_is_awaited_by_one_task(api: ScriptedApi) -> None:
+    wait = watcher(api).wait("t", initial_delay=0.05)
+    first = asyncio.create_task(wait)
+    await asyncio.sleep(0)
+    second = asyncio.create_task(wait)
+    with pytest.raises(RuntimeError, match="awaited already"):
+        await second
+    assert (await asyncio.wait_for(first, 5)).task_id == "t"
+
+
 async def test_a_single_wait_says_why_it_was_cancelled_and_can_be_shielded(
     api: ScriptedApi,
 ) -> None:

@@ -24,6 +24,11 @@ class Signal:
         self._wakeup: Callable[[Any], object] | None = None
         self._context: Context | None = None
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a task waits and was not woken yet."""
+        return self._wakeup is not None
+
     def blocking(self) -> Self:
         """Return what a coroutine yields to its task, so that :meth:`wake` resumes it."""
         self._loop = get_running_loop()

@@ -600,6 +600,8 @@ class _LoneWait(Wait, Coroutine[Any, Any, OnlineRecord]):
         return self
 
     def __next__(self) -> Any:
+        if self.caller.is_awaited:
+            raise RuntimeError("A wait is being awaited already.")
         try:
             if self.caller.closed:
                 raise RuntimeError("A wait can be awaited once.")
