@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
+from airflow.sdk import DAG
 
 from tiw_automation.airflow.operators import (
     TiwDescribeOnlineRecordOperator,
@@ -153,6 +154,23 @@ def test_a_signature_is_masked_once_it_is_rendered(monkeypatch: pytest.MonkeyPat
     operator.render_template_fields(context())
     assert operator.record_user_id == "me"
     assert masked == ["eJyrVgrxsigned"]
+
+
+def test_the_signatures_of_mapped_tasks_are_masked_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    masked: list[str] = []
+    monkeypatch.setattr("tiw_automation.airflow.operators.mask_secret", masked.append)
+    with DAG("rooms") as dag:
+        mapped = TiwStartOnlineRecordOperator.partial(
+            task_id="record", record_user_id="me"
+        ).expand_kwargs([{"room_id": n, "record_user_sig": f"signed-for-{n}"} for n in (1, 2)])
+    whose: Any = {
+        **context(map_index=1),
+        "dag": dag,
+        "dag_run": SimpleNamespace(conf={}),
+        "expanded_ti_count": 2,
+    }
+    mapped.render_template_fields(whose)
+    assert masked == ["signed-for-2"]
 
 
 def test_another_run_or_map_index_has_another_user(simulator: Simulator) -> None:

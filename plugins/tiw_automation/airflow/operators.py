@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
@@ -27,6 +27,7 @@ from tiw_automation.core.start import check_room_id
 from tiw_automation.core.watcher import DEFAULT_POLL_INTERVAL_S
 
 if TYPE_CHECKING:
+    import jinja2
     from airflow.sdk import Context, XComArg
 
 _KEPT_AS = "tiw_record_task_id"
@@ -143,10 +144,18 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
         self.trtc_room_id_str = trtc_room_id_str
         self._started: str | None = None
 
-    def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:
-        """Render, and keep the signature from the page of rendered templates and the logs."""
-        super().render_template_fields(context, jinja_env)
-        if self.record_user_sig:
+    def _do_render_template_fields(
+        self,
+        parent: Any,
+        template_fields: Iterable[str],
+        context: Context,
+        jinja_env: jinja2.Environment,
+        seen_oids: set[int],
+    ) -> None:
+        # What Airflow calls for a mapped task as well: the signature is kept from the page of
+        # rendered templates and the logs.
+        super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
+        if parent is self and self.record_user_sig:
             mask_secret(self.record_user_sig)
 
     def execute(self, context: Context) -> str:
