@@ -520,6 +520,22 @@ async def test_a_single_wait_that_is_never_awaited_is_warned_about(api: Scripted
     assert mine.stats().waits == 0
 
 
+async def test_progress_counts_nobody_who_was_given_up(api: ScriptedApi) -> None:
+    api.scripts["vague"] = [status(None)]
+    api.scripts["slow"] = [status("RECORDING"), *[status(None)] * 4, status("RECORDING")]
+    told: list[Any] = []
+    outcomes = watcher(api).watch(
+        ["vague", "slow"], poll_interval=0.05, timeout=5, on_progress=told.append
+    )
+    async with contextlib.aclosing(outcomes):
+        assert (await anext(outcomes)).task_id == "vague"
+        api.scripts["slow"] = [status("PAUSED")]
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(anext(outcomes), 1)
+    assert told[-1].waiting == 1
+    assert told[-1].statuses == {"PAUSED": 1}
+
+
 async def test_a_single_wait_is_awaited_by_one_task(api: ScriptedApi) -> None:
     wait = watcher(api).wait("t", initial_delay=0.05)
     first = asyncio.create_task(wait)

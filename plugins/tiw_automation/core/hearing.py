@@ -66,6 +66,8 @@ class Ear:
         # Thousands of waits share a few states.
         state = sys.intern(f"{outcome.verdict}/{status}")
         if state == wait.told:
+            if wait.settled:
+                self.count(state, None)
             return
         self.count(wait.told, None if wait.settled else state)
         wait.told = state
