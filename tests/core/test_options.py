@@ -53,6 +53,8 @@ def test_what_is_empty_is_as_if_not_given(empty: object) -> None:
         ("times", True, "a number"),
         ("times", float("nan"), "a number"),
         ("times", "inf", "a number"),
+        pytest.param("times", 10**400, "a number", id="huge"),
+        ("count", float("inf"), "a whole number"),
         ("count", 1.5, "a whole number"),
         ("count", "1.5", "a whole number"),
         ("count", [1], "a whole number"),

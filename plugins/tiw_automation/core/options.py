@@ -82,7 +82,7 @@ def _converted(kind: type, value: Any) -> Any:
         return None
     try:
         number = kind(value)
-    except ValueError:
+    except (OverflowError, ValueError):
         return None
     if number != number or abs(number) == math.inf or (kind is int and str(number) != str(value)):
         return None
