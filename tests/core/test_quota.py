@@ -7,6 +7,7 @@ import itertools
 import logging
 import os
 import random
+import shutil
 import stat
 import subprocess
 import sys
@@ -522,6 +523,33 @@ def test_a_file_that_stays_locked_stops_nobody(
     assert (clock.now - start) * 19 == pytest.approx(99, rel=0.05)
     assert "not shared" in caplog.text
     os.close(holder)
+
+
+def test_a_folder_that_is_swept_away_is_made_anew_and_costs_no_turn(folder: Path) -> None:
+    clock = Clock()
+    quota = Quota(19, clock=clock, host=HostPace("id", "host", "A"))
+    turns = [quota.acquire(clock.sleep) for _ in range(5)]
+    shutil.rmtree(folder)
+    turns += [quota.acquire(clock.sleep) for _ in range(5)]
+    assert list(folder.glob("*.pace"))
+    assert all(later - earlier > 0.04 for earlier, later in itertools.pairwise(turns))
+    quota.close()
+
+
+def test_a_folder_that_is_gone_for_good_stops_nobody(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock()
+    quota = Quota(19, clock=clock, host=HostPace("id", "host", "A"))
+    quota.acquire(clock.sleep)
+    shutil.rmtree(folder)
+    folder.write_text("in the way")
+    start = clock.now
+    for _ in range(100):
+        quota.acquire(clock.sleep)
+    assert (clock.now - start) * 19 == pytest.approx(100, rel=0.05)
+    assert caplog.text.count("not shared") == 1
+    quota.close()
 
 
 def test_shares_of_a_host_that_add_up_to_more_than_one_are_warned_about(
