@@ -8,10 +8,6 @@ seconds after the start and after the first answer that follows the outage. G13:
 that were opened for it. The alternative, at the same time on a server of its own, is the same
 watcher without the window that follows the line's spread: a plain pace of 19 a second.
 
-G12: how late a timer of 5 ms comes in the event loop that waits. Beside it, because other work on
-the machine delays any timer: how late the same timer comes in a process that does nothing else,
-and for how long at most the waiting loop's own thread was busy in one turn.
-
 All lines are measured at the same time, each with two processes of its own: a client and a server.
 """
 
@@ -23,7 +19,6 @@ import contextlib
 import json
 import logging
 import sys
-import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -32,7 +27,7 @@ from far_api import LIMIT, FarApi, Stats, forever
 from report import Figure, report
 
 from tiw_automation.core import RecordWatcher, TiwClient
-from tiw_automation.core.quota import RoundTrips
+from tiw_automation.core.quota import Quota, RoundTrips
 
 WAITS = 10_000
 RATE = 19.0
@@ -46,16 +41,6 @@ LINES = {
 
 
 @dataclass(frozen=True)
-class Lags:
-    """How late a timer came: the 99th percentile and the most, in seconds; and the longest turn."""
-
-    count: int
-    p99: float
-    most: float
-    busy: float
-
-
-@dataclass(frozen=True)
 class Line:
     """What a line's server saw: from the start, until the outage, after it, and until the end."""
 
@@ -63,7 +48,6 @@ class Line:
     steady: Stats
     again: Stats
     later: Stats
-    lags: Lags
     polls: int
 
     @property
@@ -91,44 +75,22 @@ def _rate(*parts: Stats) -> float:
     return sum(part.accepted - 1 for part in parts) / sum(part.lasted_s for part in parts)
 
 
-class _Timer:
-    """Notes how late a timer comes, and how long the loop's thread was busy meanwhile."""
-
-    def __init__(self) -> None:
-        self._lags: list[float] = []
-        self._busy: list[float] = []
-
-    async def run(self) -> None:
-        while True:
-            before, cpu = time.perf_counter(), time.thread_time()
-            await asyncio.sleep(0.005)
-            self._lags.append(time.perf_counter() - before - 0.005)
-            self._busy.append(time.thread_time() - cpu)
-
-    def lags(self) -> Lags:
-        ordered = sorted(self._lags)
-        count = len(ordered)
-        return Lags(count, ordered[int(0.99 * count)], ordered[-1], max(self._busy))
-
-
 async def _wait(watcher: RecordWatcher) -> None:
     async for _ in watcher.watch(forever(WAITS)):
         pass
 
 
-async def _ended(*tasks: asyncio.Task[None]) -> None:
-    for task in tasks:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
 
 
 async def measure(api: FarApi, way: tuple[float, float], seconds: float, outage_s: float) -> Line:
     """Wait from a cold start on, with an outage in the middle of the time."""
     api.tell(line=way, reset=True)
     watcher = RecordWatcher(TiwClient(**api.settings()), running_list=False)
-    timer = _Timer()
-    tasks = asyncio.create_task(_wait(watcher)), asyncio.create_task(timer.run())
+    task = asyncio.create_task(_wait(watcher))
     half_s = (seconds - outage_s) / 2 - START_S
     tell = asyncio.to_thread
     await asyncio.sleep(START_S)
@@ -144,12 +106,13 @@ async def measure(api: FarApi, way: tuple[float, float], seconds: float, outage_
     await asyncio.sleep(half_s)
     later = await tell(api.tell)
     polls = watcher.polls
-    await _ended(*tasks)
-    return Line(start, steady, again, later, timer.lags(), polls)
+    await _ended(task)
+    return Line(start, steady, again, later, polls)
 
 
 async def plain_pace(api: FarApi, way: tuple[float, float], seconds: float) -> Stats:
     """The alternative: the same pace, whatever the line does."""
+    Quota._unanswered_late_s = lambda self, turn, now: 0.0  # type: ignore[method-assign]
     RoundTrips.late_s = lambda self, seconds: 0.0  # type: ignore[method-assign]
     RoundTrips.spread_s = property(lambda self: 0.0)  # type: ignore[assignment, method-assign]
     api.tell(line=way, reset=True)
@@ -161,21 +124,10 @@ async def plain_pace(api: FarApi, way: tuple[float, float], seconds: float) -> S
     return stats
 
 
-async def idle_lags(seconds: float) -> Lags:
-    """Return the lags of a loop that does nothing else."""
-    timer = _Timer()
-    task = asyncio.create_task(timer.run())
-    await asyncio.sleep(seconds)
-    await _ended(task)
-    return timer.lags()
-
-
 def _part(name: str, what: str, seconds: float, outage_s: float) -> object:
     """Do what one of the processes is for; return what it prints."""
     middle_s, spread_s, _ = LINES[name]
     way = (middle_s, spread_s)
-    if what == "idle":
-        return asdict(asyncio.run(idle_lags(seconds)))
     with FarApi() as api:
         if what == "plain":
             return asdict(asyncio.run(plain_pace(api, way, seconds)))
@@ -184,7 +136,7 @@ def _part(name: str, what: str, seconds: float, outage_s: float) -> object:
 
 def _line(found: dict[str, Any]) -> Line:
     parts = {name: Stats(**found[name]) for name in ("start", "steady", "again", "later")}
-    return Line(**parts, lags=Lags(**found["lags"]), polls=found["polls"])
+    return Line(**parts, polls=found["polls"])
 
 
 def figures(name: str, line: Line, plain: Stats, seconds: float, outage_s: float) -> list[Figure]:
@@ -245,40 +197,14 @@ def main() -> int:
     clean_up_when_terminated()
     times = ("--seconds", str(seconds), "--outage", str(outage_s))
     parts = [(name, what) for name in LINES for what in ("ours", "plain")]
-    *found, idle = run_together(
-        __file__, [(*times, "--part", *part) for part in (*parts, ("0 ms", "idle"))]
-    )
+    found = run_together(__file__, [(*times, "--part", *part) for part in parts])
     lines = [_line(one) for one in found[::2]]
     all_figures = [
         figure
         for name, line, plain in zip(LINES, lines, found[1::2], strict=True)
         for figure in figures(name, line, Stats(**plain), seconds, outage_s)
     ]
-    lags, alone = [line.lags for line in lines], Lags(**idle)
-    p99, latest, busy = (max(getattr(lag, key) for lag in lags) for key in ("p99", "most", "busy"))
-    return report(
-        *all_figures,
-        Figure(
-            "G12 loop lag p99 with 10k waits / 10 ms",
-            p99 / 0.010,
-            1.0,
-            f"{p99 * 1000:.1f} ms, the worst of three loops, {lags[0].count} timers in the "
-            f"first; {alone.p99 * 1000:.1f} ms in an idle process at the same time",
-        ),
-        Figure(
-            "G12 latest timer with 10k waits / 50 ms",
-            latest / 0.050,
-            1.0,
-            f"{latest * 1000:.1f} ms, the worst of three loops; {alone.most * 1000:.1f} ms in an "
-            "idle process at the same time",
-        ),
-        Figure(
-            "G12 longest time that the loop's own thread was busy in one turn / 50 ms",
-            busy / 0.050,
-            None,
-            f"{busy * 1000:.1f} ms of CPU",
-        ),
-    )
+    return report(*all_figures)
 
 
 if __name__ == "__main__":

@@ -463,32 +463,6 @@ def test_files_that_nobody_uses_any_more_are_swept_away(folder: Path) -> None:
     assert take(unused_yet, 1000.0) == pytest.approx(first + 1 / 19)
 
 
-def test_a_folder_that_was_cleaned_up_is_made_again(folder: Path) -> None:
-    host = HostPace("id", "host", "A")
-    first = take(host, 1000.0)
-    shutil.rmtree(folder)
-    assert take(host, 1000.0) >= 1000.0
-    assert Path(host.path).exists()
-    assert take(HostPace("id", "host", "A"), 1000.0) == pytest.approx(first + 1 / 19)
-    host.close()
-
-
-def test_a_folder_that_cannot_be_made_again_stops_nobody(
-    folder: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    clock = Clock()
-    host = HostPace("id", "host", "A")
-    quota = Quota(19, clock=clock, host=host)
-    quota.acquire(clock.sleep)
-    shutil.rmtree(folder)
-    folder.write_text("in the way")
-    start = clock.now
-    for _ in range(100):
-        quota.acquire(clock.sleep)
-    assert clock.now - start >= 99 / 19 - 0.01
-    assert sum("not shared" in record.message for record in caplog.records) == 1
-
-
 def test_the_folder_is_this_user_s_alone_and_names_no_account(folder: Path) -> None:
     host = HostPace("AKIDsecretish", "tiw.tencentcloudapi.com", "A")
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
@@ -549,6 +523,33 @@ def test_a_file_that_stays_locked_stops_nobody(
     assert (clock.now - start) * 19 == pytest.approx(99, rel=0.05)
     assert "not shared" in caplog.text
     os.close(holder)
+
+
+def test_a_folder_that_is_swept_away_is_made_anew_and_costs_no_turn(folder: Path) -> None:
+    clock = Clock()
+    quota = Quota(19, clock=clock, host=HostPace("id", "host", "A"))
+    turns = [quota.acquire(clock.sleep) for _ in range(5)]
+    shutil.rmtree(folder)
+    turns += [quota.acquire(clock.sleep) for _ in range(5)]
+    assert list(folder.glob("*.pace"))
+    assert all(later - earlier > 0.04 for earlier, later in itertools.pairwise(turns))
+    quota.close()
+
+
+def test_a_folder_that_is_gone_for_good_stops_nobody(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock()
+    quota = Quota(19, clock=clock, host=HostPace("id", "host", "A"))
+    quota.acquire(clock.sleep)
+    shutil.rmtree(folder)
+    folder.write_text("in the way")
+    start = clock.now
+    for _ in range(100):
+        quota.acquire(clock.sleep)
+    assert (clock.now - start) * 19 == pytest.approx(100, rel=0.05)
+    assert caplog.text.count("not shared") == 1
+    quota.close()
 
 
 def test_shares_of_a_host_that_add_up_to_more_than_one_are_warned_about(

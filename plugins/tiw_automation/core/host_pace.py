@@ -123,12 +123,12 @@ class HostPace:
             if found.st_size < _SIZE:
                 os.ftruncate(self._file, _SIZE)
             self._map = mmap.mmap(self._file, _SIZE)
-        except (OSError, ValueError) as error:
+        except (Unusable, OSError, ValueError) as error:
             os.close(self._file)
+            self._file = -1
+            if isinstance(error, Unusable):
+                raise
             raise Unusable(f"{self.path}: {error}") from None
-        except Unusable:
-            os.close(self._file)
-            raise
 
     def _sweep(self) -> None:
         """Remove the files of accounts that nobody on this host uses any more."""
@@ -170,11 +170,13 @@ class HostPace:
             finally:
                 self._unlock()
         self._map.close()
-        os.close(self._file)
+        if self._file >= 0:
+            os.close(self._file)
 
     def abandon(self) -> None:
         """Close the file without a change to it."""
-        os.close(self._file)
+        if self._file >= 0:
+            os.close(self._file)
 
     def take(
         self, now: float, *, pace: float, share: float, limit: int, spread_s: float, waits: int
@@ -310,27 +312,23 @@ class HostPace:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if os.fstat(self._file).st_nlink:
                     return True
-                # It was swept away before this process had taken its first turn, or by somebody
-                # who cleans up the temporary folder.
-                if not self._reopen():
-                    self._unlock()
-                    return False
+                self._open_anew()
             except BlockingIOError:
                 time.sleep(_LOCK_PAUSE_S)
+            except (Unusable, OSError, ValueError):
+                return False
         return False
 
-    def _reopen(self) -> bool:
-        """Go on with the file that has the name now; keep the old one where there can be none."""
-        file, map_ = self._file, self._map
-        try:
-            state_folder()
-            self._open()
-        except Unusable:
-            self._file, self._map = file, map_
-            return False
-        map_.close()
+    def _open_anew(self) -> None:
+        """Open another file where this one was swept away, by another process or with the folder.
+
+        :raises Unusable: there is none to be had; the next lock fails as well.
+        """
+        self._map.close()
+        file, self._file = self._file, -1
         os.close(file)
-        return True
+        state_folder()
+        self._open()
 
     def _unlock(self) -> None:
         fcntl.flock(self._file, fcntl.LOCK_UN)

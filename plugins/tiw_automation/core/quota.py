@@ -372,7 +372,7 @@ class Quota:
         """Go on without the file for this turn, and for good if it never comes free."""
         self._host_refusals += 1
         if self._host_refusals >= _PATIENCE:
-            _warn_once("its file is held by a process that does not go on")
+            _warn_once("its file is gone, or held by a process that does not go on")
             self._host, self._host_pace, self._part = None, None, 1.0
         return turn
 
