@@ -302,8 +302,10 @@ def tasks_of(text: str) -> list[dict[str, Any]]:
         if isinstance(node, dict):
             if any(str(key).startswith("tiw.automation.") for key in node):
                 yield node
-            for value in node.values():
-                yield from walk(value)
+            for key, value in node.items():
+                # Those of a rulebook are plugins of another kind, with a test of their own.
+                if key != "sources":
+                    yield from walk(value)
         elif isinstance(node, list):
             for value in node:
                 yield from walk(value)
