@@ -16,13 +16,14 @@ import sys
 import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 from aiohttp import web
 
-from tiw_automation.core import Acceptance
+from tiw_automation.core import Acceptance, ConfigurationError
 from tiw_automation.core.callbacks import EventType, sign
 from tiw_automation.core.options import SECRETS, SETTINGS
 from tiw_automation.core.record_events import event_id
@@ -149,6 +150,25 @@ async def test_the_second_pause_is_another_also_after_a_restart(
     assert len(set(told)) == 4
 
 
+@pytest.mark.parametrize("slow", [False, True])
+async def test_what_was_told_is_not_told_again_while_it_runs(
+    slow: bool, chinese: Simulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # The feed forgets at once what has ended.
+    monkeypatch.setattr("tiw_automation.core.record_feed._REMEMBER_S", -1.0)
+    ids = chinese.add_finished(3)
+    options = {"task_ids": ids, "discover": True, "state_file": str(tmp_path / "state.json")}
+    async with source(chinese, **options) as running:
+        if slow:
+            async with asyncio.timeout(30):
+                while chinese.requests.get("DescribeRunningTasks", 0) < 20:
+                    await asyncio.sleep(0.05)
+        told = [(await running.next())["task_id"] for _ in ids]
+        await running.nothing_more()
+    assert sorted(told) == sorted(ids)
+    assert chinese.requests["DescribeOnlineRecord"] == len(ids)
+
+
 async def test_recordings_are_found(chinese: Simulator) -> None:
     async with source(chinese, discover=True) as running:
         await running.nothing_more()
@@ -179,6 +199,28 @@ async def test_found_recordings_survive_a_restart(chinese: Simulator, tmp_path: 
     async with source(chinese, **options) as running:
         await running.nothing_more()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["state.json"]
+
+
+async def test_a_state_file_that_is_a_link_stays_one_and_is_for_its_owner_alone(
+    chinese: Simulator, tmp_path: Path
+) -> None:
+    kept, link = tmp_path / "volume/state.json", tmp_path / "state.json"
+    kept.parent.mkdir()
+    kept.write_text('{"found": [], "states": {}}')
+    kept.chmod(0o644)
+    link.symlink_to(kept)
+    # Left by a process of the same number that was killed.
+    left = kept.with_name(f".state.json.{os.getpid()}")
+    left.write_text("x")
+    left.chmod(0o666)
+    chinese.add("algebra", timeline=[{"RECORDING": 10000}])
+    async with source(chinese, discover=True, state_file=str(link)):
+        async with asyncio.timeout(30):
+            while json.loads(kept.read_text())["found"] != ["algebra"]:
+                await asyncio.sleep(0.05)
+    assert link.is_symlink()
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert not left.exists()
 
 
 async def test_faults_end_nothing(tiw_simulator: Simulator) -> None:
@@ -226,8 +268,13 @@ async def test_a_rule_engine_that_fails_ends_the_source(tiw_simulator: Simulator
 @pytest.mark.parametrize("discover", [False, True])
 async def test_it_stops_when_all_is_done(discover: bool, chinese: Simulator) -> None:
     (done,) = chinese.add_finished(1)
-    chinese.add("runs", timeline=[{"RECORDING": 30}])
+    chinese.add("runs", timeline=[{"RECORDING": 10000}])
     async with source(chinese, task_ids=done, discover=discover, stop_when_done=True) as running:
+        if discover:
+            async with asyncio.timeout(30):
+                while not chinese.requests_by_task.get("runs"):
+                    await asyncio.sleep(0.05)
+            chinese.advance(11000)
         told = {(await running.next())["task_id"] for _ in range(1 + discover)}
         await asyncio.wait_for(running.task, 30)
     assert told == ({done, "runs"} if discover else {done})
@@ -260,6 +307,7 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ({"task_ids": "a", "sdk_app_id": None}, ["sdk_app_id"]),
     ({"task_ids": "a", "secret_key": None}, ["secret_key"]),
     ({"task_ids": "a", "state_file": "/nowhere/state"}, ["state_file", "/nowhere/state"]),
+    ({"task_ids": "a", "state_file": "~nobody-here/state"}, ["state_file", "~nobody-here"]),
     (
         {"discover": True, "site": "intl", "endpoint": None, "region": None},
         ["task_ids", "callback"],
@@ -340,8 +388,10 @@ def test_the_source_alone(tiw_simulator: Simulator) -> None:
     good = run(json.dumps({"task_ids": [done], "stop_when_done": True}))
     assert good.returncode == 0, good.stderr
     assert [json.loads(line)["task_id"] for line in good.stdout.splitlines()] == [done]
-    for bad, word in (([], "task_ids"), (["[1]"], "a mapping"), (["x"], "Expecting")):
+    secret = json.dumps([{"secret_key": "wrongwrong"}])
+    for bad, word in (([], "task_ids"), ([secret], "a mapping, not a list"), (["x"], "Expecting")):
         done_badly = run(*bad)
+        assert "wrongwrong" not in done_badly.stderr
         assert done_badly.returncode == 1
         assert word in done_badly.stderr
         assert "Traceback" not in done_badly.stderr
@@ -470,6 +520,9 @@ def test_what_is_not_to_be_trusted_is_dropped_without_a_question(
         (gate.callback(done, SdkAppId=99), "SdkAppId 99"),
         (gate.callback(done, SdkAppId="x"), "SdkAppId"),
         (gate.callback(done, EventType=None), "EventType"),
+        (gate.callback(done, EventType="{{ lookup('pipe', 'id') }}"), "is no word"),
+        (gate.callback(done, EventType=EventType.STARTED, SdkAppId=-5), "SdkAppId -5"),
+        (gate.callback(None, EventType.STARTED), "task id"),
         (gate.callback(done, EventData=[1]), "EventData"),
         (gate.callback(None), "task id"),
         (gate.callback("a b\nc"), "blanks"),
@@ -553,6 +606,39 @@ def test_a_wrong_option_lets_nothing_through_and_loses_nothing(
     assert [r for r in caplog.records if r.levelno == logging.ERROR and words in r.getMessage()]
     assert KEY not in caplog.text
     assert "wrongwrong" not in caplog.text
+
+
+def test_a_mistake_is_not_looked_for_again_at_each_post(
+    gate: Gate, tiw_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (done,) = tiw_simulator.add_finished(1)
+    monkeypatch.delenv("TIW_CALLBACK_KEY", raising=False)
+    now = [1000.0]
+    monkeypatch.setitem(gate.main.__globals__, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    for _ in range(2):
+        with pytest.raises(web.HTTPServiceUnavailable):
+            gate.post(gate.callback(done), callback_key="")
+        monkeypatch.setenv("TIW_CALLBACK_KEY", KEY)
+    now[0] += 10.0
+    (event,) = gate.settle(gate.callback(done), callback_key="")
+    assert event["task_id"] == done
+
+
+def test_what_fails_here_drops_no_post(gate: Gate, tiw_simulator: Simulator) -> None:
+    (done,) = tiw_simulator.add_finished(1)
+    (gone,) = tiw_simulator.add_finished(1)
+    assert gate.settle(gate.callback(done))
+    (inner,) = gate.main.__globals__["_gates"].values()
+
+    def fails(*_: Any) -> None:
+        raise ConfigurationError("The keys are gone.")
+
+    good = inner._confirmer.ask
+    inner._confirmer.ask = fails
+    with pytest.raises(web.HTTPServiceUnavailable):
+        gate.post(gate.callback(gone))
+    inner._confirmer.ask = good
+    assert gate.settle(gate.callback(gone))
 
 
 def test_the_key_comes_from_the_environment(

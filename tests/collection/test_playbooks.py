@@ -199,3 +199,24 @@ def test_an_event_is_a_hint(tiw_simulator: Simulator, playbook: Playbook, tmp_pa
     ]
     for wrong in mistakes:
         assert "no event of a recording" in playbook("react", **{**event, **wrong}, rc=2)
+
+
+def test_what_was_posted_is_no_template(
+    tiw_simulator: Simulator, playbook: Playbook, tmp_path: Path
+) -> None:
+    tiw_simulator.add("lesson", timeline=[])
+    posted, run = tmp_path / "event.json", tmp_path / "run"
+    given = {"event_file": str(posted), "folder": str(tmp_path / "lessons")}
+    template = f"{{{{ lookup('ansible.builtin.pipe', 'touch {run}') }}}}"
+    for event_type, task_id in (
+        ("OnlineRecordFinished", template),
+        (template, "lesson"),
+        (f"OnlineRecord{template}", "lesson"),
+    ):
+        posted.write_text(json.dumps({"EventType": event_type, "EventData": {"TaskId": task_id}}))
+        assert "no event of a recording" in playbook("react", **given, rc=2)
+        assert not run.exists()
+    event = {"EventType": "OnlineRecordFinished", "EventData": {"TaskId": "lesson", "A": template}}
+    posted.write_text(json.dumps(event))
+    assert "lesson is FINISHED" in playbook("react", **given)
+    assert not run.exists()

@@ -165,6 +165,9 @@ def test_a_signature_ends() -> None:
         b"[" * 100_000,
         b" " * (MAX_BODY_BYTES + 1),
         body("", WHOSE),
+        body("{{ lookup('pipe', 'id') }}", WHOSE),
+        body("OnlineRecordFinished\n", WHOSE),
+        body("O" * 65, WHOSE),
         body("OnlineRecordFinished", WHOSE, SdkAppId=...),
         body("OnlineRecordFinished", WHOSE, SdkAppId="1"),
         body("OnlineRecordFinished", "text"),
@@ -172,7 +175,7 @@ def test_a_signature_ends() -> None:
         body("OnlineRecordFinished", {**WHOSE, "Error": "text"}),
         body("OnlineRecordFinished", {**WHOSE, "VideoInfos": {}}),
     ],
-    ids=range(14),
+    ids=range(17),
 )
 def test_what_is_no_callback(posted: bytes) -> None:
     with pytest.raises(CallbackError):

@@ -68,6 +68,11 @@ def test_no_url_has_its_query() -> None:
     assert event["record"]["replay_url"] == "https://v.example.com/r"
 
 
+def test_a_malformed_url_is_told_without_its_query() -> None:
+    event = event_of(record("FINISHED", replay_url=f"https://[bad/r{QUERY}"))
+    assert event["record"]["replay_url"] == "https://[bad/r"
+
+
 def test_what_is_not_known_is_not_told() -> None:
     with pytest.raises(ValueError, match="algebra"):
         to_event(Outcome(14, "algebra", Verdict.PENDING))

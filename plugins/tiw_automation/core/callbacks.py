@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -34,6 +35,10 @@ LONGEST_KEY = 64
 """The most characters that a callback key may have."""
 ANSWER = {"error_code": 0}
 """What to answer with, and HTTP 200; anything else is posted again, every 5 s, 5 times in all."""
+
+# No signature covers an event's name, and it ends up in events, logs and templates.
+_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+_SHOWN = 80
 
 
 class CallbackError(TiwError):
@@ -154,7 +159,7 @@ def parse_callback(
     :param now: UNIX seconds, the present by default.
     :raises CallbackForged: it carries no signature, or a wrong one.
     :raises CallbackExpired: its ExpireTime has passed.
-    :raises CallbackError: it is no callback, or too long.
+    :raises CallbackError: it is no callback, or too long, or its event is no word.
     :raises ConfigurationError: the key is empty: then anybody's post would be believed.
     """
     if not key:
@@ -198,6 +203,8 @@ def _callback(data: dict[str, Any]) -> Callback:
     event_type, sdk_app_id = read.text("EventType"), read.integer("SdkAppId")
     if not event_type or not sdk_app_id:
         raise CallbackError("The callback lacks its EventType or its SdkAppId.")
+    if not _WORD.fullmatch(event_type):
+        raise CallbackError(f"The callback's EventType is no word: {event_type[:_SHOWN]!r}.")
     event = Fields(data.get("EventData") or {}, "EventData")
     task_id = event.text("TaskId") or None
     error = _error(event.data.get("Error"))

@@ -7,8 +7,8 @@ is where a signature is.
 
 from __future__ import annotations
 
+import re
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 from uuid import NAMESPACE_URL, uuid5
 
 from tiw_automation.core.records import OnlineRecord, Outcome
@@ -76,4 +76,5 @@ def _uuid(sdk_app_id: int, task_id: str, what: str) -> str:
 
 
 def _without_query(url: str | None) -> str | None:
-    return url and urlunsplit(urlsplit(url)._replace(query="", fragment=""))
+    # Not taken apart: one that is malformed has to be told too.
+    return url and re.split("[?#]", url, maxsplit=1)[0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_URL, uuid5
@@ -33,6 +34,7 @@ try:
     from tiw_automation.core.confirmation import CallbackConfirmer
     from tiw_automation.core.options import SETTINGS, read_options
     from tiw_automation.core.record_events import TRANSITION, event_id, to_event
+    from tiw_automation.core.records import check_sdk_app_id
 except ImportError as error:
     IMPORT_ERROR: ImportError | None = error
 else:
@@ -47,7 +49,7 @@ description:
     C(tiw.automation.online_record) makes it. The end of a recording has the same C(event_id).
   - The signature and its expiry are checked first. They cover neither the body nor the recording, so
     the API is asked for the recording (C(DescribeOnlineRecord)), and the event says what the API says.
-    C(callback.event_type) alone is what was posted.
+    C(callback.event_type) alone is what was posted, a plain word.
   - What is forged, expired, malformed, of another application, of a recording that does not exist, or
     told already is dropped, with a line in the log. It is answered with 200, so that a stranger learns
     nothing.
@@ -168,6 +170,8 @@ KEY_VARIABLE = "TIW_CALLBACK_KEY"
 DEFAULT_CONFIRM_TIMEOUT_S = 1.0
 # Whoever has seen a signature can post as often as they like.
 REMEMBERED = 10_000
+# To look for keys may take two seconds, in which no rule runs.
+MISTAKE_S = 10.0
 
 
 class NotYetError(Exception):
@@ -212,12 +216,15 @@ class CallbackGate:
         try:
             callback = parse_callback(_payload(event), self._key)
             self._check_app(callback)
-            if callback.is_finished and self._was_told(_finish_id(callback)):
-                return None
-            outcome = self._confirmer.ask(callback, self._within_s)
+            app_id = check_sdk_app_id(callback.sdk_app_id)
+            finish_id = event_id(app_id, check_task_id(callback.task_id))
         except (CallbackError, ConfigurationError) as error:
             logger.warning("A post was dropped: %.400s", error)
             return None
+        if callback.is_finished and self._was_told(finish_id):
+            return None
+        # What fails from here on is nothing that was posted.
+        outcome = self._confirmer.ask(callback, self._within_s)
         if outcome is None:
             message = f"Recording {callback.task_id} is being asked for."
             raise NotYetError(message)
@@ -284,10 +291,6 @@ def _payload(event: Mapping[str, Any]) -> Mapping[str, Any]:
     return payload
 
 
-def _finish_id(callback: Callback) -> str:
-    return event_id(callback.sdk_app_id, check_task_id(callback.task_id))
-
-
 def check_core() -> None:
     """See that the core is there.
 
@@ -303,6 +306,8 @@ def check_core() -> None:
 
 # ansible-rulebook calls main for each event, and has nothing to call before.
 _gates: dict[str, CallbackGate] = {}
+# What was wrong with the options, and when it is looked at again.
+_mistakes: dict[str, tuple[str, float]] = {}
 
 
 def main(event: dict[str, Any], **args: object) -> dict[str, Any] | list[dict[str, Any]]:
@@ -314,9 +319,7 @@ def main(event: dict[str, Any], **args: object) -> dict[str, Any] | list[dict[st
     key = repr(sorted(args.items()))
     try:
         check_core()
-        if key not in _gates:
-            _gates[key] = CallbackGate(args)
-        made = _gates[key].admit(event)
+        made = _gate(key, args).admit(event)
     except NotYetError as reason:
         logger.info("A post has to come again: %s", reason)
     except (RuntimeError, ValueError) as error:
@@ -326,6 +329,24 @@ def main(event: dict[str, Any], **args: object) -> dict[str, Any] | list[dict[st
     else:
         return [] if made is None else made
     raise _come_again()
+
+
+def _gate(key: str, args: Mapping[str, Any]) -> CallbackGate:
+    """Return the gate of some options.
+
+    :raises ConfigurationError: an option makes no sense.
+    """
+    if key in _gates:
+        return _gates[key]
+    mistake, until = _mistakes.get(key, ("", 0.0))
+    if time.monotonic() < until:
+        raise ConfigurationError(mistake)
+    try:
+        _gates[key] = CallbackGate(args)
+    except ConfigurationError as error:
+        _mistakes[key] = str(error), time.monotonic() + MISTAKE_S
+        raise
+    return _gates[key]
 
 
 def _come_again() -> Exception:

@@ -215,17 +215,19 @@ class State:
 
     def __init__(self, path: str | None) -> None:
         """Read what is there."""
-        self._path = None if path is None else Path(path).expanduser()
+        self._path = None if path is None else Path(path)
         self._found: dict[str, None] = {}
         # Of each recording the last state, and for which time it was in which.
         self._states: dict[str, tuple[str, dict[str, int]]] = {}
         if self._path is None:
             return
         try:
+            # What a link points to is written, not the link.
+            self._path = self._path.expanduser().resolve()
             if self._path.exists():
                 self._read(json.loads(self._path.read_text(encoding="utf-8")))
             self._write()
-        except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+        except (OSError, RuntimeError, ValueError, TypeError, AttributeError, KeyError) as error:
             message = f"state_file: {str(self._path)!r} cannot be used ({error!r})."
             hint = "Give a file that this user may write, or one that this source has written."
             raise ConfigurationError(message, hint=hint) from None
@@ -275,7 +277,9 @@ class State:
         if self._path is None:
             return
         new = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        # One that a killed process has left, or that somebody else has put there.
+        new.unlink(missing_ok=True)
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             json.dump({"found": list(self._found), "states": self._states}, file)
             file.flush()
@@ -294,14 +298,16 @@ class RecordSource:
     def __init__(self, queue: asyncio.Queue[Any], args: Mapping[str, Any]) -> None:
         """Check the options."""
         if not isinstance(args, dict):
-            message = f"The options have to be a mapping, not {args!r}."
+            # Not repeated: a secret may be among them.
+            message = f"The options have to be a mapping, not a {type(args).__name__}."
             raise ConfigurationError(message, hint="Write each as name: value.")
         given = {name: value for name, value in args.items() if name not in NOT_OURS}
         options = read_options(given, {**OWN_OPTIONS, **SETTINGS})
         self._queue = queue
         self._settings = {name: options[name] for name in SETTINGS if name in options}
         # What is empty here is a list that came out empty, which is a mistake.
-        self._given = check_task_ids(options["task_ids"]) if "task_ids" in options else []
+        given_ids = check_task_ids(options["task_ids"]) if "task_ids" in options else []
+        self._given = dict.fromkeys(given_ids)
         self._discover: bool = options.get("discover", False)
         if not self._given and not self._discover:
             message = "It is not said which recordings to watch."
@@ -323,6 +329,8 @@ class RecordSource:
         self._state_file: str | None = options.get("state_file")
         self._outbox: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         self._last: dict[str, str] = {}
+        # Those whose end waits for room in the rule engine.
+        self._ending: set[str] = set()
         self._state = State(None)
 
     async def run(self) -> None:
@@ -347,6 +355,8 @@ class RecordSource:
                 await self._queue.put(event)
                 # Not before: until the rule engine has it, a restart tells it again.
                 self._state.told(told)
+                if told["type"] == "finish":
+                    self._ending.discard(told["task_id"])
             watching.result()
         finally:
             watching.cancel()
@@ -369,7 +379,9 @@ class RecordSource:
                 self._raise_if_hopeless(feed)
                 new = [task_id for task_id in feed.running if feed.end(task_id) is None]
                 self._state.add(new)
-                feed.follow([*self._given, *self._state.found, *new])
+                wanted = [*self._given, *self._state.found, *new]
+                # The feed forgets in time what has ended, and would ask for it once more.
+                feed.follow([i for i in wanted if i not in self._ending])
                 for task_id in [i for i in self._last if i not in feed.waiting]:
                     del self._last[task_id]
                 known = feed.listed or not self._discover
@@ -399,6 +411,8 @@ class RecordSource:
                 self._tell(outcome, self._state.time(outcome.task_id, status))
 
     def _ended(self, outcome: Outcome) -> None:
+        self._given.pop(outcome.task_id, None)
+        self._ending.add(outcome.task_id)
         self._tell(outcome, 1)
 
     def _tell(self, outcome: Outcome, time: int) -> None:
