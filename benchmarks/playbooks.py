@@ -32,16 +32,21 @@ class Took:
 
 
 class Playbooks:
-    """Plays tasks on localhost, with a home of their own and the simulator's account."""
+    """Plays tasks on localhost, with a home of their own and the simulator's account.
 
-    def __init__(self, simulator: Simulator) -> None:
+    :param library: a folder of modules beside those of the collection.
+    """
+
+    def __init__(self, simulator: Simulator, library: str | None = None) -> None:
         self._simulator = simulator
+        self._library = library
 
     def __enter__(self) -> Playbooks:
         self._folder = tempfile.TemporaryDirectory()
         self._environment = {
             **{name: value for name, value in os.environ.items() if "ANSIBLE" not in name},
             **self._simulator.environment(),
+            **({"ANSIBLE_LIBRARY": self._library} if self._library else {}),
             "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),
             "ANSIBLE_HOME": self._folder.name,
             "ANSIBLE_LOCALHOST_WARNING": "0",
