@@ -197,6 +197,35 @@ def test_a_recording_on_the_running_list_has_safety_turns_only_and_is_asked_when
     assert waits[7] in (polls.pop(now + 1.0), polls.pop(now + 1.0))
 
 
+@pytest.mark.parametrize("end", [Stage.STOPPED, Stage.FINISHED])
+def test_what_leaving_the_list_means_is_learned(end: Stage) -> None:
+    polls = order()
+    waits = added(polls, 300)
+    for number, wait in enumerate(waits):
+        seen(polls, wait, number / PACE, Stage.ACTIVE, started_ago=0.0)
+    now = len(waits) / PACE
+    for wait in waits:
+        polls.set_listed(wait, now, True)
+    asked = []
+    left = set()
+    for wait in waits:
+        now += 1.0
+        polls.set_listed(wait, now, False)
+        left.add(wait)
+        chosen = [polls.pop(now + tick / PACE) for tick in range(3)]
+        asked.append(wait in chosen)
+        for one in filter(None, chosen):
+            stage = end if one in left else Stage.ACTIVE
+            polls.answered(one, now, stage, started_ago=now, stopped_ago=0.0)
+    assert asked[0]
+    if end is Stage.FINISHED:
+        assert all(asked)
+    else:
+        # Only now and then, to see whether it still means the same; the others are known to stop.
+        assert 0 < sum(asked[50:]) < 60
+        assert all(wait.stage is Stage.STOPPED for wait in waits[50:])
+
+
 def test_an_expected_stop_brings_the_turns_of_one_that_was_seen_stopped() -> None:
     polls = order()
     waits = added(polls, 30)

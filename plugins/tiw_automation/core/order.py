@@ -42,6 +42,10 @@ _REBUILD_EVENTS = 16
 _NEWS = 1.4
 # How much one first answer changes the expectation that a recording is over when it is first asked.
 _FIRST_ANSWER = 0.02
+# Likewise of one that has left the list of running tasks; and how many of those are asked at once
+# for that alone, where they are as a rule not over.
+_LEAVER_ANSWER = 0.05
+_ASKED_LEAVERS = 16
 _NEVER = -math.inf
 
 
@@ -67,7 +71,8 @@ class Place:
 
     Times are those of the clock that drives the order. ``answered_at`` is when the last answer
     came, or the place was added; ``age`` is how long the recording had been in its stage then;
-    ``asked_at`` is when its turn last came.
+    ``asked_at`` is when its turn last came. ``listed`` is None while nothing was heard of a
+    recording that is asked because it has left the list of running tasks.
     """
 
     __slots__ = (
@@ -92,7 +97,7 @@ class Place:
         self.age = 0.0
         self.answered_at = _NEVER
         self.asked_at = _NEVER
-        self.listed = False
+        self.listed: bool | None = False
         self.urgent = False
         self.echoes = 0
         self.stop_at: float | None = None
@@ -161,6 +166,8 @@ class PollOrder(Generic[P]):
         self._safety_at = -math.inf
         self._behind_until = -math.inf
         self._over_at_first = 0.5
+        self._over_when_left = 0.5
+        self._leavers = 0
         self._events_in_tables = 0
 
     def __len__(self) -> int:
@@ -207,6 +214,10 @@ class PollOrder(Generic[P]):
         :param stopped_ago: how long ago it stopped.
         """
         age = self._news(place, now, stage, started_ago, stopped_ago)
+        if place.listed is None:
+            place.listed = False
+            over = 1.0 if stage is Stage.FINISHED else 0.0
+            self._over_when_left += (over - self._over_when_left) * _LEAVER_ANSWER
         if stage is Stage.STOPPED or (place.stop_at is not None and place.stop_at <= now):
             place.stop_at = None
         place.stage, place.age, place.answered_at = stage, age, now
@@ -248,16 +259,24 @@ class PollOrder(Generic[P]):
     def set_listed(self, place: P, now: float, listed: bool) -> None:
         """Say whether the account's list of running tasks holds the recording.
 
-        While it does, it has safety turns only; once it no longer does, it is asked soon.
+        While it does, it has safety turns only. Once it no longer does it is asked soon, if that
+        has meant FINISHED as a rule; if it has meant STOPPED, it counts as STOPPED from now on.
         """
-        if place.listed is listed:
+        if bool(place.listed) is listed:
             return
-        place.listed = listed
-        if not listed:
+        if listed:
+            place.listed = True
+            if place._where is _Where.RING:
+                self._leave(place)
+                self._settle(place, now, -math.inf)
+            return
+        self._leavers += 1
+        if self._over_when_left >= 0.5 or self._leavers % _ASKED_LEAVERS == 0:
+            place.listed = None
             self._hurry(place, now)
-        elif place._where is _Where.RING:
-            self._leave(place)
-            self._settle(place, now, -math.inf)
+        else:
+            self.unlist(place, now)
+            self.expect_stop(place, now, now)
 
     def unlist(self, place: P, now: float) -> None:
         """Forget what the list said of a recording: it is read no more."""
