@@ -11,6 +11,7 @@ from tiw_automation.core import (
     AuthFailure,
     ConfigurationError,
     InvalidParameter,
+    Outcome,
     PermissionDenied,
     RecordingFailure,
     RecordWatcher,
@@ -82,28 +83,20 @@ def test_an_application_has_to_be_given(tiw_simulator: Simulator) -> None:
 
 
 async def test_a_recording_is_followed_to_its_end() -> None:
-    with Simulator(speed=20) as simulator:
-        simulator.add(
-            "lesson",
-            timeline=[
-                {"PREPARED": 2},
-                {"RECORDING": 4},
-                {"PAUSED": 4},
-                {"RECORDING": 4},
-                {"STOPPED": 4},
-            ],
-        )
+    # Time stands still until each state was seen.
+    with Simulator(speed=0) as simulator:
+        states = ["PREPARED", "RECORDING", "PAUSED", "RECORDING", "STOPPED"]
+        simulator.add("lesson", timeline=[{state: 4} for state in states])
         seen = []
+
+        def see(outcome: Outcome) -> None:
+            seen.append(outcome.record and outcome.record.status)
+            simulator.advance(4)
+
         watcher = RecordWatcher(TiwClient(**simulator.settings()))
-        outcomes = watcher.watch(
-            "lesson",
-            timeout=30,
-            poll_interval=0.05,
-            on_change=lambda outcome: seen.append(outcome.record and outcome.record.status),
-        )
+        outcomes = watcher.watch("lesson", timeout=60, poll_interval=0.05, on_change=see)
         assert [outcome.verdict.value async for outcome in outcomes] == ["finished"]
-    order = ["PREPARED", "RECORDING", "PAUSED", "RECORDING", "STOPPED", "FINISHED"]
-    assert seen == order
+    assert seen == [*states, "FINISHED"]
     assert simulator.rejects == 0
 
 
