@@ -89,8 +89,10 @@ class RecordFeed:
                 self._start(self._list())
             while True:
                 yield
+                # Not by wait_for, which takes no cancellation on Python 3.11 once it is set.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), self._poll_interval)
+                    async with asyncio.timeout(self._poll_interval):
+                        await self._changed.wait()
                     await asyncio.sleep(_GATHER_S)
                 self._changed.clear()
                 self._forget()
