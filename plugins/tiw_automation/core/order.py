@@ -42,8 +42,8 @@ _REBUILD_EVENTS = 16
 _NEWS = 1.4
 # How much one first answer changes the expectation that a recording is over when it is first asked.
 _FIRST_ANSWER = 0.02
-# Likewise of one that has left the list of running tasks; and how many of those are asked at once
-# for that alone, where they are as a rule not over.
+# Likewise of one that has left the list of running tasks. Where those are as a rule not over, one
+# in so many is still asked at once, to notice when that changes.
 _LEAVER_ANSWER = 0.05
 _ASKED_LEAVERS = 16
 _NEVER = -math.inf
