@@ -369,6 +369,10 @@ class AirflowStack:
         """Post JSON to a path below ``/api/v2``; return the answer."""
         return self._call("POST", path, body)
 
+    def patch(self, path: str, body: Any) -> Any:
+        """Change what is at a path below ``/api/v2``; return the answer."""
+        return self._call("PATCH", path, body)
+
     # Inside
 
     @property

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import importlib.util
 import json
 import logging
 import os
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import video_server as videos
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -40,15 +40,6 @@ from tiw_automation.core.archive import (
 )
 from tiw_automation.core.download import DownloadStopped, VideoChanged, VideoGone
 from tiw_automation.simulator import Simulator
-
-_spec = importlib.util.spec_from_file_location(
-    "video_server", Path(__file__).with_name("video_server.py")
-)
-assert _spec is not None
-assert _spec.loader is not None
-videos = importlib.util.module_from_spec(_spec)
-sys.modules["video_server"] = videos
-_spec.loader.exec_module(videos)
 
 MIB = 1024 * 1024
 CONTENT = random.Random(3).randbytes(700_000)

@@ -2,11 +2,9 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import logging
 import random
 import ssl
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +13,7 @@ from typing import Any
 
 import pytest
 import trustme
+import video_server as videos
 
 from tiw_automation.core import ConfigurationError
 from tiw_automation.core.download import (
@@ -26,15 +25,6 @@ from tiw_automation.core.download import (
     VideoGone,
     shown_url,
 )
-
-_spec = importlib.util.spec_from_file_location(
-    "video_server", Path(__file__).with_name("video_server.py")
-)
-assert _spec is not None
-assert _spec.loader is not None
-videos = importlib.util.module_from_spec(_spec)
-sys.modules["video_server"] = videos
-_spec.loader.exec_module(videos)
 
 MIB = 1024 * 1024
 SMALL = random.Random(1).randbytes(300_000)

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import http.server
-import importlib.util
 import json
 import logging
 import os
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import rude_server as rude
 
 from tiw_automation.core import (
     ApiError,
@@ -26,15 +26,6 @@ from tiw_automation.core import (
     TiwClient,
     TransportError,
 )
-
-# The tests are no package, so that no folder of theirs can shadow a real one.
-_spec = importlib.util.spec_from_file_location(
-    "rude_server", Path(__file__).with_name("rude_server.py")
-)
-assert _spec is not None
-assert _spec.loader is not None
-rude = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(rude)
 
 KEY = "keyexamplekeyexamplekey00"
 FINISHED = json.dumps(

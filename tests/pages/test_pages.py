@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
+from airflow_stack import AirflowStack
 from tiw_automation.simulator import Simulator
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,13 +31,6 @@ QUIET = (
     "--disable-component-update",
     "--disable-sync",
 )
-
-_spec = importlib.util.spec_from_file_location("airflow_stack", ROOT / "demo" / "airflow_stack.py")
-assert _spec is not None
-assert _spec.loader is not None
-airflow_stack = importlib.util.module_from_spec(_spec)
-sys.modules["airflow_stack"] = airflow_stack
-_spec.loader.exec_module(airflow_stack)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +54,7 @@ def airflow(
     dags = home / "dags"
     dags.mkdir()
     shutil.copy(ROOT / "dags" / f"{DAG}.py", dags)
-    with airflow_stack.AirflowStack(
+    with AirflowStack(
         home,
         dags_folder=dags,
         plugins_folder=ROOT / "plugins",

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import importlib.util
 import json
 import logging
 import random
@@ -18,6 +17,7 @@ from typing import Any
 
 import boto3
 import pytest
+import video_server as videos
 from airflow.sdk import Asset, ObjectStoragePath
 from airflow.sdk.io import attach
 from fsspec.implementations.memory import MemoryFileSystem
@@ -34,15 +34,6 @@ from tiw_automation.core.download import DownloadStopped
 from tiw_automation.simulator import Simulator
 
 Connect = Callable[..., None]
-
-_spec = importlib.util.spec_from_file_location(
-    "video_server", Path(__file__).resolve().parents[1] / "core" / "video_server.py"
-)
-assert _spec is not None
-assert _spec.loader is not None
-videos = importlib.util.module_from_spec(_spec)
-sys.modules["video_server"] = videos
-_spec.loader.exec_module(videos)
 
 MIB = 1024 * 1024
 SMALL = random.Random(4).randbytes(200_000)

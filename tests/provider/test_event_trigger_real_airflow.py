@@ -7,11 +7,9 @@ One stack serves all, and the tests go on from where the one before them has lef
 from __future__ import annotations
 
 import http.client
-import importlib.util
 import json
 import re
 import shutil
-import sys
 import threading
 import time
 import urllib.error
@@ -21,8 +19,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import asset_events
 import pytest
 
+from airflow_stack import AirflowStack, AirflowStackError
 from tiw_automation.core.callbacks import MAX_BODY_BYTES, sign
 from tiw_automation.core.record_events import event_id
 from tiw_automation.simulator import Simulator
@@ -103,23 +103,6 @@ if TASK_PARTITIONS:
 waiting()
 """
 
-if "airflow_stack" not in sys.modules:
-    _spec = importlib.util.spec_from_file_location(
-        "airflow_stack", ROOT / "demo" / "airflow_stack.py"
-    )
-    assert _spec is not None
-    assert _spec.loader is not None
-    sys.modules["airflow_stack"] = importlib.util.module_from_spec(_spec)
-    _spec.loader.exec_module(sys.modules["airflow_stack"])
-airflow_stack: Any = sys.modules["airflow_stack"]
-
-_spec = importlib.util.spec_from_file_location(
-    "asset_events", ROOT / "tests" / "provider" / "asset_events.py"
-)
-assert _spec is not None
-assert _spec.loader is not None
-asset_events = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(asset_events)
 AIRFLOW, FINISHED = asset_events.AIRFLOW, asset_events.FINISHED
 until, asset_of, events_of = asset_events.until, asset_events.asset_of, asset_events.events_of
 ids_of, remembered = asset_events.ids_of, asset_events.remembered
@@ -174,7 +157,7 @@ def airflow(
         **{f"AIRFLOW_CONN_{name}": json.dumps(value) for name, value in connections.items()},
         "AIRFLOW__TIW__CALLBACK_CONN_IDS": "tencentcloud_default, callbacks, secretless, of_the_db",
     }
-    with airflow_stack.AirflowStack(home, dags_folder=dags, environment=environment) as running:
+    with AirflowStack(home, dags_folder=dags, environment=environment) as running:
         yield running
 
 
@@ -528,7 +511,7 @@ def test_a_connection_in_the_database_serves_after_a_restart(
 def is_up(airflow: Any) -> bool:
     try:
         return bool(airflow.get("/monitor/health"))
-    except airflow_stack.AirflowStackError:
+    except AirflowStackError:
         return False
 
 

@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import random
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,28 +13,16 @@ from typing import Any
 
 import boto3
 import pytest
+import video_server as videos
 from moto.server import ThreadedMotoServer
 
+from airflow_stack import AirflowStack
 from tiw_automation.simulator import Simulator
 
 ROOT = Path(__file__).resolve().parents[2]
 DAG = "archive_recordings"
 TASK = "archive"
 BUCKET = "lessons"
-
-
-def load(name: str, path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-airflow_stack = load("airflow_stack", ROOT / "demo" / "airflow_stack.py")
-videos = load("video_server", ROOT / "tests" / "core" / "video_server.py")
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +65,7 @@ def airflow(
         "extra": {"endpoint_url": s3.meta.endpoint_url, "region_name": "us-east-1"},
     }
     environment = {**simulator.environment(), "AIRFLOW_CONN_STORE": json.dumps(store)}
-    with airflow_stack.AirflowStack(home, dags_folder=dags, environment=environment) as running:
+    with AirflowStack(home, dags_folder=dags, environment=environment) as running:
         yield running
 
 
@@ -141,7 +127,7 @@ def test_a_task_that_is_killed_leaves_nothing_half(
         assert bucket.holding.acquire(timeout=90)
         wait_until(lambda: unfinished() == 1)
         path = f"/dags/{DAG}/dagRuns/{run_id}/taskInstances/{TASK}"
-        airflow._call("PATCH", path, {"new_state": "failed"})
+        airflow.patch(path, {"new_state": "failed"})
         wait_until(lambda: unfinished() == 0)
         airflow.wait_for_run(DAG, run_id)
         # The server is still silent: nothing but the kill ended the download.
