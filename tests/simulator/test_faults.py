@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,19 @@ def test_slow_answers(tiw_simulator: Simulator) -> None:
     raw = Raw(tiw_simulator, timeout=0.3)
     assert raw.timed_out
     assert raw.data == b""
+
+
+def test_an_answer_that_is_held(tiw_simulator: Simulator, call: Call) -> None:
+    tiw_simulator.inject("held", times=1, action="StartOnlineRecord")
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(call, tiw_simulator, "StartOnlineRecord", **START)
+        while not tiw_simulator.started:
+            time.sleep(0.01)
+        # Another request passes, and ends what was for one request alone.
+        assert Raw(tiw_simulator).status == 200
+        assert not answer.done()
+        tiw_simulator.clear_faults()
+        assert answer.result(10)["TaskId"] == tiw_simulator.recordings[0]["task_id"]
 
 
 def test_a_simulator_with_hanging_clients_can_be_ended() -> None:

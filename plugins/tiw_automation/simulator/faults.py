@@ -15,6 +15,7 @@ import random
 import socket
 import struct
 import threading
+import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -99,7 +100,7 @@ class Kind:
     times: int | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True, eq=False)
 class Fault:
     """A fault that was set.
 
@@ -109,6 +110,7 @@ class Fault:
     :param seconds: for how long, by the simulator's clock, from when it was set
     :param probability: how likely it strikes a request that it is for, 0 to 1
     :param options: what its kind alone has
+    :param is_cleared: whether it was taken away, over or not
     """
 
     name: str
@@ -121,6 +123,7 @@ class Fault:
     hits: int = 0
     since: float = 0.0
     is_last: bool = False
+    is_cleared: bool = False
     # The same requests meet the same faults in every run.
     dice: random.Random = field(default_factory=lambda: random.Random(0), repr=False)
 
@@ -187,6 +190,8 @@ class Faults:
         self._clock = clock
         self._lock = threading.Lock()
         self._faults: list[Fault] = []
+        # Also those that are over, as long as an answer of theirs is on its way.
+        self._known: weakref.WeakSet[Fault] = weakref.WeakSet()
 
     def add(self, fault: Fault, *, last: bool = False) -> None:
         """Set one; of several that fit, the one that was set first strikes.
@@ -197,16 +202,20 @@ class Faults:
             fault.since = self._clock()
             fault.is_last = last
             self._faults.append(fault)
+            self._known.add(fault)
             self._faults.sort(key=lambda known: known.is_last)
 
     def clear(self) -> None:
         """Take all of them away."""
         with self._lock:
+            for fault in self._known:
+                fault.is_cleared = True
             self._faults.clear()
 
     def remove(self, fault: Fault) -> None:
         """Take one away, if it is still there."""
         with self._lock:
+            fault.is_cleared = True
             self._faults = [kept for kept in self._faults if kept is not fault]
 
     def take(self, action: str, task_id: Callable[[], str | None]) -> Fault | None:
@@ -340,11 +349,21 @@ async def _slow(request: web.BaseRequest, answer: Answer, fault: Fault) -> web.S
     return answer.response()
 
 
+async def _held(request: web.BaseRequest, answer: Answer, fault: Fault) -> web.StreamResponse:
+    while _is_there(request) and not fault.is_cleared:
+        await asyncio.sleep(_LEAVE_CHECK_S)
+    return answer.response()
+
+
 async def _hang(request: web.BaseRequest, answer: Answer, fault: Fault) -> web.StreamResponse:
-    # aiohttp tells nobody that the client has left.
-    while request.transport is not None and not request.transport.is_closing():
+    while _is_there(request):
         await asyncio.sleep(_LEAVE_CHECK_S)
     return _Raw(b"")
+
+
+def _is_there(request: web.BaseRequest) -> bool:
+    # aiohttp tells nobody that the client has left.
+    return request.transport is not None and not request.transport.is_closing()
 
 
 def _with_header(answer: Answer, name: str, value: str) -> Answer:
@@ -446,6 +465,7 @@ FAULTS: Mapping[str, Kind] = {
         send=_slow,
         options={"delay": (number, 1.0), "jitter": (number, 0.0)},
     ),
+    "held": Kind("the answer comes once the fault is taken away", send=_held),
     "hang": Kind("no answer ever", False, send=_hang),
     "request_id_only": Kind("nothing but a RequestId", edit=_only_the_request_id),
     "null_arrays": Kind("null in place of every list", edit=_null_arrays),
