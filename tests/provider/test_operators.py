@@ -2,13 +2,17 @@
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import TaskDeferred
+from airflow.providers.common.compat.sdk import AirflowException, TaskDeferred
 from airflow.sdk import DAG
+from airflow.sdk.exceptions import AirflowTaskTimeout
+from airflow.sdk.execution_time.timeout import timeout
 
 from tiw_automation.airflow.operators import (
     TiwDescribeOnlineRecordOperator,
@@ -196,6 +200,48 @@ def test_a_kill_stops_the_recording_only_if_that_was_asked_for(simulator: Simula
     stopped.on_kill()
     simulator.advance(5)
     assert simulator.recordings[0]["status"] == "STOPPED"
+
+
+@pytest.mark.parametrize("asked_to", [True, False])
+def test_a_kill_in_the_middle_of_a_start(simulator: Simulator, asked_to: bool) -> None:
+    """Airflow calls on_kill from a signal, while the answer is awaited."""
+    operator = start(stop_on_kill=asked_to)
+    simulator.inject("held", times=1, action="StartOnlineRecord")
+    with ThreadPoolExecutor(1) as pool:
+        killed = pool.submit(operator.execute, context())
+        while not simulator.started:
+            time.sleep(0.01)
+        operator.on_kill()
+        simulator.advance(30)
+        simulator.clear_faults()
+        if asked_to:
+            with pytest.raises(AirflowException, match=r"was killed while .* was stopped again"):
+                killed.result(10)
+        else:
+            killed.result(10)
+    simulator.advance(5)
+    assert simulator.recordings[0]["status"] == ("STOPPED" if asked_to else "RECORDING")
+
+
+@pytest.mark.parametrize("lists", [True, False])
+def test_a_start_that_execution_timeout_has_cut_off(simulator: Simulator, lists: bool) -> None:
+    operator = start(stop_on_kill=True)
+    simulator.inject("held", action="StartOnlineRecord")
+    with pytest.raises(AirflowTaskTimeout), timeout(0.5):  # type: ignore[no-untyped-call]
+        operator.execute(context())
+    if not lists:
+        simulator.inject("server_error", code="InvalidAction", action="DescribeRunningTasks")
+    simulator.advance(30)
+    operator.on_kill()
+    simulator.advance(5)
+    # What cannot be found is left alone, and the log says so.
+    assert [r["status"] for r in simulator.recordings] == ["STOPPED" if lists else "RECORDING"]
+
+
+def test_a_kill_before_anything_was_sent(simulator: Simulator) -> None:
+    operator = start(stop_on_kill=True)
+    operator.on_kill()
+    assert simulator.requests == {}
 
 
 def test_without_a_signature_or_a_key_it_says_so(

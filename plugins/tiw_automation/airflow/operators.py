@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
 
-from airflow.providers.common.compat.sdk import BaseOperator, conf  # isort: skip
+from airflow.providers.common.compat.sdk import (  # isort: skip
+    AirflowException,
+    BaseOperator,
+    conf,
+)
 from airflow.sdk.log import mask_secret  # isort: skip
 
 from tiw_automation.airflow.hooks import TiwHook
@@ -20,6 +24,7 @@ from tiw_automation.core import (
     RecordingFailure,
     TaskNotFound,
     TiwClient,
+    TiwError,
     check_task_id,
     check_task_ids,
 )
@@ -70,7 +75,9 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
     :param preset: ``whiteboard_only``, ``mixed_stream`` or ``audio_files``.
     :param sdk_app_id: the application, or None for the connection's.
     :param tencentcloud_conn_id: the connection.
-    :param stop_on_kill: whether to stop the recording when the task is killed.
+    :param stop_on_kill: whether to stop the recording when the task is killed or its
+        ``execution_timeout`` is over before the TaskId was pushed; once it was, nothing is left
+        to be killed.
     :param group_id: the board's IM group, where it is not the room's number.
     :param concat: ``enabled`` (one file a stream, pauses cut out), ``image``.
     :param whiteboard: ``width``, ``height``, ``init_param``.
@@ -143,6 +150,10 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
         self.trtc_room_id = trtc_room_id
         self.trtc_room_id_str = trtc_room_id_str
         self._started: str | None = None
+        # The room and the user whose answer is awaited, and whether that still goes on.
+        self._asked_for: tuple[int, str] | None = None
+        self._is_starting = False
+        self._stop_once_started = False
 
     def _do_render_template_fields(
         self,
@@ -171,15 +182,27 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
             self._started = self._kept(client, store, max_tries)
             if self._started is not None:
                 return self._started
-            self._started = client.start_online_record(
-                room_id,
-                record_user_id=user,
-                record_user_sig=signature,
-                user_sig_key=None if signature else TiwHook(self.tencentcloud_conn_id).user_sig_key,
-                preset=self.preset,
-                sdk_app_id=self.sdk_app_id,
-                **{name: getattr(self, name) for name in _OPTIONS},
-            )
+            user_sig_key = None if signature else TiwHook(self.tencentcloud_conn_id).user_sig_key
+            self._asked_for = (room_id, user)
+            self._is_starting = True
+            try:
+                self._started = client.start_online_record(
+                    room_id,
+                    record_user_id=user,
+                    record_user_sig=signature,
+                    user_sig_key=user_sig_key,
+                    preset=self.preset,
+                    sdk_app_id=self.sdk_app_id,
+                    **{name: getattr(self, name) for name in _OPTIONS},
+                )
+            finally:
+                self._is_starting = False
+            if self._stop_once_started:
+                self._stop(client, self._started)
+                raise AirflowException(
+                    f"The task was killed while recording {self._started} was started; "
+                    "it was stopped again."
+                )
         if store is not None:
             store.set(_KEPT_AS, {"record_task_id": self._started, "max_tries": max_tries})
         self.log.info("Room %s is recorded by %s: recording %s.", room_id, user, self._started)
@@ -202,11 +225,36 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
         return kept
 
     def on_kill(self) -> None:
-        """Stop the recording if that was asked for."""
-        if self.stop_on_kill and self._started is not None:
+        """Stop the recording if that was asked for; also one whose answer is still awaited."""
+        if not self.stop_on_kill:
+            return
+        if self._started is None and self._is_starting:
+            # Airflow calls this in the middle of execute, which knows the TaskId first.
+            self._stop_once_started = True
+        elif self._started is not None or self._asked_for is not None:
             with self.client() as client:
-                client.stop_online_record(self._started, self.sdk_app_id)
-            self.log.info("Recording %s was stopped, because the task was killed.", self._started)
+                started = self._started or self._find(client)
+                if started is not None:
+                    self._stop(client, started)
+
+    def _find(self, client: TiwClient) -> str | None:
+        """Return the recording of a start that execution_timeout cut off, if it can be found."""
+        assert self._asked_for is not None
+        room_id, user = self._asked_for
+        try:
+            return client.find_online_record(room_id, user, self.sdk_app_id)
+        except TiwError as error:
+            self.log.warning(
+                "Whether %s records room %s is not known, so nothing was stopped: %s",
+                user,
+                room_id,
+                error,
+            )
+            return None
+
+    def _stop(self, client: TiwClient, record_task_id: str) -> None:
+        client.stop_online_record(record_task_id, self.sdk_app_id)
+        self.log.info("Recording %s was stopped, because the task was killed.", record_task_id)
 
 
 class _ChangeOperator(_TiwOperator):
