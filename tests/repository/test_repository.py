@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import re
+import runpy
 import subprocess
 from pathlib import Path
 
@@ -73,3 +74,13 @@ def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#]+)", page.read_text())
     relative = [link for link in links if "://" not in link]
     assert not [link for link in relative if not (page.parent / link).exists()]
+
+
+def test_the_examples_are_shown_as_they_are() -> None:
+    tool = runpy.run_path(str(ROOT / "tools/show-files"))
+    page = ROOT / "docs/airflow-examples.md"
+    assert page.read_text() == tool["with_files"](page), "run tools/show-files on it"
+    shown = re.findall(r"<!-- file: (\S+) -->", page.read_text())
+    assert {Path(name).name for name in shown} == {
+        path.name for path in (ROOT / "dags").glob("*.py")
+    }
