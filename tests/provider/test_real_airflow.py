@@ -3,17 +3,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import asset_events
 import pytest
 
+from airflow_stack import AirflowStack
 from tiw_automation.simulator import Simulator
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,21 +21,6 @@ DAG = "wait_for_recording"
 SENSOR = "wait_for_recordings"
 USER_SIG_KEY = "the-key-that-signs-users"
 DAGS = (DAG, "lesson_lifecycle", "many_recordings", "finished_recordings")
-
-_spec = importlib.util.spec_from_file_location("airflow_stack", ROOT / "demo" / "airflow_stack.py")
-assert _spec is not None
-assert _spec.loader is not None
-airflow_stack = importlib.util.module_from_spec(_spec)
-sys.modules["airflow_stack"] = airflow_stack
-_spec.loader.exec_module(airflow_stack)
-
-_spec = importlib.util.spec_from_file_location(
-    "asset_events", ROOT / "tests" / "provider" / "asset_events.py"
-)
-assert _spec is not None
-assert _spec.loader is not None
-asset_events = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(asset_events)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +36,7 @@ def airflow(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> I
     dags.mkdir()
     for name in DAGS:
         shutil.copy(ROOT / "dags" / f"{name}.py", dags)
-    with airflow_stack.AirflowStack(
+    with AirflowStack(
         home,
         dags_folder=dags,
         # As if this repository were Airflow's home: its plugins folder must be harmless.
@@ -68,7 +53,8 @@ def airflow(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> I
 
 def test_the_dag_waits_and_maps_over_the_urls(simulator: Simulator, airflow: Any) -> None:
     for task_id in ("algebra", "history"):
-        simulator.add(task_id, timeline=[{"RECORDING": 8}, {"STOPPED": 4}])
+        # Longer than the poll interval, so that each status is seen.
+        simulator.add(task_id, timeline=[{"RECORDING": 10}, {"STOPPED": 12}])
     run_id = airflow.trigger(DAG, {"record_task_ids": ["history", "algebra"]})
     airflow.wait_for_run(DAG, run_id)
     assert airflow.run_state(DAG, run_id) == "success", airflow.task_log(DAG, run_id, SENSOR)
@@ -81,7 +67,8 @@ def test_the_dag_waits_and_maps_over_the_urls(simulator: Simulator, airflow: Any
     mapped = [t for t in airflow.task_states(DAG, run_id) if t["task_id"] == "fetch"]
     assert [task["state"] for task in mapped] == ["success"] * 4
     log = airflow.task_log(DAG, run_id, SENSOR)
-    assert "is FINISHED" in log
+    for status in ("RECORDING", "STOPPED", "FINISHED"):
+        assert f"algebra is {status}" in log
     assert simulator.rejects == 0
 
 
@@ -201,17 +188,18 @@ def test_a_lesson_from_beginning_to_end(simulator: Simulator, airflow: Any, tmp_
 
 
 def test_many_recordings_in_chunks(simulator: Simulator, airflow: Any) -> None:
-    ids = simulator.add_finished(50)
-    run_id = airflow.trigger("many_recordings", {"record_task_ids": ids, "chunk": 25})
-    airflow.wait_for_run("many_recordings", run_id)
+    ids = simulator.add_finished(1000)
+    run_id = airflow.trigger("many_recordings", {"record_task_ids": ids, "chunk": 100})
+    # The account's quota alone takes 53 seconds.
+    airflow.wait_for_run("many_recordings", run_id, timeout_s=300)
     assert airflow.run_state("many_recordings", run_id) == "success"
     states = airflow.task_states("many_recordings", run_id)
-    assert [t["map_index"] for t in states if t["task_id"] == SENSOR] == [0, 1]
+    assert [t["map_index"] for t in states if t["task_id"] == SENSOR] == list(range(10))
     counts = [
         airflow.xcom("many_recordings", run_id, "publish", "return_value", map_index=index)
-        for index in (0, 1)
+        for index in range(10)
     ]
-    assert counts == [25, 25]
+    assert counts == [100] * 10
     assert {simulator.requests_by_task[task_id] for task_id in ids} == {1}
 
 
