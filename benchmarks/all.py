@@ -79,7 +79,7 @@ FULL = (
 )
 AIRFLOW = (
     (Benchmark("sensor_calls.py"),),
-    (Benchmark("triggers.py", limit_s=1200),),
+    (Benchmark("triggers.py", limit_s=2400),),
     (Benchmark("deferred.py", limit_s=2400),),
 )
 LISTS = {"quick": QUICK, "full": FULL, "airflow": AIRFLOW}

@@ -11,7 +11,7 @@ import re
 import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -103,9 +103,11 @@ class TiwOnlineRecordTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, then yield the one event."""
-        # Ten thousand triggers need the name once. What else is held for each, while it waits, is
-        # this frame: so one recording is awaited right here, and nothing else is kept.
+        # Ten thousand triggers need the name and the interval once. What else is held for each,
+        # while it waits, is this frame: so one recording is awaited right here, and nothing else
+        # is kept.
         self.tencentcloud_conn_id = sys.intern(self.tencentcloud_conn_id)
+        self.poll_interval = _one_of_equal(self.poll_interval)
         watcher = await _watcher(self.tencentcloud_conn_id)
         if len(self.record_task_ids) == 1:
             try:
@@ -371,6 +373,11 @@ def _feed(kwargs: dict[str, Any]) -> RecordFeed:
         poll_interval=kwargs["poll_interval"],
         discover=kwargs["record_task_ids"] is None,
     )
+
+
+@lru_cache(maxsize=64, typed=True)
+def _one_of_equal(value: float) -> float:
+    return value
 
 
 def _acceptance(accept_finish_reasons: list[str] | None, require_videos: bool) -> Acceptance:
