@@ -46,6 +46,11 @@ def context(pushes: Pushes) -> Any:
     return {"ti": pushes}
 
 
+def stored(arguments: Any) -> Any:
+    """Return what a task comes back with of what it was deferred with."""
+    return json.loads(json.dumps(arguments))
+
+
 async def fire(trigger: TiwOnlineRecordTrigger) -> Any:
     path, arguments = trigger.serialize()
     assert path == "tiw_automation.airflow.triggers.TiwOnlineRecordTrigger"
@@ -156,13 +161,44 @@ async def test_tencent_is_gone_between_the_trigger_and_the_worker(
         await asyncio.to_thread(waiting.execute_complete, context(Pushes()), payload)
     assert deferred.value.timeout == timedelta(seconds=150)
     assert isinstance(deferred.value.trigger, TiwOnlineRecordTrigger)
-    assert deferred.value.trigger.record_task_ids == ids
+    # Of what is missing nothing more is to be asked.
+    assert deferred.value.trigger.record_task_ids == ids[:1]
     tiw_simulator.fault = None
     payload = await fire(deferred.value.trigger)
     pushes = Pushes()
-    with pytest.raises(TiwOnlineRecordFailed, match="absent: missing"):
-        await asyncio.to_thread(waiting.execute_complete, context(pushes), payload)
+    with pytest.raises(TiwOnlineRecordFailed, match=r"1 of 2 .*absent: missing"):
+        await asyncio.to_thread(
+            waiting.execute_complete, context(pushes), payload, **stored(deferred.value.kwargs)
+        )
     assert len(pushes.values["return_value"]) == 1
+
+
+async def test_what_has_ended_before_a_deferral_is_not_asked_for_in_the_triggerer(
+    connect: Connect,
+) -> None:
+    with Simulator(speed=10) as simulator:
+        connect(simulator)
+        done = simulator.add_finished(2)
+        simulator.add("broken", error={"message": "code: 40004, msg: now, im login failed"})
+        simulator.add("lesson", timeline=[{"RECORDING": 5}, {"STOPPED": 5}])
+        ids = [done[0], "lesson", "broken", done[1]]
+        waiting = sensor(ids, deferrable=True, poke_interval=0.2, timeout=60)
+        with pytest.raises(TaskDeferred) as deferred:
+            await asyncio.to_thread(waiting.execute, context(Pushes()))
+        assert isinstance(deferred.value.trigger, TiwOnlineRecordTrigger)
+        assert deferred.value.trigger.record_task_ids == ["lesson"]
+        assert "http" not in json.dumps(deferred.value.kwargs)
+        payload = await fire(deferred.value.trigger)
+        pushes = Pushes()
+        with pytest.raises(TiwOnlineRecordFailed, match=r"1 of 4 .*\[broken: failed\].*im login"):
+            await asyncio.to_thread(
+                waiting.execute_complete, context(pushes), payload, **stored(deferred.value.kwargs)
+            )
+        # Once by the worker that deferred, and the finished ones by the one that came back.
+        asked = simulator.requests_by_task
+        assert [asked[task_id] for task_id in (*done, "broken")] == [2, 2, 1]
+    pushed = [record["task_id"] for record in pushes.values["records"]]
+    assert pushed == [done[0], "lesson", done[1]]
 
 
 async def test_a_worker_that_never_reaches_tencent_defers_until_the_time_is_up(

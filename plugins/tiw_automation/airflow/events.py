@@ -7,7 +7,7 @@ asks for each finished recording once more to get its URLs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,20 +59,44 @@ def settled_by(
     return settled(judge(sdk_app_id, record_task_id, answer, acceptance))
 
 
+def to_rows(ends: Iterable[Settled]) -> list[dict[str, Any]]:
+    """Return ends as JSON-native data."""
+    return [
+        {
+            "record_task_id": end.record_task_id,
+            "verdict": end.verdict.value,
+            "message": end.message,
+            "timed_out": end.timed_out,
+        }
+        for end in ends
+    ]
+
+
+def from_rows(rows: object) -> list[Settled]:
+    """Read what :func:`to_rows` returned.
+
+    :raises ValueError: it is not what this version writes; the wait has to be repeated, and
+        nothing is lost by that.
+    """
+    try:
+        if not isinstance(rows, list):
+            raise TypeError("no list")
+        return [
+            Settled(
+                str(row["record_task_id"]),
+                Verdict(row["verdict"]),
+                str(row["message"]),
+                bool(row["timed_out"]),
+            )
+            for row in rows
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise _another_form(error) from error
+
+
 def to_payload(sdk_app_id: int, ends: list[Settled]) -> dict[str, Any]:
     """Return the event's JSON-native payload."""
-    return {
-        "sdk_app_id": sdk_app_id,
-        "outcomes": [
-            {
-                "record_task_id": end.record_task_id,
-                "verdict": end.verdict.value,
-                "message": end.message,
-                "timed_out": end.timed_out,
-            }
-            for end in ends
-        ],
-    }
+    return {"sdk_app_id": sdk_app_id, "outcomes": to_rows(ends)}
 
 
 def from_payload(event: object) -> tuple[int, list[Settled]]:
@@ -81,21 +105,15 @@ def from_payload(event: object) -> tuple[int, list[Settled]]:
     :raises ValueError: it is not what this version's trigger sends; the wait has to be
         repeated, and nothing is lost by that.
     """
-    try:
-        if not isinstance(event, Mapping) or set(event) != _KEYS:
-            raise ValueError("wrong keys")
-        ends = [
-            Settled(
-                str(row["record_task_id"]),
-                Verdict(row["verdict"]),
-                str(row["message"]),
-                bool(row["timed_out"]),
-            )
-            for row in event["outcomes"]
-        ]
-        return int(event["sdk_app_id"]), ends
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"The trigger's event is not of this version's form ({error!r}): triggerer and worker "
-            "have to run the same tiw-automation."
-        ) from error
+    if not isinstance(event, Mapping) or set(event) != _KEYS:
+        raise _another_form("wrong keys")
+    if not isinstance(event["sdk_app_id"], int):
+        raise _another_form("sdk_app_id is no integer")
+    return event["sdk_app_id"], from_rows(event["outcomes"])
+
+
+def _another_form(what: object) -> ValueError:
+    return ValueError(
+        f"The trigger's event is not of this version's form ({what!r}): triggerer and worker "
+        "have to run the same tiw-automation."
+    )

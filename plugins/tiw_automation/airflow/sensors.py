@@ -17,6 +17,7 @@ from airflow.providers.common.compat.sdk import (  # isort: skip
     conf,
 )
 
+from tiw_automation.airflow.events import settled
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.airflow.waiting import TiwOnlineRecordFailed, WaitsForRecords
 from tiw_automation.core import Outcome, Verdict, check_task_ids, check_video_kinds
@@ -118,7 +119,8 @@ class TiwOnlineRecordSensor(WaitsForRecords, BaseSensorOperator):
         """
         found = self._ask(context)
         if self.deferrable and not found.is_done:
-            self.defer_until_settled(check_task_ids(self.record_task_id))
+            ended = [settled(outcome) for outcome in self._settled.values()]
+            self.defer_until_settled(check_task_ids(self.record_task_id), ended)
         return found
 
     def _ask(self, context: Context) -> PokeReturnValue:

@@ -18,7 +18,7 @@ from airflow.providers.common.compat.sdk import (  # isort: skip
 )
 
 from tiw_automation.airflow.asset_events import tell_outlets
-from tiw_automation.airflow.events import Settled, from_payload, settled
+from tiw_automation.airflow.events import Settled, from_payload, from_rows, settled, to_rows
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.airflow.lineage import lineage
 from tiw_automation.airflow.links import TiwConsoleLink, TiwReplayLink, console_url
@@ -73,18 +73,26 @@ class WaitsForRecords(BaseOperator):
         return client
 
     def defer_until_settled(
-        self, record_task_ids: list[str], end_time: float | None = None
+        self,
+        record_task_ids: list[str],
+        ended: Sequence[Settled] = (),
+        end_time: float | None = None,
     ) -> NoReturn:
         """Leave the worker until all have ended; :meth:`execute_complete` goes on.
 
+        :param ended: those of them that have ended already, which are not asked for again.
         :param end_time: when the time of an earlier deferral is up, UNIX seconds.
         """
         now = time.time()
         if end_time is None:
             end_time = now + self._limit_s()
+        known = {end.record_task_id for end in ended}
+        kwargs: dict[str, Any] = {"end_time": end_time}
+        if ended:
+            kwargs |= {"record_task_ids": record_task_ids, "ended": to_rows(ended)}
         self.defer(
             trigger=TiwOnlineRecordTrigger(
-                record_task_ids=record_task_ids,
+                record_task_ids=[task_id for task_id in record_task_ids if task_id not in known],
                 end_time=end_time,
                 sdk_app_id=self.sdk_app_id,
                 tencentcloud_conn_id=self.tencentcloud_conn_id,
@@ -93,13 +101,18 @@ class WaitsForRecords(BaseOperator):
                 require_videos=self.require_videos,
             ),
             method_name="execute_complete",
-            kwargs={"end_time": end_time},
+            kwargs=kwargs,
             timeout=timedelta(seconds=end_time - now + _GRACE_S),
         )
         raise AssertionError("Airflow's defer raises")
 
     def execute_complete(
-        self, context: Context, event: Any, end_time: float | None = None
+        self,
+        context: Context,
+        event: Any,
+        end_time: float | None = None,
+        record_task_ids: list[str] | None = None,
+        ended: list[dict[str, Any]] | None = None,
     ) -> list[str]:
         """Take the trigger's event, get the finished records, push and judge.
 
@@ -107,19 +120,29 @@ class WaitsForRecords(BaseOperator):
         then that is an ordinary failure.
 
         :param end_time: when the time is up, UNIX seconds.
+        :param record_task_ids: all recordings in their order, where some had ended before.
+        :param ended: how those had ended.
         """
         _, ends = from_payload(event)
         for end in ends:
             self.log.info("%s", end.message)
+        if record_task_ids is not None:
+            by_id = {end.record_task_id: end for end in [*from_rows(ended), *ends]}
+            ends = [by_id[task_id] for task_id in record_task_ids]
         finished = [end.record_task_id for end in ends if end.verdict is Verdict.FINISHED]
         with self.client() as client:
             outcomes = self.describe(client, finished) if finished else []
-        faulty = next((o for o in outcomes if _is_fault_on_the_way(o)), None)
+        faulty = {o.task_id: o for o in outcomes if _is_fault_on_the_way(o)}
         is_time_up = end_time is not None and time.time() >= end_time
         # What has timed out would be waited for anew.
-        if faulty is not None and not is_time_up and not any(end.timed_out for end in ends):
-            self.log.warning("%s The task is deferred until it can be asked.", faulty.message)
-            self.defer_until_settled([end.record_task_id for end in ends], end_time)
+        if faulty and not is_time_up and not any(end.timed_out for end in ends):
+            first = next(iter(faulty.values()))
+            self.log.warning("%s The task is deferred until it can be asked.", first.message)
+            self.defer_until_settled(
+                [end.record_task_id for end in ends],
+                [end for end in ends if end.record_task_id not in faulty],
+                end_time,
+            )
         records: dict[str, OnlineRecord] = {o.task_id: o.raise_for_verdict() for o in outcomes}
         urls = self._push(context, [records[task_id] for task_id in finished])
         _fail_if_needed(ends)
