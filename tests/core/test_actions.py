@@ -57,6 +57,10 @@ def abroad() -> Iterator[Simulator]:
         yield running
 
 
+def once() -> None:
+    """For a caller that has taken its turn: it is asked once."""
+
+
 def test_the_life_of_a_recording(simulator: Simulator, client: TiwClient) -> None:
     task_id = client.start_online_record(ROOM, record_user_sig=SIG, preset="audio_files")
     assert client.describe_online_record(task_id).status == "PREPARED"
@@ -183,7 +187,7 @@ def test_a_read_is_repeated_and_a_refusal_is_not(simulator: Simulator, client: T
     assert simulator.requests["DescribeOnlineRecord"] == asked + 1
     simulator.inject("server_error", times=1)
     with pytest.raises(ServerError):
-        client.describe_online_record(task_id, paced=False)
+        client.describe_online_record(task_id, before_sending=once)
 
 
 def test_another_recording_of_the_room_is_refused(client: TiwClient) -> None:
@@ -257,7 +261,9 @@ def test_a_clock_that_is_off_is_corrected_and_said(
         client = TiwClient(**simulator.settings())
         with caplog.at_level(logging.WARNING):
             for _ in range(3):
-                assert client.describe_online_record(task_id, paced=False).status == "FINISHED"
+                assert (
+                    client.describe_online_record(task_id, before_sending=once).status == "FINISHED"
+                )
         named = re.search(r"clock is (\d+) s", caplog.text)
         assert named is not None
         assert abs(int(named[1]) - abs(skew_s)) <= 2

@@ -119,7 +119,7 @@ class Driver:
 
     def _use_turn(self, turn: float) -> None:
         self.turn = None
-        turn = self.quota.enter(turn)
+        turn = self.quota.enter(turn) or turn
         self.now = max(self.now, turn)
         poll = self.board.take(self.now)
         if poll is None:

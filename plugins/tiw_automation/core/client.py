@@ -34,7 +34,7 @@ from tiw_automation.core.errors import (
     UnsupportedOperation,
 )
 from tiw_automation.core.fields import Fields
-from tiw_automation.core.quota import Quota, shared_quota
+from tiw_automation.core.quota import Quota, Ticket, shared_quota
 from tiw_automation.core.records import (
     OnlineRecord,
     RecordStatus,
@@ -156,7 +156,13 @@ class TiwClient:
             settings.quota_share,
         )
 
-    def call(self, action: str, params: Mapping[str, Any], *, paced: bool = True) -> dict[str, Any]:
+    def call(
+        self,
+        action: str,
+        params: Mapping[str, Any],
+        *,
+        before_sending: Callable[[], None] | None = None,
+    ) -> dict[str, Any]:
         """Call any action of the API once and return its ``Response`` object.
 
         The deadline counts from the moment the call's turn has come. What the API refuses before
@@ -164,11 +170,12 @@ class TiwClient:
         machine's clock is off, or with the new keys if they have changed.
 
         :param params: the action's parameters under the API's own names.
-        :param paced: False only for a caller that has taken its turn from :meth:`quota`.
+        :param before_sending: only for a caller that has taken its turn from :meth:`quota`: called
+            right before the request leaves, so that it can renew a turn that has grown stale.
         :raises ApiError: the API refused; the class follows the error code.
         :raises TransportError: no whole answer came within the deadline.
         """
-        return self._call(action, params, self.settings.timeout_s, paced=paced)
+        return self._call(action, params, self.settings.timeout_s, before_sending)
 
     def start_online_record(
         self,
@@ -302,7 +309,11 @@ class TiwClient:
         return stopped
 
     def describe_online_record(
-        self, task_id: str, sdk_app_id: int | str | None = None, *, paced: bool = True
+        self,
+        task_id: str,
+        sdk_app_id: int | str | None = None,
+        *,
+        before_sending: Callable[[], None] | None = None,
     ) -> OnlineRecord:
         """Return a recording as it is now (DescribeOnlineRecord).
 
@@ -310,8 +321,8 @@ class TiwClient:
 
         :param task_id: the TaskId that StartOnlineRecord returned.
         :param sdk_app_id: another application than the client's.
-        :param paced: False only for a caller that has taken its turn from :meth:`quota`; it is
-            asked once then, because every repetition needs a turn of its own.
+        :param before_sending: only for a caller that has taken its turn from :meth:`quota`, as for
+            :meth:`call`; it is asked once then, because every repetition needs a turn of its own.
         :raises RecordingFailure: the recording failed, for good.
         :raises TaskNotFound: there is no such recording in the application.
         :raises ConfigurationError: no usable task id or SdkAppId was given.
@@ -319,10 +330,10 @@ class TiwClient:
         task_id = check_task_id(task_id)
         app_id = self.sdk_app_id(sdk_app_id)
         params = {"SdkAppId": app_id, "TaskId": task_id}
-        if paced:
+        if before_sending is None:
             response = self._repeatable("DescribeOnlineRecord", params)
         else:
-            response = self.call("DescribeOnlineRecord", params, paced=False)
+            response = self.call("DescribeOnlineRecord", params, before_sending=before_sending)
         return OnlineRecord.from_response(response, sdk_app_id=app_id, task_id=task_id)
 
     def describe_online_record_callback(
@@ -396,21 +407,33 @@ class TiwClient:
         return self.settings.sdk_app_id
 
     def _call(
-        self, action: str, params: Mapping[str, Any], timeout_s: float, *, paced: bool = True
+        self,
+        action: str,
+        params: Mapping[str, Any],
+        timeout_s: float,
+        before_sending: Callable[[], None] | None = None,
     ) -> dict[str, Any]:
         if not str(action).isidentifier():
             raise ConfigurationError(
                 f"An action has to be a name such as StartOnlineRecord, not {action!r}."
             )
-        if paced:
-            self._take_turn(action)
-        else:
-            self._count()
+        ticket = None if before_sending else Ticket(self.quota(action))
+        self._take_turn(ticket)
         credentials = self.settings.credentials
         used = credentials.current()
+
+        def respond() -> dict[str, Any]:
+            return self._sdk.respond(
+                action,
+                params,
+                timeout_s,
+                before_sending=before_sending if ticket is None else ticket.check,
+                before_repeating=lambda: self._take_turn(ticket or Ticket(self.quota(action))),
+            )
+
         try:
             try:
-                return self._respond(action, params, timeout_s)
+                return respond()
             except SignatureExpired:
                 raise
             except AuthFailure as refusal:
@@ -419,21 +442,17 @@ class TiwClient:
                     refusal.hint = f"{refusal.hint} {whose}" if refusal.hint else whose
                     raise
                 logger.info("The keys from the %s have changed.", used.source)
-                self._take_turn(action)
-                return self._respond(action, params, timeout_s)
+                self._take_turn(ticket or Ticket(self.quota(action)))
+                return respond()
         except TiwError as error:
             error.action = error.action or action
             if isinstance(error, RequestLimitExceeded):
                 self.quota(action).rejected()
             raise
 
-    def _respond(self, action: str, params: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
-        return self._sdk.respond(
-            action, params, timeout_s, before_repeating=lambda: self._take_turn(action)
-        )
-
-    def _take_turn(self, action: str) -> None:
-        self.quota(action).acquire()
+    def _take_turn(self, ticket: Ticket | None) -> None:
+        if ticket is not None:
+            ticket.take()
         self._count()
 
     def _count(self) -> None:

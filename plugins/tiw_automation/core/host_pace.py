@@ -52,6 +52,8 @@ _SWEPT_AT_ONCE = 100
 # The file is locked for microseconds; who holds it for longer was stopped while it did.
 _LOCK_TRIES = 20
 _LOCK_PAUSE_S = 0.0002
+# Whoever takes a turn comes again, and may be an event loop.
+_LOCK_TRIES_FOR_A_TURN = 3
 
 
 class Unusable(Exception):
@@ -179,7 +181,15 @@ class HostPace:
             os.close(self._file)
 
     def take(
-        self, now: float, *, pace: float, share: float, limit: int, spread_s: float, waits: int
+        self,
+        now: float,
+        *,
+        pace: float,
+        share: float,
+        limit: int,
+        spread_s: float,
+        waits: int,
+        arrived: Sequence[tuple[Turn, float]] = (),
     ) -> Turn | None:
         """Take the host's next turn, or return None if somebody holds the file.
 
@@ -188,10 +198,13 @@ class HostPace:
         :param limit: how many requests may arrive within a second at that pace.
         :param spread_s: by how much the request may arrive late, until :meth:`arrived` says so.
         :param waits: how many recordings this process waits for.
+        :param arrived: what :meth:`arrived` is to be told before, of other turns.
         """
-        if not self._lock():
+        if not self._lock(_LOCK_TRIES_FOR_A_TURN):
             return None
         try:
+            for turn_before, late_s in arrived:
+                self._note_arrival(turn_before, late_s)
             others, total, fastest, shares = self._others(now)
             mine = max(float(waits), 1.0)
             self._register(now, mine, pace, share)
@@ -211,16 +224,23 @@ class HostPace:
         finally:
             self._unlock()
 
-    def arrived(self, turn: Turn, late_s: float) -> None:
-        """Say by how much the request of a turn arrived late, at most."""
+    def arrived(self, turn: Turn, late_s: float) -> bool:
+        """Say by how much the request of a turn arrived late, at most; ``-inf`` if it never left.
+
+        :returns: whether it could be said; somebody may hold the file.
+        """
         if not self._lock():
-            return
+            return False
         try:
-            magic, _, _, _, taken = _HEADER.unpack_from(self._map, 0)
-            if magic == _MAGIC and turn.number < taken <= turn.number + _STAMPS:
-                self._put_stamp(turn.number, turn.time + late_s)
+            self._note_arrival(turn, late_s)
+            return True
         finally:
             self._unlock()
+
+    def _note_arrival(self, turn: Turn, late_s: float) -> None:
+        magic, _, _, _, taken = _HEADER.unpack_from(self._map, 0)
+        if magic == _MAGIC and turn.number < taken <= turn.number + _STAMPS:
+            self._put_stamp(turn.number, turn.time + late_s)
 
     def give_back(self, turn: Turn) -> None:
         """Return a turn that was not used, if nobody has taken a later one."""
@@ -306,8 +326,8 @@ class HostPace:
         _SLOT.pack_into(self._map, _SLOTS_AT + number * _SLOT.size, *entry)
         _SLOT.pack_into(self._map, _SLOTS_AT + last * _SLOT.size, 0, 0, 0.0, 0.0, 0.0, 0.0)
 
-    def _lock(self) -> bool:
-        for _ in range(_LOCK_TRIES):
+    def _lock(self, tries: int = _LOCK_TRIES) -> bool:
+        for _ in range(tries):
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if os.fstat(self._file).st_nlink:

@@ -53,7 +53,15 @@ _KNOWN_AFTER = 16
 _SURE_AFTER = 64
 _ROUND_TRIPS = 256
 
-# The host's file is given up after this many turns in a row that it was held by somebody.
+# A request that leaves later than this after its turn needs another one: others count on it.
+# Longer where nobody says when answers come, because connecting is a part of it then.
+_USE_BY_S = 0.1
+_USE_BY_UNTOLD_S = 0.25
+
+# How soon to try again where the host's file is held, and when to go on without it: whoever holds
+# it may only wait for a processor. It is given up after so many turns in a row without it.
+BUSY_PAUSE_S = 0.002
+_BUSY_S = 1.0
 _PATIENCE = 50
 
 
@@ -119,6 +127,11 @@ class RoundTrips:
             oldest = self._latest.popleft()
             del self._ordered[bisect_left(self._ordered, oldest)]
 
+    def overdue_s(self, seconds: float) -> float:
+        """Return by how much a request that has no answer after that time is late, at least."""
+        fastest = self._ordered[0] if self._ordered else 0.0
+        return min(max(self.spread_s, seconds - fastest), _MOST_SPREAD_S)
+
     def clear(self) -> None:
         """Forget all: the line is a new one."""
         self.expected = True
@@ -158,6 +171,9 @@ class Quota:
         self.clock = clock
         self._host = host
         self._host_refusals = 0
+        self._busy_since: float | None = None
+        # What could not be written to the host's file: turns, and by how much each was late.
+        self._untold: list[tuple[Turn, float]] = []
         self._lock = threading.Lock()
         self._next_turn = -math.inf
         # Turns, and by how much each may be late.
@@ -227,13 +243,16 @@ class Quota:
             self._next_turn = turn + 1.0 / self.rate
             return turn
 
-    def enter(self, turn: float) -> float:
-        """Return the time at which the request of a turn that has come may leave."""
+    def enter(self, turn: float) -> float | None:
+        """Return the time at which the request of a turn that has come may leave.
+
+        None where another process is at the host's file just now: enter again after
+        :data:`BUSY_PAUSE_S`.
+        """
         with self._lock:
             if self._host is None:
                 return turn
             now = self.clock()
-            self._tell_unanswered(self._host, now)
             taken = self._host.take(
                 max(now - _TOLERANCE_S, turn),
                 pace=self._pace,
@@ -241,10 +260,12 @@ class Quota:
                 limit=self._allowed,
                 spread_s=self._round_trips.spread_s + _GUARD_S,
                 waits=sum(self._demands.values()) + self._callers,
+                arrived=[*self._untold, *self._overdue(now)],
             )
             if taken is None:
-                return self._enter_alone(turn)
-            self._host_refusals = 0
+                return self._without_the_file(turn, now)
+            self._host_refusals, self._busy_since = 0, None
+            self._untold.clear()
             self._host_pace, self._part = taken.pace, taken.part
             if len(self._host_turns) >= _UNDER_WAY:
                 del self._host_turns[next(iter(self._host_turns))]
@@ -258,6 +279,23 @@ class Quota:
                     taken.shares,
                 )
             return taken.time
+
+    def renew(self, turn: float, sleep: Callable[[float], None] = time.sleep) -> float:
+        """Return a turn whose request may leave now: this one, or another one that is waited for.
+
+        Call it when the request is about to leave. A process that was not run since its turn came
+        would be one more than its neighbours count on.
+        """
+        with self._lock:
+            expected = self._round_trips.expected
+            use_by_s = max(self._round_trips.spread_s, _USE_BY_S) if expected else _USE_BY_UNTOLD_S
+            if self.clock() - turn <= use_by_s:
+                return turn
+            taken = self._host_turns.pop(turn, None)
+            if taken is not None:
+                self._tell(taken, -math.inf)
+            self._sent = deque(sent for sent in self._sent if sent[0] != turn)
+        return self.acquire(sleep)
 
     def give_back(self, turn: float) -> None:
         """Return a turn that was not used, entered or not, if nobody has taken a later one."""
@@ -277,9 +315,10 @@ class Quota:
         try:
             turn = self.reserve()
             self._wait_for(turn, sleep)
-            turn = self.enter(turn)
-            self._wait_for(turn, sleep)
-            return turn
+            while (entered := self.enter(turn)) is None:
+                sleep(BUSY_PAUSE_S)
+            self._wait_for(entered, sleep)
+            return entered
         finally:
             with self._lock:
                 self._callers -= 1
@@ -293,7 +332,7 @@ class Quota:
             taken = self._host_turns.pop(turn, None)
             if self._host is not None and taken is not None:
                 if abs(late_s - spread_s) > _SAME_S:
-                    self._host.arrived(taken, late_s + _GUARD_S)
+                    self._tell(taken, late_s + _GUARD_S)
                 return
             for number, (sent, _) in enumerate(self._sent):
                 if sent == turn:
@@ -347,20 +386,26 @@ class Quota:
         ]
         return window_opens(arrived, self._allowed) + _GUARD_S
 
-    def _tell_unanswered(self, host: HostPace, now: float) -> None:
+    def _tell(self, turn: Turn, late_s: float) -> None:
+        if self._host is not None and not self._host.arrived(turn, late_s):
+            self._untold.append((turn, late_s))
+
+    def _overdue(self, now: float) -> list[tuple[Turn, float]]:
+        """Return what is to be told of requests that should have been answered by now."""
+        found = []
         for sent in list(self._host_turns.values()):
             late_s = self._unanswered_late_s(sent.time, now)
             if late_s > self._round_trips.spread_s + _SAME_S:
-                host.arrived(sent, late_s + _GUARD_S)
+                found.append((sent, late_s + _GUARD_S))
                 if late_s >= _MOST_SPREAD_S:
                     del self._host_turns[sent.time]
+        return found
 
     def _unanswered_late_s(self, turn: float, now: float) -> float:
         """Return how late a request without an answer is: it may arrive as late as now."""
-        spread_s = self._round_trips.spread_s
         if not self._round_trips.expected:
-            return spread_s
-        return min(max(spread_s, now - turn), _MOST_SPREAD_S)
+            return 0.0
+        return self._round_trips.overdue_s(now - turn)
 
     def _note(self, turn: float) -> None:
         self._sent.append((turn, None))
@@ -368,13 +413,38 @@ class Quota:
         while len(self._sent) > 2 * self._allowed:
             self._sent.popleft()
 
-    def _enter_alone(self, turn: float) -> float:
-        """Go on without the file for this turn, and for good if it never comes free."""
+    def _without_the_file(self, turn: float, now: float) -> float | None:
+        """Wait for the file for a while, then go on without it, at last for good."""
+        if self._busy_since is None:
+            self._busy_since = now
+        if now - self._busy_since < _BUSY_S:
+            return None
         self._host_refusals += 1
         if self._host_refusals >= _PATIENCE:
             _warn_once("its file is gone, or held by a process that does not go on")
             self._host, self._host_pace, self._part = None, None, 1.0
         return turn
+
+
+class Ticket:
+    """The turn of one request, which is looked at once more when it is about to leave.
+
+    :param turn: the turn that was taken and waited for already, if any.
+    """
+
+    __slots__ = ("_quota", "turn")
+
+    def __init__(self, quota: Quota, turn: float = -math.inf) -> None:
+        self._quota = quota
+        self.turn = turn
+
+    def take(self) -> None:
+        """Take a turn and wait for it."""
+        self.turn = self._quota.acquire()
+
+    def check(self) -> None:
+        """Take another one where the time of this one is past."""
+        self.turn = self._quota.renew(self.turn)
 
 
 _quotas: dict[tuple[str, str, str], Quota] = {}

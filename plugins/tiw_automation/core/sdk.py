@@ -74,6 +74,7 @@ class SdkClient(AbstractClient):  # type: ignore[misc]
         params: Mapping[str, Any],
         timeout_s: float,
         *,
+        before_sending: Callable[[], None] | None = None,
         before_repeating: Callable[[], None] = lambda: None,
     ) -> dict[str, Any]:
         """Call an action and return the ``Response`` object.
@@ -82,20 +83,29 @@ class SdkClient(AbstractClient):  # type: ignore[misc]
         and the call repeated once: what was refused so was not carried out.
 
         :param timeout_s: the hard deadline of the whole.
+        :param before_sending: called each time that a request is about to leave.
+        :param before_repeating: called before the repetition.
         :raises TiwError: the API refused, or no whole answer came.
         """
         deadline = time.monotonic() + timeout_s
         try:
-            return self._once(action, params, deadline)
+            return self._once(action, params, deadline, before_sending)
         except SignatureExpired as refusal:
             if not self._learn_the_time(refusal):
                 raise
         before_repeating()
-        return self._once(action, params, deadline)
+        return self._once(action, params, deadline, before_sending)
 
-    def _once(self, action: str, params: Mapping[str, Any], deadline: float) -> dict[str, Any]:
+    def _once(
+        self,
+        action: str,
+        params: Mapping[str, Any],
+        deadline: float,
+        before_sending: Callable[[], None] | None,
+    ) -> dict[str, Any]:
         headers = {"X-TC-TraceId": str(uuid.uuid4())}
-        body = self.call_json(action, dict(params), headers, {"Deadline": deadline})
+        options = {"Deadline": deadline, "BeforeSending": before_sending}
+        body = self.call_json(action, dict(params), headers, options)
         response: dict[str, Any] = body["Response"]
         return response
 
@@ -123,6 +133,7 @@ class SdkClient(AbstractClient):  # type: ignore[misc]
         secret_id, secret_key, token = self.credential.get_credential_info()
         req.data = json.dumps(params)
         req.deadline = (options or {})["Deadline"]
+        req.before_sending = (options or {})["BeforeSending"]
         req.header = {
             **req.header,
             "Content-Type": "application/json",
@@ -192,7 +203,7 @@ class _Requests:
 
     def send_request(self, req: Any) -> Answer:
         return self._transport.exchange(
-            req.method, req.uri, req.data.encode(), req.header, req.deadline
+            req.method, req.uri, req.data.encode(), req.header, req.deadline, req.before_sending
         )
 
 

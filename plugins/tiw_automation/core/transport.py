@@ -15,7 +15,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 from weakref import WeakSet
@@ -44,9 +44,10 @@ _NO_RETRIES = Retry(0, read=False, redirect=False, connect=False, status=False)
 
 
 class _Call(threading.local):
-    """The deadline of the exchange that the current thread carries out."""
+    """The exchange that the current thread carries out: its deadline, and who may still wait."""
 
     deadline: float = float("inf")
+    before_sending: Callable[[], None] | None = None
 
     def remaining_s(self) -> float:
         left = self.deadline - time.monotonic()
@@ -135,6 +136,11 @@ class _DeadlineMixin:
         return _connect(self._dns_host, self.port, self.socket_options)
 
     def request(self: Any, *args: Any, **kwargs: Any) -> None:
+        if _call.before_sending is not None:
+            # Connecting can take longer than a turn is good for.
+            if self.sock is None:
+                self.connect()
+            _call.before_sending()
         # A socket from the pool still has what an earlier call had left.
         if self.sock is not None:
             self.sock.settimeout(_call.remaining_s())
@@ -237,16 +243,22 @@ class Transport:
         body: bytes | None,
         headers: Mapping[str, str],
         deadline: float,
+        before_sending: Callable[[], None] | None = None,
     ) -> Answer:
         """Send one request and return the whole answer.
 
         :param deadline: the monotonic time by which everything has to be over.
+        :param before_sending: called when there is a connection, right before the request leaves.
         :raises DeadlineExceeded: it was not.
         :raises TransportError: no connection, a broken one, a refused certificate.
         :raises BadAnswer: the body is cut or absurdly large.
         """
         with self.bounded(deadline):
-            response = self.open(method, path, body, headers, deadline)
+            _call.before_sending = before_sending
+            try:
+                response = self.open(method, path, body, headers, deadline)
+            finally:
+                _call.before_sending = None
             try:
                 content = response.read(_MAX_BODY_BYTES + 1)
                 if len(content) > _MAX_BODY_BYTES:

@@ -35,7 +35,7 @@ from tiw_automation.core.errors import (
 )
 from tiw_automation.core.hearing import SILENT, CrowdEar, Ear, Progress, last_words, timed_out
 from tiw_automation.core.order import PollOrder
-from tiw_automation.core.quota import Quota
+from tiw_automation.core.quota import BUSY_PAUSE_S, Quota, Ticket
 from tiw_automation.core.records import (
     Acceptance,
     OnlineRecord,
@@ -481,7 +481,9 @@ class RecordWatcher:
         turn = quota.reserve()
         try:
             await _sleep_until(turn)
-            turn = quota.enter(turn)
+            while (entered := quota.enter(turn)) is None:
+                await asyncio.sleep(BUSY_PAUSE_S)
+            turn = entered
             await _sleep_until(turn)
         except asyncio.CancelledError:
             quota.give_back(turn)
@@ -500,15 +502,16 @@ class RecordWatcher:
             self._sent_at.popleft()
         app_id, task_id = poll.key
         client, landed, board = self.client, self._landed, self._board
+        ticket = Ticket(quota, turn)
 
         def ask() -> bool:
             answer: OnlineRecord | Exception
             try:
-                answer = client.describe_online_record(task_id, app_id, paced=False)
+                answer = client.describe_online_record(task_id, app_id, before_sending=ticket.check)
             except Exception as error:
                 answer = error
             if isinstance(answer, (OnlineRecord, ApiError)):
-                quota.answered(turn, time.monotonic() - turn)
+                quota.answered(ticket.turn, time.monotonic() - ticket.turn)
             landed.append((poll, answer))
             return True
 
