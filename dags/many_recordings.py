@@ -47,7 +47,7 @@ def many_recordings() -> None:
     @task
     def publish(urls: list[str]) -> int:
         """Take the videos of one chunk."""
-        print("\\n".join(urls))
+        print("\n".join(urls))
         return len(urls)
 
     publish.expand(urls=finished.output)

@@ -250,9 +250,12 @@ def test_what_keeps_a_request_from_being_sent_is_told() -> None:
     def refuse() -> None:
         raise StillWaiting
 
-    with rude.rude_server(rude.silent) as (port, _), client(port) as tiw:
-        with pytest.raises(TransportError) as caught:
-            tiw.describe_online_record("t", before_sending=refuse)
+    with (
+        rude.rude_server(rude.silent) as (port, _),
+        client(port) as tiw,
+        pytest.raises(TransportError) as caught,
+    ):
+        tiw.describe_online_record("t", before_sending=refuse)
     assert isinstance(caught.value.__cause__, StillWaiting)
 
 

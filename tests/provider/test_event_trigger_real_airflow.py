@@ -21,9 +21,11 @@ from typing import Any
 
 import asset_events
 import pytest
+from callback_posts import callback as signed
+from callback_posts import post
 
 from airflow_stack import AirflowStack, AirflowStackError
-from tiw_automation.core.callbacks import MAX_BODY_BYTES, sign
+from tiw_automation.core.callbacks import MAX_BODY_BYTES
 from tiw_automation.core.record_events import event_id
 from tiw_automation.simulator import Simulator
 
@@ -169,33 +171,8 @@ def told_in_runs(airflow: Any, dag_id: str, task_id: str = "told") -> list[Any]:
     return [airflow.xcom(dag_id, run_id, task_id) for run_id in done]
 
 
-def post(airflow: Any, conn_id: str, body: bytes, **headers: str) -> tuple[int, bytes]:
-    request = urllib.request.Request(
-        f"{airflow.url}/tiw/callbacks/{conn_id}", data=body, headers=headers
-    )
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(request, timeout=30) as answer:
-            return answer.status, answer.read()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read()
-
-
-def callback(
-    simulator: Simulator, task_id: str, *, key: str = KEY, valid_s: int = 600, **changes: Any
-) -> bytes:
-    expires = int(time.time()) + valid_s
-    return json.dumps(
-        {
-            "EventType": "OnlineRecordFinished",
-            "EventData": {"TaskId": task_id, "RoomId": 1},
-            "Timestamp": int(time.time()),
-            "SdkAppId": simulator.sdk_app_id,
-            "ExpireTime": expires,
-            "Sign": sign(key, expires),
-            **changes,
-        }
-    ).encode()
+def callback(simulator: Simulator, task_id: str, *, key: str = KEY, **changes: Any) -> bytes:
+    return signed(simulator, task_id, key=key, **changes)
 
 
 def test_the_example_runs_when_recordings_that_it_finds_finish(

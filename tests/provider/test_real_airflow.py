@@ -12,15 +12,53 @@ from typing import Any
 
 import asset_events
 import pytest
+from callback_posts import callback, post
 
 from airflow_stack import AirflowStack
+from tiw_automation.core.callbacks import MAX_BODY_BYTES
+from tiw_automation.core.user_sig import make_user_sig
 from tiw_automation.simulator import Simulator
 
 ROOT = Path(__file__).resolve().parents[2]
 DAG = "wait_for_recording"
 SENSOR = "wait_for_recordings"
 USER_SIG_KEY = "the-key-that-signs-users"
+STORED_KEY = "another-key-that-signs-users"
 DAGS = (DAG, "lesson_lifecycle", "many_recordings", "finished_recordings")
+LINEAGE = "lineage.json"
+CALLBACK_KEY = "the-key-that-signs-callbacks"
+CALLED = "tiw://callbacks/default/online-records/finished"
+
+# The tests' own, beside the examples.
+MORE_DAGS = """
+from airflow.sdk import DAG, dag, task
+
+from tiw_automation.airflow import assets
+from tiw_automation.airflow.operators import TiwStartOnlineRecordOperator
+
+CALLED = assets.tiw_online_record_asset(tencentcloud_conn_id="callbacks", watch=False)
+
+
+@dag(schedule=[CALLED], catchup=False)
+def called():
+    @task
+    def told(triggering_asset_events=None):
+        found = assets.finished_recordings(triggering_asset_events)
+        return [each["record_task_id"] for each in found]
+
+    told()
+
+
+called()
+with DAG("signed", schedule=None):
+    TiwStartOnlineRecordOperator(
+        task_id="record",
+        room_id=4712,
+        record_user_id="tic_record_user_4712_signed",
+        record_user_sig="{{ var.value.signature }}",
+        tencentcloud_conn_id="stored",
+    )
+"""
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +74,8 @@ def airflow(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> I
     dags.mkdir()
     for name in DAGS:
         shutil.copy(ROOT / "dags" / f"{name}.py", dags)
+    (dags / "more.py").write_text(MORE_DAGS)
+    lineage = {"type": "file", "log_file_path": str(home / LINEAGE), "append": True}
     with AirflowStack(
         home,
         dags_folder=dags,
@@ -46,6 +86,12 @@ def airflow(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> I
             "AIRFLOW_CONN_TENCENTCLOUD_DEFAULT": json.dumps(
                 {"conn_type": "tencentcloud", "extra": {"user_sig_secret": USER_SIG_KEY}}
             ),
+            "AIRFLOW_CONN_CALLBACKS": json.dumps(
+                {"conn_type": "tencentcloud", "extra": {"callback_secret": CALLBACK_KEY}}
+            ),
+            "AIRFLOW__TIW__CALLBACK_CONN_IDS": "callbacks",
+            "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(lineage),
+            "AIRFLOW__OPENLINEAGE__NAMESPACE": "lessons",
         },
     ) as running:
         yield running
@@ -73,6 +119,28 @@ def test_the_dag_waits_and_maps_over_the_urls(simulator: Simulator, airflow: Any
     # Before the task was deferred, and for its URLs.
     assert simulator.requests_by_task[over] == 2
     assert simulator.rejects == 0
+
+
+def lineage_of(airflow: Any, dag_id: str, task_id: str) -> dict[str, set[str]]:
+    """Return the names of the data sets that OpenLineage was told of when a task was complete."""
+    path = airflow.home / LINEAGE
+    found: dict[str, set[str]] = {"inputs": set(), "outputs": set()}
+    for line in path.read_text().splitlines() if path.exists() else ():
+        event = json.loads(line)
+        if event["eventType"] == "COMPLETE" and event["job"]["name"] == f"{dag_id}.{task_id}":
+            for kind, names in found.items():
+                names |= {f"{data['namespace']}{data['name']}" for data in event[kind]}
+    return found
+
+
+def test_openlineage_is_told_of_the_videos(airflow: Any) -> None:
+    """By Airflow's own listener, of the run before."""
+    asset_events.until(
+        lambda: lineage_of(airflow, DAG, SENSOR)["outputs"], airflow, of="the sensor's lineage"
+    )
+    outputs = lineage_of(airflow, DAG, SENSOR)["outputs"]
+    assert len(outputs) == 5
+    assert all("/videos/" in name and "?" not in name for name in outputs)
 
 
 def test_a_failed_recording_fails_at_once_and_says_why(simulator: Simulator, airflow: Any) -> None:
@@ -173,6 +241,67 @@ def test_the_api_shows_no_secret_of_a_connection(airflow: Any) -> None:
             assert secret not in shown
 
 
+def test_a_given_signature_and_the_secrets_of_a_stored_connection_show_nowhere(
+    simulator: Simulator, airflow: Any
+) -> None:
+    signature = make_user_sig(simulator.sdk_app_id, "tic_record_user_4712_signed", USER_SIG_KEY)
+    airflow.post("/variables", {"key": "signature", "value": signature})
+    body = {
+        "connection_id": "stored",
+        "conn_type": "tencentcloud",
+        "login": simulator.secret_id,
+        "password": simulator.secret_key,
+        "host": simulator.host,
+        "port": simulator.port,
+        "schema": "http",
+        "extra": json.dumps({"user_sig_secret": STORED_KEY, "sdk_app_id": simulator.sdk_app_id}),
+    }
+    airflow.post("/connections", body)
+    run_id = airflow.trigger("signed")
+    airflow.wait_for_run("signed", run_id)
+    assert airflow.run_state("signed", run_id) == "success", airflow.task_log(
+        "signed", run_id, "record"
+    )
+    (facts,) = [facts for facts in simulator.recordings if facts["room_id"] == 4712]
+    assert facts["record_user_id"] == "tic_record_user_4712_signed"
+    task = airflow.get(f"/dags/signed/dagRuns/{run_id}/taskInstances/record")
+    assert task["rendered_fields"]["record_user_sig"] == "***"
+    for secret in (signature, simulator.secret_key, STORED_KEY):
+        assert secret not in json.dumps(task)
+        assert secret not in airflow.task_log("signed", run_id, "record")
+
+
+def test_callbacks_become_one_event_each_and_nothing_else_does(
+    simulator: Simulator, airflow: Any
+) -> None:
+    """On the real api-server; the environment events-airflow33 has many more."""
+    (done,) = simulator.add_finished(1)
+    simulator.add("goes-on", timeline=[{"RECORDING": 50_000}])
+    good = callback(simulator, done, key=CALLBACK_KEY)
+    refused = {
+        "forged": callback(simulator, done, key="guessed"),
+        "expired": callback(simulator, done, key=CALLBACK_KEY, valid_s=-1),
+        "malformed": b"[" * 50_000,
+        "surrogate": b'{"Sign": "\\ud800", "ExpireTime": 1}',
+    }
+    answers = {name: post(airflow, "callbacks", body) for name, body in refused.items()}
+    assert {status for status, _ in answers.values()} == {403}
+    assert len({text for _, text in answers.values()}) == 1
+    assert post(airflow, "callbacks", good + b" " * MAX_BODY_BYTES)[0] == 413
+    assert post(airflow, "callbacks", callback(simulator, "goes-on", key=CALLBACK_KEY))[0] == 503
+    for _ in range(3):
+        assert post(airflow, "callbacks", good) == (200, b'{"error_code": 0}')
+    assert asset_events.ids_of(airflow, CALLED) == [done]
+    asset_events.until(lambda: told_of(airflow, "called", "told") == [[done]], airflow, of="a run")
+    assert simulator.requests_by_task[done] == 1
+
+
+def told_of(airflow: Any, dag_id: str, task_id: str) -> list[Any]:
+    runs = airflow.get(f"/dags/{dag_id}/dagRuns?limit=100")["dag_runs"]
+    done = [run["dag_run_id"] for run in runs if run["state"] == "success"]
+    return [airflow.xcom(dag_id, run_id, task_id) for run_id in done]
+
+
 def test_a_lesson_from_beginning_to_end(simulator: Simulator, airflow: Any, tmp_path: Path) -> None:
     given = {"room_id": 4711, "lesson_seconds": 6, "destination": f"file://{tmp_path}"}
     run_id = airflow.trigger("lesson_lifecycle", given)
@@ -188,6 +317,16 @@ def test_a_lesson_from_beginning_to_end(simulator: Simulator, airflow: Any, tmp_
     assert len(paths) >= len(record["videos"]) > 0
     sizes = {path.stat().st_size for path in tmp_path.rglob("*.mp4")}
     assert sizes == {video["size_bytes"] for video in record["videos"]}
+    asset_events.until(
+        lambda: lineage_of(airflow, "lesson_lifecycle", "archive")["outputs"],
+        airflow,
+        of="the archive's lineage",
+    )
+    lineage = lineage_of(airflow, "lesson_lifecycle", "archive")
+    assert {name.removeprefix("file:").lstrip("/") for name in lineage["outputs"]} == {
+        path.removeprefix("file:").lstrip("/") for path in paths
+    }
+    assert lineage["inputs"] == {video["url"].partition("?")[0] for video in record["videos"]}
 
 
 def test_many_recordings_in_chunks(simulator: Simulator, airflow: Any) -> None:
@@ -203,6 +342,8 @@ def test_many_recordings_in_chunks(simulator: Simulator, airflow: Any) -> None:
         for index in range(10)
     ]
     assert counts == [100] * 10
+    log = airflow.task_log("many_recordings", run_id, "publish", map_index=3)
+    assert len([line for line in log.splitlines() if "/videos/" in line]) == 100
     assert {simulator.requests_by_task[task_id] for task_id in ids} == {1}
 
 
@@ -214,8 +355,8 @@ def test_no_secret_in_any_log_and_no_url_in_an_event(simulator: Simulator, airfl
     assert waits
     assert not [line for line in waits if "/videos/" in line]
     assert not [line for line in fired if re.search(r"/videos/[^\s']*\?", line)]
-    assert not [log for log in logs if simulator.secret_key in log]
-    assert not [log for log in logs if USER_SIG_KEY in log]
+    for secret in (simulator.secret_key, USER_SIG_KEY, CALLBACK_KEY, STORED_KEY):
+        assert not [log for log in logs if secret in log]
 
 
 def test_this_repository_as_a_home_loads_nothing_twice(airflow: Any) -> None:
