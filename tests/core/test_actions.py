@@ -108,7 +108,7 @@ def test_what_a_state_does_not_allow(simulator: Simulator, client: TiwClient) ->
 def test_starting_again_with_the_same_user_returns_the_same_recording(
     simulator: Simulator, client: TiwClient
 ) -> None:
-    start = {"record_user_id": USER, "record_user_sig": SIG}
+    start: dict[str, Any] = {"record_user_id": USER, "record_user_sig": SIG}
     task_id = client.start_online_record(ROOM, **start)
     simulator.advance(10)
     assert client.start_online_record(ROOM, **start) == task_id
@@ -160,6 +160,24 @@ def test_a_throttled_start_is_repeated(simulator: Simulator, client: TiwClient) 
     assert simulator.started == 1
 
 
+@pytest.mark.parametrize("fault", ["reset", "throttle"])
+def test_a_start_can_be_ended_before_each_request(
+    simulator: Simulator, client: TiwClient, fault: str
+) -> None:
+    simulator.inject(fault, action="StartOnlineRecord")
+    sent_before: list[int] = []
+
+    def before_each() -> None:
+        sent_before.append(simulator.requests.get("StartOnlineRecord", 0))
+        if len(sent_before) == 2:
+            raise InterruptedError("told to end")
+
+    with pytest.raises(InterruptedError, match="told to end"):
+        client.start_online_record(ROOM, record_user_sig=SIG, before_each=before_each)
+    assert sent_before == [0, 1]
+    assert simulator.requests["StartOnlineRecord"] == 1
+
+
 @pytest.mark.parametrize(
     "fault", ["reset", "answer_lost", "throttle_then_ok", "server_error_then_ok"]
 )
@@ -197,7 +215,8 @@ def test_another_recording_of_the_room_is_refused(client: TiwClient) -> None:
 
 
 def test_a_signature_is_given_or_made(client: TiwClient) -> None:
-    for given in ({}, {"record_user_sig": SIG, "user_sig_key": "k"}):
+    both: dict[str, Any] = {"record_user_sig": SIG, "user_sig_key": "k"}
+    for given in ({}, both):
         with pytest.raises(ConfigurationError, match="Exactly one"):
             client.start_online_record(ROOM, **given)
     with pytest.raises(ConfigurationError, match="record_user_id"):

@@ -2,6 +2,11 @@
 from __future__ import annotations
 
 import inspect
+import logging
+import os
+import signal
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,9 +14,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowException, TaskDeferred
+from airflow.providers.common.compat.sdk import AirflowException, AirflowTaskTimeout, TaskDeferred
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import AirflowTaskTimeout
 from airflow.sdk.execution_time.timeout import timeout
 
 from tiw_automation.airflow.operators import (
@@ -22,10 +26,19 @@ from tiw_automation.airflow.operators import (
     TiwStopOnlineRecordOperator,
 )
 from tiw_automation.airflow.waiting import TiwOnlineRecordFailed
-from tiw_automation.core import START_OPTIONS, ConfigurationError, StartUncertain
+from tiw_automation.core import (
+    START_OPTIONS,
+    ConfigurationError,
+    RecordingFailure,
+    StartUncertain,
+    TaskNotFound,
+    TiwClient,
+    make_user_sig,
+)
 from tiw_automation.simulator import Simulator
 
 ROOM = 880528
+USER = f"tic_record_user_{ROOM}_mine"
 
 
 class TaskInstance:
@@ -99,12 +112,46 @@ class Kept:
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
+        self.lock = threading.Lock()
 
     def get(self, key: str, default: Any = None) -> Any:
         return self.values.get(key, default)
 
     def set(self, key: str, value: Any) -> None:
-        self.values[key] = value
+        with self.lock:
+            self.values[key] = value
+
+    def delete(self, key: str) -> None:
+        with self.lock:
+            del self.values[key]
+
+
+class Unreachable:
+    """The same, while Airflow's api-server is away."""
+
+    def get(self, key: str, default: Any = None) -> Any:
+        raise ConnectionError("no api-server to read from")
+
+    def set(self, key: str, value: Any) -> None:
+        raise ConnectionError("no api-server to write to")
+
+
+def with_store(store: Any) -> Any:
+    return {**context(), "task_state_store": store}
+
+
+def test_a_store_that_fails_loses_no_recording(
+    simulator: Simulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task_id = start().execute(with_store(Unreachable()))
+    assert [facts["task_id"] for facts in simulator.recordings] == [task_id]
+    logged = capsys.readouterr().out
+    assert "no api-server to read from" in logged
+    # Who reads the log finds the recording, whatever comes after.
+    _, started, after = logged.partition(f"recording {task_id}.")
+    assert started
+    assert f"Recording {task_id} could not be kept" in after
+    assert "no api-server to write to" in after
 
 
 def test_a_later_try_finds_what_has_ended_meanwhile(simulator: Simulator) -> None:
@@ -116,8 +163,10 @@ def test_a_later_try_finds_what_has_ended_meanwhile(simulator: Simulator) -> Non
     later = start(stop_on_kill=True)
     assert later.execute(where) == first  # type: ignore[arg-type]
     assert simulator.started == 1
-    # What has ended is stopped by nobody, and that is no error.
+    # What has ended is stopped by nobody, and that is no error; nor does another try start anew.
     later.on_kill()
+    assert start().execute(where) == first  # type: ignore[arg-type]
+    assert simulator.started == 1
 
 
 def test_a_cleared_task_records_again_unless_its_recording_still_runs(
@@ -195,7 +244,6 @@ def test_a_kill_stops_the_recording_only_if_that_was_asked_for(simulator: Simula
     simulator.advance(30)
     assert simulator.recordings[0]["status"] == "RECORDING"
     stopped = start(stop_on_kill=True)
-    stopped.on_kill()
     stopped.execute(context())
     stopped.on_kill()
     simulator.advance(5)
@@ -215,7 +263,7 @@ def test_a_kill_in_the_middle_of_a_start(simulator: Simulator, asked_to: bool) -
         simulator.advance(30)
         simulator.clear_faults()
         if asked_to:
-            with pytest.raises(AirflowException, match=r"was killed while .* was stopped again"):
+            with pytest.raises(AirflowException, match="was killed while it was starting"):
                 killed.result(10)
         else:
             killed.result(10)
@@ -239,9 +287,187 @@ def test_a_start_that_execution_timeout_has_cut_off(simulator: Simulator, lists:
 
 
 def test_a_kill_before_anything_was_sent(simulator: Simulator) -> None:
+    """It comes while templates are rendered, say; Airflow goes on to execute all the same."""
     operator = start(stop_on_kill=True)
     operator.on_kill()
+    with pytest.raises(AirflowException, match="was killed"):
+        operator.execute(context())
     assert simulator.requests == {}
+
+
+def test_a_kill_in_the_middle_of_a_call_of_airflows(simulator: Simulator) -> None:
+    """What Airflow answers then is for that call, so it has to end as ever."""
+
+    class Interrupted(Kept):
+        def get(self, key: str, default: Any = None) -> Any:
+            operator.on_kill()
+            return super().get(key, default)
+
+    operator = start(stop_on_kill=True)
+    with pytest.raises(AirflowException, match="was killed"):
+        operator.execute(with_store(Interrupted()))
+    assert simulator.requests == {}
+
+
+def test_a_kill_while_a_turn_is_awaited(simulator: Simulator, connect: Callable[..., None]) -> None:
+    """It ends the wait, as the signal that it is; nothing was sent and nothing is asked."""
+    extra = {"user_sig_secret": "the-apps-key", "region": "ap-guangzhou"}
+    connect(simulator, extra={**extra, "requests_per_second": 0.02})
+    start().execute(context())
+    operator = TiwStartOnlineRecordOperator(task_id="record", room_id=ROOM + 1, stop_on_kill=True)
+    main, over = threading.get_ident(), threading.Event()
+
+    def kill() -> None:
+        while not over.wait(0.01):
+            if sys._current_frames()[main].f_code.co_filename.endswith("quota.py"):
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    before = signal.signal(signal.SIGTERM, lambda *_: operator.on_kill())
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    try:
+        with pytest.raises(AirflowException, match="was killed"):
+            operator.execute(context())
+    finally:
+        over.set()
+        killer.join()
+        signal.signal(signal.SIGTERM, before)
+    assert simulator.requests == {"StartOnlineRecord": 1}
+    # Nothing is held: somebody else may take a turn.
+    with TiwClient(**simulator.settings()) as client:
+        assert client.quota("StartOnlineRecord").reserve() > 0
+
+
+def test_after_a_kill_no_further_start_is_sent(
+    simulator: Simulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    operator = start(stop_on_kill=True, record_user_id=USER)
+    waited: list[float] = []
+    operator._sleep = waited.append
+    simulator.inject("hang", action="StartOnlineRecord")
+    with ThreadPoolExecutor(1) as pool:
+        killed = pool.submit(operator.execute, context())
+        while not simulator.requests.get("StartOnlineRecord"):
+            time.sleep(0.01)
+        operator.on_kill()
+        with pytest.raises(AirflowException, match="was killed"):
+            killed.result(10)
+    assert simulator.requests["StartOnlineRecord"] == 1
+    assert waited == [2.5]
+    assert f"No recording of {USER} in room {ROOM} was found" in capsys.readouterr().out
+
+
+def test_a_kill_asks_airflow_for_nothing(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer to another call may be awaited just then."""
+    operator = start(stop_on_kill=True)
+    operator.execute(context())
+    monkeypatch.delenv("AIRFLOW_CONN_TENCENTCLOUD_DEFAULT")
+    simulator.advance(30)
+    operator.on_kill()
+    simulator.advance(5)
+    assert [facts["status"] for facts in simulator.recordings] == ["STOPPED"]
+
+
+def test_a_stop_that_fails_is_said(
+    simulator: Simulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    operator = start(stop_on_kill=True)
+    task_id = operator.execute(context())
+    simulator.inject("server_error", code="AuthFailure.Forbidden", action="StopOnlineRecord")
+    operator.on_kill()
+    assert f"its recording {task_id} could not be stopped" in capsys.readouterr().out
+
+
+def test_a_start_that_shows_late_is_stopped_too(simulator: Simulator) -> None:
+    operator = start(stop_on_kill=True, record_user_id=USER)
+    simulator.inject("hang", action="StartOnlineRecord")
+    with pytest.raises(AirflowTaskTimeout), timeout(0.5):  # type: ignore[no-untyped-call]
+        operator.execute(context())
+    simulator.clear_faults()
+
+    def shows(seconds: float) -> None:
+        assert 2 <= seconds <= 3
+        with TiwClient(**simulator.settings()) as client:
+            client.start_online_record(ROOM, record_user_id=USER, user_sig_key="the-apps-key")
+
+    operator._sleep = shows
+    operator.on_kill()
+    simulator.advance(5)
+    assert [facts["status"] for facts in simulator.recordings] == ["STOPPED"]
+
+
+def test_a_try_after_a_kill_records_again(simulator: Simulator) -> None:
+    kept = Kept()
+    operator = start(stop_on_kill=True)
+    first = operator.execute(with_store(kept))
+    simulator.advance(30)
+    operator.on_kill()
+    simulator.advance(600)
+    assert start(stop_on_kill=True).execute(with_store(kept)) != first
+    assert simulator.started == 2
+
+
+def test_a_kill_waits_for_no_store_that_is_in_use(simulator: Simulator) -> None:
+    kept = Kept()
+    operator = start(stop_on_kill=True)
+    operator.execute(with_store(kept))
+    simulator.advance(30)
+    with kept.lock:
+        # As from a signal in the middle of a call of the store's.
+        operator.on_kill()
+    simulator.advance(5)
+    assert [facts["status"] for facts in simulator.recordings] == ["STOPPED"]
+    deadline = time.monotonic() + 60
+    while kept.values:
+        assert time.monotonic() < deadline, "the store still has the recording"
+        time.sleep(0.01)
+
+
+def test_where_nobody_tells_what_runs_every_try_says_so(connect: Callable[..., None]) -> None:
+    with Simulator(speed=0, user_sig_key="the-apps-key") as abroad:
+        connect(abroad, extra={"user_sig_secret": "the-apps-key", "timeout": 5})
+        abroad.inject("answer_lost", times=1, action="StartOnlineRecord")
+        for _ in range(2):
+            with pytest.raises(StartUncertain, match="its TaskId is not known"):
+                start().execute(context())
+            abroad.advance(30)
+        assert abroad.started == 1
+        assert [facts["status"] for facts in abroad.recordings] == ["RECORDING"]
+
+
+@pytest.mark.parametrize(("signed_for", "status"), [(USER, "RECORDING"), (f"{USER}2", None)])
+def test_a_signature_that_is_given_is_the_one_that_is_sent(
+    simulator: Simulator,
+    connect: Callable[..., None],
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+    signed_for: str,
+    status: str | None,
+) -> None:
+    # The connection has no key that another one could be made with.
+    connect(simulator, extra={"region": "ap-guangzhou"})
+    signature = make_user_sig(simulator.sdk_app_id, signed_for, "the-apps-key")
+    caplog.set_level(logging.DEBUG)
+    where: Any = {**context(), "user": USER, "signature": signature}
+    operator = start(record_user_id="{{ user }}", record_user_sig="{{ signature }}")
+    operator.render_template_fields(where)
+    task_id = operator.execute(where)
+    logged = "".join([caplog.text, *capsys.readouterr()])
+    simulator.advance(30)
+    if status is None:
+        with (
+            TiwClient(**simulator.settings()) as client,
+            pytest.raises(RecordingFailure, match="im login failed"),
+        ):
+            client.describe_online_record(task_id)
+    else:
+        assert [facts["status"] for facts in simulator.recordings] == [status]
+    assert task_id in logged
+    assert "urllib3" in logged
+    assert signature not in logged
 
 
 def test_without_a_signature_or_a_key_it_says_so(
@@ -266,6 +492,22 @@ def test_pause_resume_stop_and_describe(simulator: Simulator) -> None:
             simulator.advance(3)
         asked = TiwDescribeOnlineRecordOperator(task_id="ask", record_task_id=task_id)
         assert asked.execute(context())["status"] == status
+
+
+def test_describing_asks_exactly_once(simulator: Simulator) -> None:
+    simulator.add("a", timeline=[{"RECORDING": 100}])
+    asked = TiwDescribeOnlineRecordOperator(task_id="ask", record_task_id="a").execute(context())
+    assert asked["status"] == "RECORDING"
+    assert simulator.requests == {"DescribeOnlineRecord": 1}
+
+
+def test_describing_what_failed_or_is_not_there_fails(simulator: Simulator) -> None:
+    simulator.add("f", error={"message": "code: 40004, msg: x"})
+    for task_id, error in (("f", RecordingFailure), ("gone", TaskNotFound)):
+        with pytest.raises(error):
+            TiwDescribeOnlineRecordOperator(task_id="ask", record_task_id=task_id).execute(
+                context()
+            )
 
 
 def stop(task_id: str, **given: Any) -> TiwStopOnlineRecordOperator:

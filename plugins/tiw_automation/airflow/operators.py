@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
@@ -36,6 +38,10 @@ if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
 
 _KEPT_AS = "tiw_record_task_id"
+# A recording takes some two seconds to show.
+_SHOWS_AFTER_S = 2.5
+# What a kill may wait for Airflow: it has five seconds in all.
+_FORGETS_WITHIN_S = 1.0
 _OPTIONS = tuple(option.name for option in START_OPTIONS)
 
 
@@ -62,7 +68,8 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
     of a task in a run, and TIW records once for a user. A recording of that user which runs
     already is returned instead of starting another one. On Airflow 3.3 the TaskId is kept in the
     task's state store as well: a retry returns a recording that has ended meanwhile too. A task
-    that was cleared starts anew, unless its recording still runs.
+    that was cleared starts anew, unless its recording still runs; so does a retry after a kill that
+    stopped the recording.
 
     Tencent begins some two seconds later, so a wrong signature or room shows as the recording's
     failure in the sensor.
@@ -77,7 +84,8 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
     :param tencentcloud_conn_id: the connection.
     :param stop_on_kill: whether to stop the recording when the task is killed or its
         ``execution_timeout`` is over before the TaskId was pushed; once it was, nothing is left
-        to be killed.
+        to be killed. A kill before anything was sent starts none. Airflow gives a kill five
+        seconds; a recording whose start is not answered by then runs on.
     :param group_id: the board's IM group, where it is not the room's number.
     :param concat: ``enabled`` (one file a stream, pauses cut out), ``image``.
     :param whiteboard: ``width``, ``height``, ``init_param``.
@@ -149,11 +157,17 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
         self.extra_data = extra_data
         self.trtc_room_id = trtc_room_id
         self.trtc_room_id_str = trtc_room_id_str
+        self._client: TiwClient | None = None
+        self._store: Any = None
         self._started: str | None = None
-        # The room and the user whose answer is awaited, and whether that still goes on.
+        # What is about to be started, and how much the client had sent before it, and before the
+        # latest try of it: nothing of it has left until that has grown.
         self._asked_for: tuple[int, str] | None = None
-        self._is_starting = False
-        self._stop_once_started = False
+        self._sent_before_all = 0
+        self._sent_before: int | None = None
+        self._is_executing = False
+        self._was_killed = False
+        self._sleep: Callable[[float], None] = time.sleep
 
     def _do_render_template_fields(
         self,
@@ -171,46 +185,62 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
 
     def execute(self, context: Context) -> str:
         """Start, or find the recording that an earlier try has started."""
+        self._is_executing = True
+        try:
+            return self._recording(context)
+        finally:
+            # In this order: a kill that comes in between is dealt with twice, and never forgotten.
+            self._is_executing = False
+            if self._was_killed:
+                self._stop_what_was_started()
+                raise AirflowException("The task was killed while it was starting a recording.")
+
+    def _recording(self, context: Context) -> str:
         room_id = check_room_id(self.room_id)
         user = self.record_user_id or _record_user_id(room_id, context)
-        signature = self.record_user_sig
         # Airflow 3.3 keeps it from one try to the next.
-        store: Any = context.get("task_state_store")
+        self._store = context.get("task_state_store")
         # Grows when the task is cleared, and never by a retry.
-        max_tries = None if store is None else context["ti"].max_tries
-        with self.client() as client:
-            self._started = self._kept(client, store, max_tries)
+        max_tries = None if self._store is None else context["ti"].max_tries
+        with self.client() as self._client:
+            self._started = self._kept(self._client, max_tries)
             if self._started is not None:
                 return self._started
-            user_sig_key = None if signature else TiwHook(self.tencentcloud_conn_id).user_sig_key
-            self._asked_for = (room_id, user)
-            self._is_starting = True
-            try:
-                self._started = client.start_online_record(
-                    room_id,
-                    record_user_id=user,
-                    record_user_sig=signature,
-                    user_sig_key=user_sig_key,
-                    preset=self.preset,
-                    sdk_app_id=self.sdk_app_id,
-                    **{name: getattr(self, name) for name in _OPTIONS},
-                )
-            finally:
-                self._is_starting = False
-            if self._stop_once_started:
-                self._stop(client, self._started)
-                raise AirflowException(
-                    f"The task was killed while recording {self._started} was started; "
-                    "it was stopped again."
-                )
-        if store is not None:
-            store.set(_KEPT_AS, {"record_task_id": self._started, "max_tries": max_tries})
+            self._started = self._start(self._client, room_id, user)
         self.log.info("Room %s is recorded by %s: recording %s.", room_id, user, self._started)
+        self._keep(self._started, max_tries)
         return self._started
 
-    def _kept(self, client: TiwClient, store: Any, max_tries: int | None) -> str | None:
+    def _start(self, client: TiwClient, room_id: int, user: str) -> str:
+        signature = self.record_user_sig
+        user_sig_key = None if signature else TiwHook(self.tencentcloud_conn_id).user_sig_key
+        self._sent_before_all = client.requests_sent
+        self._asked_for = (room_id, user)
+
+        def before_each() -> None:
+            # In this order: a kill that comes in between ends it as well.
+            self._sent_before = client.requests_sent
+            if self._was_killed:
+                raise AirflowException("The task was killed, so no start is sent.")
+
+        return client.start_online_record(
+            room_id,
+            record_user_id=user,
+            record_user_sig=signature,
+            user_sig_key=user_sig_key,
+            preset=self.preset,
+            sdk_app_id=self.sdk_app_id,
+            before_each=before_each,
+            **{name: getattr(self, name) for name in _OPTIONS},
+        )
+
+    def _kept(self, client: TiwClient, max_tries: int | None) -> str | None:
         """Return the recording of an earlier try, also if it has ended since; none that failed."""
-        known = None if store is None else store.get(_KEPT_AS)
+        try:
+            known = None if self._store is None else self._store.get(_KEPT_AS)
+        except Exception as error:
+            self.log.warning("Whether an earlier try started a recording is not known: %s", error)
+            return None
         if not isinstance(known, Mapping) or known.get("max_tries") != max_tries:
             return None
         kept = str(known["record_task_id"])
@@ -224,25 +254,68 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
         self.log.info("An earlier try has started recording %s, which is %s.", kept, record.status)
         return kept
 
+    def _keep(self, record_task_id: str, max_tries: int | None) -> None:
+        if self._store is None:
+            return
+        try:
+            self._store.set(_KEPT_AS, {"record_task_id": record_task_id, "max_tries": max_tries})
+        except Exception as error:
+            # The recording runs, whether a later try will know of it or not.
+            self.log.warning(
+                "Recording %s could not be kept for a later try, which finds it only while it "
+                "runs: %s",
+                record_task_id,
+                error,
+            )
+
     def on_kill(self) -> None:
         """Stop the recording if that was asked for; also one whose answer is still awaited."""
-        if not self.stop_on_kill:
+        if not self.stop_on_kill or self._was_killed:
             return
-        if self._started is None and self._is_starting:
-            # Airflow calls this in the middle of execute, which knows the TaskId first.
-            self._stop_once_started = True
-        elif self._started is not None or self._asked_for is not None:
-            with self.client() as client:
-                started = self._started or self._find(client)
-                if started is not None:
-                    self._stop(client, started)
+        self._was_killed = True
+        if not self._is_executing:
+            self._stop_what_was_started()
+        # Airflow calls this from a signal, in the middle of execute, which may hold any lock and
+        # may be talking to Airflow: so it does the rest. Only the wait for a turn is ended.
+        elif self._client is not None and self._client.requests_sent == self._sent_before:
+            raise AirflowException("The task was killed, so no start is sent.")
 
-    def _find(self, client: TiwClient) -> str | None:
-        """Return the recording of a start that execution_timeout cut off, if it can be found."""
-        assert self._asked_for is not None
-        room_id, user = self._asked_for
+    def _stop_what_was_started(self) -> None:
+        """Stop the recording, as far as it is known or can be found; the log says what was done.
+
+        Nothing is read from Airflow, whose answer to another call may be awaited just then.
+        """
+        client = self._client
+        if client is None:
+            return
+        with client:
+            started = self._started
+            if started is None and self._asked_for and client.requests_sent > self._sent_before_all:
+                started = self._find(client, *self._asked_for)
+            if started is None:
+                return
+            try:
+                did = client.stop_online_record(started, self.sdk_app_id)
+            except TiwError as error:
+                self.log.error(
+                    "The task was killed, but its recording %s could not be stopped: %s",
+                    started,
+                    error,
+                )
+                return
+        if did:
+            self.log.info("Recording %s was stopped, because the task was killed.", started)
+            self._forget()
+        else:
+            self.log.info("Recording %s had already ended when the task was killed.", started)
+
+    def _find(self, client: TiwClient, room_id: int, user: str) -> str | None:
+        """Return the recording of a start whose answer did not come, if it can be found."""
         try:
-            return client.find_online_record(room_id, user, self.sdk_app_id)
+            found = client.find_online_record(room_id, user, self.sdk_app_id)
+            if found is None:
+                self._sleep(_SHOWS_AFTER_S)
+                found = client.find_online_record(room_id, user, self.sdk_app_id)
         except TiwError as error:
             self.log.warning(
                 "Whether %s records room %s is not known, so nothing was stopped: %s",
@@ -251,10 +324,31 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
                 error,
             )
             return None
+        if found is None:
+            self.log.warning(
+                "No recording of %s in room %s was found, so nothing was stopped.", user, room_id
+            )
+        return found
 
-    def _stop(self, client: TiwClient, record_task_id: str) -> None:
-        client.stop_online_record(record_task_id, self.sdk_app_id)
-        self.log.info("Recording %s was stopped, because the task was killed.", record_task_id)
+    def _forget(self) -> None:
+        """Let a later try start anew.
+
+        In a thread of its own: a kill may come while a call of the store holds its lock, and goes
+        on only when this has returned.
+        """
+        store = self._store
+        if store is None:
+            return
+
+        def delete() -> None:
+            try:
+                store.delete(_KEPT_AS)
+            except Exception as error:
+                self.log.warning("A later try may return the recording that was stopped: %s", error)
+
+        thread = threading.Thread(target=delete, name="tiw-forget", daemon=True)
+        thread.start()
+        thread.join(_FORGETS_WITHIN_S)
 
 
 class _ChangeOperator(_TiwOperator):

@@ -186,6 +186,7 @@ class TiwClient:
         user_sig_key: str | None = None,
         preset: str | None = None,
         sdk_app_id: int | str | None = None,
+        before_each: Callable[[], None] = lambda: None,
         **options: Any,
     ) -> str:
         """Start recording a room and return its TaskId (StartOnlineRecord).
@@ -201,6 +202,8 @@ class TiwClient:
         :param record_user_sig: that user's signature. Or:
         :param user_sig_key: the application's key, to make the signature with.
         :param preset: ``whiteboard_only``, ``mixed_stream`` or ``audio_files``.
+        :param before_each: called before each StartOnlineRecord, also a repeated one, takes its
+            turn; what it raises ends the start, and no further one is sent.
         :param options: any of :data:`~tiw_automation.core.start.START_OPTIONS`.
         :raises ConfigurationError: an option makes no sense, or there is not exactly one of
             ``record_user_sig`` and ``user_sig_key``; nothing was sent.
@@ -215,7 +218,9 @@ class TiwClient:
             sdk_app_id=sdk_app_id,
             **options,
         )
-        return self._start(params, params["SdkAppId"], params["RoomId"], params["RecordUserId"])
+        return self._start(
+            params, params["SdkAppId"], params["RoomId"], params["RecordUserId"], before_each
+        )
 
     def start_online_record_params(
         self,
@@ -465,13 +470,16 @@ class TiwClient:
             lambda left_s: self._call(action, params, left_s), self.settings.timeout_s
         )
 
-    def _refusable(self, action: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    def _refusable(
+        self, action: str, params: Mapping[str, Any], before_each: Callable[[], None]
+    ) -> dict[str, Any]:
         """Call an action that must not be repeated blindly, and again where it was throttled.
 
         What is over the limit was not carried out.
         """
 
         def attempt(left_s: float) -> dict[str, Any] | TiwError:
+            before_each()
             try:
                 return self._call(action, params, left_s)
             except RequestLimitExceeded:
@@ -484,7 +492,14 @@ class TiwClient:
             raise result
         return result
 
-    def _start(self, params: Mapping[str, Any], app_id: int, room: int, user: str) -> str:
+    def _start(
+        self,
+        params: Mapping[str, Any],
+        app_id: int,
+        room: int,
+        user: str,
+        before_each: Callable[[], None],
+    ) -> str:
         """Start, and where the answer is lost find out by the user's name what became of it.
 
         Repeating is safe: the API refuses a second recording of a user whose first one runs.
@@ -495,7 +510,7 @@ class TiwClient:
             if number:
                 self._retry.pause(number)
             try:
-                response = self._refusable(action, params)
+                response = self._refusable(action, params, before_each)
                 task_id = Fields(response, "Response", action=action).text("TaskId")
                 if task_id:
                     return task_id
