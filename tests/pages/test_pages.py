@@ -136,6 +136,15 @@ def test_a_task_that_waits_and_has_its_links(
     replay = page.get_by_role("link", name="Replay")
     expect(replay).to_have_attribute("href", re.compile("/videos/.*algebra/"))
     keep(page, "task-finished")
+    task = f"{airflow.url}/dags/{DAG}/runs/{run_id}/tasks/{SENSOR}"
+    page.goto(task)
+    for status in ("RECORDING", "FINISHED"):
+        expect(page.get_by_text(re.compile(f"algebra is {status}")).first).to_be_visible()
+    keep(page, "task-log")
+    page.goto(f"{task}/rendered_templates")
+    expect(page.get_by_text("record_task_id").first).to_be_visible()
+    expect(page.get_by_text("algebra").first).to_be_visible()
+    keep(page, "task-rendered")
     page.goto(f"{airflow.url}/dags/{DAG}")
     expect(page.get_by_text("fetch").first).to_be_visible()
     keep(page, "dag")
