@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import logging
@@ -15,6 +17,9 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -432,8 +437,10 @@ def test_several_at_a_time_and_no_more(bucket: Any, tmp_path: Path) -> None:
 class Running:
     """An archive that is held in the middle of a video, in a thread."""
 
-    def __init__(self, bucket: Any, folder: Path, **changes: Any) -> None:
-        self.found = record(video(bucket.put("v1.mp4", CONTENT, videos.hold(300_000))))
+    def __init__(
+        self, bucket: Any, folder: Path, found: OnlineRecord | None = None, **changes: Any
+    ) -> None:
+        self.found = found or record(video(bucket.put("v1.mp4", CONTENT, videos.hold(300_000))))
         self.archive = archive(folder, **changes)
         self.ends: list[Any] = []
         self.thread = threading.Thread(target=self.run)
@@ -502,6 +509,143 @@ def test_an_exception_in_the_waiting_thread_leaves_nothing_half(
     running = Running(bucket, tmp_path, log=log, progress_s=0.3)
     assert isinstance(running.end(), Timeout)
     assert files(tmp_path) == ["lesson/manifest.json"]
+
+
+def camera_and_board(bucket: Any, *behaviours: Any) -> OnlineRecord:
+    """Return a record of one video by each of two kinds."""
+    return record(
+        video(bucket.put("c.mp4", CONTENT, *behaviours), "c", type=0),
+        video(bucket.put("b.mp4", CONTENT, *behaviours), "b"),
+    )
+
+
+def by_kinds(manifests: Any) -> dict[str, bool]:
+    """Return of each entry whether it is described."""
+    return {file["kind"]: file["sha256"] is not None for file in manifests["files"]}
+
+
+def test_two_runs_at_once_share_a_manifest(bucket: Any, tmp_path: Path) -> None:
+    found = camera_and_board(bucket, videos.hold(300_000))
+    running = []
+    for kind in ("camera", "whiteboard"):
+        running.append(Running(bucket, tmp_path, found, video_kinds=[kind]))
+    assert by_kinds(manifest(tmp_path)) == {"camera": False, "whiteboard": False}
+    bucket.release.set()
+    assert [one.copied for each in running for one in each.end()] == [True, True]
+    assert by_kinds(manifest(tmp_path)) == {"camera": True, "whiteboard": True}
+    assert [one.copied for one in archive(tmp_path).run([found])] == [False, False]
+    assert files(tmp_path) == [
+        "lesson/camera-c.mp4",
+        "lesson/manifest.json",
+        "lesson/whiteboard-b.mp4",
+    ]
+
+
+def test_many_runs_that_write_at_one_time(bucket: Any, tmp_path: Path) -> None:
+    found = record(*(video(bucket.put(f"{n}", CONTENT[:9]), f"v{n}", type=n) for n in range(1, 6)))
+    found = replace(found, videos=tuple(replace(v, size_bytes=9) for v in found.videos))
+    kinds = [one.kind for one in found.videos]
+    assert len(set(kinds)) == len(kinds)
+    together = threading.Barrier(len(kinds))
+
+    def run(kind: VideoKind) -> list[ArchivedVideo]:
+        together.wait(20)
+        return archive(tmp_path, video_kinds=[kind]).run([found])
+
+    with ThreadPoolExecutor(len(kinds)) as pool:
+        assert all(one.copied for (one,) in pool.map(run, kinds))
+    assert by_kinds(manifest(tmp_path)) == dict.fromkeys(kinds, True)
+    assert not [name for name in files(tmp_path) if name.endswith(".lock")]
+
+
+def test_a_manifest_is_locked_between_reading_and_writing(bucket: Any, tmp_path: Path) -> None:
+    locked = []
+
+    class Watched(LocalStorage):
+        def create(self, name: str, size_bytes: int | None) -> Target:
+            if name.endswith("manifest.json"):
+                with (self.folder / "lesson/.manifest.json.lock").open("r+") as lock:
+                    with pytest.raises(BlockingIOError):
+                        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    locked.append(name)
+            return super().create(name, size_bytes)
+
+    # What a killed process left is nobody's.
+    (tmp_path / "lesson").mkdir()
+    (tmp_path / "lesson/.manifest.json.lock").touch()
+    RecordArchive(Watched(tmp_path)).run([lesson(bucket, "v1")])
+    assert len(locked) == 2
+    assert files(tmp_path) == ["lesson/manifest.json", "lesson/whiteboard-v1.mp4"]
+
+
+def test_what_another_run_wrote_over_is_stored_again(bucket: Any, tmp_path: Path) -> None:
+    found = camera_and_board(bucket)
+    archive(tmp_path, video_kinds=["camera"]).run([found])
+    early = (tmp_path / "lesson/manifest.json").read_bytes()
+    written: list[str] = []
+
+    class Lockless(LocalStorage):
+        """A storage where another run has read early, and writes after this one's last."""
+
+        def exclusive(self, name: str) -> AbstractContextManager[object]:
+            return contextlib.nullcontext()
+
+        def read(self, name: str) -> bytes | None:
+            described = by_kinds(manifest(tmp_path))
+            if described.get("whiteboard") and not written:
+                written.append(name)
+                (tmp_path / name).write_bytes(early)
+            return super().read(name)
+
+    RecordArchive(Lockless(tmp_path), video_kinds=["whiteboard"]).run([found])
+    assert written == ["lesson/manifest.json"]
+    assert by_kinds(manifest(tmp_path)) == {"camera": True, "whiteboard": True}
+
+
+def test_a_manifest_that_cannot_be_read_back(
+    bucket: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Forgetful(LocalStorage):
+        reads = 0
+
+        def read(self, name: str) -> bytes | None:
+            self.reads += 1
+            # Three are for the copy: to know what is there, to announce it, to describe it.
+            if self.reads > 3:
+                raise PermissionError("no more")
+            return super().read(name)
+
+    (one,) = RecordArchive(Forgetful(tmp_path)).run([lesson(bucket, "v1")])
+    assert one.copied
+    assert "manifest.json could not be read back: no more" in caplog.text
+
+
+def test_what_another_run_copied_meanwhile_is_known(bucket: Any, tmp_path: Path) -> None:
+    found = camera_and_board(bucket)
+
+    class Overtaken(LocalStorage):
+        """Has the second video copied by another run right after the first was looked at."""
+
+        def size(self, name: str) -> int | None:
+            if name == "lesson/whiteboard-b.mp4":
+                archive(tmp_path, video_kinds=["whiteboard"]).run([found])
+            return super().size(name)
+
+    archive(tmp_path, video_kinds=["camera"]).run([found])
+    again = RecordArchive(Overtaken(tmp_path), max_workers=1).run([found])
+    assert [one.copied for one in again] == [False, False]
+
+
+def test_only_what_is_copied_is_announced(bucket: Any, tmp_path: Path) -> None:
+    (tmp_path / "lesson").mkdir()
+    mine = tmp_path / "lesson/whiteboard-v2.mp4"
+    mine.write_bytes(b"mine")
+    # Neither in the run that begins with another video, nor in the one after it.
+    for _ in range(2):
+        with pytest.raises(ArchiveFailed, match="the manifest does not know it"):
+            archive(tmp_path, max_workers=1).run([lesson(bucket, "v1", "v2")])
+        assert mine.read_bytes() == b"mine"
+    assert [entry["video_id"] for entry in manifest(tmp_path)["files"]] == ["v1"]
 
 
 _KILLED = """

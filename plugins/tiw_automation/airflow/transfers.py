@@ -293,6 +293,8 @@ class _Remote:
             return None
 
     def read(self, name: str) -> bytes | None:
+        # A size from an earlier listing would cut what has grown since.
+        self._fs.invalidate_cache(f"{self._root}/{name}")
         try:
             return bytes(self._fs.cat_file(f"{self._root}/{name}"))
         except FileNotFoundError:
@@ -300,6 +302,9 @@ class _Remote:
 
     def create(self, name: str, size_bytes: int | None) -> Target:
         return _RemoteFile(self._fs, f"{self._root}/{name}", size_bytes)
+
+    def exclusive(self, name: str) -> contextlib.AbstractContextManager[object]:
+        return contextlib.nullcontext()
 
 
 class _RemoteFile:
@@ -338,17 +343,17 @@ class _RemoteFile:
 
     def _new(self) -> Any:
         file = self._fs.open(self._path, "wb", block_size=self._part_bytes, autocommit=False)
-        if not isinstance(file, AbstractBufferedFile) or (
-            type(file).commit is AbstractBufferedFile.commit
-            or type(file).discard is AbstractBufferedFile.discard
-        ):
+        if not _can_be_dropped(file):
+            # Otherwise its end would write what there is, which is nothing.
+            with contextlib.suppress(AttributeError):
+                file.closed = True
             # Such a storage has made an empty file by now.
             with contextlib.suppress(Exception):
                 self._fs.rm_file(self._path)
             raise ConfigurationError(
                 f"The storage of {self._path} ({type(self._fs).__name__}) shows a file before it "
                 "is whole.",
-                hint="Use file, s3 or gs: these complete an upload, or drop it.",
+                hint="Use file, s3 or gs (no zonal bucket): these complete an upload, or drop it.",
             )
         return file
 
@@ -363,6 +368,17 @@ class _RemoteFile:
         if self._file is None:
             raise DownloadStopped(f"{self._path}: writing was given up.")
         return self._file
+
+
+def _can_be_dropped(file: Any) -> bool:
+    """Return whether nobody sees the file before its commit, nor after a discard."""
+    return (
+        isinstance(file, AbstractBufferedFile)
+        and type(file).commit is not AbstractBufferedFile.commit
+        and type(file).discard is not AbstractBufferedFile.discard
+        # By name: gcsfs may be absent. Its zonal buckets show each byte, and cannot drop any.
+        and not any(kind.__name__ == "ZonalFile" for kind in type(file).__mro__)
+    )
 
 
 def _flat(records: Any) -> list[OnlineRecord]:

@@ -20,6 +20,7 @@ import string
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -130,6 +131,9 @@ class Storage(Protocol):
 
     def create(self, name: str, size_bytes: int | None) -> Target:
         """Begin a file, of about that size where it is known."""
+
+    def exclusive(self, name: str) -> AbstractContextManager[object]:
+        """Keep other runs from the same for that file meanwhile, where the storage can do so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +283,10 @@ class _Job:
 
 
 class _Manifest:
-    """What the archive knows about one recording; safe to use from several threads."""
+    """What the archive knows about one recording; safe to use from several threads.
+
+    Other runs may write to it at the same time, so each change goes into what is stored then.
+    """
 
     def __init__(
         self, storage: Storage, name: str, record: OnlineRecord, *, overwrite: bool
@@ -289,9 +296,9 @@ class _Manifest:
         self.overwrite = overwrite
         self.lock = threading.Lock()
         self._storage = storage
-        self._entries: dict[str, dict[str, Any]] | None = None
         self._planned: dict[str, dict[str, Any]] = {}
-        self._announced = False
+        self._known: dict[str, dict[str, Any]] | None = None
+        self._own: dict[str, dict[str, Any]] = {}
 
     def plan(self, name: str, video: Video) -> None:
         """Note a name that this run may create."""
@@ -306,42 +313,58 @@ class _Manifest:
             "archived_at": None,
         }
 
-    def entry(self, name: str) -> dict[str, Any] | None:
-        """Return what was known of a file before this run, or was learnt in it."""
+    def entry(self, name: str, *, anew: bool = False) -> dict[str, Any] | None:
+        """Return what is known of a file; ``anew`` looks for what other runs have stored since."""
         with self.lock:
-            return self._loaded().get(name)
+            if self._known is None or anew:
+                self._known = self._read()
+            return self._known.get(name)
 
-    def announce(self) -> None:
-        """Store the names of what is about to be copied, once."""
+    def announce(self, name: str) -> None:
+        """Store the name of what is about to be copied."""
         with self.lock:
-            if not self._announced:
-                entries = self._loaded()
-                self._entries = {**self._planned, **entries}
+            self._own[name] = self._planned[name]
+            if self._known is None or name not in self._known:
                 self._save()
-                self._announced = True
 
     def add(self, name: str, downloaded: Downloaded) -> None:
         """Store what a file turned out to be."""
         with self.lock:
-            self._loaded()[name] = {
+            self._own[name] = {
                 **self._planned[name],
                 "size_bytes": downloaded.size_bytes,
                 "sha256": downloaded.sha256,
                 "etag": downloaded.etag,
                 "archived_at": datetime.now(UTC).isoformat(timespec="seconds"),
             }
-            self._save()
+            self._save(newest=name)
 
-    def _loaded(self) -> dict[str, dict[str, Any]]:
-        if self._entries is None:
-            text = self._storage.read(self.name)
-            try:
-                self._entries = {} if text is None else self._parsed(text)
-            except FileInTheWay:
-                if not self.overwrite:
-                    raise
-                self._entries = {}
-        return self._entries
+    def settle(self) -> None:
+        """Store again what another run, on a storage without locks, wrote over."""
+        with self.lock:
+            if self._own:
+                stored = self._read()
+                if self._merged(stored) != stored:
+                    self._save()
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        text = self._storage.read(self.name)
+        try:
+            return {} if text is None else self._parsed(text)
+        except FileInTheWay:
+            if not self.overwrite:
+                raise
+            return {}
+
+    def _merged(self, stored: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Return what is stored with what this run knows better."""
+        merged = {**stored}
+        for name, entry in self._own.items():
+            other = stored.get(name)
+            # The same file may be another run's too; the later copy is the one that is there.
+            if other is None or (other.get("archived_at") or "") < (entry["archived_at"] or ""):
+                merged[name] = entry
+        return merged
 
     def _parsed(self, text: bytes) -> dict[str, dict[str, Any]]:
         path = self._storage.path(self.name)
@@ -361,19 +384,25 @@ class _Manifest:
             )
         return entries
 
-    def _save(self) -> None:
-        content = {
-            "manifest_version": _MANIFEST_VERSION,
-            "record": public_record(self.record),
-            "files": sorted(self._loaded().values(), key=lambda file: str(file["name"])),
-        }
-        text = json.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n"
-        target = self._storage.create(self.name, len(text))
-        try:
-            target.write(text)
-            target.commit()
-        finally:
-            target.abort()
+    def _save(self, newest: str | None = None) -> None:
+        with self._storage.exclusive(self.name):
+            known = self._merged(self._read())
+            if newest is not None:
+                # Whatever the clock of another machine says.
+                known[newest] = self._own[newest]
+            content = {
+                "manifest_version": _MANIFEST_VERSION,
+                "record": public_record(self.record),
+                "files": sorted(known.values(), key=lambda file: str(file["name"])),
+            }
+            text = json.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n"
+            target = self._storage.create(self.name, len(text))
+            try:
+                target.write(text)
+                target.commit()
+            finally:
+                target.abort()
+            self._known = known
 
 
 def public_record(record: OnlineRecord) -> dict[str, Any]:
@@ -490,6 +519,7 @@ class RecordArchive:
             if not finished:
                 self._abandon(threads)
             self._downloader.close()
+        self._settle(jobs)
         return self._judge(jobs, ends)
 
     def _plan(self, records: Iterable[OnlineRecord]) -> list[_Job]:
@@ -587,6 +617,11 @@ class RecordArchive:
         """Copy one video, unless it is there."""
         size = self.storage.size(job.name)
         entry = job.manifest.entry(job.name)
+        if size is not None and entry is None:
+            # Another run may have begun it after the manifest was read.
+            entry = job.manifest.entry(job.name, anew=True)
+            if entry is not None:
+                size = self.storage.size(job.name)
         if entry is not None and self._is_there(job, entry, size):
             self.log.info("%s is there already.", self.storage.path(job.name))
             return self._archived(job, entry["size_bytes"], entry["sha256"], copied=False)
@@ -594,7 +629,7 @@ class RecordArchive:
             raise FileInTheWay(
                 f"{self.storage.path(job.name)} exists, and the manifest does not know it."
             )
-        job.manifest.announce()
+        job.manifest.announce(job.name)
         downloaded = self._copy(job)
         job.manifest.add(job.name, downloaded)
         self.log.info(
@@ -650,6 +685,16 @@ class RecordArchive:
         for thread in threads:
             if thread.ident is not None:
                 thread.join(max(deadline - time.monotonic(), 0.0))
+
+    def _settle(self, jobs: list[_Job]) -> None:
+        for manifest in {job.manifest.name: job.manifest for job in jobs}.values():
+            try:
+                manifest.settle()
+            except Exception as error:
+                # All that was copied was stored there when it was.
+                self.log.warning(
+                    "%s could not be read back: %s", self.storage.path(manifest.name), error
+                )
 
     def _archived(self, job: _Job, size_bytes: int, sha256: str, *, copied: bool) -> ArchivedVideo:
         return ArchivedVideo(
@@ -739,6 +784,10 @@ class LocalStorage:
         """Begin a file."""
         return _LocalFile(self.folder / name)
 
+    def exclusive(self, name: str) -> AbstractContextManager[object]:
+        """Hold a lock, also against other processes of this machine."""
+        return _held(self.folder / name)
+
 
 class _LocalFile:
     """A file with a hidden name until it is on the disk.
@@ -803,6 +852,35 @@ class _LocalFile:
         if self._file is None:
             raise DownloadStopped(f"{self._path}: writing was given up.")
         return self._file
+
+
+@contextlib.contextmanager
+def _held(path: Path) -> Iterator[None]:
+    _make_folders(path.parent)
+    lock = path.with_name(f".{path.name}.lock")
+    file = _locked(lock)
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        os.close(file)
+
+
+def _locked(lock: Path) -> int:
+    while True:
+        # For writing: NFS wants that of whoever locks.
+        file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            # Whoever had it has removed it by now, and the next may have a new one.
+            if os.path.samestat(os.fstat(file), lock.stat()):
+                return file
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(file)
+            raise
+        os.close(file)
 
 
 def _make_folders(folder: Path) -> None:
