@@ -3,10 +3,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,14 +18,18 @@ from airflow.providers.common.compat.sdk import (
     AirflowException,
     AirflowSensorTimeout,
     AirflowSkipException,
+    BaseOperator,
     TaskDeferred,
 )
 from airflow.sdk import DAG
+from airflow.triggers.base import BaseTrigger
 
+from tiw_automation.airflow.events import Settled, to_payload
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.airflow.sensors import TiwOnlineRecordFailed, TiwOnlineRecordSensor
+from tiw_automation.airflow.story import story
 from tiw_automation.airflow.triggers import TiwOnlineRecordTrigger
-from tiw_automation.core import ConfigurationError, RecordWatcher, TiwError
+from tiw_automation.core import ConfigurationError, OnlineRecord, RecordWatcher, Verdict, Video
 from tiw_automation.simulator import Simulator
 
 Connect = Callable[..., None]
@@ -32,6 +40,10 @@ class Pushes:
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
+
+    def get_first_reschedule_date(self, context: Any) -> datetime:
+        """Return a time long ago: what is rescheduled has no time left."""
+        return datetime.now(UTC) - timedelta(days=30)
 
     def xcom_push(self, key: str, value: Any) -> None:
         # What cannot be JSON cannot be pushed.
@@ -49,6 +61,11 @@ def context(pushes: Pushes) -> Any:
 def stored(arguments: Any) -> Any:
     """Return what a task comes back with of what it was deferred with."""
     return json.loads(json.dumps(arguments))
+
+
+def logged(capfd: pytest.CaptureFixture[str]) -> str:
+    """Return what Airflow has printed as the task's log since the last time."""
+    return re.sub(r"\x1b\[[\d;]*m", "", "".join(capfd.readouterr()))
 
 
 async def fire(trigger: TiwOnlineRecordTrigger) -> Any:
@@ -219,9 +236,9 @@ async def test_a_worker_that_never_reaches_tencent_defers_until_the_time_is_up(
             context(Pushes()),
         )
     assert deferred.value.trigger.end_time == end_time
-    assert deferred.value.kwargs == {"end_time": end_time}
+    assert (deferred.value.kwargs or {})["end_time"] == end_time
     assert deferred.value.timeout <= timedelta(seconds=90)
-    with pytest.raises(TiwError):
+    with pytest.raises(RuntimeError, match=f"1 of 1 .*{done}: unknown"):
         await asyncio.to_thread(
             waiting.resume_execution,
             "execute_complete",
@@ -241,8 +258,318 @@ async def test_what_timed_out_is_not_waited_for_anew(
     )
     payload = await fire(trigger)
     tiw_simulator.fault = "outage"
-    with pytest.raises(TiwError):
+    with pytest.raises(AirflowSensorTimeout, match=rf"\[{done}: unknown\].*\[slow: pending\]"):
         await asyncio.to_thread(sensor([done, "slow"]).execute_complete, context(Pushes()), payload)
+
+
+async def test_nothing_is_lost_with_what_the_deferral_kept(connect: Connect) -> None:
+    """``dag.test()`` resumes a task with the event alone."""
+    with Simulator(speed=10) as simulator:
+        connect(simulator)
+        done = simulator.add_finished(2)
+        simulator.add("broken", error={"message": "code: 40004, msg: now, im login failed"})
+        simulator.add("lesson", timeline=[{"RECORDING": 5}, {"STOPPED": 5}])
+        waiting = sensor(
+            [done[0], "lesson", "broken", done[1]], deferrable=True, poke_interval=0.2, timeout=60
+        )
+        with pytest.raises(TaskDeferred) as deferred:
+            await asyncio.to_thread(waiting.execute, context(Pushes()))
+        payload = await fire(deferred.value.trigger)
+        pushes = Pushes()
+        with pytest.raises(TiwOnlineRecordFailed, match=r"1 of 4 .*\[broken: failed\].*im login"):
+            await asyncio.to_thread(waiting.execute_complete, context(pushes), payload)
+    pushed = [record["task_id"] for record in pushes.values["records"]]
+    assert pushed == [done[0], "lesson", done[1]]
+
+
+DAG_TEST = """
+from airflow.sdk import DAG
+from tiw_automation.airflow.sensors import TiwOnlineRecordSensor
+
+with DAG("lessons", schedule=None) as dag:
+    TiwOnlineRecordSensor(
+        task_id="wait",
+        record_task_id=["over", "lesson", "broken"],
+        deferrable=True,
+        poke_interval=0.2,
+        timeout=600,
+    )
+
+if __name__ == "__main__":
+    import json
+
+    (task,) = dag.test().get_task_instances()
+    print("RESULT", json.dumps([task.state, task.xcom_pull(task_ids="wait")]))
+"""
+
+
+def test_dag_test_has_the_results_that_a_scheduler_has(tmp_path: Path) -> None:
+    """Airflow's own way to try out a DAG, which needs no server."""
+    (tmp_path / "lessons.py").write_text(DAG_TEST)
+    with Simulator() as simulator:
+        simulator.add("over", timeline=[], videos=[{"kind": "whiteboard"}])
+        simulator.add("broken", error={"message": "code: 40004, msg: now, im login failed"})
+        simulator.add("lesson", timeline=[{"RECORDING": 5000}, {"STOPPED": 5}])
+        environment = {
+            **os.environ,
+            **simulator.environment(),
+            "AIRFLOW_HOME": str(tmp_path),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path),
+        }
+        migrate = [sys.executable, "-m", "airflow", "db", "migrate"]
+        subprocess.run(migrate, env=environment, check=True, capture_output=True, timeout=300)
+        with (
+            (tmp_path / "log").open("w") as log,
+            subprocess.Popen(
+                [sys.executable, "lessons.py"],
+                env=environment,
+                cwd=tmp_path,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            ) as process,
+        ):
+            try:
+                # Once by the sensor, and then by its trigger.
+                deadline = time.monotonic() + 300
+                while simulator.requests_by_task.get("lesson", 0) < 2:
+                    assert process.poll() is None, (tmp_path / "log").read_text()
+                    assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+                    time.sleep(0.1)
+                simulator.advance(6000)
+                process.wait(timeout=300)
+            finally:
+                process.kill()
+    done = (tmp_path / "log").read_text()
+    state, urls = json.loads(done.partition("RESULT ")[2].splitlines()[0])
+    assert state == "failed"
+    assert "1 of 3 recordings: [broken: failed]" in done
+    order = ["over", "lesson", "lesson"]
+    assert [task_id in url for task_id, url in zip(order, urls, strict=True)] == [True] * 3
+
+
+def test_what_has_not_ended_after_all_is_deferred_again(
+    tiw_simulator: Simulator, connect: Connect
+) -> None:
+    connect(tiw_simulator)
+    (done,) = tiw_simulator.add_finished(1)
+    tiw_simulator.add("slow", timeline=[{"RECORDING": 1000}])
+    event = to_payload(tiw_simulator.sdk_app_id, [Settled(done, Verdict.FINISHED, "")])
+    waiting = sensor(["slow", done], deferrable=True)
+    with pytest.raises(TaskDeferred) as deferred:
+        waiting.execute_complete(context(Pushes()), event)
+    assert isinstance(deferred.value.trigger, TiwOnlineRecordTrigger)
+    assert deferred.value.trigger.record_task_ids == ["slow"]
+    # Where its time is up, that is what the task ends with.
+    pushes = Pushes()
+    with pytest.raises(AirflowSensorTimeout, match=r"1 of 2 .*\[slow: pending\].*seen RECORDING"):
+        waiting.execute_complete(context(pushes), event, end_time=time.time())
+    assert len(pushes.values["return_value"]) == 1
+
+
+OTHERWISE: list[tuple[str, str]] = [
+    ("gone", r"1 of 2 .*\[gone: missing\]"),
+    ("odd", r"1 of 2 .*\[odd: failed\].*FinishReason EXCEPTION"),
+    ("broken", r"1 of 2 .*\[broken: failed\].*im login failed"),
+]
+
+
+@pytest.mark.parametrize(("other", "words"), OTHERWISE, ids=[row[0] for row in OTHERWISE])
+@pytest.mark.parametrize("soft_fail", [False, True])
+def test_one_that_ends_otherwise_than_the_trigger_saw_takes_nothing_from_the_rest(
+    other: str, words: str, soft_fail: bool, tiw_simulator: Simulator, connect: Connect
+) -> None:
+    connect(tiw_simulator)
+    (done,) = tiw_simulator.add_finished(1)
+    tiw_simulator.add("odd", timeline=[], finish_reason="EXCEPTION")
+    tiw_simulator.add("broken", error={"message": "code: 40004, msg: now, im login failed"})
+    ends = [Settled(task_id, Verdict.FINISHED, "") for task_id in (other, done)]
+    event = to_payload(tiw_simulator.sdk_app_id, ends)
+    waiting = sensor([other, done], deferrable=True, soft_fail=soft_fail)
+    pushes = Pushes()
+    expected = AirflowSkipException if soft_fail else TiwOnlineRecordFailed
+    with pytest.raises(expected) as caught:
+        waiting.resume_execution("execute_complete", {"event": event}, context(pushes))
+    assert re.search(words, str(caught.value.__cause__ if soft_fail else caught.value))
+    assert len(pushes.values["return_value"]) == 1
+
+
+async def test_one_that_cannot_be_asked_for_in_time_takes_nothing_from_the_rest(
+    tiw_simulator: Simulator, connect: Connect
+) -> None:
+    connect(tiw_simulator)
+    ids = tiw_simulator.add_finished(2)
+    event = to_payload(
+        tiw_simulator.sdk_app_id, [Settled(task_id, Verdict.FINISHED, "") for task_id in ids]
+    )
+    tiw_simulator.inject("reset", task_id=ids[0])
+    pushes = Pushes()
+    with pytest.raises(RuntimeError, match=rf"1 of 2 .*\[{ids[0]}: unknown\]"):
+        await asyncio.to_thread(
+            sensor(ids).execute_complete, context(pushes), event, end_time=time.time()
+        )
+    assert [record["task_id"] for record in pushes.values["records"]] == [ids[1]]
+
+
+WAYS: dict[str, dict[str, Any]] = {
+    "poke": {},
+    "reschedule": {"mode": "reschedule"},
+    "deferred": {"deferrable": True, "timeout": 1},
+}
+
+
+def ended(waiting: TiwOnlineRecordSensor, pushes: Pushes) -> BaseException:
+    """Run a sensor whose time is up, with its deferral, and return what it ends with."""
+    try:
+        try:
+            waiting.execute(context(pushes))
+        except TaskDeferred as deferred:
+            kwargs = stored(deferred.kwargs) | {"event": asyncio.run(fire(deferred.trigger))}
+            waiting.resume_execution(deferred.method_name, kwargs, context(pushes))
+    except Exception as error:
+        return error
+    raise AssertionError("it ended well")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_time_that_is_up_ends_every_way_of_waiting_alike(
+    way: str, tiw_simulator: Simulator, connect: Connect, capfd: pytest.CaptureFixture[str]
+) -> None:
+    connect(tiw_simulator)
+    (done,) = tiw_simulator.add_finished(1)
+    tiw_simulator.add("slow", timeline=[{"RECORDING": 1000}])
+    tiw_simulator.add("broken", error={"message": "code: 40004, msg: now, im login failed"})
+    given = {"poke_interval": 0.1, "timeout": 0} | WAYS[way]
+
+    pushes = Pushes()
+    error = ended(sensor(["slow", done], **given), pushes)
+    assert isinstance(error, AirflowSensorTimeout)
+    words = (
+        r"1 of 2 .*\[slow: pending\] .* was not FINISHED within .* s; it was last seen RECORDING"
+    )
+    assert re.search(words, str(error))
+    assert len(pushes.values["return_value"]) == 1
+    assert [record["task_id"] for record in pushes.values["records"]] == [done]
+
+    pushes = Pushes()
+    error = ended(sensor(["absent", "slow", done, "broken"], **given), pushes)
+    assert isinstance(error, TiwOnlineRecordFailed)
+    words = r"3 of 4 .*\[absent: missing\].*\[slow: pending\].*\[broken: failed\].*im login failed"
+    assert re.search(words, str(error))
+    assert len(pushes.values["return_value"]) == 1
+
+    for flag in ("soft_fail", "never_fail"):
+        for ids in (["slow", done], ["absent", "slow", done]):
+            pushes = Pushes()
+            capfd.readouterr()
+            error = ended(sensor(ids, **given, **{flag: True}), pushes)
+            assert isinstance(error, AirflowSkipException)
+            assert "1 of 2" in str(error.__cause__) or "2 of 3" in str(error.__cause__)
+            # A skip says nothing of it by itself.
+            assert "[slow: pending] Recording slow was not FINISHED" in logged(capfd)
+            assert len(pushes.values["return_value"]) == 1
+
+
+LESSON: dict[str, Any] = {
+    "timeline": [{"RECORDING": 3000}, {"STOPPED": 60}],
+    "finish_reason": "AUTO",
+    "interrupts": {"teacher": 2, "pupil": 1},
+    "exception_count": 4,
+    "videos": [{"kind": "camera"}, {"kind": "whiteboard"}],
+}
+LESSON_LINE = (
+    r"Recording lesson is FINISHED: recorded from \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC to "
+    r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC, ended by AUTO, interruptions: 3, exceptions: 4, "
+    r"videos: camera \(0:50:00, [\d.]+ .B\), whiteboard \(0:50:00, [\d.]+ .B\)\."
+)
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_the_log_tells_the_whole_story_of_each_recording(
+    deferrable: bool, tiw_simulator: Simulator, connect: Connect, capfd: pytest.CaptureFixture[str]
+) -> None:
+    connect(tiw_simulator)
+    tiw_simulator.add("lesson", **LESSON)
+    tiw_simulator.advance(4000)
+    others = tiw_simulator.add_finished(24)
+    ids = ["lesson", *others]
+    waiting = sensor(ids, deferrable=deferrable)
+    if deferrable:
+        ends = [Settled(task_id, Verdict.FINISHED, "") for task_id in ids]
+        event = to_payload(tiw_simulator.sdk_app_id, ends)
+        waiting.execute_complete(context(Pushes()), event, deferred_at=time.time() - 3725)
+    else:
+        waiting.poke(context(Pushes()))
+    log = logged(capfd)
+    assert re.search(LESSON_LINE, log), log
+    for task_id in others:
+        assert (
+            len(re.findall(rf"Recording {task_id} is FINISHED: .* videos: whiteboard ", log)) == 1
+        )
+    assert "http" not in log
+    assert ("The task was deferred for 1:02:" in log) is deferrable
+
+
+def video(**known: Any) -> Video:
+    return Video(**dict.fromkeys(Video.__dataclass_fields__) | known)
+
+
+def test_the_story_in_its_units_and_where_little_is_known() -> None:
+    record = OnlineRecord(
+        sdk_app_id=1,
+        task_id="t",
+        status="FINISHED",
+        finish_reason="FORCE_STOP",
+        record_start_time=1767225600,
+        record_stop_time=1767225600 + 90061,
+        videos=(
+            video(type=3, url="https://a/b", duration_ms=90061499, size_bytes=123456789),
+            video(type=4, duration_ms=0, size_bytes=4321),
+            video(),
+        ),
+    )
+    assert story(record) == (
+        "Recording t is FINISHED: recorded from 2026-01-01 00:00:00 UTC to 2026-01-02 01:01:01 "
+        "UTC, ended by FORCE_STOP, interruptions: 0, exceptions: 0, videos: mixed (25:01:01, "
+        "123.5 MB), audio (0:00:00, 4.3 kB), unknown (unknown length, unknown size)."
+    )
+    assert story(OnlineRecord(sdk_app_id=1, task_id="t", status="FINISHED")) == (
+        "Recording t is FINISHED: recorded from an unknown time to an unknown time, ended by an "
+        "unknown reason, interruptions: 0, exceptions: 0, videos: none."
+    )
+
+
+async def test_a_wait_that_is_killed_stops_no_recording(
+    tiw_simulator: Simulator, connect: Connect
+) -> None:
+    # Airflow calls these when a user ends the task, in the worker and from 3.3 on in the triggerer.
+    assert TiwOnlineRecordSensor.on_kill is BaseOperator.on_kill
+    for name in ("on_kill", "cleanup"):
+        assert getattr(TiwOnlineRecordTrigger, name, None) is getattr(BaseTrigger, name, None)
+    connect(tiw_simulator)
+    ids = ["one", "two"]
+    for task_id in ids:
+        tiw_simulator.add(task_id, timeline=[{"RECORDING": 1000}])
+    for waited_for in (["one"], ids):
+        before = tiw_simulator.requests_by_task.get("one", 0)
+        trigger = TiwOnlineRecordTrigger(
+            record_task_ids=waited_for, end_time=None, poll_interval=0.1
+        )
+        events = trigger.run()
+        event = asyncio.ensure_future(anext(events))
+        while tiw_simulator.requests_by_task.get("one", 0) == before:
+            assert not event.done()
+            await asyncio.sleep(0.02)
+        for end in (getattr(trigger, "on_kill", None), trigger.cleanup):
+            if end is not None:
+                await end()
+        event.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await event
+        await events.aclose()  # type: ignore[attr-defined]
+    sensor(ids).on_kill()
+    assert set(tiw_simulator.requests) == {"DescribeOnlineRecord"}
+    record = await asyncio.to_thread(lambda: TiwHook().get_conn().describe_online_record("one"))
+    assert record.status == "RECORDING"
 
 
 def test_execution_timeout_bounds_the_deferral(tiw_simulator: Simulator, connect: Connect) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
 
 from airflow.providers.common.compat.sdk import (  # isort: skip
+    AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
     BaseSensorOperator,
@@ -21,6 +22,7 @@ from tiw_automation.airflow.events import settled
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.airflow.waiting import TiwOnlineRecordFailed, WaitsForRecords
 from tiw_automation.core import Outcome, Verdict, check_task_ids, check_video_kinds
+from tiw_automation.core.hearing import out_of_time
 from tiw_automation.core.watcher import DEFAULT_POLL_INTERVAL_S
 
 if TYPE_CHECKING:
@@ -35,7 +37,8 @@ class TiwOnlineRecordSensor(WaitsForRecords, BaseSensorOperator):
     ``return_value`` is the flat list of URLs in the order asked, ready for
     ``.expand(url=sensor.output)``; the key ``records`` holds the list of records. Several
     recordings are all settled first; what there is is pushed, and then the task fails naming
-    each that failed, without a retry. A fault on the way ends no wait.
+    each that failed, without a retry. Time that is up ends it in the same way. A fault on the way
+    ends no wait, and a task that is killed stops no recording.
 
     :param record_task_id: the TaskId that StartOnlineRecord returned, or a list of them.
     :param sdk_app_id: the application, or None for the connection's.
@@ -82,7 +85,8 @@ class TiwOnlineRecordSensor(WaitsForRecords, BaseSensorOperator):
         self.accept_finish_reasons = accept_finish_reasons
         self.require_videos = require_videos
         self.push_records = push_records
-        self._settled: dict[str, Outcome] = {}
+        # What was last seen of each.
+        self._seen: dict[str, Outcome] = {}
 
     @property
     def poll_interval_s(self) -> float:  # type: ignore[override]
@@ -93,6 +97,31 @@ class TiwOnlineRecordSensor(WaitsForRecords, BaseSensorOperator):
     def wait_s(self) -> float:  # type: ignore[override]
         """How long a wait in the triggerer may last, in seconds."""
         return float(self.timeout)
+
+    def execute(self, context: Context) -> Any:
+        """Wait; where time is up, what has finished is pushed, as it is after a deferral."""
+        try:
+            return super().execute(context)
+        except (AirflowSensorTimeout, AirflowSkipException) as over:
+            # Airflow's loop gives up without a cause; where it skips for what a poke raised, that
+            # is the cause.
+            if over.__cause__ is not None or not self._seen:
+                raise
+        return self._give_up(context)
+
+    def _give_up(self, context: Context) -> list[str]:
+        """Push and judge what was last seen."""
+        ends = [
+            seen if seen.is_final else out_of_time(seen, self.wait_s)
+            for seen in (self._seen[task_id] for task_id in check_task_ids(self.record_task_id))
+        ]
+        try:
+            return self.finish(context, ends)
+        except (AirflowSensorTimeout, AirflowFailException) as error:
+            if not (self.soft_fail or self.never_fail):
+                raise
+            which = "soft_fail" if self.soft_fail else "never_fail"
+            raise AirflowSkipException(f"Skipping, because {which} is set: {error}") from error
 
     def resume_execution(
         self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context
@@ -119,20 +148,21 @@ class TiwOnlineRecordSensor(WaitsForRecords, BaseSensorOperator):
         """
         found = self._ask(context)
         if self.deferrable and not found.is_done:
-            ended = [settled(outcome) for outcome in self._settled.values()]
+            ended = [settled(seen) for seen in self._seen.values() if seen.is_final]
             self.defer_until_settled(check_task_ids(self.record_task_id), ended)
         return found
 
     def _ask(self, context: Context) -> PokeReturnValue:
         ids = check_task_ids(self.record_task_id)
         check_video_kinds(self.video_kinds)
+        open_ids = [i for i in ids if i not in self._seen or not self._seen[i].is_final]
         with self.client() as client:
-            outcomes = self.describe(client, [i for i in ids if i not in self._settled])
-        self._settled |= {o.task_id: o for o in outcomes if o.is_final}
+            outcomes = self.describe(client, open_ids) if open_ids else []
+        self._seen |= {outcome.task_id: outcome for outcome in outcomes}
         refused = next((o for o in outcomes if o.verdict is Verdict.UNKNOWN), None)
         if refused is not None and refused.error is not None and not refused.error.retryable:
             raise refused.error
-        if len(self._settled) < len(ids):
+        ends = [self._seen[task_id] for task_id in ids]
+        if not all(end.is_final for end in ends):
             return PokeReturnValue(is_done=False)
-        ends = [self._settled[task_id] for task_id in ids]
         return PokeReturnValue(is_done=True, xcom_value=self.finish(context, ends))

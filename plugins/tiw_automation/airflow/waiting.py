@@ -22,6 +22,7 @@ from tiw_automation.airflow.events import Settled, from_payload, from_rows, sett
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.airflow.lineage import lineage
 from tiw_automation.airflow.links import TiwConsoleLink, TiwReplayLink, console_url
+from tiw_automation.airflow.story import clock, story
 from tiw_automation.airflow.triggers import TiwOnlineRecordTrigger
 from tiw_automation.core import (
     Acceptance,
@@ -30,8 +31,10 @@ from tiw_automation.core import (
     RecordWatcher,
     TiwClient,
     Verdict,
+    check_task_ids,
     check_video_kinds,
 )
+from tiw_automation.core.hearing import out_of_time
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -54,6 +57,7 @@ class WaitsForRecords(BaseOperator):
 
     operator_extra_links = (TiwConsoleLink(), TiwReplayLink())
 
+    record_task_id: Any
     tencentcloud_conn_id: str
     sdk_app_id: int | str | None
     poll_interval_s: float
@@ -77,17 +81,19 @@ class WaitsForRecords(BaseOperator):
         record_task_ids: list[str],
         ended: Sequence[Settled] = (),
         end_time: float | None = None,
+        deferred_at: float | None = None,
     ) -> NoReturn:
         """Leave the worker until all have ended; :meth:`execute_complete` goes on.
 
         :param ended: those of them that have ended already, which are not asked for again.
         :param end_time: when the time of an earlier deferral is up, UNIX seconds.
+        :param deferred_at: when that one was, UNIX seconds.
         """
         now = time.time()
         if end_time is None:
             end_time = now + self._limit_s()
         known = {end.record_task_id for end in ended}
-        kwargs: dict[str, Any] = {"end_time": end_time}
+        kwargs: dict[str, Any] = {"end_time": end_time, "deferred_at": deferred_at or now}
         if ended:
             kwargs |= {"record_task_ids": record_task_ids, "ended": to_rows(ended)}
         self.defer(
@@ -113,46 +119,66 @@ class WaitsForRecords(BaseOperator):
         end_time: float | None = None,
         record_task_ids: list[str] | None = None,
         ended: list[dict[str, Any]] | None = None,
+        deferred_at: float | None = None,
     ) -> list[str]:
         """Take the trigger's event, get the finished records, push and judge.
 
         Where Tencent cannot be reached for them, the task is deferred again until its time is up;
-        then that is an ordinary failure.
+        then that is an ordinary failure. ``dag.test()`` brings back the event alone: what it does
+        not tell of is asked for, so that the result is the same.
 
         :param end_time: when the time is up, UNIX seconds.
         :param record_task_ids: all recordings in their order, where some had ended before.
         :param ended: how those had ended.
+        :param deferred_at: when the task was deferred first, UNIX seconds.
         """
-        _, ends = from_payload(event)
-        for end in ends:
-            self.log.info("%s", end.message)
-        if record_task_ids is not None:
-            by_id = {end.record_task_id: end for end in [*from_rows(ended), *ends]}
-            ends = [by_id[task_id] for task_id in record_task_ids]
-        finished = [end.record_task_id for end in ends if end.verdict is Verdict.FINISHED]
-        with self.client() as client:
-            outcomes = self.describe(client, finished) if finished else []
-        faulty = {o.task_id: o for o in outcomes if _is_fault_on_the_way(o)}
+        _, told = from_payload(event)
+        by_id = {end.record_task_id: end for end in [*from_rows(ended or []), *told]}
+        if record_task_ids is None:
+            record_task_ids = check_task_ids(self.record_task_id)
+        ids = list(dict.fromkeys([*record_task_ids, *by_id]))
+        if deferred_at is not None:
+            waited_s = max(time.time() - deferred_at, 0.0)
+            self.log.info("The task was deferred for %s.", clock(waited_s))
+        # An event tells of no URL.
+        wanted = [i for i in ids if i not in by_id or by_id[i].verdict is Verdict.FINISHED]
+        outcomes = []
+        if wanted:
+            with self.client() as client:
+                outcomes = self.describe(client, wanted)
+        pending = {o.task_id: o for o in outcomes if _may_change(o)}
+        # What is true now counts, and may be another thing than the trigger saw.
+        by_id |= {o.task_id: settled(o) for o in outcomes}
         is_time_up = end_time is not None and time.time() >= end_time
         # What has timed out would be waited for anew.
-        if faulty and not is_time_up and not any(end.timed_out for end in ends):
-            first = next(iter(faulty.values()))
-            self.log.warning("%s The task is deferred until it can be asked.", first.message)
-            self.defer_until_settled(
-                [end.record_task_id for end in ends],
-                [end for end in ends if end.record_task_id not in faulty],
-                end_time,
-            )
-        records: dict[str, OnlineRecord] = {o.task_id: o.raise_for_verdict() for o in outcomes}
-        urls = self._push(context, [records[task_id] for task_id in finished])
-        _fail_if_needed(ends)
-        return urls
+        if pending and not is_time_up and not any(end.timed_out for end in by_id.values()):
+            first = next(iter(pending.values()))
+            self.log.warning("%s The task is deferred again.", first.message)
+            ended_now = [by_id[task_id] for task_id in ids if task_id not in pending]
+            self.defer_until_settled(ids, ended_now, end_time, deferred_at)
+        for outcome in pending.values():
+            if outcome.verdict is Verdict.PENDING:
+                by_id[outcome.task_id] = settled(out_of_time(outcome, self._limit_s()))
+        return self._conclude(context, [by_id[task_id] for task_id in ids], outcomes)
 
     def finish(self, context: Context, outcomes: list[Outcome]) -> list[str]:
-        """Push what there is of recordings that all have ended, and judge."""
-        good = [o.record for o in outcomes if o.verdict is Verdict.FINISHED and o.record]
+        """Push what there is of recordings whose wait is over, and judge."""
+        return self._conclude(context, [settled(outcome) for outcome in outcomes], outcomes)
+
+    def _conclude(
+        self, context: Context, ends: list[Settled], outcomes: list[Outcome]
+    ) -> list[str]:
+        found = {o.task_id: o.record for o in outcomes}
+        good = []
+        for end in ends:
+            record = found.get(end.record_task_id)
+            if end.verdict is Verdict.FINISHED and record is not None:
+                good.append(record)
+                self.log.info("%s", story(record))
+            else:
+                self.log.warning("%s", _named(end))
         urls = self._push(context, good)
-        _fail_if_needed([settled(outcome) for outcome in outcomes])
+        _fail_if_needed(ends)
         return urls
 
     def describe(self, client: TiwClient, record_task_ids: list[str]) -> list[Outcome]:
@@ -218,18 +244,22 @@ class WaitsForRecords(BaseOperator):
         return urls
 
 
-def _is_fault_on_the_way(outcome: Outcome) -> bool:
-    error = outcome.error
-    return outcome.verdict is Verdict.UNKNOWN and error is not None and error.retryable
+def _may_change(outcome: Outcome) -> bool:
+    """Whether to ask again: for one that has not ended, and after a fault on the way."""
+    if outcome.verdict is Verdict.UNKNOWN:
+        return outcome.error is not None and outcome.error.retryable
+    return outcome.verdict is Verdict.PENDING
+
+
+def _named(end: Settled) -> str:
+    return f"[{end.record_task_id}: {end.verdict}] {end.message}"
 
 
 def _fail_if_needed(ends: list[Settled]) -> None:
     bad = [end for end in ends if end.verdict is not Verdict.FINISHED]
     if not bad:
         return
-    summary = f"{len(bad)} of {len(ends)} recordings: " + " ".join(
-        f"[{end.record_task_id}: {end.verdict}] {end.message}" for end in bad
-    )
+    summary = f"{len(bad)} of {len(ends)} recordings: " + " ".join(map(_named, bad))
     if any(end.verdict in (Verdict.FAILED, Verdict.MISSING) for end in bad):
         raise TiwOnlineRecordFailed(summary)
     if any(end.timed_out for end in bad):

@@ -152,7 +152,12 @@ def last_words(wait: Wait) -> Outcome:
 
 def timed_out(wait: Wait) -> Outcome:
     """Return the end of a wait whose time has run out."""
-    outcome = wait.seen()
+    assert wait.caller.timeout is not None
+    return out_of_time(wait.seen(), wait.caller.timeout)
+
+
+def out_of_time(outcome: Outcome, timeout_s: float) -> Outcome:
+    """Return the end of a wait of that many seconds, of which this is what was last seen."""
     if outcome.record is not None and outcome.record.status:
         seen = f"it was last seen {outcome.record.status}"
     elif outcome.error is not None:
@@ -160,7 +165,7 @@ def timed_out(wait: Wait) -> Outcome:
     else:
         seen = "its turn on the quota had not come"
     error = WaitTimeout(
-        f"Recording {outcome.task_id} was not FINISHED within {wait.caller.timeout:g} s; {seen}.",
+        f"Recording {outcome.task_id} was not FINISHED within {timeout_s:g} s; {seen}.",
         action="DescribeOnlineRecord",
         outcome=outcome,
         hint="Wait longer, or ask again later: nothing is lost.",
