@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import hmac
 import json
 from typing import Any
 
@@ -132,6 +133,7 @@ def test_an_event_that_is_new_passes_through() -> None:
         {"Sign": 5},
         {"Sign": ""},
         {"Sign": "ä"},
+        {"Sign": "\ud800"},
         {"Sign": sign("another", EXPIRES)},
         {"Sign": sign(KEY, EXPIRES).upper()},
         {"ExpireTime": EXPIRES + 1},
@@ -145,6 +147,25 @@ def test_what_is_not_signed_is_not_believed(changes: dict[str, Any]) -> None:
         parse_callback(body("OnlineRecordFinished", WHOSE, **changes), KEY, now=NOW)
     assert KEY not in str(caught.value)
     assert sign(KEY, EXPIRES) not in str(caught.value)
+
+
+def test_how_much_of_a_signature_is_right_takes_no_time_to_tell(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compared: list[tuple[bytes, bytes]] = []
+    decides = hmac.compare_digest
+
+    def recorded(given: bytes, right: bytes) -> bool:
+        compared.append((given, right))
+        return decides(given, right)
+
+    monkeypatch.setattr(hmac, "compare_digest", recorded)
+    right = sign(KEY, EXPIRES)
+    assert parse_callback(body("OnlineRecordFinished", WHOSE), KEY, now=NOW).task_id == "t1"
+    assert compared == [(right.encode(), right.encode())]
+    monkeypatch.setattr(hmac, "compare_digest", lambda *_: False)
+    with pytest.raises(CallbackForged):
+        parse_callback(body("OnlineRecordFinished", WHOSE), KEY, now=NOW)
 
 
 def test_a_signature_ends() -> None:
@@ -172,10 +193,13 @@ def test_a_signature_ends() -> None:
         body("OnlineRecordFinished", WHOSE, SdkAppId="1"),
         body("OnlineRecordFinished", "text"),
         body("OnlineRecordFinished", {**WHOSE, "TaskId": 5}),
+        body("OnlineRecordFinished", {**WHOSE, "TaskId": " t1"}),
+        body("OnlineRecordStarted", {**WHOSE, "TaskId": "t\n1"}),
+        body("OnlineRecordStarted", {**WHOSE, "TaskId": "\ud800"}),
         body("OnlineRecordFinished", {**WHOSE, "Error": "text"}),
         body("OnlineRecordFinished", {**WHOSE, "VideoInfos": {}}),
     ],
-    ids=range(17),
+    ids=range(20),
 )
 def test_what_is_no_callback(posted: bytes) -> None:
     with pytest.raises(CallbackError):

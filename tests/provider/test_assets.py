@@ -12,7 +12,7 @@ from airflow.sdk import Asset, AssetAlias
 from airflow.sdk.execution_time.context import OutletEventAccessors
 from airflow.triggers.base import BaseEventTrigger
 
-from tiw_automation.airflow.asset_events import PARTITIONED_BY, to_event, to_extra
+from tiw_automation.airflow.asset_events import PARTITIONED_BY, TERMS, judged, to_event, to_extra
 from tiw_automation.airflow.assets import (
     asset_uri,
     finished_recordings,
@@ -23,6 +23,7 @@ from tiw_automation.airflow.events import Settled, to_payload
 from tiw_automation.airflow.operators import TiwStopOnlineRecordOperator
 from tiw_automation.airflow.sensors import TiwOnlineRecordSensor
 from tiw_automation.core import ConfigurationError, OnlineRecord, Outcome, Verdict
+from tiw_automation.core.archive import public_record
 from tiw_automation.core.record_events import event_id
 from tiw_automation.core.records import Acceptance, judge
 from tiw_automation.simulator import Simulator
@@ -110,7 +111,22 @@ def test_nothing_watches_what_others_tell() -> None:
     assert each.watchers == []
     assert each.uri == "tiw://tencentcloud_default/default/online-records/by-recording"
     assert PARTITIONED_BY in each.extra
-    assert PARTITIONED_BY not in tiw_online_record_asset().extra
+    assert tiw_online_record_asset().extra == {}
+
+
+def test_an_asset_says_its_terms_to_those_who_see_it_alone() -> None:
+    terms: Any = {"accept_finish_reasons": ["AUTO", "EXCEPTION"], "require_videos": False}
+    for where in ({}, {"watch": False}, {"partitioned": True}):
+        terms_there: Any = {**terms, **where}
+        extra = json.loads(json.dumps(tiw_online_record_asset(**terms_there).extra))
+        assert extra[TERMS] == terms
+    default = tiw_online_record_asset().extra
+    odd = Outcome(APP, "odd", Verdict.FINISHED, record("odd", FinishReason="EXCEPTION"))
+    bare = Outcome(APP, "bare", Verdict.FINISHED, record("bare", VideoInfos=[]))
+    lost = Outcome(APP, "lost", Verdict.MISSING)
+    for end, verdict in ((odd, Verdict.FAILED), (bare, Verdict.FAILED), (lost, Verdict.MISSING)):
+        assert judged(end, default).verdict is verdict
+    assert judged(odd, extra).verdict is judged(bare, extra).verdict is Verdict.FINISHED
 
 
 @pytest.mark.parametrize(
@@ -169,14 +185,16 @@ def test_events_of_every_source_are_read_alike() -> None:
             event(to_event([without_record, to_extra(outcome("d"), with_record=False)])),
             event({**c, "from_rest_api": True}),
             event({"sdk_app_id": APP}, partition_key="e"),
+            event({"records": [public_record(record("f"))], "paths": ["s3://b/f.mp4"]}),
             event({"sdk_app_id": APP}),
             event({"rows": 7}),
             event({}),
         ],
     }
     found = finished_recordings(events)
-    assert [each["record_task_id"] for each in found] == ["a", "b", "c", "d", "e"]
-    assert [each["record"] is None for each in found] == [False, False, False, True, True]
+    assert [each["record_task_id"] for each in found] == ["a", "b", "c", "d", "e", "f"]
+    assert [each["record"] is None for each in found] == [False] * 3 + [True] * 2 + [False]
+    assert found[5] == to_extra(outcome("f"))
     assert found[0] == a
     assert found[4]["event_id"] == event_id(APP, "e")
     assert d["event_id"] == found[3]["event_id"]

@@ -12,9 +12,11 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+from airflow.sdk.execution_time import comms, task_runner
 
 from tiw_automation.airflow import announced, finished, triggers
-from tiw_automation.airflow.announced import Announced, AssetStore, told_key
+from tiw_automation.airflow.announced import Announced, AssetStore, VariableStore, told_key
 from tiw_automation.airflow.finished import AcknowledgedFeed
 from tiw_automation.airflow.triggers import TiwOnlineRecordFinishedEventTrigger
 from tiw_automation.core import record_feed
@@ -327,6 +329,76 @@ async def test_an_id_more_in_the_list_repeats_nothing(
     assert len(memory.values) == 1
 
 
+async def test_ids_that_are_no_longer_given_are_dropped(
+    tiw_simulator: Simulator, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect(tiw_simulator)
+    one, two = tiw_simulator.add_finished(2)
+    for task_id in ("slow", "gone"):
+        tiw_simulator.add(task_id, timeline=[{"RECORDING": 10_000}])
+    memory = Memory()
+    before = make(memory, record_task_ids=[one, two, "slow", "gone"], asset_name="mine")
+    async with running(before) as events:
+        found = await told(events)
+        while len(found) < 2:
+            found += await told(events)
+        await nothing_more(events)
+    assert memory.kept()["settled"] == sorted([one, two])
+    after = make(memory, record_task_ids=[two, "slow"], asset_name="mine")
+    async with running(after) as events:
+        await nothing_more(events)
+    # Whoever has ended is remembered for an hour, for lists that have a gap.
+    assert memory.kept()["settled"] == sorted([one, two])
+    assert memory.kept()["waiting"] == ["slow"]
+    monkeypatch.setattr(announced, "_REMEMBER_S", -1.0)
+    async with running(make(memory, **after.serialize()[1])) as events:
+        await nothing_more(events)
+    assert memory.kept() == {"settled": [two], "waiting": ["slow"], "sweep_at": None}
+
+
+async def test_what_begins_and_ends_while_nobody_watches_is_not_found(
+    chinese: Simulator, connect: Connect
+) -> None:
+    connect(chinese, extra={"region": "ap-guangzhou"})
+    memory = Memory()
+    for lists in (1, 3):
+        async with running(make(memory)) as events:
+            waiting = asyncio.ensure_future(nothing_more(events, 60))
+            while chinese.requests.get("DescribeRunningTasks", 0) < lists:
+                assert not waiting.done()
+                await asyncio.sleep(0.05)
+            waiting.cancel()
+            await asyncio.wait([waiting])
+        if lists == 1:
+            chinese.add("unseen", timeline=TIMELINE)
+            chinese.advance(100)
+    # The list tells of what runs alone; with ids, or by a callback, it is not lost.
+    async with running(make(memory, record_task_ids=["unseen"])) as events:
+        assert await told(events) == ["unseen"]
+
+
+async def test_a_restart_while_the_list_is_away_forgets_nothing(
+    chinese: Simulator,
+    connect: Connect,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    connect(chinese, extra={"region": "ap-guangzhou"}, password="wrong" * 8)
+    monkeypatch.setattr(announced, "_REMEMBER_S", -1.0)
+    memory = Memory()
+    trigger = make(memory)
+    first = Announced(AssetStore(memory), trigger._store_key())
+    first.settle(["algebra"])
+    await first.stored(["algebra"])
+    async with running(trigger) as events:
+        waiting = asyncio.ensure_future(nothing_more(events, 60))
+        while caplog.text.count("cannot be listed") < 2:
+            await asyncio.sleep(0.05)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+    assert memory.kept()["settled"] == ["algebra"]
+
+
 async def test_what_a_callback_has_told_is_not_told_again(
     tiw_simulator: Simulator, connect: Connect
 ) -> None:
@@ -425,6 +497,121 @@ async def test_what_another_version_kept_is_no_error(nonsense: Any) -> None:
     kept = Announced(AssetStore(memory), "x")
     await kept.load()
     assert kept.is_settled("a") is (nonsense == {"settled": ["a"]})
+
+
+# Airflow Variables
+
+
+class Supervisor:
+    """What a triggerer's process talks to on Airflow 3.1 and 3.2: Airflow's part, not ours."""
+
+    def __init__(self) -> None:
+        self.variables: dict[str, str] = {}
+        self.fault = ""
+        self.fails = 0
+        self.answered = 0
+        self.lets_go = asyncio.Event()
+        self.lets_go.set()
+
+    async def asend(self, message: Any) -> Any:
+        await self.lets_go.wait()
+        self.answered += 1
+        kind = type(message).__name__
+        error = comms.ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail={"status_code": 500})
+        if self.fails:
+            self.fails -= 1
+            if self.fault == "raised":
+                raise AirflowRuntimeError(error)
+            if self.fault == "answered":
+                return error
+            if self.fault == "not read" and kind != "GetVariable":
+                return None
+            return comms.ErrorResponse(error=ErrorType.VARIABLE_NOT_FOUND)
+        if kind == "PutVariable":
+            self.variables[message.key] = message.value
+        elif kind == "DeleteVariable":
+            del self.variables[message.key]
+            return comms.OKResponse(ok=True)
+        elif message.key not in self.variables:
+            return comms.ErrorResponse(error=ErrorType.VARIABLE_NOT_FOUND)
+        else:
+            return comms.VariableResult(key=message.key, value=self.variables[message.key])
+        return None
+
+
+@pytest.fixture
+def supervisor(monkeypatch: pytest.MonkeyPatch) -> Supervisor:
+    made = Supervisor()
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", made, raising=False)
+    return made
+
+
+async def test_a_variable_is_read_and_written(supervisor: Supervisor) -> None:
+    store = VariableStore()
+    assert await store.get("a") is None
+    await store.set("a", {"b": [1]})
+    assert supervisor.variables == {"a": '{"b": [1]}'}
+    assert await store.get("a") == {"b": [1]}
+    await store.delete("a")
+    assert supervisor.variables == {}
+
+
+@pytest.mark.parametrize("fault", ["raised", "answered"])
+async def test_a_variable_that_airflow_does_not_deal_with_is_an_error(
+    fault: str, supervisor: Supervisor
+) -> None:
+    store = VariableStore()
+    supervisor.variables["a"] = "1"
+    for call in (store.get("a"), store.set("a", 2), store.delete("a")):
+        supervisor.fault, supervisor.fails = fault, 1
+        with pytest.raises((OSError, AirflowRuntimeError)):
+            await call
+    assert supervisor.variables == {"a": "1"}
+
+
+@pytest.mark.parametrize("fault", ["raised", "answered", "not read"])
+async def test_a_read_that_failed_is_no_empty_past(
+    fault: str, supervisor: Supervisor, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = {"settled": ["a"], "waiting": ["b"], "sweep_at": None}
+    supervisor.variables["tiw_announced_x"] = json.dumps(kept)
+    # One that is not read says three times that there is none.
+    supervisor.fault, supervisor.fails = fault, 6 if fault == "not read" else 2
+    past = Announced(VariableStore(), "tiw_announced_x")
+    await past.load()
+    assert caplog.text.count("cannot be read yet") == 2
+    assert past.is_settled("a")
+    assert await past.wait_for(["a", "c"]) == ["b", "c"]
+    found = json.loads(supervisor.variables["tiw_announced_x"])
+    assert found == {**kept, "waiting": ["b", "c"]}
+
+
+async def test_a_write_that_failed_is_noticed(
+    supervisor: Supervisor, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = Announced(VariableStore(), "tiw_announced_x")
+    supervisor.fault, supervisor.fails = "raised", 1
+    await kept.wait_for(["a"])
+    assert "cannot be kept yet" in caplog.text
+    assert supervisor.variables == {}
+    await kept.wait_for(["a"])
+    assert json.loads(supervisor.variables["tiw_announced_x"])["waiting"] == ["a"]
+
+
+async def test_an_answer_is_heard_though_nobody_waits_for_it(supervisor: Supervisor) -> None:
+    supervisor.lets_go.clear()
+    asking = asyncio.ensure_future(VariableStore().set("a", 1))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    asking.cancel()
+    await asyncio.wait([asking])
+    assert asking.cancelled()
+    supervisor.lets_go.set()
+    async with asyncio.timeout(10):
+        while announced._asking:
+            await asyncio.sleep(0)
+    assert supervisor.answered == 1
+    assert supervisor.variables == {"a": "1"}
 
 
 # Airflow 3.3's own shared streams

@@ -6,19 +6,26 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from importlib.metadata import entry_points
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import entry_points, version
 from typing import Any
 
 import pytest
+from airflow.sdk import Asset
+from sqlalchemy import delete, select
 
-from tiw_automation.airflow import callback_receiver
+from tiw_automation.airflow import assets, callback_receiver
+from tiw_automation.airflow.announced import told_key
+from tiw_automation.airflow.asset_store import EventSink
 from tiw_automation.airflow.callback_receiver import CallbackReceiver, callback_apps
 from tiw_automation.airflow.plugin import TiwCallbackPlugin
-from tiw_automation.core import confirmation
+from tiw_automation.core import OnlineRecord, Outcome, Verdict, confirmation
 from tiw_automation.core.callbacks import MAX_BODY_BYTES, sign
+from tiw_automation.core.record_events import event_id
 from tiw_automation.simulator import Simulator
 
+AIRFLOW = tuple(int(part) for part in version("apache-airflow-core").split(".")[:2])
 Connect = Callable[..., None]
 KEY = "a-callback-key-of-the-tests"
 REFUSAL = {"error_code": 1}
@@ -36,8 +43,10 @@ class Sink:
             raise OSError("the database is away")
         return event_id not in self.stored
 
-    def store(self, *whose: Any) -> list[str]:
-        self.stored.append(whose[-1]["event_id"])
+    def store(
+        self, conn_id: str, sdk_app_id: int, own_app_id: int | None, outcome: Outcome
+    ) -> list[str]:
+        self.stored.append(event_id(sdk_app_id, outcome.task_id))
         return ["an asset"]
 
 
@@ -299,6 +308,48 @@ async def test_forged_posts_do_not_fill_the_log(
     assert KEY not in caplog.text
 
 
+async def test_what_cannot_be_encoded_is_a_forgery_like_any_other(
+    receiver: CallbackReceiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(5):
+        posted = b'{"ExpireTime": 1, "Sign": "\\ud800"}'
+        assert await post(receiver, posted) == (403, REFUSAL)
+    assert caplog.text.count("were refused") == 1
+    assert "Traceback" not in caplog.text
+
+
+async def test_a_task_id_that_is_none_does_not_fill_the_log(
+    receiver: CallbackReceiver, tiw_simulator: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(5):
+        assert await post(receiver, callback(tiw_simulator, " algebra")) == (403, REFUSAL)
+    assert caplog.text.count("were refused") == 1
+    assert "TaskId" in caplog.text
+    assert "not received" not in caplog.text
+
+
+async def test_without_a_secret_it_is_read_and_told_of_once_in_a_while(
+    receiver: CallbackReceiver,
+    tiw_simulator: Simulator,
+    connect: Connect,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(callback_receiver, "_SETTINGS_S", 0.0)
+    body = callback(tiw_simulator, "x", EventType="OnlineRecordStarted")
+    assert (await post(receiver, body))[0] == 200
+    connect(tiw_simulator, "school", extra={})
+    for _ in range(20):
+        assert await post(receiver, b"{}") == (403, REFUSAL)
+    assert caplog.text.count("are not received") == 1
+    assert caplog.text.count("were refused") == 1
+    # That it has one again is not seen at once: it is not read for each post.
+    connect(tiw_simulator, "school", extra={"callback_secret": KEY})
+    assert await post(receiver, body) == (403, REFUSAL)
+    monkeypatch.setattr(callback_receiver, "_TROUBLE_S", 0.0)
+    assert (await post(receiver, body))[0] == 200
+
+
 async def test_a_new_secret_needs_no_restart(
     receiver: CallbackReceiver,
     tiw_simulator: Simulator,
@@ -327,3 +378,113 @@ async def test_what_is_no_http_is_left_alone(receiver: CallbackReceiver) -> None
         raise AssertionError("nothing is to be said")
 
     await receiver({"type": "websocket"}, never, never)
+
+
+# What is stored, in Airflow's own tables
+
+
+@pytest.fixture(scope="module")
+def tables() -> Iterator[None]:
+    from airflow import models, settings
+    from airflow.models.base import Base
+
+    models.import_all_models()  # type: ignore[no-untyped-call]
+    Base.metadata.create_all(settings.engine)
+    yield
+    Base.metadata.drop_all(settings.engine)
+
+
+@pytest.fixture
+def use(tables: None) -> Iterator[Callable[[Asset], int]]:
+    """Return a function that makes an asset one that a DAG uses, and returns its id."""
+    from airflow.models.asset import AssetActive, AssetEvent, AssetModel
+    from airflow.utils.session import create_session
+
+    def make(asset: Asset) -> int:
+        with create_session() as session:
+            extra = json.loads(json.dumps(asset.extra))
+            model = AssetModel(name=asset.name, uri=asset.uri, group=asset.group, extra=extra)
+            session.add(model)
+            session.flush()
+            session.add(AssetActive.for_asset(model))
+            return model.id
+
+    yield make
+    with create_session() as session:
+        for table in (AssetEvent, AssetActive, AssetModel):
+            session.execute(delete(table))
+
+
+def told() -> dict[str, list[str]]:
+    """Return the recordings that the events tell of, by asset."""
+    from airflow.models.asset import AssetEvent, AssetModel
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        events = session.execute(
+            select(AssetModel.name, AssetEvent.extra)
+            .join(AssetEvent, AssetEvent.asset_id == AssetModel.id)
+            .order_by(AssetEvent.id)
+        )
+        found: dict[str, list[str]] = {}
+        for name, extra in events:
+            found.setdefault(name, []).append(extra["record_task_id"])
+        return found
+
+
+async def test_each_asset_takes_what_its_terms_allow(
+    receiver: CallbackReceiver,
+    tiw_simulator: Simulator,
+    use: Callable[[Asset], int],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    receiver._sink = EventSink()
+    tiw_simulator.add("odd", timeline=[], finish_reason="EXCEPTION")
+    tiw_simulator.add("empty", timeline=[], videos=[])
+    (good,) = tiw_simulator.add_finished(1)
+    whose: Any = {"tencentcloud_conn_id": "school"}
+    use(assets.tiw_online_record_asset("strict", **whose))
+    use(assets.tiw_online_record_asset("each", **whose, partitioned=True, require_videos=False))
+    lenient: Any = {"sdk_app_id": tiw_simulator.sdk_app_id}
+    lenient["accept_finish_reasons"] = ["EXCEPTION"]
+    use(assets.tiw_online_record_asset("lenient", **whose, **lenient, watch=False))
+    for _ in range(2):
+        for task_id in ("odd", "empty", good):
+            assert (await post(receiver, callback(tiw_simulator, task_id)))[0] == 200
+    assert told() == {"strict": [good], "each": ["empty", good], "lenient": ["odd"]}
+    assert "EXCEPTION" in caplog.text
+    assert "Not told to strict." in caplog.text
+
+
+@pytest.mark.skipif(AIRFLOW < (3, 3), reason="Airflow 3.3 keeps state for an asset")
+def test_word_for_a_trigger_that_never_came_is_taken_away(use: Callable[[Asset], int]) -> None:
+    from airflow.models.asset import AssetModel, AssetWatcherModel
+    from airflow.models.asset_state_store import AssetStateStoreModel
+    from airflow.models.trigger import Trigger
+    from airflow.utils.session import create_session
+
+    asset_id = use(assets.tiw_online_record_asset())
+    now = datetime.now(UTC)
+    ages = {"tiw_told_old": 31, "tiw_told_young": 29, "tiw_announced_x": 400, "tiwXtold_x": 400}
+    with create_session() as session:
+        trigger = Trigger(classpath="x", kwargs={})
+        session.add(trigger)
+        session.flush()
+        model = session.get_one(AssetModel, asset_id)
+        model.watchers.append(AssetWatcherModel(name="x", trigger_id=trigger.id))
+        for key, days in ages.items():
+            at = now - timedelta(days=days)
+            session.add(
+                AssetStateStoreModel(asset_id=asset_id, key=key, value="true", updated_at=at)
+            )
+    answer = {"Status": "FINISHED", "VideoInfos": [{"VideoUrl": "https://v.example/1.mp4"}]}
+    record = OnlineRecord.from_response(answer, sdk_app_id=14, task_id="a")
+    end = Outcome(14, "a", Verdict.FINISHED, record)
+    assert EventSink().store("tencentcloud_default", 14, 14, end) != []
+    with create_session() as session:
+        kept = set(session.scalars(select(AssetStateStoreModel.key)))
+        session.execute(delete(AssetStateStoreModel))
+        session.execute(delete(AssetWatcherModel))
+        session.execute(delete(Trigger))
+    expected = {"tiw_told_young", "tiw_announced_x", "tiwXtold_x", told_key(event_id(14, "a"))}
+    assert kept == expected

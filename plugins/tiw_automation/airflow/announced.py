@@ -76,29 +76,92 @@ class AssetStore:
 
 
 class VariableStore:
-    """Airflow Variables, for versions without a state store."""
+    """Airflow Variables, for versions without a state store.
+
+    Speaks to the triggerer's supervisor itself: Airflow's own ``Variable`` takes whatever goes
+    wrong with a read for a Variable that is not there, and says nothing of a write that failed.
+    """
 
     others_tell = False
 
     async def get(self, key: str) -> Any:
-        """Return the value, or None."""
-        from airflow.sdk import Variable
+        """Return the value, or None.
 
-        found = await sync_to_async(Variable.get, thread_sensitive=False)(key, default=None)
+        :raises Exception: Airflow did not say.
+        """
+        found = await self._find(key)
+        if found is None:
+            # Airflow's API says that there is none where its database cannot be read, too.
+            probe = f"tiw_probe_{key}"
+            await self.set(probe, True)
+            if await self._find(probe) is None:
+                raise OSError(f"Airflow cannot read Variables now, {key} included.")
+            await self.delete(probe)
+            found = await self._find(key)
         return None if found is None else json.loads(found)
 
     async def set(self, key: str, value: Any) -> None:
-        """Replace the value."""
-        from airflow.sdk import Variable
+        """Replace the value.
 
-        store = sync_to_async(Variable.set, thread_sensitive=False)
-        await store(key, json.dumps(value), description="What a TIW event trigger has announced.")
+        :raises Exception: Airflow did not keep it.
+        """
+        from airflow.sdk.execution_time.comms import PutVariable
+
+        why = "What a TIW event trigger has announced."
+        await _order(PutVariable(key=key, value=json.dumps(value), description=why))
 
     async def delete(self, key: str) -> None:
-        """Remove the value."""
-        from airflow.sdk import Variable
+        """Remove the value.
 
-        await sync_to_async(Variable.delete, thread_sensitive=False)(key)
+        :raises Exception: Airflow did not remove it.
+        """
+        from airflow.sdk.execution_time.comms import DeleteVariable
+
+        await _order(DeleteVariable(key=key))
+
+    async def _find(self, key: str) -> str | None:
+        from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+        from airflow.sdk.execution_time.comms import ErrorResponse, GetVariable, VariableResult
+
+        answer: Any
+        try:
+            answer = await _ask_supervisor(GetVariable(key=key))
+        except AirflowRuntimeError as error:
+            answer = error.error
+        if isinstance(answer, VariableResult):
+            return answer.value
+        if isinstance(answer, ErrorResponse) and answer.error == ErrorType.VARIABLE_NOT_FOUND:
+            return None
+        raise OSError(f"Airflow did not say what the Variable {key} holds: {answer!r}")
+
+
+async def _order(message: Any) -> None:
+    from airflow.sdk.execution_time.comms import ErrorResponse
+
+    # Most errors are raised; what is answered can be one too.
+    answer = await _ask_supervisor(message)
+    if isinstance(answer, ErrorResponse):
+        raise OSError(f"Airflow did not do what it was asked for: {answer!r}")
+
+
+_asking: set[asyncio.Task[Any]] = set()
+
+
+async def _ask_supervisor(message: Any) -> Any:
+    from airflow.sdk.execution_time import task_runner
+
+    comms: Any = task_runner.SUPERVISOR_COMMS
+    # Airflow 3.1's triggerer breaks where somebody who is cancelled leaves an answer unread.
+    task = asyncio.get_running_loop().create_task(comms.asend(message))
+    _asking.add(task)
+    task.add_done_callback(_heard)
+    return await asyncio.shield(task)
+
+
+def _heard(task: asyncio.Task[Any]) -> None:
+    _asking.discard(task)
+    if not task.cancelled():
+        task.exception()
 
 
 class Announced:
@@ -160,6 +223,12 @@ class Announced:
         if new or self._dirty:
             await self._write()
         return list(self._waiting)
+
+    def wait_only_for(self, task_ids: Collection[str]) -> None:
+        """Wait no longer for any other; nobody asks for it any more."""
+        for task_id in self._waiting.keys() - set(task_ids):
+            del self._waiting[task_id]
+            self._dirty = True
 
     async def was_told(self, event_id: str) -> bool:
         """Return whether the receiver of callbacks has told this event for the same asset."""

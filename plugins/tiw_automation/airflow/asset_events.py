@@ -10,11 +10,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from typing import Any
 
-from tiw_automation.core import OnlineRecord, Outcome, Verdict
+from tiw_automation.core import Acceptance, OnlineRecord, Outcome, Verdict, judge
 from tiw_automation.core.record_events import event_id, without_queries
 
 PARTITIONED_BY = "tiw_partitioned_by"
 """The key of an asset's own ``extra`` that asks for a partition for each recording."""
+TERMS = "tiw_terms"
+"""The key of an asset's own ``extra`` that says which recordings are no failure."""
+
+
+def judged(outcome: Outcome, asset_extra: Mapping[str, Any]) -> Outcome:
+    """Return what the end of a recording is by an asset's own terms."""
+    if outcome.record is None or outcome.error is not None:
+        return outcome
+    acceptance = Acceptance(**asset_extra.get(TERMS, {}))
+    return judge(outcome.sdk_app_id, outcome.task_id, outcome.record, acceptance)
 
 
 def to_extra(outcome: Outcome, *, with_record: bool = True) -> dict[str, Any]:
@@ -44,7 +54,8 @@ def finished_recordings(events: Any) -> list[dict[str, Any]]:
 
     Each is a dictionary with ``event_id, sdk_app_id, record_task_id, verdict, message, record``.
     ``record`` is the record with no query string in any URL; it is None where a task told of
-    several recordings: ask with :class:`TiwDescribeOnlineRecordOperator` then.
+    several recordings: ask with :class:`TiwDescribeOnlineRecordOperator` then. The events of
+    :class:`TiwOnlineRecordToObjectStorageOperator` are read too; the paths are in theirs.
 
     :param events: ``triggering_asset_events`` of the task's context, or a list of events.
     """
@@ -99,9 +110,16 @@ def _told_by(event: Any) -> list[dict[str, Any]]:
         return [dict(extra)]
     if "recordings" in extra:
         return [dict(recording) for recording in extra["recordings"]]
+    if "records" in extra and "paths" in extra:
+        return [to_extra(_archived(record)) for record in extra["records"]]
     task_id = getattr(event, "partition_key", None)
     if task_id and "sdk_app_id" in extra:
         outcome = Outcome(int(extra["sdk_app_id"]), task_id, Verdict.FINISHED)
         return [{**to_extra(outcome), "message": f"Recording {task_id} is FINISHED."}]
     # Somebody's own event on the same asset.
     return []
+
+
+def _archived(record: Mapping[str, Any]) -> Outcome:
+    known = OnlineRecord.from_dict(record)
+    return Outcome(known.sdk_app_id, known.task_id, Verdict.FINISHED, known)

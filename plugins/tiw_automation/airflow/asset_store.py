@@ -7,17 +7,23 @@ module that uses Airflow's inner ones, in the way its own REST endpoint does, on
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sqlalchemy import Text, cast, select, update
+from sqlalchemy import Text, cast, delete, select, update
 
 from tiw_automation.airflow.announced import told_key
+from tiw_automation.airflow.asset_events import judged, to_extra
 from tiw_automation.airflow.assets import asset_uri
+from tiw_automation.core import Outcome, Verdict
+from tiw_automation.core.record_events import event_id
 
 if TYPE_CHECKING:
     from airflow.models.asset import AssetModel
     from sqlalchemy.orm import Session
+
+logger = logging.getLogger(__name__)
 
 # How far back an event counts as the same recording's: longer than Tencent keeps its videos.
 _SAME_WITHIN = timedelta(days=30)
@@ -42,33 +48,37 @@ class EventSink:
         conn_id: str,
         sdk_app_id: int,
         own_app_id: int | None,
-        partition: str,
-        extra: dict[str, Any],
+        outcome: Outcome,
     ) -> list[str]:
-        """Store an event in each asset that has not got it, and return their names."""
+        """Store an end in each asset that takes it and has not got it, and return their names."""
         from airflow.assets.manager import asset_manager
         from airflow.utils.session import create_session
 
+        identity = event_id(sdk_app_id, outcome.task_id)
         told = []
         with create_session() as session:
             # Before anything is read: MySQL goes on seeing what was there at its first look.
             _lock(session, _uris(conn_id, sdk_app_id, own_app_id))
             for model in _assets(session, conn_id, sdk_app_id, own_app_id):
-                if _has(session, model, extra["event_id"]):
+                if _has(session, model, identity):
+                    continue
+                end = judged(outcome, model.extra)
+                if end.verdict is not Verdict.FINISHED:
+                    logger.warning("%s Not told to %s.", end.message, model.name)
                     continue
                 # Airflow 3.1 has no partitions and ignores both of the last arguments.
                 partitioned = model.uri.endswith("/by-recording")
                 asset_manager.register_asset_change(
                     asset=model,
-                    extra=extra,
+                    extra=to_extra(end),
                     session=session,
-                    partition_key=partition if partitioned else None,
+                    partition_key=outcome.task_id if partitioned else None,
                     source_is_api=True,
                 )
                 if not partitioned:
                     _queue(session, model)
                 if model.triggers:
-                    _tell_trigger(session, model, extra["event_id"])
+                    _tell_trigger(session, model, identity)
                 told.append(model.name)
         return told
 
@@ -125,13 +135,24 @@ def _queue(session: Session, model: AssetModel) -> None:
 
 
 def _tell_trigger(session: Session, model: AssetModel, event_id: str) -> None:
-    """Leave word for a trigger that watches the same asset, so that it does not tell it again."""
+    """Leave word for a trigger that watches the same asset, so that it does not tell it again.
+
+    It takes the word away when it meets the recording, which it may never do.
+    """
     try:
         from airflow._shared.state import AssetScope
+        from airflow.models.asset_state_store import AssetStateStoreModel as Kept
         from airflow.state import get_state_backend
     except ImportError:
         # Airflow 3.1 and 3.2 keep no state for an asset; the event's id has to do.
         return
+    old = Kept.updated_at < datetime.now(UTC) - _SAME_WITHIN
+    words = Kept.key.startswith(told_key(""), autoescape=True)
+    session.execute(
+        delete(Kept)
+        .where(Kept.asset_id == model.id, words, old)
+        .execution_options(synchronize_session=False)
+    )
     scope = AssetScope(asset_id=model.id)
     get_state_backend().set(scope, told_key(event_id), "true", session=session)
 

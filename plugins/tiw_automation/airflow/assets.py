@@ -6,13 +6,19 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
 
 from airflow.sdk import Asset, AssetWatcher  # isort: skip
 
-from tiw_automation.airflow.asset_events import PARTITIONED_BY, finished_recordings, tell_outlets
+from tiw_automation.airflow.asset_events import (
+    PARTITIONED_BY,
+    TERMS,
+    finished_recordings,
+    tell_outlets,
+)
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.airflow.triggers import TiwOnlineRecordFinishedEventTrigger
 from tiw_automation.core import (
@@ -22,6 +28,9 @@ from tiw_automation.core import (
     check_task_ids,
 )
 from tiw_automation.core.watcher import DEFAULT_POLL_INTERVAL_S
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
 
 __all__ = ["asset_uri", "finished_recordings", "tell_outlets", "tiw_online_record_asset"]
 
@@ -57,6 +66,9 @@ def tiw_online_record_asset(
     :param partitioned: whether each event is a partition of its own, for one run per recording
         with ``PartitionedAssetTimetable`` (callbacks: Airflow 3.2, tasks: 3.3). Airflow gives the
         events of triggers no partition, so nothing watches then.
+    :param accept_finish_reasons: the reasons that are no failure, for the watcher and for
+        callbacks; a task has its own.
+    :param require_videos: whether a finished recording without a video is a failure, for both.
     :param poll_interval: see the trigger, as for what follows.
     :raises ConfigurationError: an argument makes no sense.
     """
@@ -93,6 +105,14 @@ def tiw_online_record_asset(
     asset = Asset(name=name, uri=uri, group="tiw", watchers=watchers)
     if partitioned:
         asset.extra[PARTITIONED_BY] = "record_task_id"
+    # For the receiver of callbacks, which knows the asset from Airflow's database alone.
+    terms: dict[str, JsonValue] = {}
+    if accept_finish_reasons is not None:
+        terms["accept_finish_reasons"] = [*accept_finish_reasons]
+    if not require_videos:
+        terms["require_videos"] = False
+    if terms:
+        asset.extra[TERMS] = terms
     return asset
 
 

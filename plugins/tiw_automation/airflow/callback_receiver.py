@@ -17,7 +17,6 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import conf
 
-from tiw_automation.airflow.asset_events import to_extra
 from tiw_automation.airflow.asset_store import EventSink
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.core import (
@@ -28,12 +27,12 @@ from tiw_automation.core import (
     TiwClient,
     TiwError,
     Verdict,
-    check_task_id,
     parse_callback,
 )
 from tiw_automation.core.callbacks import ANSWER, MAX_BODY_BYTES
 from tiw_automation.core.confirmation import confirm
 from tiw_automation.core.record_events import event_id
+from tiw_automation.core.record_feed import ANY_END
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +47,10 @@ _READ_AT_MOST = 2 * MAX_BODY_BYTES
 _MOST_AT_ONCE = 10_000
 # How long a connection is taken to be as it was read.
 _SETTINGS_S = 60.0
-# Forged posts are told of once in so long, however many come.
+# And how long to be of no use: a database that was away for a moment costs no callback, because
+# Tencent posts each for half a minute.
+_TROUBLE_S = 10.0
+# Refused posts are told of once in so long, however many come.
 _LOG_EVERY_S = 60.0
 
 _Scope = Mapping[str, Any]
@@ -110,12 +112,17 @@ class _Settings:
 
 
 class _Source:
-    """A connection, read again from time to time so that a new secret needs no restart."""
+    """A connection, read again from time to time so that a new secret needs no restart.
+
+    It is read that seldom whether or not it can be used, and however many post.
+    """
 
     def __init__(self, conn_id: str) -> None:
         self.conn_id = conn_id
         self._settings: _Settings | None = None
-        self._read_at = 0.0
+        self._trouble: str | None = None
+        self._read_at = float("-inf")
+        self._reading = asyncio.Lock()
 
     def read(self) -> _Settings:
         """Return the settings; blocks.
@@ -136,15 +143,32 @@ class _Source:
             client.close()
             client = known.client
         self._settings = _Settings(self.conn_id, secret, client)
+        self._trouble = None
         self._read_at = time.monotonic()
         return self._settings
 
     async def settings(self) -> _Settings:
-        """Return settings that are at most a minute old, read in a thread."""
-        known = self._settings
-        if known is not None and time.monotonic() - self._read_at < _SETTINGS_S:
-            return known
-        return await asyncio.to_thread(self.read)
+        """Return settings that are at most a minute old, read in a thread.
+
+        :raises CallbackError: they could not be used when they were last read.
+        """
+        async with self._reading:
+            keeps_s = _SETTINGS_S if self._trouble is None else _TROUBLE_S
+            if time.monotonic() - self._read_at >= keeps_s:
+                await asyncio.to_thread(self._try_to_read)
+        if self._settings is None or self._trouble is not None:
+            raise CallbackError(self._trouble or "The connection was never read.")
+        return self._settings
+
+    def _try_to_read(self) -> None:
+        was_usable = self._trouble is None
+        try:
+            self.read()
+        except Exception as error:
+            self._trouble = str(error)
+            self._read_at = time.monotonic()
+            if was_usable:
+                logger.error("Callbacks for %s are not received: %s", self.conn_id, error)
 
 
 class CallbackReceiver:
@@ -190,13 +214,10 @@ class CallbackReceiver:
             settings = await source.settings()
             callback = parse_callback(body, settings.secret)
             settings.check_app(callback)
-            task_id = None if callback.task_id is None else check_task_id(callback.task_id)
         except CallbackError as error:
             self._tell_of_refusal(error)
             raise _Refused(403, "not trusted") from None
-        except ConfigurationError as error:
-            logger.error("Callbacks are not received: %s", error)
-            raise _Refused(403, "not configured") from None
+        task_id = callback.task_id
         if not callback.is_finished:
             logger.info("Callback %s: recording %s.", callback.event_type, task_id)
         elif task_id is None:
@@ -234,9 +255,11 @@ class CallbackReceiver:
         whose = (settings.conn_id, sdk_app_id, settings.client.settings.sdk_app_id)
         if not await asyncio.to_thread(self._sink.wants, *whose, event_id(sdk_app_id, task_id)):
             return
-        outcome = await confirm(RecordWatcher.shared(settings.client), callback)
+        # Each asset has its own terms.
+        watcher = RecordWatcher.shared(settings.client)
+        outcome = await confirm(watcher, callback, acceptance=ANY_END)
         if outcome.verdict is Verdict.FINISHED:
-            told = await asyncio.to_thread(self._sink.store, *whose, task_id, to_extra(outcome))
+            told = await asyncio.to_thread(self._sink.store, *whose, outcome)
             logger.info("%s Told to %s.", outcome.message, ", ".join(told) or "nobody")
         elif outcome.is_final:
             logger.warning("%s", outcome.message)

@@ -158,11 +158,13 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
     log, every five minutes). Costs one request a poll interval for the list and one for each
     recording; triggers of one connection, application and interval share them on Airflow 3.3.
 
-    A recording is announced at least once, with the same ``event_id`` each time, and never lost:
+    A recording that was seen is announced at least once, with the same ``event_id`` each time:
     what is waited for and what was announced is kept in the asset's state store, before Airflow
-    3.3 in an Airflow Variable. A restart repeats nothing that was kept; a kill can repeat what was
-    announced in the two seconds before it on 3.3, in the ten seconds before it on 3.1 and 3.2. A
-    fault on the way only delays. A recording that fails is logged, and announced if asked for.
+    3.3 in an Airflow Variable. One that begins and ends while no triggerer watches never was on
+    a list that was read, and is not announced unless it is given. A restart repeats nothing that
+    was kept; a kill can repeat what was announced in the two seconds before it on 3.3, in the ten
+    seconds before it on 3.1 and 3.2. A fault on the way only delays. A recording that fails is
+    logged, and announced if asked for.
 
     Airflow starts a run for the first of several events that come before its scheduler looks,
     with the first alone; the others wait for the next event after that. So what ends within ten
@@ -281,9 +283,13 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
     async def _ready(self, feed: RecordFeed, announced: Announced) -> list[dict[str, Any]]:
         """Return what there is to announce, and find out about the rest."""
         if self.record_task_ids is None:
-            announced.forget_but(feed.running)
+            # Before the list was read, everything would seem to have left it.
+            if feed.listed:
+                announced.forget_but(feed.running)
             waiting: Sequence[str] = await announced.wait_for(feed.running)
         else:
+            announced.forget_but(self.record_task_ids)
+            announced.wait_only_for(self.record_task_ids)
             await announced.wait_for(self.record_task_ids)
             given = dict.fromkeys(self.record_task_ids)
             waiting = [task_id for task_id in given if not announced.is_settled(task_id)]

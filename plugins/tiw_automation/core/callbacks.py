@@ -27,7 +27,7 @@ from tiw_automation.core.errors import (
     api_error,
 )
 from tiw_automation.core.fields import Fields
-from tiw_automation.core.records import OnlineRecord
+from tiw_automation.core.records import OnlineRecord, check_task_id
 
 MAX_BODY_BYTES = 1024 * 1024
 """The most that a callback may be long; the largest real one is a few dozen kilobytes."""
@@ -159,7 +159,8 @@ def parse_callback(
     :param now: UNIX seconds, the present by default.
     :raises CallbackForged: it carries no signature, or a wrong one.
     :raises CallbackExpired: its ExpireTime has passed.
-    :raises CallbackError: it is no callback, or too long, or its event is no word.
+    :raises CallbackError: it is no callback, or too long, or its event is no word, or its TaskId
+        is no task id.
     :raises ConfigurationError: the key is empty: then anybody's post would be believed.
     """
     if not key:
@@ -171,8 +172,9 @@ def parse_callback(
     expire_time, signature = data.get("ExpireTime"), data.get("Sign")
     if isinstance(expire_time, bool) or not isinstance(expire_time, int):
         raise CallbackForged("The callback carries no ExpireTime.")
+    # JSON can hold half a surrogate pair, which has no encoding.
     if not isinstance(signature, str) or not hmac.compare_digest(
-        signature.encode(), sign(key, expire_time).encode()
+        signature.encode(errors="replace"), sign(key, expire_time).encode()
     ):
         raise CallbackForged("The callback's signature is missing or wrong.")
     if (time.time() if now is None else now) > expire_time:
@@ -206,7 +208,7 @@ def _callback(data: dict[str, Any]) -> Callback:
     if not _WORD.fullmatch(event_type):
         raise CallbackError(f"The callback's EventType is no word: {event_type[:_SHOWN]!r}.")
     event = Fields(data.get("EventData") or {}, "EventData")
-    task_id = event.text("TaskId") or None
+    task_id = _task_id(event)
     error = _error(event.data.get("Error"))
     record = None
     if event_type == EventType.FINISHED and task_id:
@@ -227,6 +229,16 @@ def _callback(data: dict[str, Any]) -> Callback:
         error=error,
         raw=data,
     )
+
+
+def _task_id(event: Fields) -> str | None:
+    task_id = event.text("TaskId")
+    if not task_id:
+        return None
+    try:
+        return check_task_id(task_id)
+    except ConfigurationError as error:
+        raise CallbackError(f"The callback's TaskId is none: {error.message[:_SHOWN]}") from None
 
 
 def _error(found: object) -> TiwError | None:

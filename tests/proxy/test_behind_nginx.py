@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The configuration of nginx that docs/airflow-events.md shows, in a real nginx."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import http.client
+import os
+import posixpath
+import re
+import shutil
+import socket
+import subprocess
+import threading
+import time
+import urllib.parse
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+PAGE = Path(__file__).parents[2] / "docs" / "airflow-events.md"
+PREFIX = "/tiw/callbacks/"
+NAME = "airflow-callbacks.example"
+MEBIBYTE = 1024 * 1024
+ANSWER = b'{"error_code": 0}'
+
+
+class Airflow(ThreadingHTTPServer):
+    """Stands where the API server does, and takes note of what reaches it."""
+
+    daemon_threads = True
+    request_queue_size = 1024
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.seen: list[tuple[str, str, dict[str, str], int]] = []
+        self._noting = threading.Lock()
+
+    def note(self, method: str, path: str, headers: dict[str, str], size: int) -> None:
+        with self._noting:
+            self.seen.append((method, path, headers, size))
+
+    @property
+    def paths(self) -> list[str]:
+        return [path for _, path, _, _ in self.seen]
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Airflow
+
+    def handle_one_request(self) -> None:
+        super().handle_one_request()
+        self.close_connection = True
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.server.note(self.command, self.path, dict(self.headers.items()), len(body))
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(ANSWER)))
+        self.end_headers()
+        self.wfile.write(ANSWER)
+
+    do_GET = do_PUT = do_DELETE = do_POST
+
+    def log_message(self, *_: object) -> None:
+        """Nothing is logged."""
+
+
+@pytest.fixture
+def airflow() -> Iterator[Airflow]:
+    with Airflow() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(params=["", "/air"], ids=["at the root", "below a path"])
+def nginx(request: pytest.FixtureRequest, airflow: Airflow, tmp_path: Path) -> Iterator[int]:
+    """Run nginx with the page's block, and return its port."""
+    yield from run_nginx(tmp_path, airflow.server_port, request.param)
+
+
+@pytest.fixture
+def plain_nginx(airflow: Airflow, tmp_path: Path) -> Iterator[int]:
+    yield from run_nginx(tmp_path, airflow.server_port, "")
+
+
+def run_nginx(folder: Path, airflow_port: int, base: str) -> Iterator[int]:
+    program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
+    if program is None:
+        pytest.fail("nginx is not installed: apt-get install nginx-light")
+    errors = folder / "errors"
+    # nginx takes over a socket that is bound already, as it does when it is upgraded.
+    with socket.create_server(("127.0.0.1", 0), backlog=1024) as bound, errors.open("wb") as stderr:
+        port = bound.getsockname()[1]
+        (folder / "nginx.conf").write_text(configuration(folder, port, airflow_port, base))
+        process = subprocess.Popen(
+            [program, "-p", str(folder), "-e", "stderr", "-c", "nginx.conf"],
+            env={**os.environ, "NGINX": f"{bound.fileno()};"},
+            pass_fds=[bound.fileno()],
+            stderr=stderr,
+        )
+    try:
+        wait_until_it_answers(process, port, errors)
+        yield port
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def configuration(folder: Path, port: int, airflow_port: int, base: str) -> str:
+    """Return the page's block with nothing changed but where it listens and where Airflow is."""
+    (block,) = re.findall(r"```nginx\n(.*?)```", PAGE.read_text(), re.S)
+    for old, new, times in (
+        ("listen 443 ssl;", f"listen 127.0.0.1:{port};", 1),
+        (r"    ssl_certificate.*\n", "", 2),
+        ("127.0.0.1:8080", f"127.0.0.1:{airflow_port}", 1),
+        # What the page says of a path in [api] base_url.
+        (PREFIX, f"{base}{PREFIX}", 2),
+    ):
+        block, replaced = re.subn(old, new, block)
+        assert replaced == times, f"The page's block holds {old!r} {replaced} times."
+    temporary = "".join(
+        f"    {what}_temp_path {folder / what};\n"
+        for what in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    return (
+        f"daemon off;\nuser {getpass.getuser()};\nworker_processes 1;\nerror_log stderr;\n"
+        f"pid {folder / 'pid'};\nevents {{ worker_connections 4096; }}\n"
+        f"http {{\n    access_log off;\n{temporary}{block}}}\n"
+    )
+
+
+def wait_until_it_answers(process: subprocess.Popen[bytes], port: int, errors: Path) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            if send(port, "GET", "/")[0] == 404:
+                return
+        except OSError:
+            pass
+        if process.poll() is not None or time.monotonic() > deadline:
+            pytest.fail(f"nginx does not run: {errors.read_text()}")
+        time.sleep(0.02)
+
+
+def send(port: int, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
+    """Send one request with the path as it stands."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+        connection.putheader("Host", NAME)
+        connection.putheader("Content-Length", str(len(body)))
+        # It may refuse before all is sent, and say so.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            connection.endheaders(body)
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()
+
+
+def test_a_post_arrives(nginx: int, airflow: Airflow, request: pytest.FixtureRequest) -> None:
+    base = request.node.callspec.params["nginx"]
+    path = f"{base}{PREFIX}tencentcloud_default"
+    assert send(nginx, "POST", path, b"{}") == (200, ANSWER)
+    ((method, seen, headers, size),) = airflow.seen
+    assert (method, seen, size) == ("POST", path, 2)
+    assert headers["Host"] == NAME
+    assert headers["X-Forwarded-For"] == "127.0.0.1"
+    assert headers["X-Forwarded-Proto"] == "http"
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"])
+def test_nothing_but_posts(method: str, plain_nginx: int, airflow: Airflow) -> None:
+    assert send(plain_nginx, method, f"{PREFIX}x")[0] == 403
+    assert airflow.seen == []
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/tiw", "/tiw/callbacksx/x", "/api/v2/dags", "/execution/xcoms", "/auth/token"]
+)
+def test_nothing_else_of_airflow(path: str, plain_nginx: int, airflow: Airflow) -> None:
+    assert send(plain_nginx, "POST", path, b"{}")[0] == 404
+    assert airflow.seen == []
+
+
+def test_a_mebibyte_and_no_more(plain_nginx: int, airflow: Airflow) -> None:
+    assert send(plain_nginx, "POST", f"{PREFIX}x", b" " * (MEBIBYTE + 1))[0] == 413
+    assert airflow.seen == []
+    assert send(plain_nginx, "POST", f"{PREFIX}x", b" " * MEBIBYTE)[0] == 200
+    assert [size for *_, size in airflow.seen] == [MEBIBYTE]
+
+
+@pytest.mark.parametrize(
+    ("path", "arrives"),
+    [
+        ("/execution/xcoms/../../tiw/callbacks/x", f"{PREFIX}x"),
+        ("/execution/%2e%2e/tiw/callbacks/x", f"{PREFIX}x"),
+        ("/execution/..%2ftiw/callbacks/x", f"{PREFIX}x"),
+        ("//tiw//callbacks//x", f"{PREFIX}x"),
+        ("/tiw/callbacks/../../execution/xcoms", None),
+        ("/tiw/callbacks/%2e%2e/%2e%2e/execution/xcoms", None),
+        ("/tiw/callbacks/..%2f..%2fexecution/xcoms", None),
+        ("/tiw/callbacks/..", None),
+        ("/tiw/callbacks/%252e%252e/%252e%252e/execution/xcoms", PREFIX),
+        ("/tiw/callbacks/..;/..;/execution/xcoms", PREFIX),
+        ("/tiw/callbacks/%5c..%5c..%5cexecution", PREFIX),
+        ("/tiw/callbacks/x%3f/../../../execution", None),
+    ],
+)
+def test_no_path_leads_out(
+    path: str, arrives: str | None, plain_nginx: int, airflow: Airflow
+) -> None:
+    status, _ = send(plain_nginx, "POST", path, b"{}")
+    assert status == (404 if arrives is None else 200)
+    for seen in airflow.paths:
+        meant = posixpath.normpath(urllib.parse.unquote(seen))
+        assert seen.startswith(PREFIX)
+        assert meant.startswith(PREFIX)
+    if arrives != PREFIX:
+        assert airflow.paths == [arrives] * (arrives is not None)
+
+
+def test_a_flood_is_cut_off(plain_nginx: int, airflow: Airflow) -> None:
+    # 501 pass at once and 50 a second: 2,000 would have to take half a minute to pass all.
+    with ThreadPoolExecutor(16) as pool:
+        sent = [pool.submit(send, plain_nginx, "POST", f"{PREFIX}x", b"{}") for _ in range(2000)]
+    statuses = [each.result()[0] for each in sent]
+    assert set(statuses) == {200, 503}
+    assert statuses.count(200) >= 501
+    assert len(airflow.seen) == statuses.count(200)
