@@ -100,6 +100,8 @@ class AirflowStack:
         self._database = database or f"sqlite:///{self.home / 'airflow.db'}"
         self._broker = broker
         self._extra = dict(environment or {})
+        # As it is now: a component that is started anew has to find what the first one found.
+        self._inherited = {k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW_")}
         self._start_timeout_s = start_timeout_s
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._started_at: dict[str, float] = {}
@@ -243,8 +245,7 @@ class AirflowStack:
         if self._broker is not None:
             ours["AIRFLOW__CELERY__BROKER_URL"] = self._broker
             ours["AIRFLOW__CELERY__RESULT_BACKEND"] = f"db+{self._database}"
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW_")}
-        return {**inherited, **ours, **self._extra}
+        return {**self._inherited, **ours, **self._extra}
 
     # What happens in it
 

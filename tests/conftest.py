@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
@@ -23,13 +23,17 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-@pytest.fixture(scope="session")
-def _temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("tmp")
+@pytest.fixture(scope="session", autouse=True)
+def _own_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what the pace of this host leaves, in this process and its children, within the run.
+
+    For the whole run: processes that pace each other have to find the same folder.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("tmp")))
+        yield
 
 
 @pytest.fixture(autouse=True)
-def _own_temporary_folder(_temporary_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep what the pace of this host leaves, in this process and its children, within the run."""
-    monkeypatch.setenv("TMPDIR", str(_temporary_folder))
+def _temporary_folder_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", None)
