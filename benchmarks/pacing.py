@@ -27,7 +27,7 @@ from far_api import LIMIT, FarApi, Stats, forever
 from report import Figure, report
 
 from tiw_automation.core import RecordWatcher, TiwClient
-from tiw_automation.core.quota import Quota, RoundTrips
+from tiw_automation.core.quota import RoundTrips
 
 WAITS = 10_000
 RATE = 19.0
@@ -112,7 +112,7 @@ async def measure(api: FarApi, way: tuple[float, float], seconds: float, outage_
 
 async def plain_pace(api: FarApi, way: tuple[float, float], seconds: float) -> Stats:
     """The alternative: the same pace, whatever the line does."""
-    Quota._unanswered_late_s = lambda self, turn, now: 0.0  # type: ignore[method-assign]
+    RoundTrips.overdue_s = lambda self, seconds: 0.0  # type: ignore[method-assign]
     RoundTrips.late_s = lambda self, seconds: 0.0  # type: ignore[method-assign]
     RoundTrips.spread_s = property(lambda self: 0.0)  # type: ignore[assignment, method-assign]
     api.tell(line=way, reset=True)

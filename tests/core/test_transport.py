@@ -26,6 +26,7 @@ from tiw_automation.core import (
     TiwClient,
     TransportError,
 )
+from tiw_automation.core.quota import Quota, Ticket
 
 KEY = "keyexamplekeyexamplekey00"
 FINISHED = json.dumps(
@@ -33,8 +34,9 @@ FINISHED = json.dumps(
 ).encode()
 
 
-def once() -> None:
-    """For a caller that has taken its turn: it is asked once."""
+def once() -> Ticket:
+    """Return what a caller has that has taken its turn: it is asked once."""
+    return Ticket(Quota(1000), time.monotonic())
 
 
 def client(port: int, scheme: str = "http", **given: Any) -> TiwClient:
@@ -74,7 +76,7 @@ def test_a_call_that_hangs_ends_at_its_deadline(behaviour: Any, scheme: str) -> 
     with rude.rude_server(behaviour) as (port, _):
         started = time.monotonic()
         with pytest.raises(DeadlineExceeded, match=r"within 0\.\d+ s") as caught:
-            client(port, scheme, timeout=0.4).describe_online_record("t", before_sending=once)
+            client(port, scheme, timeout=0.4).describe_online_record("t", ticket=once())
         assert 0.35 < time.monotonic() - started < 3
         assert caught.value.retryable
         assert caught.value.action == "DescribeOnlineRecord"
@@ -143,7 +145,7 @@ print("main is over", flush=True)
 )
 def test_what_is_no_answer(raw: bytes, error: type[Exception], words: str) -> None:
     with rude.rude_server(rude.answer(raw)) as (port, _), pytest.raises(error, match=words):
-        client(port).describe_online_record("t", before_sending=once)
+        client(port).describe_online_record("t", ticket=once())
 
 
 @pytest.mark.parametrize(
@@ -168,7 +170,7 @@ def test_an_error_is_found_whatever_is_around_it(status: str, content_type: str 
         rude.rude_server(rude.answer(http_answer(status, content_type, body))) as (port, _),
         pytest.raises(TaskNotFound, match=r"No such task\.") as caught,
     ):
-        client(port).describe_online_record("t", before_sending=once)
+        client(port).describe_online_record("t", ticket=once())
     assert caught.value.request_id == "r-7"
 
 
@@ -178,14 +180,14 @@ def test_an_error_without_a_request_id_is_still_that_error() -> None:
         rude.rude_server(rude.answer(http_answer("200 OK", None, body))) as (port, _),
         pytest.raises(AuthFailure),
     ):
-        client(port).describe_online_record("t", before_sending=once)
+        client(port).describe_online_record("t", ticket=once())
 
 
 def test_a_refused_connection_and_an_unknown_name() -> None:
     with pytest.raises(TransportError, match="Connection refused"):
-        client(1).describe_online_record("t", before_sending=once)
+        client(1).describe_online_record("t", ticket=once())
     with pytest.raises(TransportError, match=r"nosuch\.invalid could not be reached"):
-        client(1, endpoint="http://nosuch.invalid").describe_online_record("t", before_sending=once)
+        client(1, endpoint="http://nosuch.invalid").describe_online_record("t", ticket=once())
 
 
 class _Recorder(http.server.BaseHTTPRequestHandler):
@@ -221,7 +223,7 @@ def recorder() -> Iterator[Any]:
 def test_connections_are_kept_and_headers_are_fresh(recorder: Any) -> None:
     with client(recorder.server_port) as tiw:
         for _ in range(5):
-            tiw.describe_online_record("t", before_sending=once)
+            tiw.describe_online_record("t", ticket=once())
         assert tiw.requests_sent == 5
     headers = [seen[1] for seen in recorder.seen]
     assert len({seen[2] for seen in recorder.seen}) == 1
@@ -234,9 +236,14 @@ def test_connections_are_kept_and_headers_are_fresh(recorder: Any) -> None:
 def test_who_may_still_wait_is_asked_when_there_is_a_connection(recorder: Any) -> None:
     """On a new one and on one that is kept, and nothing was sent by then."""
     asked: list[int] = []
+
+    class Asked(Ticket):
+        def check(self) -> None:
+            asked.append(len(recorder.seen))
+
     with client(recorder.server_port) as tiw:
         for _ in range(2):
-            tiw.describe_online_record("t", before_sending=lambda: asked.append(len(recorder.seen)))
+            tiw.describe_online_record("t", ticket=Asked(Quota(1000)))
     assert asked == [0, 1]
     assert len({seen[2] for seen in recorder.seen}) == 1
 
@@ -247,15 +254,16 @@ def test_what_keeps_a_request_from_being_sent_is_told() -> None:
     class StillWaiting(Exception):
         pass
 
-    def refuse() -> None:
-        raise StillWaiting
+    class Refused(Ticket):
+        def check(self) -> None:
+            raise StillWaiting
 
     with (
         rude.rude_server(rude.silent) as (port, _),
         client(port) as tiw,
         pytest.raises(TransportError) as caught,
     ):
-        tiw.describe_online_record("t", before_sending=refuse)
+        tiw.describe_online_record("t", ticket=Refused(Quota(1000)))
     assert isinstance(caught.value.__cause__, StillWaiting)
 
 
@@ -267,7 +275,7 @@ def test_a_netrc_does_not_replace_the_signature(
     netrc.chmod(0o600)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NETRC", str(netrc))
-    client(recorder.server_port).describe_online_record("t", before_sending=once)
+    client(recorder.server_port).describe_online_record("t", ticket=once())
     assert recorder.seen[0][1]["Authorization"].startswith(
         "TC3-HMAC-SHA256 Credential=AKIDexample/"
     )
@@ -286,21 +294,19 @@ def test_proxies_of_the_environment(
     monkeypatch.setenv("no_proxy", no_proxy)
     if proxied:
         # Port 1 answers nobody: only the proxy can have.
-        client(1).describe_online_record("t", before_sending=once)
+        client(1).describe_online_record("t", ticket=once())
         assert recorder.seen[0][0] == "http://127.0.0.1:1/"
     else:
         with pytest.raises(TransportError, match="refused"):
-            client(1).describe_online_record("t", before_sending=once)
+            client(1).describe_online_record("t", ticket=once())
 
 
 def test_a_given_proxy_gets_its_password_and_no_message_shows_it(recorder: Any) -> None:
     proxy = f"http://me:sesame@127.0.0.1:{recorder.server_port}"
-    client(1, proxy=proxy).describe_online_record("t", before_sending=once)
+    client(1, proxy=proxy).describe_online_record("t", ticket=once())
     assert recorder.seen[0][1]["proxy-authorization"].startswith("Basic ")
     with pytest.raises(TransportError) as caught:
-        client(1, proxy="http://me:sesame@127.0.0.1:1").describe_online_record(
-            "t", before_sending=once
-        )
+        client(1, proxy="http://me:sesame@127.0.0.1:1").describe_online_record("t", ticket=once())
     error: BaseException | None = caught.value
     while error is not None:
         assert "sesame" not in repr(error)
@@ -310,7 +316,7 @@ def test_a_given_proxy_gets_its_password_and_no_message_shows_it(recorder: Any) 
 def test_no_secret_in_any_log(recorder: Any, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         client(recorder.server_port, token="tokenexample").describe_online_record(
-            "t", before_sending=once
+            "t", ticket=once()
         )
     assert caplog.records
     for record in caplog.records:
@@ -345,7 +351,7 @@ def test_one_client_serves_many_threads(recorder: Any) -> None:
     def work() -> None:
         try:
             for _ in range(10):
-                tiw.describe_online_record("t", before_sending=once)
+                tiw.describe_online_record("t", ticket=once())
         except ApiError as error:
             errors.append(error)
 

@@ -161,7 +161,7 @@ class TiwClient:
         action: str,
         params: Mapping[str, Any],
         *,
-        before_sending: Callable[[], None] | None = None,
+        ticket: Ticket | None = None,
     ) -> dict[str, Any]:
         """Call any action of the API once and return its ``Response`` object.
 
@@ -170,12 +170,12 @@ class TiwClient:
         machine's clock is off, or with the new keys if they have changed.
 
         :param params: the action's parameters under the API's own names.
-        :param before_sending: only for a caller that has taken its turn from :meth:`quota`: called
-            right before the request leaves, so that it can renew a turn that has grown stale.
+        :param ticket: only for a caller that has taken its turn from :meth:`quota`; another turn is
+            taken for it where it is not used in time.
         :raises ApiError: the API refused; the class follows the error code.
         :raises TransportError: no whole answer came within the deadline.
         """
-        return self._call(action, params, self.settings.timeout_s, before_sending)
+        return self._call(action, params, self.settings.timeout_s, ticket)
 
     def start_online_record(
         self,
@@ -318,7 +318,7 @@ class TiwClient:
         task_id: str,
         sdk_app_id: int | str | None = None,
         *,
-        before_sending: Callable[[], None] | None = None,
+        ticket: Ticket | None = None,
     ) -> OnlineRecord:
         """Return a recording as it is now (DescribeOnlineRecord).
 
@@ -326,7 +326,7 @@ class TiwClient:
 
         :param task_id: the TaskId that StartOnlineRecord returned.
         :param sdk_app_id: another application than the client's.
-        :param before_sending: only for a caller that has taken its turn from :meth:`quota`, as for
+        :param ticket: only for a caller that has taken its turn from :meth:`quota`, as for
             :meth:`call`; it is asked once then, because every repetition needs a turn of its own.
         :raises RecordingFailure: the recording failed, for good.
         :raises TaskNotFound: there is no such recording in the application.
@@ -335,10 +335,10 @@ class TiwClient:
         task_id = check_task_id(task_id)
         app_id = self.sdk_app_id(sdk_app_id)
         params = {"SdkAppId": app_id, "TaskId": task_id}
-        if before_sending is None:
+        if ticket is None:
             response = self._repeatable("DescribeOnlineRecord", params)
         else:
-            response = self.call("DescribeOnlineRecord", params, before_sending=before_sending)
+            response = self.call("DescribeOnlineRecord", params, ticket=ticket)
         return OnlineRecord.from_response(response, sdk_app_id=app_id, task_id=task_id)
 
     def describe_online_record_callback(
@@ -416,14 +416,16 @@ class TiwClient:
         action: str,
         params: Mapping[str, Any],
         timeout_s: float,
-        before_sending: Callable[[], None] | None = None,
+        ticket: Ticket | None = None,
     ) -> dict[str, Any]:
         if not str(action).isidentifier():
             raise ConfigurationError(
                 f"An action has to be a name such as StartOnlineRecord, not {action!r}."
             )
-        ticket = None if before_sending else Ticket(self.quota(action))
-        self._take_turn(ticket)
+        turn = ticket or Ticket(self.quota(action))
+        if ticket is None:
+            turn.take()
+        self._count()
         credentials = self.settings.credentials
         used = credentials.current()
 
@@ -432,8 +434,8 @@ class TiwClient:
                 action,
                 params,
                 timeout_s,
-                before_sending=before_sending if ticket is None else ticket.check,
-                before_repeating=lambda: self._take_turn(ticket or Ticket(self.quota(action))),
+                before_sending=turn.check,
+                before_repeating=lambda: self._take_turn(turn),
             )
 
         try:
@@ -447,7 +449,7 @@ class TiwClient:
                     refusal.hint = f"{refusal.hint} {whose}" if refusal.hint else whose
                     raise
                 logger.info("The keys from the %s have changed.", used.source)
-                self._take_turn(ticket or Ticket(self.quota(action)))
+                self._take_turn(turn)
                 return respond()
         except TiwError as error:
             error.action = error.action or action
@@ -455,9 +457,8 @@ class TiwClient:
                 self.quota(action).rejected()
             raise
 
-    def _take_turn(self, ticket: Ticket | None) -> None:
-        if ticket is not None:
-            ticket.take()
+    def _take_turn(self, ticket: Ticket) -> None:
+        ticket.take()
         self._count()
 
     def _count(self) -> None:

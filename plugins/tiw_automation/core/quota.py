@@ -128,7 +128,12 @@ class RoundTrips:
             del self._ordered[bisect_left(self._ordered, oldest)]
 
     def overdue_s(self, seconds: float) -> float:
-        """Return by how much a request that has no answer after that time is late, at least."""
+        """Return by how much a request that has no answer after that time is late, at least.
+
+        It may arrive as late as now.
+        """
+        if not self.expected:
+            return 0.0
         fastest = self._ordered[0] if self._ordered else 0.0
         return min(max(self.spread_s, seconds - fastest), _MOST_SPREAD_S)
 
@@ -381,7 +386,7 @@ class Quota:
             return -math.inf
         now = self.clock()
         arrived = [
-            turn + (self._unanswered_late_s(turn, now) if late_s is None else late_s)
+            turn + (self._round_trips.overdue_s(now - turn) if late_s is None else late_s)
             for turn, late_s in self._sent
         ]
         return window_opens(arrived, self._allowed) + _GUARD_S
@@ -394,18 +399,12 @@ class Quota:
         """Return what is to be told of requests that should have been answered by now."""
         found = []
         for sent in list(self._host_turns.values()):
-            late_s = self._unanswered_late_s(sent.time, now)
+            late_s = self._round_trips.overdue_s(now - sent.time)
             if late_s > self._round_trips.spread_s + _SAME_S:
                 found.append((sent, late_s + _GUARD_S))
                 if late_s >= _MOST_SPREAD_S:
                     del self._host_turns[sent.time]
         return found
-
-    def _unanswered_late_s(self, turn: float, now: float) -> float:
-        """Return how late a request without an answer is: it may arrive as late as now."""
-        if not self._round_trips.expected:
-            return 0.0
-        return self._round_trips.overdue_s(now - turn)
 
     def _note(self, turn: float) -> None:
         self._sent.append((turn, None))

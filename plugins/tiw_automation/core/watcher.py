@@ -507,7 +507,7 @@ class RecordWatcher:
         def ask() -> bool:
             answer: OnlineRecord | Exception
             try:
-                answer = client.describe_online_record(task_id, app_id, before_sending=ticket.check)
+                answer = client.describe_online_record(task_id, app_id, ticket=ticket)
             except Exception as error:
                 answer = error
             if isinstance(answer, (OnlineRecord, ApiError)):
