@@ -571,6 +571,24 @@ def test_what_cannot_be_told_at_once_is_told_with_the_next_turn(folder: Path) ->
     quota.close()
 
 
+def test_what_has_no_answer_is_told_of_once_the_file_is_free(folder: Path) -> None:
+    clock = Clock()
+    host = HostPace("id", "host", "A")
+    quota = Quota(19, clock=clock, host=host)
+    quota.expect_answers()
+    holder = os.open(host.path, os.O_RDWR)
+    silent = quota.acquire(clock.sleep)
+    clock.now += 2.0
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    turn = quota.reserve()
+    assert quota.enter(turn) is None
+    fcntl.flock(holder, fcntl.LOCK_UN)
+    entered(quota, turn)
+    assert host._stamps(2)[0] == pytest.approx(silent + 1.01, abs=0.001)
+    os.close(holder)
+    quota.close()
+
+
 @pytest.mark.parametrize("shared", [False, True])
 def test_a_request_that_is_about_to_leave_too_late_takes_another_turn(
     shared: bool, folder: Path

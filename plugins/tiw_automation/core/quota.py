@@ -265,7 +265,7 @@ class Quota:
                 limit=self._allowed,
                 spread_s=self._round_trips.spread_s + _GUARD_S,
                 waits=sum(self._demands.values()) + self._callers,
-                arrived=[*self._untold, *self._overdue(now)],
+                arrived=[*self._overdue(now), *self._untold],
             )
             if taken is None:
                 return self._without_the_file(turn, now)
@@ -396,14 +396,19 @@ class Quota:
             self._untold.append((turn, late_s))
 
     def _overdue(self, now: float) -> list[tuple[Turn, float]]:
-        """Return what is to be told of requests that should have been answered by now."""
+        """Return what is to be told of requests that should have been answered by now.
+
+        What is told for the last time stays to be told until it was.
+        """
         found = []
         for sent in list(self._host_turns.values()):
             late_s = self._round_trips.overdue_s(now - sent.time)
             if late_s > self._round_trips.spread_s + _SAME_S:
-                found.append((sent, late_s + _GUARD_S))
                 if late_s >= _MOST_SPREAD_S:
                     del self._host_turns[sent.time]
+                    self._untold.append((sent, late_s + _GUARD_S))
+                else:
+                    found.append((sent, late_s + _GUARD_S))
         return found
 
     def _note(self, turn: float) -> None:
