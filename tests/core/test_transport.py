@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import rude_server as rude
+from serving import serving
 
 from tiw_automation.core import (
     ApiError,
@@ -212,12 +213,8 @@ def recorder() -> Iterator[Any]:
     server: Any = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Recorder)
     server.seen = []
     server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(server):
+        yield server
 
 
 def test_connections_are_kept_and_headers_are_fresh(recorder: Any) -> None:

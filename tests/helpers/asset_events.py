@@ -73,3 +73,11 @@ def remembered(airflow: Any) -> str:
         return json.dumps(database.execute("SELECT value FROM asset_state_store").fetchall())
     finally:
         database.close()
+
+
+def told_in_runs(airflow: Any, dag_id: str, task_id: str = "told") -> list[Any]:
+    """Return what each finished run of a DAG was told, oldest first."""
+    runs = airflow.get(f"/dags/{dag_id}/dagRuns?order_by=run_after&limit=100")["dag_runs"]
+    assert "failed" not in [run["state"] for run in runs]
+    done = [run["dag_run_id"] for run in runs if run["state"] == "success"]
+    return [airflow.xcom(dag_id, run_id, task_id) for run_id in done]

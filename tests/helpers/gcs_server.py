@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from serving import serving
+
 _UNIT = 256 * 1024
 _OBJECTS = re.compile(r"(?:/upload|/download)?/storage/v1/b/([^/]+)(?:/o(?:/(.+))?)?")
 _PART = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
@@ -155,11 +157,5 @@ def gcs_server() -> Iterator[Store]:
     server.daemon_threads = True
     store = Store(f"http://127.0.0.1:{server.server_port}")
     handler.store = store  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
+    with serving(server):
         yield store
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(5)

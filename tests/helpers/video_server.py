@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from serving import serving
+
 Behaviour = Callable[["_Handler", "File"], None]
 
 
@@ -218,12 +220,8 @@ def video_server(tls: ssl.SSLContext | None = None) -> Iterator[Bucket]:
         scheme = "https"
     bucket = Bucket(f"{scheme}://127.0.0.1:{server.server_port}")
     handler.bucket = bucket  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
-        yield bucket
-    finally:
-        bucket.release.set()
-        server.shutdown()
-        server.server_close()
-        thread.join(5)
+    with serving(server):
+        try:
+            yield bucket
+        finally:
+            bucket.release.set()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from connections import connection
 from playwright.sync_api import Page, expect, sync_playwright
 
 from airflow_stack import AirflowStack
@@ -103,16 +104,8 @@ def test_the_connection_form(page: Page, airflow: Any) -> None:
 
 
 def test_the_test_button_of_a_connection(page: Page, airflow: Any, simulator: Simulator) -> None:
-    body = {
-        "connection_id": "simulator",
-        "conn_type": "tencentcloud",
-        "login": simulator.secret_id,
-        "password": simulator.secret_key,
-        "host": simulator.host,
-        "port": simulator.port,
-        "schema": "http",
-        "extra": json.dumps({"sdk_app_id": simulator.sdk_app_id}),
-    }
+    stored = connection(simulator)
+    body = {**stored, "connection_id": "simulator", "extra": json.dumps(stored["extra"])}
     airflow.post("/connections", body)
     page.goto(f"{airflow.url}/connections")
     page.get_by_role("button", name=re.compile("Test Connection")).first.click()

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable
 
 import pytest
+from connections import connection
 
 from tiw_automation.simulator import Simulator
 
@@ -24,16 +25,7 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def make(simulator: Simulator, name: str = "tencentcloud_default", **changes: object) -> None:
         extra = {"sdk_app_id": simulator.sdk_app_id}
         extra.update(changes.pop("extra", {}))  # type: ignore[call-overload]
-        connection = {
-            "conn_type": "tencentcloud",
-            "login": simulator.secret_id,
-            "password": simulator.secret_key,
-            "host": simulator.host,
-            "port": simulator.port,
-            "schema": "http",
-            **changes,
-            "extra": extra,
-        }
-        monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(connection))
+        made = {**connection(simulator), **changes, "extra": extra}
+        monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(made))
 
     return make

@@ -31,6 +31,7 @@ from gcsfs.core import GCSFile, GCSFileSystem
 from gcsfs.zonal_file import ZonalFile
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.server import ThreadedMotoServer
+from serving import serving
 from werkzeug.serving import make_server
 
 from tiw_automation.airflow.transfers import (
@@ -477,14 +478,8 @@ def recording_s3() -> Iterator[tuple[str, list[dict[str, str]]]]:
         return serve(environ, start_response)
 
     server = make_server("127.0.0.1", 0, recording, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with serving(server):
         yield f"http://127.0.0.1:{server.server_port}", received
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(5)
 
 
 def checksums(received: list[dict[str, str]]) -> set[str]:

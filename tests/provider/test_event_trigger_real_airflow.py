@@ -23,6 +23,7 @@ import asset_events
 import pytest
 from callback_posts import callback as signed
 from callback_posts import post
+from connections import connection
 
 from airflow_stack import AirflowStack, AirflowStackError
 from tiw_automation.core.callbacks import MAX_BODY_BYTES
@@ -108,18 +109,7 @@ waiting()
 AIRFLOW, FINISHED = asset_events.AIRFLOW, asset_events.FINISHED
 until, asset_of, events_of = asset_events.until, asset_events.asset_of, asset_events.events_of
 ids_of, remembered = asset_events.ids_of, asset_events.remembered
-
-
-def connection(simulator: Simulator, host: str | None = None, **extra: Any) -> dict[str, Any]:
-    return {
-        "conn_type": "tencentcloud",
-        "login": simulator.secret_id,
-        "password": simulator.secret_key,
-        "host": host or simulator.host,
-        "port": simulator.port,
-        "schema": "http",
-        "extra": {"sdk_app_id": simulator.sdk_app_id, "region": simulator.region, **extra},
-    }
+told_in_runs = asset_events.told_in_runs
 
 
 @pytest.fixture(scope="module")
@@ -161,14 +151,6 @@ def airflow(
     }
     with AirflowStack(home, dags_folder=dags, environment=environment) as running:
         yield running
-
-
-def told_in_runs(airflow: Any, dag_id: str, task_id: str = "told") -> list[Any]:
-    """Return what each finished run of a DAG was told, oldest first."""
-    runs = airflow.get(f"/dags/{dag_id}/dagRuns?order_by=run_after&limit=100")["dag_runs"]
-    assert "failed" not in [run["state"] for run in runs]
-    done = [run["dag_run_id"] for run in runs if run["state"] == "success"]
-    return [airflow.xcom(dag_id, run_id, task_id) for run_id in done]
 
 
 def callback(simulator: Simulator, task_id: str, *, key: str = KEY, **changes: Any) -> bytes:

@@ -13,6 +13,7 @@ from typing import Any
 import asset_events
 import pytest
 from callback_posts import callback, post
+from connections import connection
 
 from airflow_stack import AirflowStack
 from tiw_automation.core.callbacks import MAX_BODY_BYTES
@@ -250,16 +251,8 @@ def test_a_given_signature_and_the_secrets_of_a_stored_connection_show_nowhere(
 ) -> None:
     signature = make_user_sig(simulator.sdk_app_id, "tic_record_user_4712_signed", USER_SIG_KEY)
     airflow.post("/variables", {"key": "signature", "value": signature})
-    body = {
-        "connection_id": "stored",
-        "conn_type": "tencentcloud",
-        "login": simulator.secret_id,
-        "password": simulator.secret_key,
-        "host": simulator.host,
-        "port": simulator.port,
-        "schema": "http",
-        "extra": json.dumps({"user_sig_secret": STORED_KEY, "sdk_app_id": simulator.sdk_app_id}),
-    }
+    stored = connection(simulator, user_sig_secret=STORED_KEY)
+    body = {**stored, "connection_id": "stored", "extra": json.dumps(stored["extra"])}
     airflow.post("/connections", body)
     run_id = airflow.trigger("signed")
     airflow.wait_for_run("signed", run_id)
@@ -296,14 +289,10 @@ def test_callbacks_become_one_event_each_and_nothing_else_does(
     for _ in range(3):
         assert post(airflow, "callbacks", good) == (200, b'{"error_code": 0}')
     assert asset_events.ids_of(airflow, CALLED) == [done]
-    asset_events.until(lambda: told_of(airflow, "called", "told") == [[done]], airflow, of="a run")
+    asset_events.until(
+        lambda: asset_events.told_in_runs(airflow, "called") == [[done]], airflow, of="a run"
+    )
     assert simulator.requests_by_task[done] == 1
-
-
-def told_of(airflow: Any, dag_id: str, task_id: str) -> list[Any]:
-    runs = airflow.get(f"/dags/{dag_id}/dagRuns?limit=100")["dag_runs"]
-    done = [run["dag_run_id"] for run in runs if run["state"] == "success"]
-    return [airflow.xcom(dag_id, run_id, task_id) for run_id in done]
 
 
 def test_a_lesson_from_beginning_to_end(simulator: Simulator, airflow: Any, tmp_path: Path) -> None:

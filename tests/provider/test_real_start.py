@@ -4,18 +4,17 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator
-from importlib.metadata import version
+from collections.abc import Iterator
 from typing import Any
 
+import asset_events
 import pytest
 
 from airflow_stack import AirflowStack
 from tiw_automation.core import TiwClient
 from tiw_automation.simulator import Simulator
 
-HAS_TASK_STATE = tuple(map(int, version("apache-airflow-core").split(".")[:2])) >= (3, 3)
+HAS_TASK_STATE = asset_events.AIRFLOW >= (3, 3)
 KILLED = "Server indicated the task shouldn't be running anymore"
 ROOMS = {"lost": 101, "dies": 102, "kept": 103, "stopped": 104}
 DAGS = '''
@@ -118,32 +117,32 @@ def test_a_kill_stops_the_recording_of_who_asked_for_it(
     stops = simulator.requests.get("StopOnlineRecord", 0)
     simulator.inject("held", action="StartOnlineRecord")
     run_id = airflow.trigger("kills")
-    until(
+    asset_events.until(
         lambda: in_room(simulator, "kept") and in_room(simulator, "stopped"),
         airflow,
+        within_s=120,
         of="both recordings",
     )
     log = airflow.log_file("scheduler")
     before = log.read_text().count(KILLED)
     for task in ("kept", "stopped"):
         airflow.patch(f"/dags/kills/dagRuns/{run_id}/taskInstances/{task}", {"new_state": "failed"})
-    until(lambda: log.read_text().count(KILLED) == before + 2, airflow, of="both kills")
+    asset_events.until(
+        lambda: log.read_text().count(KILLED) == before + 2, airflow, within_s=120, of="both kills"
+    )
     simulator.advance(30)
     simulator.clear_faults()
-    until(lambda: simulator.requests.get("StopOnlineRecord", 0) > stops, airflow, of="the stop")
+    asset_events.until(
+        lambda: simulator.requests.get("StopOnlineRecord", 0) > stops,
+        airflow,
+        within_s=120,
+        of="the stop",
+    )
     simulator.advance(5)
     (kept,), (stopped,) = in_room(simulator, "kept"), in_room(simulator, "stopped")
     assert (kept["status"], stopped["status"]) == ("RECORDING", "STOPPED")
     states = {t["task_id"]: t["state"] for t in airflow.task_states("kills", run_id)}
     assert states == {"kept": "failed", "stopped": "failed"}
-
-
-def until(is_so: Callable[[], Any], airflow: AirflowStack, of: str) -> None:
-    deadline = time.monotonic() + 120
-    while not is_so():
-        airflow.check_alive()
-        assert time.monotonic() < deadline, f"waited too long for {of}"
-        time.sleep(0.1)
 
 
 def in_room(simulator: Simulator, task: str) -> list[dict[str, Any]]:

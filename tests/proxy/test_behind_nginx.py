@@ -21,6 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from serving import serving
 
 PAGE = Path(__file__).parents[2] / "docs" / "airflow-events.md"
 PREFIX = "/tiw/callbacks/"
@@ -72,12 +73,9 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def airflow() -> Iterator[Airflow]:
-    with Airflow() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    server = Airflow()
+    with serving(server):
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(params=["", "/air"], ids=["at the root", "below a path"])
