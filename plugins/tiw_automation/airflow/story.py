@@ -6,6 +6,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from tiw_automation.core import OnlineRecord, Video
+from tiw_automation.core.amounts import amount
 
 
 def story(record: OnlineRecord) -> str:
@@ -34,12 +35,5 @@ def _moment(unix_s: int | None) -> str:
 
 def _video(video: Video) -> str:
     length = "unknown length" if video.duration_ms is None else clock(video.duration_ms / 1000)
-    return f"{video.kind} ({length}, {_size(video.size_bytes)})"
-
-
-def _size(size_bytes: int | None) -> str:
-    if size_bytes is None:
-        return "unknown size"
-    if size_bytes < 1e6:
-        return f"{size_bytes / 1e3:.1f} kB"
-    return f"{size_bytes / 1e6:.1f} MB"
+    size = "unknown size" if video.size_bytes is None else amount(video.size_bytes)
+    return f"{video.kind} ({length}, {size})"

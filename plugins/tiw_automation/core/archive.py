@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
 
+from tiw_automation.core.amounts import amount
 from tiw_automation.core.download import (
     Downloaded,
     DownloadStopped,
@@ -578,9 +579,9 @@ class RecordArchive:
                     "%d of %d videos are done; %s of %s copied, %s/s.",
                     done,
                     len(jobs),
-                    _amount(arrived),
-                    _amount(total),
-                    _amount(speed),
+                    amount(arrived),
+                    amount(total),
+                    amount(speed),
                 )
                 seen = (arrived, now)
                 next_line = now + self.progress_s
@@ -746,14 +747,6 @@ def _collision(name: str, first: OnlineRecord, second: OnlineRecord) -> Configur
         f"application {first.sdk_app_id}, one of {second.task_id!r} of {second.sdk_app_id}.",
         hint="Put more keys into names or manifest: {sdk_app_id}, {video_id}, {index}.",
     )
-
-
-def _amount(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
-            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    raise AssertionError
 
 
 class LocalStorage:
