@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -33,6 +33,20 @@ def callback(
 def client(tiw_simulator: Simulator) -> Any:
     with TiwClient(**tiw_simulator.settings()) as made:
         yield made
+
+
+@pytest.fixture
+def confirmer_of(client: TiwClient) -> Iterator[Callable[..., CallbackConfirmer]]:
+    made: list[CallbackConfirmer] = []
+
+    def make(**settings: Any) -> CallbackConfirmer:
+        made.append(CallbackConfirmer(client, **settings))
+        return made[-1]
+
+    yield make
+    for confirmer in made:
+        confirmer.close()
+    assert "tiw-confirm" not in [thread.name for thread in threading.enumerate()]
 
 
 @pytest.fixture(autouse=True)
@@ -79,10 +93,10 @@ async def test_another_event_is_one_question(client: TiwClient, tiw_simulator: S
 
 
 def test_the_answer_is_waited_for_or_comes_with_the_next_post(
-    client: TiwClient, tiw_simulator: Simulator
+    confirmer_of: Callable[..., CallbackConfirmer], tiw_simulator: Simulator
 ) -> None:
     (done,) = tiw_simulator.add_finished(1)
-    confirmer = CallbackConfirmer(client)
+    confirmer = confirmer_of()
     about = callback(tiw_simulator, done)
     assert confirmer.ask(about, 0.0) is None
     assert confirmer.ask(about, 0.0) is None
@@ -93,7 +107,9 @@ def test_the_answer_is_waited_for_or_comes_with_the_next_post(
 
 
 def test_nobody_is_held_up_for_more_than_a_part_of_the_time(
-    client: TiwClient, tiw_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+    confirmer_of: Callable[..., CallbackConfirmer],
+    tiw_simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now, waited = [100.0], []
 
@@ -103,7 +119,7 @@ def test_nobody_is_held_up_for_more_than_a_part_of_the_time(
 
     monkeypatch.setattr("concurrent.futures.wait", wait)
     tiw_simulator.fault = "hang"
-    confirmer = CallbackConfirmer(client, clock=lambda: now[0])
+    confirmer = confirmer_of(clock=lambda: now[0])
     for number in range(4):
         assert confirmer.ask(callback(tiw_simulator, f"task-{number}"), 0.75) is None
     assert waited == [0.75, 0.75, 0.5, 0.0]
@@ -115,19 +131,21 @@ def test_nobody_is_held_up_for_more_than_a_part_of_the_time(
 
 @pytest.mark.parametrize("task_id", [None, "", " ", "a b\n"])
 def test_what_names_no_recording_is_not_asked_for(
-    task_id: str | None, client: TiwClient, tiw_simulator: Simulator
+    task_id: str | None, confirmer_of: Callable[..., CallbackConfirmer], tiw_simulator: Simulator
 ) -> None:
     with pytest.raises(ConfigurationError):
-        CallbackConfirmer(client).ask(callback(tiw_simulator, task_id), 1.0)
+        confirmer_of().ask(callback(tiw_simulator, task_id), 1.0)
     assert tiw_simulator.requests == {}
 
 
 def test_there_is_an_end_to_what_is_asked_for_at_once(
-    client: TiwClient, tiw_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+    confirmer_of: Callable[..., CallbackConfirmer],
+    tiw_simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(confirmation, "_MOST_AT_ONCE", 2)
     now = [0.0]
-    confirmer = CallbackConfirmer(client, clock=lambda: now[0])
+    confirmer = confirmer_of(clock=lambda: now[0])
     ids = tiw_simulator.add_finished(3)
     for task_id in ids:
         assert confirmer.ask(callback(tiw_simulator, task_id), 0.0) is None
@@ -136,6 +154,21 @@ def test_there_is_an_end_to_what_is_asked_for_at_once(
     _until(lambda: all(answer.done() for answer in confirmer._answers.values()))
     now[0] += 1000
     assert eventually(confirmer, callback(tiw_simulator, ids[2])).verdict is Verdict.FINISHED
+
+
+def test_what_is_asked_for_ends_with_the_confirmer(
+    confirmer_of: Callable[..., CallbackConfirmer], tiw_simulator: Simulator
+) -> None:
+    tiw_simulator.add("runs", timeline=[{"RECORDING": 10000}])
+    confirmer = confirmer_of()
+    assert confirmer.ask(callback(tiw_simulator, "runs"), 0.0) is None
+    (answer,) = confirmer._answers.values()
+    _until(lambda: tiw_simulator.requests.get("DescribeOnlineRecord", 0) > 1)
+    confirmer.close()
+    assert answer.cancelled()
+    confirmer.close()
+    (done,) = tiw_simulator.add_finished(1)
+    assert eventually(confirmer, callback(tiw_simulator, done)).verdict is Verdict.FINISHED
 
 
 def _until(done: Callable[[], bool]) -> None:

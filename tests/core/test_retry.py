@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
 import pytest
@@ -93,3 +94,19 @@ def test_the_pauses_are_drawn_from_zero_on() -> None:
         failing(2, ServerError("down")), 9.0
     )
     assert bounds == [(0.0, 0.25), (0.0, 0.5)]
+
+
+def test_a_program_that_seeds_its_dice_does_not_draw_the_same_pauses() -> None:
+    state = random.getstate()
+    try:
+        drawn = []
+        for _ in range(2):
+            random.seed(0)
+            pauses: list[float] = []
+            fails = failing(3, ServerError("later"))
+            Retry(RetryBudget(), sleep=pauses.append).call(fails, 60.0)
+            drawn.append(pauses)
+            assert random.random() == random.Random(0).random()
+        assert drawn[0] != drawn[1]
+    finally:
+        random.setstate(state)

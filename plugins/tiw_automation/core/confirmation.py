@@ -72,7 +72,7 @@ class CallbackConfirmer:
     It asks in a thread of its own. The caller waits for the answer a moment at most, and no more
     than a fifth of its time in all; where that is not enough it is told to come again, as
     Tencent does with each callback that is not answered with success, and finds the answer then.
-    Posts of the same recording are joined. One thread calls :meth:`ask`.
+    Posts of the same recording are joined. One thread calls :meth:`ask` and :meth:`close`.
 
     :param client: makes the calls.
     :param acceptance: which finished recordings count as good.
@@ -94,6 +94,7 @@ class CallbackConfirmer:
         self._patience_s = _STRETCH_S
         self._patient_at = clock()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
         self._pid = os.getpid()
 
     def ask(self, callback: Callback, within_s: float) -> Outcome | None:
@@ -117,6 +118,16 @@ class CallbackConfirmer:
             return None
         del self._answers[key], self._began[key]
         return answer.result()
+
+    def close(self) -> None:
+        """End what is being asked for, and the thread; the next :meth:`ask` begins anew."""
+        loop, thread = self._loop, self._thread
+        self._loop = self._thread = None
+        self._answers.clear()
+        self._began.clear()
+        if loop is not None and thread is not None and self._pid == os.getpid():
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
 
     def _wait(self, answer: concurrent.futures.Future[Outcome], within_s: float) -> bool:
         now = self._clock()
@@ -147,6 +158,14 @@ class CallbackConfirmer:
             self._pid, self._loop = os.getpid(), asyncio.new_event_loop()
             self._answers.clear()
             self._began.clear()
-            work = self._loop.run_forever
-            threading.Thread(target=work, name="tiw-confirm", daemon=True).start()
+            self._thread = threading.Thread(
+                target=_run, args=[self._loop], name="tiw-confirm", daemon=True
+            )
+            self._thread.start()
         return self._loop
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    """Run the loop until it is stopped, and end what is left in it."""
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.get_loop().run_forever()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import random
 import re
 import threading
 import time
@@ -23,6 +22,7 @@ from urllib3.exceptions import LocationParseError
 from urllib3.util import Url, parse_url
 
 from tiw_automation.core.errors import BadAnswer, ConfigurationError, TiwError, TransportError
+from tiw_automation.core.retry import chance
 from tiw_automation.core.transport import Transport
 
 logger = logging.getLogger(__name__)
@@ -151,7 +151,7 @@ class VideoDownloader:
         it sleeps a random part of 1, 2, 4 ... 60 s, or longer where ``Retry-After`` says so.
     :param pool_size: connections kept; at least the number of threads.
     :param stop: ends every download soon after it is set.
-    :param uniform: what ``random.random`` returns.
+    :param uniform: returns a number between 0 and 1.
     :param sleep: what ``stop.wait`` does: sleeps for seconds.
     :raises ConfigurationError: a setting makes no sense.
     """
@@ -165,7 +165,7 @@ class VideoDownloader:
         attempts: int = 6,
         pool_size: int = 4,
         stop: threading.Event | None = None,
-        uniform: Callable[[], float] = random.random,
+        uniform: Callable[[], float] = chance.random,
         sleep: Callable[[float], object] | None = None,
     ) -> None:
         if not timeout_s > 0:

@@ -14,6 +14,13 @@ from tiw_automation.core.errors import TiwError
 
 _T = TypeVar("_T")
 
+chance = random.SystemRandom()
+"""What pauses are drawn from.
+
+Never the state that the ``random`` module shares: forked workers and programs that seed it would
+all pause alike.
+"""
+
 _FIRST_DELAY_S = 0.25
 _LONGEST_DELAY_S = 4.0
 
@@ -61,7 +68,7 @@ class Retry:
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
-        uniform: Callable[[float, float], float] = random.uniform,
+        uniform: Callable[[float, float], float] = chance.uniform,
     ) -> None:
         self._budget = budget
         self._clock = clock

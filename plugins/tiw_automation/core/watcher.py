@@ -13,7 +13,6 @@ import contextlib
 import contextvars
 import math
 import os
-import random
 import time
 import warnings
 from collections import deque
@@ -43,6 +42,7 @@ from tiw_automation.core.records import (
     check_task_id,
     check_task_ids,
 )
+from tiw_automation.core.retry import chance
 from tiw_automation.core.running_hints import RunningHints
 from tiw_automation.core.settings import Settings
 from tiw_automation.core.threads import DaemonThreads
@@ -99,7 +99,7 @@ class RecordWatcher:
         client: TiwClient,
         *,
         order: Callable[[], PollOrder[Poll]] = PollOrder,
-        jitter: Callable[[], float] = random.random,
+        jitter: Callable[[], float] = chance.random,
         running_list: bool = True,
     ) -> None:
         self.client = client
