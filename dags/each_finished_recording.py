@@ -21,12 +21,15 @@ EACH = assets.tiw_online_record_asset(partitioned=True)
 
 if tuple(int(part) for part in version("apache-airflow-core").split(".")[:2]) >= (3, 3):
     from airflow.sdk import PartitionedAssetTimetable
+    from airflow.sdk.exceptions import AirflowSkipException
 
     @dag(schedule=[FINISHED], catchup=False, tags=["tiw"])
     def split_finished_recordings() -> None:
         @task(outlets=[EACH])
         def split(triggering_asset_events: Any = None, outlet_events: Any = None) -> None:
             found = assets.finished_recordings(triggering_asset_events)
+            if not found:
+                raise AirflowSkipException("Every recording of these events has its run already.")
             outlet_events[EACH].extra = {"sdk_app_id": found[0]["sdk_app_id"]}
             outlet_events[EACH].add_partitions([each["record_task_id"] for each in found])
 

@@ -325,10 +325,17 @@ def test_duplicate_task_ids_are_joined_in_order() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [[], "", "  ", ["a", ""], ["a", " a"], [3], 3, None, {"a": 1}, ["a\nb"], [["a"]]]
+    "value",
+    [[], "", "  ", ["a", ""], ["a", " a"], [3], 3, None, {"a": 1}, ["a\nb"], ["a b"], [["a"]]],
 )
 def test_task_ids_that_are_none(value: object) -> None:
     with pytest.raises(ConfigurationError, match="task id"):
+        check_task_ids(value)
+
+
+@pytest.mark.parametrize("value", ["['a', 'b']", "('a',)", '{"a": 1}', ["['a']"]])
+def test_the_text_of_a_list_is_no_task_id(value: object) -> None:
+    with pytest.raises(ConfigurationError, match="Give the list itself"):
         check_task_ids(value)
 
 

@@ -129,6 +129,17 @@ def test_what_is_given_goes_before_a_preset_and_changes_it_for_nobody_else() -> 
     assert PRESETS["mixed_stream"]["mix_stream"]["model_id"] == 1
 
 
+def test_numbers_and_flags_are_taken_as_templates_render_them() -> None:
+    given = {"auto_stop_timeout": "600", "audio_file_needed": "True", "trtc_room_id": " 7 "}
+    params = start_params({**given, "concat": {"enabled": "false"}})
+    assert params == {
+        "AutoStopTimeout": 600,
+        "AudioFileNeeded": True,
+        "TRTCRoomId": 7,
+        "Concat": {"Enabled": False},
+    }
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -137,7 +148,8 @@ def test_what_is_given_goes_before_a_preset_and_changes_it_for_nobody_else() -> 
         ({"whiteboard": 5}, "whiteboard has to hold width, height, init_param, not 5"),
         ({"whiteboard": {"width": 1}}, "whiteboard.width has to be an integer from 2, not 1"),
         ({"whiteboard": {"width": True}}, "whiteboard.width has to be an integer from 2"),
-        ({"whiteboard": {"width": "640"}}, "whiteboard.width has to be an integer from 2"),
+        ({"whiteboard": {"width": "wide"}}, "whiteboard.width has to be an integer from 2"),
+        ({"whiteboard": {"width": "-640"}}, "width has to be an integer from 2, not '-640'"),
         ({"concat": {}}, "concat.enabled is missing"),
         ({"concat": {"enabled": "yes"}}, "concat.enabled has to be true or false, not 'yes'"),
         ({"mix_stream": {"enabled": True}}, "neither a model_id nor a custom layout"),

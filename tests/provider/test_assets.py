@@ -2,12 +2,15 @@
 from __future__ import annotations
 
 import json
+import runpy
 from collections.abc import Callable
 from importlib.metadata import version
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowSkipException
 from airflow.sdk import Asset, AssetAlias
 from airflow.sdk.execution_time.context import OutletEventAccessors
 from airflow.triggers.base import BaseEventTrigger
@@ -30,6 +33,7 @@ from tiw_automation.simulator import Simulator
 
 AIRFLOW = tuple(int(part) for part in version("apache-airflow-core").split(".")[:2])
 APP = 1400000001
+DAGS = Path(__file__).parents[2] / "dags"
 URI = "tiw://tencentcloud_default/default/online-records/finished"
 
 
@@ -199,6 +203,20 @@ def test_events_of_every_source_are_read_alike() -> None:
     assert found[4]["event_id"] == event_id(APP, "e")
     assert d["event_id"] == found[3]["event_id"]
     assert finished_recordings(events["an asset"]) == [a, b]
+
+
+@pytest.mark.skipif(AIRFLOW < (3, 3), reason="Airflow 3.3 has partitions")
+def test_the_example_skips_where_all_have_their_runs() -> None:
+    """The event that follows a while after several, for a scheduler that was away."""
+    example = runpy.run_path(str(DAGS / "each_finished_recording.py"))
+    split = example["split_finished_recordings"]().task_dict["split"].python_callable
+    outlets = OutletEventAccessors()
+    with pytest.raises(AirflowSkipException):
+        split(
+            triggering_asset_events={example["FINISHED"]: [event(to_event([]))]},
+            outlet_events=outlets,
+        )
+    assert not outlets[example["EACH"]].partition_keys
 
 
 def test_outlets_tell_the_record_of_one() -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 import inspect
 import logging
 import os
+import re
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -547,6 +549,46 @@ def test_a_stop_that_waits_defers(simulator: Simulator) -> None:
     event = {"sdk_app_id": simulator.sdk_app_id, "outcomes": [{**row, "verdict": "failed"}]}
     with pytest.raises(TiwOnlineRecordFailed):
         operator.execute_complete(where, event)
+
+
+def test_a_stop_whose_time_is_up_is_tried_again_and_says_what_was_seen(
+    simulator: Simulator,
+) -> None:
+    """Airflow retries no AirflowSensorTimeout: the archive of a lesson would never run."""
+    task_id = start().execute(context())
+    simulator.advance(30)
+    operator = stop(task_id, deferrable=False, wait_timeout=timedelta(0), poll_interval=0.1)
+    with pytest.raises(TimeoutError, match=rf"1 of 1 .*{task_id}: pending"):
+        operator.execute(context())
+    with pytest.raises(TimeoutError, match="last seen STOPPED"):
+        operator.resume_execution("__fail__", {"error": "Trigger timeout"}, context())
+    simulator.advance(600)
+    assert operator.resume_execution("__fail__", {"error": "Trigger timeout"}, context())
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"wait_timeout": "an hour"}, "wait_timeout has to be a number of seconds"),
+        ({"wait_timeout": timedelta(hours=-1)}, "wait_timeout has to be a number of seconds"),
+        ({"poll_interval": None}, "poll_interval has to be a number of seconds"),
+        ({"video_kinds": ["cam"]}, "video_kinds: 'cam' is not a kind"),
+        ({"accept_finish_reasons": "AUTOMATIC"}, "'AUTOMATIC' is not a finish reason"),
+        ({"accept_finish_reasons": 5}, "accept_finish_reasons has to be a list, not 5"),
+    ],
+)
+def test_nothing_is_stopped_where_the_wait_makes_no_sense(
+    given: dict[str, Any], words: str, simulator: Simulator
+) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(words)):
+        stop("lesson", **given).execute(context())
+    assert simulator.requests == {}
+
+
+def test_one_reason_needs_no_list(simulator: Simulator) -> None:
+    simulator.add("odd", timeline=[], finish_reason="EXCEPTION")
+    operator = stop("odd", deferrable=False, accept_finish_reasons="EXCEPTION")
+    assert operator.execute(context())
 
 
 def test_the_links_are_there_once_their_urls_are_known() -> None:

@@ -238,6 +238,21 @@ async def test_a_worker_that_never_reaches_tencent_defers_until_the_time_is_up(
     assert deferred.value.trigger.end_time == end_time
     assert (deferred.value.kwargs or {})["end_time"] == end_time
     assert deferred.value.timeout <= timedelta(seconds=90)
+    kwargs, delays = stored(deferred.value.kwargs), [deferred.value.trigger.initial_delay]
+    # The triggerer reaches Tencent, and this worker does not: the two go round ever slower.
+    for _ in range(3):
+        with pytest.raises(TaskDeferred) as deferred:
+            await asyncio.to_thread(
+                waiting.resume_execution,
+                "execute_complete",
+                kwargs | {"event": event},
+                context(Pushes()),
+            )
+        kwargs = stored(deferred.value.kwargs)
+        delays.append(deferred.value.trigger.initial_delay)
+    assert delays[0] is None
+    for delay, usual in zip(delays[1:], (5, 10, 20), strict=True):
+        assert delay == pytest.approx(usual, rel=0.26)
     with pytest.raises(RuntimeError, match=f"1 of 1 .*{done}: unknown"):
         await asyncio.to_thread(
             waiting.resume_execution,
@@ -469,6 +484,66 @@ def test_time_that_is_up_ends_every_way_of_waiting_alike(
             assert len(pushes.values["return_value"]) == 1
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_not_told_of_ends_every_way_of_waiting_alike(
+    way: str, tiw_simulator: Simulator, connect: Connect
+) -> None:
+    """The API page shows an answer without a Status for a recording that failed."""
+    connect(tiw_simulator)
+    connect(tiw_simulator, name="wrong", password="anotherkeyanotherkeyanother")
+    (done,) = tiw_simulator.add_finished(1)
+    tiw_simulator.add("odd", timeline=[{"RECORDING": 1000}])
+    tiw_simulator.inject("request_id_only", task_id="odd")
+    given = {"poke_interval": 0.1} | WAYS[way] | {"timeout": 60}
+    pushes = Pushes()
+    error = ended(sensor(["odd", done], **given), pushes)
+    assert isinstance(error, RuntimeError)
+    assert re.search(r"1 of 2 .*\[odd: unknown\].* without a Status", str(error))
+    assert len(pushes.values["return_value"]) == 1
+    error = ended(sensor(done, tencentcloud_conn_id="wrong", **given), pushes)
+    assert isinstance(error, RuntimeError)
+    assert "SignatureFailure" in str(error)
+
+
+def test_what_is_refused_is_asked_for_again_while_others_are_waited_for(
+    tiw_simulator: Simulator, connect: Connect
+) -> None:
+    connect(tiw_simulator)
+    (done,) = tiw_simulator.add_finished(1)
+    tiw_simulator.add("slow", timeline=[{"RECORDING": 100}, {"STOPPED": 5}])
+    tiw_simulator.inject("server_error", task_id=done, times=1, code="UnauthorizedOperation")
+    waiting = sensor([done, "slow"])
+    assert not waiting.poke(context(Pushes())).is_done
+    tiw_simulator.advance(200)
+    assert len(waiting.poke(context(Pushes())).xcom_value or []) == 3
+
+
+async def test_what_a_trigger_could_not_tell_is_asked_for(
+    tiw_simulator: Simulator, connect: Connect
+) -> None:
+    """What its time was up for has finished since, and what was refused then no longer is."""
+    connect(tiw_simulator)
+    late, refused = tiw_simulator.add_finished(2)
+    tiw_simulator.add("slow", timeline=[{"RECORDING": 1000}])
+    ends = [
+        Settled(late, Verdict.PENDING, "its turn on the quota had not come", timed_out=True),
+        Settled(refused, Verdict.UNKNOWN, "UnauthorizedOperation"),
+    ]
+    event = to_payload(tiw_simulator.sdk_app_id, ends)
+    found = await asyncio.to_thread(
+        sensor([late, refused]).execute_complete, context(Pushes()), event
+    )
+    assert len(found) == 2
+    # One that still runs has its time left.
+    event = to_payload(
+        tiw_simulator.sdk_app_id, [Settled("slow", Verdict.UNKNOWN, "UnauthorizedOperation")]
+    )
+    with pytest.raises(TaskDeferred):
+        await asyncio.to_thread(
+            sensor("slow").execute_complete, context(Pushes()), event, end_time=time.time() + 60
+        )
+
+
 LESSON: dict[str, Any] = {
     "timeline": [{"RECORDING": 3000}, {"STOPPED": 60}],
     "finish_reason": "AUTO",
@@ -582,6 +657,13 @@ def test_execution_timeout_bounds_the_deferral(tiw_simulator: Simulator, connect
     trigger = deferred.value.trigger
     assert isinstance(trigger, TiwOnlineRecordTrigger)
     assert trigger.end_time == pytest.approx(time.time() + 30, abs=5)
+    # As where it pokes: what Airflow ends by it is tried again, and no reason to skip.
+    pushes = Pushes()
+    limited = sensor("slow", deferrable=True, execution_timeout=timedelta(seconds=1), timeout=60)
+    error = ended(limited, pushes)
+    assert type(error) is TimeoutError
+    assert "last seen RECORDING" in str(error)
+    assert "execution_timeout, 0:00:01" in str(error)
 
 
 async def test_a_trigger_whose_time_is_up(tiw_simulator: Simulator, connect: Connect) -> None:
@@ -662,7 +744,7 @@ async def test_a_refusal_is_the_same_for_one_and_for_several(
         assert {end["verdict"] for end in payload["outcomes"]} == {"unknown"}
         assert "AuthFailure.SignatureFailure" in payload["outcomes"][0]["message"]
         with pytest.raises(RuntimeError, match="SignatureFailure"):
-            sensor(ids).execute_complete(context(Pushes()), payload)
+            await asyncio.to_thread(sensor(ids).execute_complete, context(Pushes()), payload)
 
 
 async def test_one_connection_is_read_once_for_all_that_start_together(
@@ -745,11 +827,15 @@ async def test_soft_fail_skips_deferred_as_well_only_if_the_recording_is_at_faul
     event = await fire(trigger)
     waiting = sensor("slow", deferrable=True, soft_fail=True)
     with pytest.raises(RuntimeError, match="SignatureFailure"):
-        waiting.resume_execution("execute_complete", {"event": event}, context(Pushes()))
+        await asyncio.to_thread(
+            waiting.resume_execution, "execute_complete", {"event": event}, context(Pushes())
+        )
     # never_fail skips for everything, as it does when poking.
     waiting = sensor("slow", deferrable=True, never_fail=True)
     with pytest.raises(AirflowSkipException):
-        waiting.resume_execution("execute_complete", {"event": event}, context(Pushes()))
+        await asyncio.to_thread(
+            waiting.resume_execution, "execute_complete", {"event": event}, context(Pushes())
+        )
 
 
 def test_a_trigger_that_breaks_is_no_reason_to_skip() -> None:
@@ -765,15 +851,32 @@ def test_a_trigger_that_breaks_is_no_reason_to_skip() -> None:
         )
 
 
-def test_airflows_own_end_of_a_deferral_is_a_timeout_of_the_sensor() -> None:
+def test_airflows_own_end_of_a_deferral_asks_and_judges_as_any_other(
+    tiw_simulator: Simulator, connect: Connect
+) -> None:
     """Should the triggerer be gone for longer than the wait has time."""
+    connect(tiw_simulator)
+    (done,) = tiw_simulator.add_finished(1)
+    tiw_simulator.add("slow", timeline=[{"RECORDING": 1000}])
     kept = {"error": "Trigger timeout"}
-    with pytest.raises((AirflowSensorTimeout, AirflowSkipException)):
-        sensor("t", deferrable=True).resume_execution("__fail__", kept, context(Pushes()))
-    with pytest.raises(AirflowSkipException):
-        sensor("t", deferrable=True, soft_fail=True).resume_execution(
-            "__fail__", kept, context(Pushes())
-        )
+
+    def resumed(ids: list[str], **given: Any) -> tuple[Pushes, Any]:
+        pushes = Pushes()
+        waiting = sensor(ids, deferrable=True, **given)
+        try:
+            return pushes, waiting.resume_execution("__fail__", dict(kept), context(pushes))
+        except Exception as error:
+            return pushes, error
+
+    pushes, result = resumed([done])
+    assert result == pushes.values["return_value"] != []
+    pushes, error = resumed([done, "slow"])
+    assert isinstance(error, AirflowSensorTimeout)
+    assert re.search(r"1 of 2 .*\[slow: pending\] .* it was last seen RECORDING", str(error))
+    assert len(pushes.values["return_value"]) == 1
+    assert isinstance(resumed(["slow"], soft_fail=True)[1], AirflowSkipException)
+    assert isinstance(resumed(["absent", "slow"])[1], TiwOnlineRecordFailed)
+    assert isinstance(resumed(["absent"], soft_fail=True)[1], AirflowSkipException)
 
 
 def test_the_interval_is_short_where_a_quota_decides_the_rest() -> None:

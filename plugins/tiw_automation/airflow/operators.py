@@ -7,6 +7,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
@@ -30,6 +31,7 @@ from tiw_automation.core import (
     check_task_id,
     check_task_ids,
 )
+from tiw_automation.core.records import check_seconds
 from tiw_automation.core.start import check_room_id
 from tiw_automation.core.watcher import DEFAULT_POLL_INTERVAL_S
 
@@ -429,8 +431,9 @@ class TiwStopOnlineRecordOperator(WaitsForRecords):
     :param sdk_app_id: the application, or None for the connection's.
     :param tencentcloud_conn_id: the connection.
     :param wait_for_completion: whether to wait until it is FINISHED.
-    :param wait_timeout: how long, in seconds; an hour by default.
-    :param poll_interval: the least seconds between two questions; 5 by default.
+    :param wait_timeout: how long, in seconds or as a timedelta; an hour by default. When it is up
+        the task fails as others do, so that ``retries`` apply, and the next try waits as long.
+    :param poll_interval: the least time between two questions, in the same forms; 5 s by default.
     :param deferrable: wait in the triggerer, without a worker; Airflow's
         ``[operators] default_deferrable`` by default.
     :param video_kinds: as in the sensor.
@@ -449,8 +452,8 @@ class TiwStopOnlineRecordOperator(WaitsForRecords):
         sdk_app_id: int | str | None = None,
         tencentcloud_conn_id: str = TiwHook.default_conn_name,
         wait_for_completion: bool = False,
-        wait_timeout: float = 3600.0,
-        poll_interval: float = DEFAULT_POLL_INTERVAL_S,
+        wait_timeout: float | timedelta = 3600.0,
+        poll_interval: float | timedelta = DEFAULT_POLL_INTERVAL_S,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         video_kinds: Sequence[str] | None = None,
         accept_finish_reasons: Sequence[str] = ("AUTO", "USER_CALL", "FORCE_STOP"),
@@ -474,15 +477,22 @@ class TiwStopOnlineRecordOperator(WaitsForRecords):
     @property
     def poll_interval_s(self) -> float:  # type: ignore[override]
         """The least seconds between two questions about one recording."""
-        return float(self.poll_interval)
+        return _seconds("poll_interval", self.poll_interval)
 
     @property
     def wait_s(self) -> float:  # type: ignore[override]
         """How long a wait in the triggerer may last, in seconds."""
-        return float(self.wait_timeout)
+        return _seconds("wait_timeout", self.wait_timeout)
+
+    def check_arguments(self) -> None:
+        """Look at the times too."""
+        super().check_arguments()
+        _seconds("wait_timeout", self.wait_timeout)
+        _seconds("poll_interval", self.poll_interval)
 
     def execute(self, context: Context) -> Any:
         """Stop, and wait if that was asked for."""
+        self.check_arguments()
         task_id = check_task_id(self.record_task_id)
         with self.client() as client:
             did = client.stop_online_record(task_id, self.sdk_app_id)
@@ -490,8 +500,12 @@ class TiwStopOnlineRecordOperator(WaitsForRecords):
             if not self.wait_for_completion:
                 return task_id
             if not self.deferrable:
-                return self.finish(context, self.wait(client, [task_id], self.wait_timeout))
+                return self.finish(context, self.wait(client, [task_id], self.wait_s))
         self.defer_until_settled(check_task_ids(task_id))
+
+
+def _seconds(name: str, value: object) -> float:
+    return check_seconds(name, value.total_seconds() if isinstance(value, timedelta) else value)
 
 
 def _log_change(operator: Any, did: bool, what: str) -> None:

@@ -20,8 +20,8 @@ from airflow.providers.common.compat.sdk import (  # isort: skip
 
 from tiw_automation.airflow.events import settled
 from tiw_automation.airflow.hooks import TiwHook
-from tiw_automation.airflow.waiting import TiwOnlineRecordFailed, WaitsForRecords
-from tiw_automation.core import Outcome, Verdict, check_task_ids, check_video_kinds
+from tiw_automation.airflow.waiting import TiwOnlineRecordFailed, WaitsForRecords, may_change
+from tiw_automation.core import Outcome, check_task_ids
 from tiw_automation.core.hearing import out_of_time
 from tiw_automation.core.watcher import DEFAULT_POLL_INTERVAL_S
 
@@ -112,7 +112,7 @@ class TiwOnlineRecordSensor(WaitsForRecords, BaseSensorOperator):
     def _give_up(self, context: Context) -> list[str]:
         """Push and judge what was last seen."""
         ends = [
-            seen if seen.is_final else out_of_time(seen, self.wait_s)
+            out_of_time(seen, self.wait_s) if may_change(seen) else seen
             for seen in (self._seen[task_id] for task_id in check_task_ids(self.record_task_id))
         ]
         try:
@@ -132,14 +132,21 @@ class TiwOnlineRecordSensor(WaitsForRecords, BaseSensorOperator):
         except AirflowSkipException as skip:
             # Airflow skips for a trigger that broke too, which is no recording's fault.
             cause = skip.__cause__
-            broke = next_method == "__fail__" and not isinstance(cause, AirflowSensorTimeout)
-            if broke and cause is not None and not self.never_fail:
+            judged = isinstance(cause, (AirflowSensorTimeout, AirflowFailException))
+            if cause is not None and not judged and not self.never_fail:
                 raise cause from None
             raise
         except Exception as error:
             if self.never_fail:
                 raise AirflowSkipException("Skipping, because never_fail is set.") from error
             raise
+
+    def over_time(self, summary: str) -> Exception:
+        """Return what Airflow raises for a sensor's ``timeout``, which no retry follows."""
+        limit = self.execution_timeout
+        if self.deferrable and limit is not None and limit.total_seconds() < self.wait_s:
+            return super().over_time(summary)
+        return AirflowSensorTimeout(summary)
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Ask once for each recording that is not settled; done when all are.
@@ -153,16 +160,14 @@ class TiwOnlineRecordSensor(WaitsForRecords, BaseSensorOperator):
         return found
 
     def _ask(self, context: Context) -> PokeReturnValue:
+        self.check_arguments()
         ids = check_task_ids(self.record_task_id)
-        check_video_kinds(self.video_kinds)
         open_ids = [i for i in ids if i not in self._seen or not self._seen[i].is_final]
         with self.client() as client:
             outcomes = self.describe(client, open_ids) if open_ids else []
         self._seen |= {outcome.task_id: outcome for outcome in outcomes}
-        refused = next((o for o in outcomes if o.verdict is Verdict.UNKNOWN), None)
-        if refused is not None and refused.error is not None and not refused.error.retryable:
-            raise refused.error
         ends = [self._seen[task_id] for task_id in ids]
-        if not all(end.is_final for end in ends):
+        # What is refused is asked for again as long as others are waited for.
+        if any(may_change(end) for end in ends):
             return PokeReturnValue(is_done=False)
         return PokeReturnValue(is_done=True, xcom_value=self.finish(context, ends))

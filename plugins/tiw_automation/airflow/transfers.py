@@ -230,7 +230,7 @@ class TiwOnlineRecordToObjectStorageOperator(BaseOperator):
 
     async def _describe(self, watcher: RecordWatcher) -> list[Outcome]:
         ids = check_task_ids(self.record_task_id)
-        acceptance = Acceptance(tuple(self.accept_finish_reasons), self.require_videos)
+        acceptance = Acceptance.of(self.accept_finish_reasons, self.require_videos)
         found = watcher.describe(ids, sdk_app_id=self.sdk_app_id, acceptance=acceptance)
         by_id = {outcome.task_id: outcome async for outcome in found}
         return [by_id[task_id] for task_id in ids]

@@ -64,7 +64,11 @@ class TiwOnlineRecordTrigger(BaseTrigger):
         time before the first: the sensor has just asked.
     :param accept_finish_reasons: the reasons that are no failure.
     :param require_videos: whether a finished recording without a video is a failure.
+    :param initial_delay: another time before the first request, in seconds.
     """
+
+    # Only those that have one hold it: ten thousand wait without.
+    initial_delay: float | None = None
 
     def __init__(
         self,
@@ -76,8 +80,11 @@ class TiwOnlineRecordTrigger(BaseTrigger):
         poll_interval: float = DEFAULT_POLL_INTERVAL_S,
         accept_finish_reasons: list[str] | None = None,
         require_videos: bool = True,
+        initial_delay: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        if initial_delay is not None:
+            self.initial_delay = initial_delay
         self.record_task_ids = record_task_ids
         self.end_time = end_time
         self.sdk_app_id = sdk_app_id
@@ -98,6 +105,7 @@ class TiwOnlineRecordTrigger(BaseTrigger):
                 "poll_interval": self.poll_interval,
                 "accept_finish_reasons": self.accept_finish_reasons,
                 "require_videos": self.require_videos,
+                "initial_delay": self.initial_delay,
             },
         )
 
@@ -136,6 +144,7 @@ class TiwOnlineRecordTrigger(BaseTrigger):
 
     def _terms(self) -> dict[str, Any]:
         timeout = None if self.end_time is None else max(self.end_time - time.time(), 0.0)
+        delay = self.poll_interval if self.initial_delay is None else self.initial_delay
         return {
             "sdk_app_id": self.sdk_app_id,
             "timeout": timeout,
@@ -143,11 +152,11 @@ class TiwOnlineRecordTrigger(BaseTrigger):
             "poll_interval": self.poll_interval,
             # An event within the first moments can overtake the worker that is still deferring,
             # and Airflow then fails the task.
-            "initial_delay": min(self.poll_interval, math.inf if timeout is None else timeout),
+            "initial_delay": min(delay, math.inf if timeout is None else timeout),
         }
 
     def _acceptance(self) -> Acceptance:
-        return _acceptance(self.accept_finish_reasons, self.require_videos)
+        return Acceptance.of(self.accept_finish_reasons, self.require_videos)
 
 
 class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
@@ -323,7 +332,7 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
         answer = end.record if end.error is None else end.error
         if answer is None:
             return end
-        acceptance = _acceptance(self.accept_finish_reasons, self.require_videos)
+        acceptance = Acceptance.of(self.accept_finish_reasons, self.require_videos)
         return judge(end.sdk_app_id, end.task_id, answer, acceptance)
 
     def _store(self) -> Store | None:
@@ -384,9 +393,3 @@ def _feed(kwargs: dict[str, Any]) -> RecordFeed:
 @lru_cache(maxsize=64, typed=True)
 def _one_of_equal(value: float) -> float:
     return value
-
-
-def _acceptance(accept_finish_reasons: list[str] | None, require_videos: bool) -> Acceptance:
-    if accept_finish_reasons is None:
-        return Acceptance(require_videos=require_videos)
-    return Acceptance(tuple(accept_finish_reasons), require_videos)

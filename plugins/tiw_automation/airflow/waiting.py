@@ -13,12 +13,18 @@ from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains
 
 from airflow.providers.common.compat.sdk import (  # isort: skip
     AirflowFailException,
-    AirflowSensorTimeout,
     BaseOperator,
 )
 
 from tiw_automation.airflow.asset_events import tell_outlets
-from tiw_automation.airflow.events import Settled, from_payload, from_rows, settled, to_rows
+from tiw_automation.airflow.events import (
+    Settled,
+    from_payload,
+    from_rows,
+    settled,
+    to_payload,
+    to_rows,
+)
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.airflow.lineage import lineage
 from tiw_automation.airflow.links import TiwConsoleLink, TiwReplayLink, console_url
@@ -35,6 +41,7 @@ from tiw_automation.core import (
     check_video_kinds,
 )
 from tiw_automation.core.hearing import out_of_time
+from tiw_automation.core.retry import chance
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -42,6 +49,12 @@ if TYPE_CHECKING:
 
 # How much later than the trigger Airflow itself may give up: the trigger knows what was last seen.
 _GRACE_S = 60.0
+# How long a task stays deferred at least whose worker cannot reach TIW, once that has been so
+# twice; twice as long each time.
+_FIRST_REST_S = 5.0
+_LONGEST_REST_S = 300.0
+# Airflow's words for a deferral that it ended itself.
+_FAIL, _TIMEOUT = "__fail__", "Trigger timeout"
 
 
 class TiwOnlineRecordFailed(AirflowFailException):
@@ -63,7 +76,7 @@ class WaitsForRecords(BaseOperator):
     poll_interval_s: float
     wait_s: float
     video_kinds: Sequence[str] | None
-    accept_finish_reasons: Sequence[str]
+    accept_finish_reasons: str | Sequence[str]
     require_videos: bool
     push_records: bool
     console_url: str | None = None
@@ -76,18 +89,28 @@ class WaitsForRecords(BaseOperator):
         self.console_url = console_url(client.settings.host)
         return client
 
+    def check_arguments(self) -> None:
+        """Look at what no template can change, before anything is sent.
+
+        :raises ConfigurationError: an argument makes no sense.
+        """
+        check_video_kinds(self.video_kinds)
+        self._acceptance()
+
     def defer_until_settled(
         self,
         record_task_ids: list[str],
         ended: Sequence[Settled] = (),
         end_time: float | None = None,
         deferred_at: float | None = None,
+        in_vain: int = 0,
     ) -> NoReturn:
         """Leave the worker until all have ended; :meth:`execute_complete` goes on.
 
         :param ended: those of them that have ended already, which are not asked for again.
         :param end_time: when the time of an earlier deferral is up, UNIX seconds.
         :param deferred_at: when that one was, UNIX seconds.
+        :param in_vain: how often in a row a worker could not reach TIW after a deferral.
         """
         now = time.time()
         if end_time is None:
@@ -96,6 +119,8 @@ class WaitsForRecords(BaseOperator):
         kwargs: dict[str, Any] = {"end_time": end_time, "deferred_at": deferred_at or now}
         if ended:
             kwargs |= {"record_task_ids": record_task_ids, "ended": to_rows(ended)}
+        if in_vain:
+            kwargs["in_vain"] = in_vain
         self.defer(
             trigger=TiwOnlineRecordTrigger(
                 record_task_ids=[task_id for task_id in record_task_ids if task_id not in known],
@@ -105,6 +130,7 @@ class WaitsForRecords(BaseOperator):
                 poll_interval=self.poll_interval_s,
                 accept_finish_reasons=self._other_finish_reasons(),
                 require_videos=self.require_videos,
+                initial_delay=_rest_s(in_vain),
             ),
             method_name="execute_complete",
             kwargs=kwargs,
@@ -120,17 +146,20 @@ class WaitsForRecords(BaseOperator):
         record_task_ids: list[str] | None = None,
         ended: list[dict[str, Any]] | None = None,
         deferred_at: float | None = None,
+        in_vain: int = 0,
     ) -> list[str]:
         """Take the trigger's event, get the finished records, push and judge.
 
-        Where Tencent cannot be reached for them, the task is deferred again until its time is up;
-        then that is an ordinary failure. ``dag.test()`` brings back the event alone: what it does
-        not tell of is asked for, so that the result is the same.
+        Asks for all but those that failed or do not exist: what is true now counts. Where Tencent
+        cannot be reached for them, the task is deferred again until its time is up, for longer
+        each time; then that is an ordinary failure. ``dag.test()`` brings back the event alone:
+        what it does not tell of is asked for, so that the result is the same.
 
         :param end_time: when the time is up, UNIX seconds.
         :param record_task_ids: all recordings in their order, where some had ended before.
         :param ended: how those had ended.
         :param deferred_at: when the task was deferred first, UNIX seconds.
+        :param in_vain: how often in a row a worker could not reach TIW after a deferral.
         """
         _, told = from_payload(event)
         by_id = {end.record_task_id: end for end in [*from_rows(ended or []), *told]}
@@ -141,25 +170,56 @@ class WaitsForRecords(BaseOperator):
             waited_s = max(time.time() - deferred_at, 0.0)
             self.log.info("The task was deferred for %s.", clock(waited_s))
         # An event tells of no URL.
-        wanted = [i for i in ids if i not in by_id or by_id[i].verdict is Verdict.FINISHED]
+        wanted = [i for i in ids if i not in by_id or not _is_for_good(by_id[i])]
+        is_time_up = any(end.timed_out for end in by_id.values())
         outcomes = []
         if wanted:
             with self.client() as client:
                 outcomes = self.describe(client, wanted)
-        pending = {o.task_id: o for o in outcomes if _may_change(o)}
-        # What is true now counts, and may be another thing than the trigger saw.
-        by_id |= {o.task_id: settled(o) for o in outcomes}
-        is_time_up = end_time is not None and time.time() >= end_time
-        # What has timed out would be waited for anew.
-        if pending and not is_time_up and not any(end.timed_out for end in by_id.values()):
-            first = next(iter(pending.values()))
-            self.log.warning("%s The task is deferred again.", first.message)
-            ended_now = [by_id[task_id] for task_id in ids if task_id not in pending]
-            self.defer_until_settled(ids, ended_now, end_time, deferred_at)
-        for outcome in pending.values():
-            if outcome.verdict is Verdict.PENDING:
-                by_id[outcome.task_id] = settled(out_of_time(outcome, self._limit_s()))
+        pending = {o.task_id: o for o in outcomes if may_change(o)}
+        is_time_up = is_time_up or (end_time is not None and time.time() >= end_time)
+        for outcome in outcomes:
+            task_id = outcome.task_id
+            if outcome.verdict is Verdict.PENDING and is_time_up:
+                by_id[task_id] = settled(out_of_time(outcome, self._limit_s()))
+            # A fault on the way says less than what the trigger knew.
+            elif not (task_id in pending and task_id in by_id and by_id[task_id].timed_out):
+                by_id[task_id] = settled(outcome)
+        if pending and not is_time_up:
+            self._defer_again(ids, by_id, pending, end_time, deferred_at, in_vain)
         return self._conclude(context, [by_id[task_id] for task_id in ids], outcomes)
+
+    def _defer_again(
+        self,
+        record_task_ids: list[str],
+        by_id: dict[str, Settled],
+        pending: dict[str, Outcome],
+        end_time: float | None,
+        deferred_at: float | None,
+        in_vain: int,
+    ) -> NoReturn:
+        first = next(iter(pending.values()))
+        self.log.warning("%s The task is deferred again.", first.message)
+        is_cut_off = all(outcome.verdict is Verdict.UNKNOWN for outcome in pending.values())
+        in_vain = in_vain + 1 if is_cut_off else 0
+        if in_vain > 1:
+            self.log.warning(
+                "The triggerer reaches TIW, and for the %d. time a worker does not: look at this "
+                "worker's network, and at the connection's proxy.",
+                in_vain,
+            )
+        ended = [by_id[task_id] for task_id in record_task_ids if task_id not in pending]
+        self.defer_until_settled(record_task_ids, ended, end_time, deferred_at, in_vain)
+
+    def resume_execution(
+        self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context
+    ) -> Any:
+        """Go on after a deferral; one that Airflow ended itself asks and judges as any other."""
+        if next_method == _FAIL and (next_kwargs or {}).get("error") == _TIMEOUT:
+            self.log.warning("No triggerer has ended this wait in time.")
+            next_method = "execute_complete"
+            next_kwargs = {"event": to_payload(0, []), "end_time": 0.0}
+        return super().resume_execution(next_method, next_kwargs, context)
 
     def finish(self, context: Context, outcomes: list[Outcome]) -> list[str]:
         """Push what there is of recordings whose wait is over, and judge."""
@@ -178,12 +238,31 @@ class WaitsForRecords(BaseOperator):
             else:
                 self.log.warning("%s", _named(end))
         urls = self._push(context, good)
-        _fail_if_needed(ends)
+        self._fail_if_needed(ends)
         return urls
+
+    def _fail_if_needed(self, ends: list[Settled]) -> None:
+        bad = [end for end in ends if end.verdict is not Verdict.FINISHED]
+        if not bad:
+            return
+        summary = f"{len(bad)} of {len(ends)} recordings: " + " ".join(map(_named, bad))
+        if any(end.verdict in (Verdict.FAILED, Verdict.MISSING) for end in bad):
+            raise TiwOnlineRecordFailed(summary)
+        if any(end.timed_out for end in bad):
+            raise self.over_time(summary)
+        # The API refuses or cannot be reached: an ordinary failure, so that retries apply.
+        raise RuntimeError(summary)
+
+    def over_time(self, summary: str) -> Exception:
+        """Return what is raised where time is up: an ordinary failure, so that retries apply."""
+        limit = self.execution_timeout
+        if limit is not None and limit.total_seconds() < self.wait_s:
+            summary = f"{summary} What is up is the task's execution_timeout, {limit}."
+        return TimeoutError(summary)
 
     def describe(self, client: TiwClient, record_task_ids: list[str]) -> list[Outcome]:
         """Ask once for each; in the order given."""
-        acceptance = Acceptance(tuple(self.accept_finish_reasons), self.require_videos)
+        acceptance = self._acceptance()
 
         async def ask() -> list[Outcome]:
             found = RecordWatcher(client).describe(
@@ -198,7 +277,7 @@ class WaitsForRecords(BaseOperator):
         self, client: TiwClient, record_task_ids: list[str], timeout_s: float
     ) -> list[Outcome]:
         """Wait in this process until all have ended or time is up; in the order given."""
-        acceptance = Acceptance(tuple(self.accept_finish_reasons), self.require_videos)
+        acceptance = self._acceptance()
 
         async def wait() -> list[Outcome]:
             found = RecordWatcher(client).watch(
@@ -223,9 +302,12 @@ class WaitsForRecords(BaseOperator):
         """Return the videos that were pushed as datasets, which this task has made available."""
         return lineage(outputs=self._found_urls)
 
+    def _acceptance(self) -> Acceptance:
+        return Acceptance.of(self.accept_finish_reasons, self.require_videos)
+
     def _other_finish_reasons(self) -> list[str] | None:
         """Return what is accepted, or None for the default: a triggerer holds it for each wait."""
-        accepted = tuple(self.accept_finish_reasons)
+        accepted = self._acceptance().accept_finish_reasons
         return None if accepted == Acceptance().accept_finish_reasons else list(accepted)
 
     def _push(self, context: Context, records: list[OnlineRecord]) -> list[str]:
@@ -244,25 +326,27 @@ class WaitsForRecords(BaseOperator):
         return urls
 
 
-def _may_change(outcome: Outcome) -> bool:
-    """Whether to ask again: for one that has not ended, and after a fault on the way."""
+def may_change(outcome: Outcome) -> bool:
+    """Whether to go on waiting: for one that has not ended, and after a fault on the way.
+
+    Not after a refusal, and not after answers that lack a Status several times in a row.
+    """
     if outcome.verdict is Verdict.UNKNOWN:
-        return outcome.error is not None and outcome.error.retryable
+        error = outcome.error
+        return outcome.record is None and error is not None and error.retryable
     return outcome.verdict is Verdict.PENDING
+
+
+def _is_for_good(end: Settled) -> bool:
+    return end.verdict in (Verdict.FAILED, Verdict.MISSING)
+
+
+def _rest_s(in_vain: int) -> float | None:
+    """Return how long the trigger asks nothing, or None for the poll interval."""
+    if in_vain < 2:
+        return None
+    return min(_FIRST_REST_S * 2.0 ** (in_vain - 2), _LONGEST_REST_S) * chance.uniform(0.75, 1.25)
 
 
 def _named(end: Settled) -> str:
     return f"[{end.record_task_id}: {end.verdict}] {end.message}"
-
-
-def _fail_if_needed(ends: list[Settled]) -> None:
-    bad = [end for end in ends if end.verdict is not Verdict.FINISHED]
-    if not bad:
-        return
-    summary = f"{len(bad)} of {len(ends)} recordings: " + " ".join(map(_named, bad))
-    if any(end.verdict in (Verdict.FAILED, Verdict.MISSING) for end in bad):
-        raise TiwOnlineRecordFailed(summary)
-    if any(end.timed_out for end in bad):
-        raise AirflowSensorTimeout(summary)
-    # The API refuses or cannot be reached: an ordinary failure, so that retries apply.
-    raise RuntimeError(summary)

@@ -8,6 +8,7 @@ each name. :func:`judge` is the one place that says what an answer or an error m
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -306,15 +307,29 @@ class Acceptance:
 
     def __post_init__(self) -> None:
         given: object = self.accept_finish_reasons
-        reasons = (given,) if isinstance(given, str) else tuple(self.accept_finish_reasons)
         allowed = [reason.value for reason in FinishReason]
+        hint = f"Use any of {', '.join(allowed)}."
+        if not isinstance(given, Iterable):
+            raise ConfigurationError(
+                f"accept_finish_reasons has to be a list, not {given!r}.", hint=hint
+            )
+        reasons = (given,) if isinstance(given, str) else tuple(given)
         for reason in reasons:
             if reason not in allowed:
                 raise ConfigurationError(
-                    f"accept_finish_reasons: {reason!r} is not a finish reason.",
-                    hint=f"Use any of {', '.join(allowed)}.",
+                    f"accept_finish_reasons: {reason!r} is not a finish reason.", hint=hint
                 )
         object.__setattr__(self, "accept_finish_reasons", reasons)
+
+    @classmethod
+    def of(
+        cls, accept_finish_reasons: str | Iterable[str] | None, require_videos: bool
+    ) -> Acceptance:
+        """Return what options say: reasons in any form of a list, None for the default."""
+        if accept_finish_reasons is None:
+            return cls(require_videos=require_videos)
+        reasons: Any = accept_finish_reasons
+        return cls(reasons, require_videos)
 
 
 @dataclass(frozen=True, slots=True)
@@ -461,7 +476,12 @@ def check_task_ids(value: object) -> list[str]:
             )
         if not item.strip():
             raise ConfigurationError(f"A task id is empty: {item!r}.", hint=hint)
-        if item != item.strip() or not item.isprintable():
+        if item.startswith(("[", "(", "{")):
+            raise ConfigurationError(
+                f"This is the text of a list, not a task id: {item!r}.",
+                hint="Give the list itself: what makes it renders it as a text.",
+            )
+        if len(item.split()) != 1 or item != item.strip() or not item.isprintable():
             raise ConfigurationError(
                 f"A task id has blanks around it or in it: {item!r}.", hint=hint
             )
@@ -494,6 +514,18 @@ def check_sdk_app_id(value: object) -> int:
             hint="It is the number that the TIW console shows for the application.",
         )
     return value
+
+
+def check_seconds(name: str, value: object) -> float:
+    """Return a number of seconds.
+
+    :raises ConfigurationError: it is no number, below zero or without an end.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise ConfigurationError(
+            f"{name} has to be a number of seconds, zero or more, not {value!r}."
+        )
+    return float(value)
 
 
 def check_video_kinds(value: object) -> tuple[VideoKind, ...] | None:

@@ -255,14 +255,16 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 """Options under one name; what is given beside them goes before."""
 
 
+# As templates render them.
+_FLAGS = {"true": True, "false": False}
+
+
 def check_room_id(value: object, name: str = "room_id") -> int:
     """Return a room's number.
 
     :raises ConfigurationError: it is no integer from 1 to 4294967295.
     """
-    if isinstance(value, str) and value.isascii() and value.isdigit():
-        value = int(value)
-    return int(_integer(value, name, 1, _LARGEST_ROOM))
+    return _integer(_number(value), name, 1, _LARGEST_ROOM)
 
 
 def start_params(options: Mapping[str, Any], preset: str | None = None) -> dict[str, Any]:
@@ -338,11 +340,12 @@ def _value(value: object, option: Option, place: str) -> Any:
             return [_object(item, option.options, where) for where, item in items]
         return [_text(item, option, where) for where, item in items]
     if option.type == "bool":
-        if not isinstance(value, bool):
+        flag = _FLAGS.get(value.strip().lower()) if isinstance(value, str) else value
+        if not isinstance(flag, bool):
             raise ConfigurationError(f"{place} has to be true or false, not {value!r}.")
-        return value
+        return flag
     if option.type == "int":
-        number = _integer(value, place, option.least, option.most)
+        number = _integer(_number(value), place, option.least, option.most)
         if option.choices and number not in option.choices:
             raise _not_one_of(place, value, option)
         return number
@@ -357,6 +360,12 @@ def _text(value: object, option: Option, place: str) -> str:
     if option.pattern and not re.fullmatch(option.pattern, value):
         raise ConfigurationError(f"{place}: {value!r} is malformed.", hint=option.description)
     return value
+
+
+def _number(value: object) -> object:
+    """Return the number that a text is, as templates render one."""
+    text = value.strip() if isinstance(value, str) else ""
+    return int(text) if text.isascii() and text.isdigit() else value
 
 
 def _integer(value: object, place: str, least: int | None, most: int | None) -> int:

@@ -39,6 +39,7 @@ from tiw_automation.core.records import (
     Acceptance,
     OnlineRecord,
     Outcome,
+    check_seconds,
     check_task_id,
     check_task_ids,
 )
@@ -715,19 +716,11 @@ def _terms(
     poll_interval: float,
     initial_delay: float,
 ) -> Terms:
-    _check_seconds("timeout", timeout)
-    _check_seconds("poll_interval", poll_interval)
-    _check_seconds("initial_delay", initial_delay)
+    if timeout is not None:
+        check_seconds("timeout", timeout)
+    check_seconds("poll_interval", poll_interval)
+    check_seconds("initial_delay", initial_delay)
     return _same_terms(acceptance or _ANY, poll_interval)
-
-
-def _check_seconds(name: str, value: object) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-        raise ConfigurationError(
-            f"{name} has to be a number of seconds, zero or more, not {value!r}."
-        )
 
 
 def _check_stop(value: object) -> float | None:
