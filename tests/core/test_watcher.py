@@ -486,14 +486,14 @@ async def test_a_single_wait_is_a_coroutine_to_whoever_takes_one(api: ScriptedAp
         await within(),
         grouped.result(),
         *await asyncio.gather(mine.wait("gathered"), mine.wait("gathered")),
-        await asyncio.wait_for(mine.wait("waited for"), 5),
+        await asyncio.wait_for(mine.wait("waited-for"), 5),
     ]
     assert [record.task_id for record in found] == [
         "within",
         "grouped",
         "gathered",
         "gathered",
-        "waited for",
+        "waited-for",
     ]
     wait = mine.wait("twice")
     assert (await wait).status == "FINISHED"
