@@ -310,13 +310,57 @@ def test_a_video_is_known_by_its_id(bucket: Any, tmp_path: Path) -> None:
     moved = record(video(f"{bucket.origin.replace('127.0.0.1', 'localhost')}/a", "a"))
     assert [one.copied for one in archive(tmp_path, names=names).run([moved])] == [False]
     other = record(video(bucket.put("b", CONTENT[::-1]), "b"))
-    assert [one.copied for one in archive(tmp_path, names=names).run([other])] == [True]
+    asked = len(bucket.requests)
+    with pytest.raises(
+        ArchiveFailed, match=r"lesson/1\.mp4 exists.* 'a' from .*/a, not 'b'"
+    ) as caught:
+        archive(tmp_path, names=names).run([other])
+    assert isinstance(caught.value.failures[0][1], FileInTheWay)
+    assert not caught.value.retryable
+    assert "{video_id}" in str(caught.value)
+    assert "overwrite" in str(caught.value)
+    assert len(bucket.requests) == asked
+    assert (tmp_path / "lesson/1.mp4").read_bytes() == CONTENT
+    assert manifest(tmp_path)["files"][0]["video_id"] == "a"
+    assert archive(tmp_path, names=names, overwrite=True).run([other])[0].copied
     assert (tmp_path / "lesson/1.mp4").read_bytes() == CONTENT[::-1]
-    # Without an id, by its URL.
-    for name, copied in (("c", True), ("c", False), ("d", True)):
-        nameless = record(video(bucket.put(name, CONTENT), None))
-        (one,) = archive(tmp_path, names=names).run([nameless])
+
+
+def test_a_video_without_an_id_is_known_by_its_url(bucket: Any, tmp_path: Path) -> None:
+    names = "{task_id}/{index}.{format}"
+    for video_id, copied in ((None, True), (None, False), ("c", False)):
+        found = record(video(bucket.put("c", CONTENT), video_id))
+        (one,) = archive(tmp_path, names=names).run([found])
         assert one.copied is copied
+    nameless = record(video(bucket.put("d", CONTENT[::-1]), None))
+    with pytest.raises(ArchiveFailed, match="/c, not None from"):
+        archive(tmp_path, names=names).run([nameless])
+    assert (tmp_path / "lesson/1.mp4").read_bytes() == CONTENT
+
+
+def test_an_api_that_lists_the_videos_in_another_order_replaces_none(
+    bucket: Any, tmp_path: Path
+) -> None:
+    names = "{task_id}/{index}.{format}"
+    first = video(bucket.put("a", CONTENT), "a")
+    second = video(bucket.put("b", CONTENT[::-1]), "b")
+    archive(tmp_path, names=names).run([record(first, second)])
+    bucket.put("a", b"", videos.answer(404))
+    with pytest.raises(ArchiveFailed) as caught:
+        archive(tmp_path, names=names).run([record(second, first)])
+    assert [type(error) for _, error in caught.value.failures] == [FileInTheWay, FileInTheWay]
+    assert (tmp_path / "lesson/1.mp4").read_bytes() == CONTENT
+    assert (tmp_path / "lesson/2.mp4").read_bytes() == CONTENT[::-1]
+    # Nor does what a killed process left half described, or the name of a file that is gone.
+    data = manifest(tmp_path)
+    data["files"][0]["sha256"] = data["files"][0]["size_bytes"] = None
+    (tmp_path / "lesson/manifest.json").write_text(json.dumps(data))
+    (tmp_path / "lesson/2.mp4").unlink()
+    with pytest.raises(ArchiveFailed, match=r"1 of 1 .*lesson/1\.mp4 exists"):
+        archive(tmp_path, names=names).run([record(second)])
+    bucket.put("a", CONTENT)
+    both = archive(tmp_path, names=names).run([record(first, second)])
+    assert [one.copied for one in both] == [True, True]
 
 
 def test_what_was_only_begun_is_copied(bucket: Any, tmp_path: Path) -> None:

@@ -120,6 +120,60 @@ async def test_a_fault_is_no_refusal_and_ends_nothing(tiw_simulator: Simulator) 
     assert told.feed.refusal is None
 
 
+DENIED = {"code": "UnauthorizedOperation", "action": "DescribeOnlineRecord"}
+
+
+async def test_who_is_refused_is_asked_again_while_others_still_record(
+    tiw_simulator: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    (done,) = tiw_simulator.add_finished(1)
+    tiw_simulator.add("slow", timeline=[{"RECORDING": 1_000_000}])
+    tiw_simulator.inject("server_error", task_id=done, times=2, **DENIED)
+    told = Told(tiw_simulator.settings())
+    await told.until(lambda: told.ends and "slow pending/RECORDING" in told.changes, done, "slow")
+    assert told.ends == [f"{done} finished"]
+    assert told.feed.waiting == {"slow"}
+    assert tiw_simulator.requests_by_task[done] == 3
+    # Once for all, and once for each refusal.
+    assert told.connected == 3
+    lines = [r.getMessage() for r in caplog.records if r.name == module.__name__]
+    assert len(lines) == 2
+    assert all(line.startswith("1 recordings cannot be asked for") for line in lines)
+
+
+async def test_what_is_refused_together_is_asked_again_and_told_together(
+    tiw_simulator: Simulator, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_BATCHES_A_PAUSE", 0.1)
+    tiw_simulator.add("slow", timeline=[{"RECORDING": 1_000_000}])
+    done = tiw_simulator.add_finished(6)
+    for task_id in done:
+        tiw_simulator.inject("server_error", task_id=task_id, times=1, **DENIED)
+    told = Told(tiw_simulator.settings())
+    await told.until(lambda: len(told.ends) == len(done), *done, "slow")
+    lines = [r.getMessage() for r in caplog.records if r.name == module.__name__]
+    # One, on a machine that can send six requests within two seconds.
+    assert len(lines) < len(done)
+    assert sum(int(line.split()[0]) for line in lines) == len(done)
+    assert told.connected == 1 + len(lines)
+
+
+async def test_nothing_goes_on_once_it_is_closed(
+    tiw_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_BATCHES_A_PAUSE", 0.001)
+    before = asyncio.all_tasks()
+    tiw_simulator.add("slow", timeline=[{"RECORDING": 1_000_000}])
+    done = tiw_simulator.add_finished(6)
+    tiw_simulator.inject("server_error", task_id=done[0], **DENIED)
+    told = Told(tiw_simulator.settings())
+    refused = f"{done[0]} unknown/None"
+    await told.until(lambda: len(told.ends) == 5 and refused in told.changes, *done, "slow")
+    async with asyncio.timeout(10):
+        while asyncio.all_tasks() != before:
+            await asyncio.sleep(0.01)
+
+
 @pytest.mark.parametrize("abroad", [{"endpoint": None, "region": None, "site": "intl"}, {}])
 async def test_where_there_is_no_list_it_says_so(
     abroad: dict[str, Any], tiw_simulator: Simulator, caplog: pytest.LogCaptureFixture

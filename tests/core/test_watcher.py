@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -26,6 +26,7 @@ from tiw_automation.core import (
     RecordWatcher,
     TaskNotFound,
     TiwClient,
+    TiwError,
     Verdict,
     WaitTimeout,
 )
@@ -472,6 +473,112 @@ async def test_a_fault_of_our_own_ends_the_waits_and_hangs_nobody(api: ScriptedA
     outcomes: list[Outcome] = [o async for o in broken.watch(["a", "b"], timeout=20)]
     assert all("broken order" in o.message for o in outcomes)
     assert len(outcomes) == 2
+
+
+class OutOfTime(BaseException):
+    """What a signal's handler raises, wherever the loop is just then."""
+
+
+class Interrupted(PollOrder[Poll]):
+    """Raises once, in one of the steps that the watcher takes in the loop."""
+
+    where = "pop"
+    what: type[BaseException] | None = OutOfTime
+
+    @classmethod
+    def interrupt(cls, where: str) -> None:
+        mine, what = Interrupted, Interrupted.what
+        if where == mine.where and what is not None:
+            mine.what = None
+            raise what("too late")
+
+    def pop(self, now: float) -> Poll | None:
+        found = super().pop(now)
+        self.interrupt("pop")
+        return found
+
+    def answered(self, *args: Any, **more: Any) -> None:
+        self.interrupt("answered")
+        super().answered(*args, **more)
+
+
+def interrupted(
+    api: ScriptedApi, monkeypatch: pytest.MonkeyPatch, where: str, what: type[BaseException]
+) -> RecordWatcher:
+    monkeypatch.setattr(Interrupted, "where", where)
+    monkeypatch.setattr(Interrupted, "what", what)
+    return RecordWatcher(api.client(), order=Interrupted)
+
+
+async def _all_of(outcomes: AsyncIterator[Outcome]) -> list[Outcome]:
+    return [outcome async for outcome in outcomes]
+
+
+@pytest.mark.parametrize("where", ["pop", "answered"])
+@pytest.mark.parametrize("what", [OutOfTime, RuntimeError])
+async def test_whatever_interrupts_the_watcher_ends_every_wait(
+    api: ScriptedApi, monkeypatch: pytest.MonkeyPatch, where: str, what: type[BaseException]
+) -> None:
+    mine = interrupted(api, monkeypatch, where, what)
+    api.default = [status("RECORDING")]
+    async with asyncio.timeout(20):
+        ends = await asyncio.gather(
+            mine.wait("a"),
+            mine.wait("a", timeout=60),
+            _all_of(mine.watch(["a", "b"], timeout=60)),
+            _all_of(mine.watch("c")),
+            return_exceptions=True,
+        )
+        if what is OutOfTime:
+            assert [type(end) for end in ends] == [OutOfTime] * 4
+        else:
+            assert [type(end) for end in ends] == [TiwError, TiwError, list, list]
+            assert all("RuntimeError('too late')" in str(end) for end in ends[:2])
+            assert all("too late" in o.message for end in ends[2:] for o in end)
+        api.default = [finished()]
+        # All that was under way is forgotten, and whoever comes next is asked for.
+        found = [(await mine.wait(task_id, timeout=60)).task_id for task_id in "abc"]
+    assert found == ["a", "b", "c"]
+    assert mine.stats().waits == 0
+    async with asyncio.timeout(20):
+        while len(asyncio.all_tasks()) > 1:
+            await asyncio.sleep(0)
+
+
+def test_an_interrupt_from_the_keyboard_leaves_the_loop_once(
+    api: ScriptedApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for where in ("pop", "answered"):
+        mine = interrupted(api, monkeypatch, where, KeyboardInterrupt)
+        with asyncio.Runner() as runner:
+            loop = runner.get_loop()
+            waiting = loop.create_task(mine.wait("t"))
+            with pytest.raises(KeyboardInterrupt):
+                loop.run_until_complete(asyncio.wait([waiting], timeout=20))
+            with pytest.raises(TiwError, match="KeyboardInterrupt"):
+                loop.run_until_complete(asyncio.wait_for(waiting, 20))
+            assert loop.run_until_complete(mine.wait("t", timeout=20)).status == "FINISHED"
+
+
+async def test_whatever_ends_a_call_in_its_thread_ends_one_wait(api: ScriptedApi) -> None:
+    class Panicking(TiwClient):
+        def describe_online_record(self, task_id: str, *args: Any, **more: Any) -> OnlineRecord:
+            if task_id == "panic":
+                raise OutOfTime("in a thread")
+            return super().describe_online_record(task_id, *args, **more)
+
+    client = Panicking(
+        secret_id="AKID",
+        secret_key="keyexample",
+        sdk_app_id=APP,
+        endpoint=f"http://127.0.0.1:{api.server.server_port}",
+        requests_per_second=500,
+    )
+    mine = RecordWatcher(client)
+    async with asyncio.timeout(20):
+        ends = await _all_of(mine.watch(["panic", "t"]))
+    assert {end.task_id: end.verdict.value for end in ends} == {"panic": "unknown", "t": "finished"}
+    assert any("in a thread" in end.message for end in ends)
 
 
 async def test_a_single_wait_is_a_coroutine_to_whoever_takes_one(api: ScriptedApi) -> None:

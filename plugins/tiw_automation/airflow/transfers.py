@@ -91,7 +91,7 @@ class TiwOnlineRecordToObjectStorageOperator(BaseOperator):
     :param names: the pattern of the videos' names below the folder.
     :param manifest: the pattern of the manifests' names.
     :param max_workers: how many videos at once.
-    :param overwrite: replace a file that is not known to be the video.
+    :param overwrite: replace a file that is not known to be the video, or is another one.
     :param verify_size: refuse a video of another size than the record says.
     :param progress_interval: seconds between two lines about the progress in the log.
     :param video_timeout: seconds within which a video's server has to answer, and then to send

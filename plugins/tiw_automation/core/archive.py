@@ -71,7 +71,7 @@ _PARTING_S = 1.0
 
 
 class FileInTheWay(VideoError):
-    """There is a file of that name that is not known to be this video."""
+    """There is a file of that name that is not known to be this video, or is another one."""
 
     default_code = "Archive.FileInTheWay"
     default_hint = "Move it away, choose other names, or overwrite it by setting overwrite to true."
@@ -423,8 +423,8 @@ class RecordArchive:
     """Copies the videos of recordings into a storage, several at a time.
 
     A video is whole under its name or not there at all, also when this is killed. What the
-    manifest says is there, in the size that the storage has, is not copied again. One that
-    cannot be copied does not keep the others from it.
+    manifest says is there, in the size that the storage has, is not copied again; the same video
+    in another size is, over the file. One that cannot be copied does not keep the others from it.
 
     :param storage: where to.
     :param names: the pattern of the videos' names, see :class:`NameTemplate`; it holds
@@ -432,7 +432,7 @@ class RecordArchive:
     :param manifest: the pattern of the manifests' names; it holds ``{task_id}``.
     :param max_workers: how many videos at once.
     :param video_kinds: the kinds of video wanted; all by default.
-    :param overwrite: replace a file that is not known to be the video.
+    :param overwrite: replace a file that is not known to be the video, or is another one.
     :param verify_size: refuse a video of another size than the record says.
     :param progress_s: seconds between two lines about the progress.
     :param proxy: the URL of an HTTP proxy; by default the environment's.
@@ -618,7 +618,7 @@ class RecordArchive:
         """Copy one video, unless it is there."""
         size = self.storage.size(job.name)
         entry = job.manifest.entry(job.name)
-        if size is not None and entry is None:
+        if size is not None and (entry is None or not _is_of(entry, job.video)):
             # Another run may have begun it after the manifest was read.
             entry = job.manifest.entry(job.name, anew=True)
             if entry is not None:
@@ -626,10 +626,8 @@ class RecordArchive:
         if entry is not None and self._is_there(job, entry, size):
             self.log.info("%s is there already.", self.storage.path(job.name))
             return self._archived(job, entry["size_bytes"], entry["sha256"], copied=False)
-        if size is not None and entry is None and not self.overwrite:
-            raise FileInTheWay(
-                f"{self.storage.path(job.name)} exists, and the manifest does not know it."
-            )
+        if size is not None and not self.overwrite:
+            self._check_free(job, entry)
         job.manifest.announce(job.name)
         downloaded = self._copy(job)
         job.manifest.add(job.name, downloaded)
@@ -642,14 +640,24 @@ class RecordArchive:
         )
         return self._archived(job, downloaded.size_bytes, downloaded.sha256, copied=True)
 
+    def _check_free(self, job: _Job, entry: dict[str, Any] | None) -> None:
+        """Raise where a file belongs to something else than this video."""
+        path = self.storage.path(job.name)
+        if entry is None:
+            raise FileInTheWay(f"{path} exists, and the manifest does not know it.")
+        if not _is_of(entry, job.video):
+            known, url = entry.get("video_id"), entry.get("source_url")
+            raise FileInTheWay(
+                f"{path} exists, and by the manifest it is the video {known!r} from {url}, not "
+                f"{job.video.id!r} from {shown_url(job.url)}.",
+                hint="Put {video_id} into names, because {index} is another one where the API "
+                "lists the videos in another order; or move the file away, or replace it by "
+                "setting overwrite to true.",
+            )
+
     def _is_there(self, job: _Job, entry: dict[str, Any], size: int | None) -> bool:
-        # The host in a URL may change, for a CDN in front of the bucket.
-        if job.video.id:
-            is_this = entry.get("video_id") == job.video.id
-        else:
-            is_this = entry.get("source_url") == shown_url(job.url)
         return (
-            is_this
+            _is_of(entry, job.video)
             and entry.get("sha256") is not None
             and entry.get("size_bytes") == size
             and (not self.verify_size or (job.video.size_bytes or size) == size)
@@ -735,6 +743,14 @@ class RecordArchive:
                 retryable=any(error.retryable for _, error in failures),
             )
         return archived
+
+
+def _is_of(entry: Mapping[str, Any], video: Video) -> bool:
+    """Return whether a manifest's entry is that of this video."""
+    # The host in a URL may change, for a CDN in front of the bucket.
+    if video.id and entry.get("video_id"):
+        return bool(entry["video_id"] == video.id)
+    return bool(entry.get("source_url") == shown_url(video.url or ""))
 
 
 def _identity(record: OnlineRecord) -> tuple[int, str]:

@@ -631,6 +631,8 @@ class Board:
 
     def landed(self, poll: Poll, answer: OnlineRecord | TiwError, now: float) -> None:
         """Hear the answer to a request, or the error that came instead."""
+        if self.polls.get(poll.key) is not poll:
+            return
         poll.in_flight = False
         self.in_flight -= 1
         self._heard_of_endpoint(answer, now)
@@ -661,14 +663,19 @@ class Board:
             self._answered(poll, seen, now, floor)
         self._drop(poll, settled)
 
-    def fail_all(self, error: TiwError) -> None:
-        """End every wait: nobody would be asked for again."""
-        for poll in list(self.polls.values()):
+    def fail_all(self, error: TiwError, order: PollOrder[Poll]) -> None:
+        """End every wait, and begin anew: whatever was interrupted may be half done.
+
+        Answers to requests that are under way are no longer heard.
+        """
+        polls = list(self.polls.values())
+        self.polls, self.order, self._once, self.in_flight = Polls(), order, set(), 0
+        for poll in polls:
             waits = poll.waits
             for wait in waits:
-                wait.last = True
                 wait.take(judge(*poll.key, error, wait.caller.terms.acceptance))
-            self._drop(poll, waits)
+                wait.settled = True
+            poll.remove(waits)
 
     def _answered(self, poll: Poll, seen: Outcome, now: float, floor: float) -> None:
         record = seen.record

@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 _GATHER_S = 0.25
 # After a refusal that only a person can lift (keys, permission, site).
 _REFUSED_S = 300.0
+# What is put off within this part of the pause is put off together.
+_BATCHES_A_PAUSE = 60
 _REMEMBER_S = 3600.0
 
 ANY_END = Acceptance(tuple(reason.value for reason in FinishReason), require_videos=False)
@@ -81,9 +83,13 @@ class RecordFeed:
         self._followed: set[str] = set()
         self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        # By the pause, what is put off and may still be joined.
+        self._batches: dict[float, dict[str, Exception]] = {}
+        self._closed = False
 
     async def changes(self) -> AsyncGenerator[None, None]:
         """Yield at once, at every change and at least once a poll interval, for ever."""
+        self._closed = False
         try:
             if self._discover:
                 self._start(self._list())
@@ -97,6 +103,8 @@ class RecordFeed:
                 self._changed.clear()
                 self._forget()
         finally:
+            self._closed = True
+            self._batches.clear()
             for task in list(self._tasks):
                 task.cancel()
 
@@ -128,35 +136,52 @@ class RecordFeed:
 
     async def _follow(self, task_ids: list[str]) -> None:
         left = dict.fromkeys(task_ids)
-        while left:
-            pause_s, reason = _REFUSED_S, ""
-            try:
-                watcher = RecordWatcher.shared(await self._connect())
-                outcomes = watcher.watch(
-                    list(left),
-                    sdk_app_id=self._sdk_app_id,
-                    acceptance=self._acceptance,
-                    poll_interval=self._poll_interval,
-                    on_change=self._saw,
-                )
-                async with contextlib.aclosing(outcomes):
-                    async for outcome in outcomes:
-                        if outcome.is_final:
-                            self._ended(outcome)
-                            del left[outcome.task_id]
-                        else:
-                            reason = outcome.message
-                            self._refused(outcome.error)
-            except Exception as error:
-                pause_s, reason = self._pause_s(error), _words(error)
-            if left:
-                logger.error(
-                    "%d recordings cannot be asked for; that is tried again in %d s: %s",
-                    len(left),
-                    pause_s,
-                    reason,
-                )
-                await asyncio.sleep(pause_s)
+        try:
+            watcher = RecordWatcher.shared(await self._connect())
+            outcomes = watcher.watch(
+                task_ids,
+                sdk_app_id=self._sdk_app_id,
+                acceptance=self._acceptance,
+                poll_interval=self._poll_interval,
+                on_change=self._saw,
+            )
+            async with contextlib.aclosing(outcomes):
+                async for outcome in outcomes:
+                    if outcome.is_final:
+                        self._ended(outcome)
+                    else:
+                        self._refused(outcome.error)
+                        self._put_off([outcome.task_id], _REFUSED_S, _reason(outcome))
+                    del left[outcome.task_id]
+        except Exception as error:
+            self._put_off(left, self._pause_s(error), error)
+
+    def _put_off(self, task_ids: Collection[str], pause_s: float, error: Exception) -> None:
+        """Follow these again after a pause, with those that are put off soon after them."""
+        if self._closed or not task_ids:
+            return
+        batch = self._batches.get(pause_s)
+        if batch is None:
+            batch = self._batches[pause_s] = {}
+            self._start(self._follow_again(batch, pause_s))
+        batch.update(dict.fromkeys(task_ids, error))
+
+    async def _follow_again(self, batch: dict[str, Exception], pause_s: float) -> None:
+        # A thousand that meet one fault, each in its turn of the quota, are a few batches.
+        await asyncio.sleep(pause_s / _BATCHES_A_PAUSE)
+        del self._batches[pause_s]
+        faults: dict[str, list[Exception]] = {}
+        for error in batch.values():
+            faults.setdefault(_kind(error), []).append(error)
+        for alike in faults.values():
+            logger.error(
+                "%d recordings cannot be asked for; that is tried again in %d s: %s",
+                len(alike),
+                pause_s,
+                _words(alike[0]),
+            )
+        await asyncio.sleep(pause_s)
+        await self._follow(list(batch))
 
     async def _list(self) -> None:
         while True:
@@ -228,6 +253,15 @@ def _as_unavailable(error: Exception) -> Exception:
             error.message, code=error.code, request_id=error.request_id, action=error.action
         )
     return error
+
+
+def _reason(outcome: Outcome) -> Exception:
+    return outcome.error or TiwError(outcome.message)
+
+
+def _kind(error: Exception) -> str:
+    # Of one refusal each recording has a RequestId of its own.
+    return error.code if isinstance(error, TiwError) else _words(error)
 
 
 def _words(error: Exception) -> str:

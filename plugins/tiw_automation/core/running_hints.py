@@ -54,7 +54,7 @@ class RunningHints:
                 for app_id in self._applications():
                     began = time.monotonic()
                     answer = await self._read(app_id, threads)
-                    if isinstance(answer, TiwError):
+                    if isinstance(answer, BaseException):
                         self._refused(app_id, answer)
                     else:
                         self._apply(app_id, answer, began)
@@ -74,28 +74,29 @@ class RunningHints:
             if count >= WORTH_IT and app_id not in self._off
         ]
 
-    async def _read(self, app_id: int, threads: DaemonThreads) -> list[RunningTask] | TiwError:
-        answer: asyncio.Future[list[RunningTask] | TiwError]
+    async def _read(self, app_id: int, threads: DaemonThreads) -> list[RunningTask] | BaseException:
+        answer: asyncio.Future[list[RunningTask] | BaseException]
         answer = asyncio.get_running_loop().create_future()
 
-        def read() -> list[RunningTask] | TiwError:
+        def read() -> list[RunningTask] | BaseException:
             try:
                 return self._client.describe_running_tasks(sdk_app_id=app_id)
-            except TiwError as error:
+            except BaseException as error:
+                # Whatever it was, the task waits for an answer.
                 return error
 
-        def done(found: list[RunningTask] | TiwError) -> None:
+        def done(found: list[RunningTask] | BaseException) -> None:
             if not answer.done():
                 answer.set_result(found)
 
         threads.run(read, done)
         return await answer
 
-    def _refused(self, app_id: int, error: TiwError) -> None:
-        if error.retryable:
+    def _refused(self, app_id: int, error: BaseException) -> None:
+        if isinstance(error, TiwError) and error.retryable:
             return
         # This site has no list, or these keys may not read it: that is nobody's fault.
-        logger.debug("The running list of %d is not used: %s", app_id, error)
+        logger.debug("The running list of %d is not used: %s", app_id, str(error) or repr(error))
         self._off.add(app_id)
         self._unlist(app_id, self._listed.pop(app_id, set()))
 

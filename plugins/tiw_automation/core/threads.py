@@ -36,6 +36,7 @@ class DaemonThreads:
     def run(self, job: Callable[[], Any], done: Callable[[Any], None]) -> None:
         """Run ``job`` in a thread, then ``done`` with its result in the calling loop.
 
+        A job raises nothing: whoever waits for its result would wait for ever.
         A result that comes after the loop was closed is dropped.
         """
         item = (job, asyncio.get_running_loop(), done)

@@ -55,6 +55,8 @@ _ACTION = "DescribeOnlineRecord"
 _CALLS_AT_ONCE = 16
 # What is done in one turn of the event loop, so that nobody else's turn comes late.
 _WAITS_A_TURN = 250
+# What asyncio lets out of the loop by itself.
+_ENDS_THE_LOOP = (KeyboardInterrupt, SystemExit)
 # The rate that stats() names is that of this time.
 _RATE_OVER_S = 10.0
 _STATS_EVERY_S = 10.0
@@ -85,8 +87,10 @@ class RecordWatcher:
 
     A watcher belongs to the event loop in which it is first used, needs no closing and rests
     while nobody waits. A fault on the way (network, throttling, Tencent's own errors) delays
-    the recording that met it, with full jitter, and never ends a wait. A forked child's copy
-    starts empty.
+    the recording that met it, with full jitter, and never ends a wait. A fault of its own ends
+    every wait with a :class:`TiwError`, and one that is no :class:`Exception`, as a signal may
+    raise for the time limit of a task, is raised by every wait. A forked child's copy starts
+    empty.
 
     :param client: makes the calls; its ``sdk_app_id`` is the default of every method here.
     :param order: makes what decides which recording is asked for next.
@@ -122,7 +126,7 @@ class RecordWatcher:
         self._changed = False
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = math.inf
-        self._landed: deque[tuple[Poll, OnlineRecord | Exception]] = deque()
+        self._landed: deque[tuple[Poll, OnlineRecord | BaseException]] = deque()
         self._chores: deque[_LoneWait] = deque()
         self._done_this_turn = 0
         self._sent_at: deque[float] = deque()
@@ -273,7 +277,7 @@ class RecordWatcher:
             self._hint(task_id, stop)
         else:
             with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._hint, task_id, stop)
+                loop.call_soon_threadsafe(self._safely, self._hint, task_id, stop)
 
     def _hint(self, task_id: str, stop: float | None) -> None:
         board, now = self._board, time.monotonic()
@@ -310,6 +314,7 @@ class RecordWatcher:
                     ear.hear(wait)
                     if wait.settled:
                         self._board.leave(wait)
+                        _pass_on(wait)
                         yield last_words(wait)
                 if caller.expired:
                     for number, wait in enumerate(self._board.expire(caller)):
@@ -351,14 +356,14 @@ class RecordWatcher:
         for wait in list(islice(caller.waits, _WAITS_A_TURN)):
             self._board.leave(wait)
         if caller.waits and self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon(self._close, caller, context=contextvars.Context())
+            self._loop.call_soon(self._safely, self._close, caller, context=contextvars.Context())
         self._end_if_idle()
 
     def _do(self, chore: _LoneWait) -> None:
         """Begin or end a wait: at once, or in a later turn of the loop where this one has many."""
         assert self._loop is not None
         if self._done_this_turn == 0 and not self._loop.is_closed():
-            self._loop.call_soon(self._next_turn, context=contextvars.Context())
+            self._loop.call_soon(self._safely, self._next_turn, context=contextvars.Context())
         self._done_this_turn += 1
         if self._done_this_turn > _WAITS_A_TURN or self._chores:
             self._chores.append(chore)
@@ -368,9 +373,11 @@ class RecordWatcher:
     def _next_turn(self) -> None:
         self._done_this_turn = 0
         chores, self._chores = self._chores, deque()
-        for _ in range(min(len(chores), _WAITS_A_TURN)):
-            self._do(chores.popleft())
-        self._chores.extendleft(reversed(chores))
+        try:
+            for _ in range(min(len(chores), _WAITS_A_TURN)):
+                self._do(chores.popleft())
+        finally:
+            self._chores.extendleft(reversed(chores))
 
     def _attach(self) -> None:
         loop = asyncio.get_running_loop()
@@ -398,11 +405,28 @@ class RecordWatcher:
         if task is self._hints_task:
             self._hints_task = None
         error = None if task.cancelled() else task.exception()
-        if isinstance(error, Exception):
-            # Nobody would be asked for again: every wait ends with the fault, none hangs.
-            self._dispatcher = None
-            self._board.fail_all(_wrapped(error))
-            self._end_if_idle()
+        if error is not None:
+            self._fail(error)
+
+    def _safely(self, work: Callable[..., None], *args: Any) -> None:
+        """Do what the loop calls for: it would only log a fault, and everybody would wait on."""
+        try:
+            work(*args)
+        except BaseException as error:
+            self._fail(error)
+            if isinstance(error, _ENDS_THE_LOOP):
+                raise
+
+    def _fail(self, error: BaseException) -> None:
+        """End every wait with a fault: nobody would be asked for again. The next begins anew."""
+        for task in (self._dispatcher, self._hints_task):
+            if task is not None and not task.done():
+                task.cancel()
+        self._dispatcher = self._hints_task = None
+        if self._hints is not None:
+            self._hints = RunningHints(self.client, self._board)
+        self._board.fail_all(_fault(error), self._order())
+        self._end_if_idle()
 
     def _end_if_idle(self) -> None:
         if self._board.polls:
@@ -423,7 +447,9 @@ class RecordWatcher:
             self._alarm.cancel()
         delay = max(event - time.monotonic(), 0.0)
         self._alarm_at = event
-        self._alarm = self._loop.call_later(delay, self._ring, context=contextvars.Context())
+        self._alarm = self._loop.call_later(
+            delay, self._safely, self._ring, context=contextvars.Context()
+        )
 
     def _ring(self) -> None:
         self._alarm, self._alarm_at = None, math.inf
@@ -440,7 +466,7 @@ class RecordWatcher:
         """Wait for a change, at most so long."""
         loop = asyncio.get_running_loop()
         self._pause = loop.create_future()
-        timer = None if seconds == math.inf else loop.call_later(seconds, self._wake)
+        timer = None if seconds == math.inf else loop.call_later(seconds, self._safely, self._wake)
         try:
             await self._pause
         finally:
@@ -486,7 +512,7 @@ class RecordWatcher:
                 await asyncio.sleep(BUSY_PAUSE_S)
             turn = entered
             await _sleep_until(turn)
-        except asyncio.CancelledError:
+        except BaseException:
             quota.give_back(turn)
             raise
         self._hear_answers()
@@ -506,20 +532,24 @@ class RecordWatcher:
         ticket = Ticket(quota, turn)
 
         def ask() -> bool:
-            answer: OnlineRecord | Exception
+            answer: OnlineRecord | BaseException
             try:
                 answer = client.describe_online_record(task_id, app_id, ticket=ticket)
-            except Exception as error:
+            except BaseException as error:
+                # Whatever it was, somebody waits for the end of this request.
                 answer = error
             if isinstance(answer, (OnlineRecord, ApiError)):
                 quota.answered(ticket.turn, time.monotonic() - ticket.turn)
             landed.append((poll, answer))
             return True
 
+        def hear() -> None:
+            self._hear_answers()
+            self._wake()
+
         def land(_: bool) -> None:
             if self._board is board:
-                self._hear_answers()
-                self._wake()
+                self._safely(hear)
 
         self._threads.run(ask, land)
 
@@ -668,6 +698,7 @@ class _LoneWait(Wait, Coroutine[Any, Any, OnlineRecord]):
             self.reported = False
             self._ear.hear(self)
             if self.settled:
+                _pass_on(self)
                 raise StopIteration(last_words(self).raise_for_verdict())
         if caller.expired and self._watcher._board.expire(caller):
             raise StopIteration(timed_out(self).raise_for_verdict())
@@ -695,13 +726,31 @@ async def _sleep_until(turn: float) -> None:
         await asyncio.sleep(delay)
 
 
-def _wrapped(error: Exception) -> TiwError:
+class _Interruption(TiwError):
+    """Stands for what is no Exception and has to reach whoever waits as it is."""
+
+
+def _wrapped(error: BaseException, kind: type[TiwError] = TiwError) -> TiwError:
     """Return a fault of our own as one that ends a wait, with its traceback."""
     if isinstance(error, TiwError):
         return error
-    wrapped = TiwError(f"Asking failed: {error!r}", code=type(error).__name__)
+    wrapped = kind(f"Asking failed: {error!r}", code=type(error).__name__)
     wrapped.__cause__ = error
     return wrapped
+
+
+def _fault(error: BaseException) -> TiwError:
+    """Return the end of every wait."""
+    # Raised once more by each who waits, these would end the loop once more.
+    known = isinstance(error, (Exception, asyncio.CancelledError, *_ENDS_THE_LOOP))
+    return _wrapped(error, TiwError if known else _Interruption)
+
+
+def _pass_on(wait: Wait) -> None:
+    """Raise what has interrupted everybody, such as the time limit of a task."""
+    error = wait.seen().error
+    if isinstance(error, _Interruption) and error.__cause__ is not None:
+        raise error.__cause__
 
 
 @lru_cache(maxsize=64)
