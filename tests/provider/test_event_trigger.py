@@ -12,12 +12,14 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+import supervisors
 from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time import comms, task_runner
 
 from tiw_automation.airflow import announced, finished, triggers
 from tiw_automation.airflow.announced import Announced, AssetStore, VariableStore, told_key
 from tiw_automation.airflow.finished import AcknowledgedFeed
+from tiw_automation.airflow.supervisor import _asking
 from tiw_automation.airflow.triggers import TiwOnlineRecordFinishedEventTrigger
 from tiw_automation.core import record_feed
 from tiw_automation.core.record_events import event_id
@@ -267,6 +269,23 @@ async def test_a_connection_that_is_mended_is_read_again(
             await asyncio.sleep(0.05)
         connect(tiw_simulator)
         assert (await asyncio.wait_for(waiting, 20)).payload["record_task_id"] == done
+
+
+@pytest.mark.parametrize("fault", ["answered", "not found"])
+async def test_a_connection_that_airflow_cannot_read_only_delays(
+    fault: str,
+    supervised: supervisors.Supervisor,
+    tiw_simulator: Simulator,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    supervised.fault, supervised.fails = fault, 5
+    (done,) = tiw_simulator.add_finished(1)
+    memory = Memory()
+    async with running(make(memory, record_task_ids=[done], include_failed=True)) as events:
+        event = await asyncio.wait_for(anext(events), 20)
+    assert (event.payload["record_task_id"], event.payload["verdict"]) == (done, "finished")
+    assert "could not read connection" in caplog.text
+    assert tiw_simulator.rejects == 0
 
 
 async def test_a_fault_on_the_way_only_delays(chinese: Simulator, connect: Connect) -> None:
@@ -608,7 +627,7 @@ async def test_an_answer_is_heard_though_nobody_waits_for_it(supervisor: Supervi
     assert asking.cancelled()
     supervisor.lets_go.set()
     async with asyncio.timeout(10):
-        while announced._asking:
+        while _asking:
             await asyncio.sleep(0)
     assert supervisor.answered == 1
     assert supervisor.variables == {"a": "1"}

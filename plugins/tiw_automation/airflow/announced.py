@@ -16,6 +16,8 @@ from typing import Any, Protocol
 
 from asgiref.sync import sync_to_async
 
+from tiw_automation.airflow import supervisor
+
 logger = logging.getLogger(__name__)
 
 # Airflow 3.1 and 3.2 do not say when an event is stored; it takes them about two seconds.
@@ -120,48 +122,20 @@ class VariableStore:
         await _order(DeleteVariable(key=key))
 
     async def _find(self, key: str) -> str | None:
-        from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
-        from airflow.sdk.execution_time.comms import ErrorResponse, GetVariable, VariableResult
+        from airflow.sdk.execution_time.comms import GetVariable
 
-        answer: Any
+        answer = await supervisor.ask_soon(GetVariable(key=key))
         try:
-            answer = await _ask_supervisor(GetVariable(key=key))
-        except AirflowRuntimeError as error:
-            answer = error.error
-        if isinstance(answer, VariableResult):
-            return answer.value
-        if isinstance(answer, ErrorResponse) and answer.error == ErrorType.VARIABLE_NOT_FOUND:
-            return None
-        raise OSError(f"Airflow did not say what the Variable {key} holds: {answer!r}")
+            variable = supervisor.found(answer, "VARIABLE_NOT_FOUND")
+        except supervisor.Unsaid as error:
+            raise OSError(f"Airflow did not say what the Variable {key} holds: {error}") from None
+        return None if variable is None else variable.value
 
 
 async def _order(message: Any) -> None:
-    from airflow.sdk.execution_time.comms import ErrorResponse
-
-    # Most errors are raised; what is answered can be one too.
-    answer = await _ask_supervisor(message)
-    if isinstance(answer, ErrorResponse):
+    answer = await supervisor.ask_soon(message)
+    if supervisor.is_error(answer):
         raise OSError(f"Airflow did not do what it was asked for: {answer!r}")
-
-
-_asking: set[asyncio.Task[Any]] = set()
-
-
-async def _ask_supervisor(message: Any) -> Any:
-    from airflow.sdk.execution_time import task_runner
-
-    comms: Any = task_runner.SUPERVISOR_COMMS
-    # Airflow 3.1's triggerer breaks where somebody who is cancelled leaves an answer unread.
-    task = asyncio.get_running_loop().create_task(comms.asend(message))
-    _asking.add(task)
-    task.add_done_callback(_heard)
-    return await asyncio.shield(task)
-
-
-def _heard(task: asyncio.Task[Any]) -> None:
-    _asking.discard(task)
-    if not task.cancelled():
-        task.exception()
 
 
 class Announced:
