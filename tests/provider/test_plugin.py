@@ -444,6 +444,10 @@ async def test_each_asset_takes_what_its_terms_allow(
     (good,) = tiw_simulator.add_finished(1)
     whose: Any = {"tencentcloud_conn_id": "school"}
     use(assets.tiw_online_record_asset("strict", **whose))
+    use(assets.tiw_online_record_asset("often", **whose, poll_interval=2, include_failed=True))
+    # Neither of these is the application's: given recordings, and another's connection.
+    use(assets.tiw_online_record_asset("given", **whose, record_task_ids=[good], poll_interval=2))
+    use(assets.tiw_online_record_asset("theirs", tencentcloud_conn_id="School", watch=False))
     use(assets.tiw_online_record_asset("each", **whose, partitioned=True, require_videos=False))
     lenient: Any = {"sdk_app_id": tiw_simulator.sdk_app_id}
     lenient["accept_finish_reasons"] = ["EXCEPTION"]
@@ -451,7 +455,12 @@ async def test_each_asset_takes_what_its_terms_allow(
     for _ in range(2):
         for task_id in ("odd", "empty", good):
             assert (await post(receiver, callback(tiw_simulator, task_id)))[0] == 200
-    assert told() == {"strict": [good], "each": ["empty", good], "lenient": ["odd"]}
+    assert told() == {
+        "strict": [good],
+        "often": [good],
+        "each": ["empty", good],
+        "lenient": ["odd"],
+    }
     assert "EXCEPTION" in caplog.text
     assert "Not told to strict." in caplog.text
 

@@ -11,7 +11,7 @@ import logging
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Text, cast, delete, select, update
+from sqlalchemy import ColumnElement, Text, cast, delete, or_, select, update
 
 from tiw_automation.airflow.announced import told_key
 from tiw_automation.airflow.asset_events import judged, to_extra
@@ -67,7 +67,7 @@ class EventSink:
                     logger.warning("%s Not told to %s.", end.message, model.name)
                     continue
                 # Airflow 3.1 has no partitions and ignores both of the last arguments.
-                partitioned = model.uri.endswith("/by-recording")
+                partitioned = _bare(model.uri).endswith("/by-recording")
                 asset_manager.register_asset_change(
                     asset=model,
                     extra=to_extra(end),
@@ -94,8 +94,21 @@ def _assets(
     from airflow.models.asset import AssetModel
 
     uris = _uris(conn_id, sdk_app_id, own_app_id)
-    found = select(AssetModel).where(AssetModel.uri.in_(uris), AssetModel.active.has())
-    return list(session.scalars(found).unique())
+    found = select(AssetModel).where(_is_one_of(uris), AssetModel.active.has())
+    # SQLite and MySQL can take "School" for "school" where they compare a beginning.
+    return [model for model in session.scalars(found).unique() if _bare(model.uri) in uris]
+
+
+def _bare(uri: str) -> str:
+    """Return an asset's URI without what it says of its own terms."""
+    return uri.partition("?")[0]
+
+
+def _is_one_of(uris: list[str]) -> ColumnElement[bool]:
+    from airflow.models.asset import AssetModel
+
+    beginnings = [AssetModel.uri.startswith(f"{uri}?", autoescape=True) for uri in uris]
+    return or_(AssetModel.uri.in_(uris), *beginnings)
 
 
 def _lock(session: Session, uris: list[str]) -> None:
@@ -105,7 +118,7 @@ def _lock(session: Session, uris: list[str]) -> None:
     """
     from airflow.models.asset import AssetModel
 
-    touch = update(AssetModel).where(AssetModel.uri.in_(uris)).values(uri=AssetModel.uri)
+    touch = update(AssetModel).where(_is_one_of(uris)).values(uri=AssetModel.uri)
     session.execute(touch.execution_options(synchronize_session=False))
 
 
