@@ -33,6 +33,13 @@ def told_key(event_id: str) -> str:
     return f"tiw_told_{event_id}"
 
 
+TELLING = "tiw_telling"
+"""The key under which a trigger says which events it is about to tell, the last ones alone.
+
+Airflow stores them a moment later; until then the receiver of callbacks finds none of them.
+"""
+
+
 class Store(Protocol):
     """Holds one JSON value for a key."""
 
@@ -204,18 +211,24 @@ class Announced:
             del self._waiting[task_id]
             self._dirty = True
 
-    async def was_told(self, event_id: str) -> bool:
-        """Return whether the receiver of callbacks has told this event for the same asset."""
-        if self._store is None or not self._store.others_tell:
-            return False
-        key = told_key(event_id)
+    async def claim(self, event_ids: Iterable[str]) -> set[str]:
+        """Say that these are about to be told, and return those that a callback has told before.
+
+        In this order: so of two who are about to tell the same, one sees the other.
+        """
+        store = self._store
+        if store is None or not store.others_tell:
+            return set()
+        keys = {event_id: told_key(event_id) for event_id in event_ids}
+        told: set[str] = set()
         try:
-            told = await self._store.get(key) is not None
+            await store.set(TELLING, list(keys))
+            for event_id, key in keys.items():
+                if await store.get(key) is not None:
+                    told.add(event_id)
         except Exception as error:
-            logger.warning("Whether a callback has told it cannot be read: %r", error)
-            return False
-        if told:
-            self._told.add(key)
+            logger.warning("Whether a callback tells the same cannot be known: %r", error)
+        self._told.update(keys[event_id] for event_id in told)
         return told
 
     def settle(self, task_ids: Iterable[str]) -> None:

@@ -278,7 +278,10 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
                 if ready and wait_s > 0:
                     snapshot.feed.look_again(wait_s)
                 elif ready:
-                    batch = ready[:_MOST_IN_AN_EVENT]
+                    batch = await self._untold(ready[:_MOST_IN_AN_EVENT], announced)
+                    if not batch:
+                        snapshot.feed.look_again(0.0)
+                        continue
                     quiet_s = time.monotonic() - last_event_at
                     last_event_at = time.monotonic()
                     self._plan_sweep(announced, quiet_s)
@@ -317,20 +320,32 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
             given = dict.fromkeys(self.record_task_ids)
             waiting = [task_id for task_id in given if not announced.is_settled(task_id)]
         feed.follow(waiting)
-        ready, silent = [], []
+        ready: list[dict[str, Any]] = []
+        silent: list[dict[str, Any]] = []
         for end in filter(None, map(feed.end, waiting)):
             outcome = self._judge(end)
             extra = to_extra(outcome)
             wanted = outcome.verdict is Verdict.FINISHED or self.include_failed
-            if wanted and not await announced.was_told(extra["event_id"]):
-                ready.append(extra)
-            else:
-                self.log.info("Not announced: %s", outcome.message)
-                silent.append(outcome.task_id)
-        if silent:
-            announced.settle(silent)
-            await announced.stored(silent)
+            (ready if wanted else silent).append(extra)
+        await self._pass_over(silent, announced)
         return ready
+
+    async def _untold(
+        self, extras: list[dict[str, Any]], announced: Announced
+    ) -> list[dict[str, Any]]:
+        """Return what nobody else has told, and let nobody else tell it now."""
+        told = await announced.claim(extra["event_id"] for extra in extras)
+        await self._pass_over([e for e in extras if e["event_id"] in told], announced)
+        return [extra for extra in extras if extra["event_id"] not in told]
+
+    async def _pass_over(self, extras: list[dict[str, Any]], announced: Announced) -> None:
+        if not extras:
+            return
+        for extra in extras:
+            self.log.info("Not announced: %s", extra["message"])
+        ids = [extra["record_task_id"] for extra in extras]
+        announced.settle(ids)
+        await announced.stored(ids)
 
     def _plan_sweep(self, announced: Announced, quiet_s: float) -> None:
         if self.sweep_after is not None and (announced.sweep_at or quiet_s < self.sweep_after):
