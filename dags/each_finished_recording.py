@@ -16,7 +16,7 @@ from airflow.sdk import dag, task
 from tiw_automation.airflow import assets
 from tiw_automation.airflow.operators import TiwDescribeOnlineRecordOperator
 
-FINISHED = assets.tiw_online_record_asset(poll_interval=10)
+FINISHED = assets.tiw_online_record_asset()
 EACH = assets.tiw_online_record_asset(partitioned=True)
 
 if tuple(int(part) for part in version("apache-airflow-core").split(".")[:2]) >= (3, 3):

@@ -10,10 +10,7 @@ from airflow.sdk import dag, task
 
 from tiw_automation.airflow import assets
 
-FINISHED = assets.tiw_online_record_asset(
-    # The least seconds between two requests for one recording, and for the list of those that run.
-    poll_interval=10,
-)
+FINISHED = assets.tiw_online_record_asset()
 
 
 @dag(schedule=[FINISHED], catchup=False, tags=["tiw"])

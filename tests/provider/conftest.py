@@ -7,11 +7,15 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
 from connections import connection
 
 from tiw_automation.simulator import Simulator
+
+if TYPE_CHECKING:
+    from supervisors import Supervisor
 
 _HOME = tempfile.TemporaryDirectory(prefix="tiw-airflow-")
 os.environ["AIRFLOW_HOME"] = _HOME.name
@@ -29,3 +33,18 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(made))
 
     return make
+
+
+@pytest.fixture
+def supervised(tiw_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Supervisor:
+    """Return a supervisor with two connections; the environment has another account's keys."""
+    from airflow.sdk.execution_time import task_runner
+    from supervisors import Supervisor
+
+    for name, value in tiw_simulator.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TENCENTCLOUD_SECRET_ID", "AKIDofanotheraccount")
+    known = connection(tiw_simulator)
+    made = Supervisor(tencentcloud_default=known, mine=known)
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", made, raising=False)
+    return made

@@ -91,6 +91,61 @@ def test_equal_arguments_make_equal_assets() -> None:
         )
     }
     assert len(hashes) == 1
+    by_default = tiw_online_record_asset(
+        poll_interval=5,
+        accept_finish_reasons=["USER_CALL", "AUTO", "FORCE_STOP", "AUTO"],
+        sweep_after=900,
+    )
+    assert by_default == tiw_online_record_asset()
+    lenient = [
+        tiw_online_record_asset(accept_finish_reasons=reasons)
+        for reasons in (["EXCEPTION", "AUTO"], ("AUTO", "EXCEPTION", "AUTO"))
+    ]
+    assert lenient[0] == lenient[1]
+
+
+OTHER_TERMS: dict[str, dict[str, Any]] = {
+    "poll_interval=10": {"poll_interval": 10},
+    "poll_interval=0.25": {"poll_interval": 0.25},
+    "include_failed=true": {"include_failed": True},
+    "sweep_after=60": {"sweep_after": 60},
+    "sweep_after=never": {"sweep_after": None},
+    "require_videos=false": {"require_videos": False},
+    "accept_finish_reasons=AUTO+EXCEPTION": {"accept_finish_reasons": ["EXCEPTION", "AUTO"]},
+    "watch=false": {"watch": False},
+    "name=lessons": {"name": "lessons"},
+    "name=a%2Fb+%C3%A9%3F%26c%3D1": {"name": "a/b \u00e9?&c=1"},
+    "include_failed=true&poll_interval=7": {"poll_interval": 7, "include_failed": True},
+}
+
+
+@pytest.mark.parametrize("query", OTHER_TERMS)
+def test_other_arguments_make_another_asset(query: str) -> None:
+    """Two DAG files that gave one asset different watchers would undo each other for ever."""
+    given = OTHER_TERMS[query]
+    other = tiw_online_record_asset(**given)
+    # As it is written here, after Airflow's own normalisation.
+    assert other.uri == f"{URI}?{query}"
+    assert other.name == given.get("name", other.uri)
+    assert other == tiw_online_record_asset(**given)
+    for watcher in other.watchers:
+        trigger: Any = watcher.trigger
+        assert trigger.asset_name == other.name
+    made = [
+        tiw_online_record_asset(),
+        *(tiw_online_record_asset(**o) for o in OTHER_TERMS.values()),
+    ]
+    assert len({asset.uri for asset in made}) == len({asset.name for asset in made}) == len(made)
+
+
+def test_what_is_watched_on_other_terms_is_another_asset() -> None:
+    ids: Any = {"record_task_ids": "a"}
+    one, two = tiw_online_record_asset(**ids), tiw_online_record_asset(**ids, poll_interval=10)
+    assert two.uri == f"{one.uri}?poll_interval=10"
+    assert two.name == two.uri
+    # Nothing that only a watcher goes by.
+    each = tiw_online_record_asset(partitioned=True, poll_interval=10, include_failed=True)
+    assert each == tiw_online_record_asset(partitioned=True)
 
 
 def test_every_application_and_connection_has_its_own() -> None:

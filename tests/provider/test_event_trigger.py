@@ -12,12 +12,20 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+import supervisors
 from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time import comms, task_runner
 
 from tiw_automation.airflow import announced, finished, triggers
-from tiw_automation.airflow.announced import Announced, AssetStore, VariableStore, told_key
+from tiw_automation.airflow.announced import (
+    TELLING,
+    Announced,
+    AssetStore,
+    VariableStore,
+    told_key,
+)
 from tiw_automation.airflow.finished import AcknowledgedFeed
+from tiw_automation.airflow.supervisor import _asking
 from tiw_automation.airflow.triggers import TiwOnlineRecordFinishedEventTrigger
 from tiw_automation.core import record_feed
 from tiw_automation.core.record_events import event_id
@@ -269,6 +277,23 @@ async def test_a_connection_that_is_mended_is_read_again(
         assert (await asyncio.wait_for(waiting, 20)).payload["record_task_id"] == done
 
 
+@pytest.mark.parametrize("fault", ["answered", "not found"])
+async def test_a_connection_that_airflow_cannot_read_only_delays(
+    fault: str,
+    supervised: supervisors.Supervisor,
+    tiw_simulator: Simulator,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    supervised.fault, supervised.fails = fault, 5
+    (done,) = tiw_simulator.add_finished(1)
+    memory = Memory()
+    async with running(make(memory, record_task_ids=[done], include_failed=True)) as events:
+        event = await asyncio.wait_for(anext(events), 20)
+    assert (event.payload["record_task_id"], event.payload["verdict"]) == (done, "finished")
+    assert "could not read connection" in caplog.text
+    assert tiw_simulator.rejects == 0
+
+
 async def test_a_fault_on_the_way_only_delays(chinese: Simulator, connect: Connect) -> None:
     connect(chinese, extra={"region": "ap-guangzhou"})
     chinese.inject("reset", times=8)
@@ -324,9 +349,10 @@ async def test_an_id_more_in_the_list_repeats_nothing(
     async with running(make(memory, record_task_ids=[one], asset_name="mine")) as events:
         assert await told(events) == [one]
         await nothing_more(events)
-    async with running(make(memory, record_task_ids=[one, two], asset_name="mine")) as events:
+    after = make(memory, record_task_ids=[one, two], asset_name="mine")
+    async with running(after) as events:
         assert await told(events) == [two]
-    assert len(memory.values) == 1
+    assert [key for key in memory.values if key != TELLING] == [after._store_key()]
 
 
 async def test_ids_that_are_no_longer_given_are_dropped(
@@ -412,6 +438,29 @@ async def test_what_a_callback_has_told_is_not_told_again(
         await nothing_more(events)
     assert memory.kept()["settled"] == sorted([one, two])
     assert key not in memory.values
+
+
+async def test_what_a_callback_tells_at_the_last_moment_is_not_told_again(
+    tiw_simulator: Simulator, connect: Connect
+) -> None:
+    connect(tiw_simulator)
+    one, two = tiw_simulator.add_finished(2)
+    identity = {task_id: event_id(tiw_simulator.sdk_app_id, task_id) for task_id in (one, two)}
+
+    class LastMoment(Memory):
+        """A callback stores its event just before the trigger says what it tells."""
+
+        async def aset(self, key: str, value: Any) -> None:
+            if key == TELLING and identity[one] in value:
+                self.values[told_key(identity[one])] = "true"
+            await super().aset(key, value)
+
+    memory = LastMoment()
+    async with running(make(memory, record_task_ids=[one, two])) as events:
+        assert await told(events) == [two]
+        assert identity[two] in json.loads(memory.values[TELLING])
+        await nothing_more(events)
+    assert memory.kept()["settled"] == sorted([one, two])
 
 
 # What is kept
@@ -608,7 +657,7 @@ async def test_an_answer_is_heard_though_nobody_waits_for_it(supervisor: Supervi
     assert asking.cancelled()
     supervisor.lets_go.set()
     async with asyncio.timeout(10):
-        while announced._asking:
+        while _asking:
             await asyncio.sleep(0)
     assert supervisor.answered == 1
     assert supervisor.variables == {"a": "1"}

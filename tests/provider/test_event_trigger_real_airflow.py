@@ -33,8 +33,9 @@ from tiw_automation.simulator import Simulator
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "a-callback-key-of-the-tests"
 OTHER_KEY = "the-key-of-the-other-school"
-CALLED = "tiw://callbacks/default/online-records/finished"
+CALLED = "tiw://callbacks/default/online-records/finished?watch=false"
 CALLED_EACH = "tiw://callbacks/default/online-records/by-recording"
+GIVEN = f"{asset_events.FINISHED}/given?include_failed=true&poll_interval=2"
 
 # The tests' own DAGs; the examples are copied from dags/.
 DAGS = """
@@ -52,7 +53,7 @@ AGAIN = Asset(
     watchers=[
         AssetWatcher(
             name="again",
-            trigger=TiwOnlineRecordFinishedEventTrigger(poll_interval=10, asset_name="again"),
+            trigger=TiwOnlineRecordFinishedEventTrigger(poll_interval=5.0, asset_name="again"),
         )
     ],
 )
@@ -186,7 +187,7 @@ def test_an_event_holds_the_record_and_a_stable_id(simulator: Simulator, airflow
 
 
 def test_given_recordings_are_told_once_and_failures_too(airflow: Any) -> None:
-    uri = f"{FINISHED}/given"
+    uri = GIVEN
     until(lambda: len(ids_of(airflow, uri)) >= 3, airflow)
     until(lambda: sum(map(len, told_in_runs(airflow, "given"))) >= 3, airflow)
     told = [(each[0], each[1]) for run in told_in_runs(airflow, "given") for each in run]
@@ -240,7 +241,9 @@ def test_a_site_that_lists_nothing_is_refused_without_a_call(airflow: Any) -> No
     assert "does not tell which recordings run" in line
     assert "record_task_ids" in line
     assert "callbacks" in line
-    assert ids_of(airflow, "tiw://international/default/online-records/finished") == []
+    assert (
+        ids_of(airflow, "tiw://international/default/online-records/finished?poll_interval=2") == []
+    )
 
 
 def test_a_task_that_waits_tells_its_outlets(simulator: Simulator, airflow: Any) -> None:
@@ -249,7 +252,7 @@ def test_a_task_that_waits_tells_its_outlets(simulator: Simulator, airflow: Any)
         run_id = airflow.trigger("waiting", {"record_task_ids": ids})
         airflow.wait_for_run("waiting", run_id)
         assert airflow.run_state("waiting", run_id) == "success"
-    uri = "tiw://waited/default/online-records/finished"
+    uri = "tiw://waited/default/online-records/finished?name=waited&watch=false"
     first, *others = events_of(airflow, uri)
     assert first["record"]["task_id"] == one
     assert first["event_id"] == event_id(simulator.sdk_app_id, one)
@@ -473,7 +476,7 @@ def test_a_connection_in_the_database_serves_after_a_restart(
     assert post(airflow, "of_the_db", forged)[0] == 403
     good = callback(simulator, task_id, key=OTHER_KEY)
     assert post(airflow, "of_the_db", good) == (200, b'{"error_code": 0}')
-    uri = "tiw://of_the_db/default/online-records/finished"
+    uri = "tiw://of_the_db/default/online-records/finished?watch=false"
     assert ids_of(airflow, uri) == [task_id]
 
 
@@ -486,7 +489,7 @@ def is_up(airflow: Any) -> bool:
 
 def test_nothing_was_told_twice(airflow: Any) -> None:
     """All of the above has taken many rounds of every trigger, and a kill."""
-    for uri in (FINISHED, f"{FINISHED}/given", "again", CALLED):
+    for uri in (FINISHED, GIVEN, "again", CALLED):
         ids = [
             task_id for task_id in ids_of(airflow, uri) if AIRFLOW >= (3, 3) or task_id != "both"
         ]

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
+from supervisors import Supervisor
 
 from tiw_automation.airflow.hooks import TiwHook
-from tiw_automation.core import ConfigurationError, CredentialsError
+from tiw_automation.core import ConfigurationError, CredentialsError, TiwError
 from tiw_automation.simulator import Simulator
 
 Connect = Callable[..., None]
@@ -80,3 +82,56 @@ def test_bad_settings(
     connect(tiw_simulator, **changes)
     with pytest.raises(error, match=words):
         TiwHook().get_conn()
+
+
+# What a task or a trigger asks its supervisor
+
+
+# That of the environment: see the fixture.
+OTHER_ID = "AKIDofanotheraccount"
+FAULTS = ["raised", "answered", "not found"]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("name", ["tencentcloud_default", "mine"])
+def test_a_connection_that_cannot_be_read_is_not_taken_for_missing(
+    name: str, fault: str, supervised: Supervisor, tiw_simulator: Simulator
+) -> None:
+    supervised.fault, supervised.fails = fault, math.inf
+    for read in (TiwHook(name).get_conn, lambda: TiwHook(name).callback_secret):
+        with pytest.raises(TiwError, match=f"could not read connection '{name}'.*may exist") as met:
+            read()
+        assert met.value.retryable
+        assert not isinstance(met.value, ConfigurationError)
+        assert "API_SERVER_ERROR 500" in met.value.message
+        assert tiw_simulator.secret_key not in str(met.value)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("name", ["tencentcloud_default", "mine"])
+def test_after_a_moment_without_an_answer_it_is_the_connections_account(
+    name: str, fault: str, supervised: Supervisor, tiw_simulator: Simulator
+) -> None:
+    supervised.fault, supervised.fails = fault, 1
+    with TiwHook(name).get_conn() as client:
+        assert client.settings.credentials.current().secret_id == tiw_simulator.secret_id
+
+
+def test_what_the_supervisor_knows_to_be_missing_is_missing(supervised: Supervisor) -> None:
+    supervised.connections.clear()
+    with TiwHook().get_conn() as client:
+        assert client.settings.credentials.current().secret_id == OTHER_ID
+    with pytest.raises(ConfigurationError, match="no connection 'mine'"):
+        TiwHook("mine").get_conn()
+
+
+def test_a_secrets_backend_that_is_away_may_hold_the_connection(
+    tiw_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in tiw_simulator.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AIRFLOW__SECRETS__BACKEND", "supervisors.BrokenBackend")
+    with pytest.raises(TiwError, match="ConnectionRefusedError of BrokenBackend") as met:
+        TiwHook().get_conn()
+    assert met.value.retryable
+    assert "s3cr3t" not in str(met.value)

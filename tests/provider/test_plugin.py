@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk import Asset
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 
 from tiw_automation.airflow import assets, callback_receiver
 from tiw_automation.airflow.announced import told_key
@@ -410,8 +410,15 @@ def use(tables: None) -> Iterator[Callable[[Asset], int]]:
             return model.id
 
     yield make
+    used: list[Any] = [AssetEvent, AssetActive, AssetModel]
+    if AIRFLOW >= (3, 3):
+        from airflow.models.asset import AssetWatcherModel
+        from airflow.models.asset_state_store import AssetStateStoreModel
+        from airflow.models.trigger import Trigger
+
+        used = [AssetStateStoreModel, AssetWatcherModel, Trigger, *used]
     with create_session() as session:
-        for table in (AssetEvent, AssetActive, AssetModel):
+        for table in used:
             session.execute(delete(table))
 
 
@@ -428,7 +435,8 @@ def told() -> dict[str, list[str]]:
         )
         found: dict[str, list[str]] = {}
         for name, extra in events:
-            found.setdefault(name, []).append(extra["record_task_id"])
+            told_of = extra.get("payload", extra)
+            found.setdefault(name, []).append(told_of["record_task_id"])
         return found
 
 
@@ -444,6 +452,10 @@ async def test_each_asset_takes_what_its_terms_allow(
     (good,) = tiw_simulator.add_finished(1)
     whose: Any = {"tencentcloud_conn_id": "school"}
     use(assets.tiw_online_record_asset("strict", **whose))
+    use(assets.tiw_online_record_asset("often", **whose, poll_interval=2, include_failed=True))
+    # Neither of these is the application's: given recordings, and another's connection.
+    use(assets.tiw_online_record_asset("given", **whose, record_task_ids=[good], poll_interval=2))
+    use(assets.tiw_online_record_asset("theirs", tencentcloud_conn_id="School", watch=False))
     use(assets.tiw_online_record_asset("each", **whose, partitioned=True, require_videos=False))
     lenient: Any = {"sdk_app_id": tiw_simulator.sdk_app_id}
     lenient["accept_finish_reasons"] = ["EXCEPTION"]
@@ -451,27 +463,111 @@ async def test_each_asset_takes_what_its_terms_allow(
     for _ in range(2):
         for task_id in ("odd", "empty", good):
             assert (await post(receiver, callback(tiw_simulator, task_id)))[0] == 200
-    assert told() == {"strict": [good], "each": ["empty", good], "lenient": ["odd"]}
+    assert told() == {
+        "strict": [good],
+        "often": [good],
+        "each": ["empty", good],
+        "lenient": ["odd"],
+    }
     assert "EXCEPTION" in caplog.text
     assert "Not told to strict." in caplog.text
 
 
-@pytest.mark.skipif(AIRFLOW < (3, 3), reason="Airflow 3.3 keeps state for an asset")
-def test_word_for_a_trigger_that_never_came_is_taken_away(use: Callable[[Asset], int]) -> None:
+def watch(asset_id: int) -> None:
+    """Give an asset a watcher, as the DAG processor does."""
     from airflow.models.asset import AssetModel, AssetWatcherModel
-    from airflow.models.asset_state_store import AssetStateStoreModel
     from airflow.models.trigger import Trigger
     from airflow.utils.session import create_session
 
-    asset_id = use(assets.tiw_online_record_asset())
-    now = datetime.now(UTC)
-    ages = {"tiw_told_old": 31, "tiw_told_young": 29, "tiw_announced_x": 400, "tiwXtold_x": 400}
     with create_session() as session:
         trigger = Trigger(classpath="x", kwargs={})
         session.add(trigger)
         session.flush()
         model = session.get_one(AssetModel, asset_id)
         model.watchers.append(AssetWatcherModel(name="x", trigger_id=trigger.id))
+
+
+class StateOf:
+    """The state store of an asset, as a trigger has it: with Airflow's own backend behind it."""
+
+    def __init__(self, asset_id: int) -> None:
+        from airflow._shared.state import AssetScope
+        from airflow.state import get_state_backend
+
+        self._scope = AssetScope(asset_id=asset_id)
+        self._backend = get_state_backend()
+
+    def get(self, key: str) -> Any:
+        return json.loads(self._backend.get(self._scope, key) or "null")
+
+    def set(self, key: str, value: Any) -> None:
+        self._backend.set(self._scope, key, json.dumps(value))
+
+    def delete(self, key: str) -> None:
+        self._backend.delete(self._scope, key)
+
+
+@pytest.mark.skipif(AIRFLOW < (3, 3), reason="Airflow 3.3 keeps state for an asset")
+@pytest.mark.parametrize("is_stored", [True, False])
+async def test_a_callback_waits_for_the_event_of_a_watcher(
+    is_stored: bool,
+    receiver: CallbackReceiver,
+    connect: Connect,
+    use: Callable[[Asset], int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Airflow stores what a trigger yields a moment later, or never where it is killed."""
+    from airflow.assets.manager import asset_manager
+    from airflow.models.asset import AssetModel
+    from airflow.models.asset_state_store import AssetStateStoreModel
+    from airflow.utils.session import create_session
+
+    monkeypatch.setattr(callback_receiver, "_ANSWER_WITHIN_S", 0.3)
+    monkeypatch.setattr(callback_receiver, "_LOOK_AGAIN_S", 0.05)
+    receiver._sink = EventSink()
+    asset = assets.tiw_online_record_asset(tencentcloud_conn_id="school", poll_interval=0.2)
+    asset_id = use(asset)
+    watch(asset_id)
+    quiet = assets.tiw_online_record_asset(tencentcloud_conn_id="school", watch=False)
+    use(quiet)
+    trigger: Any = asset.watchers[0].trigger
+    trigger.asset_state_store = StateOf(asset_id)
+    with Simulator(speed=10, region="ap-guangzhou") as chinese:
+        extra = {"region": "ap-guangzhou", "callback_secret": KEY}
+        connect(chinese, "school", extra=extra)
+        monkeypatch.setattr(callback_receiver, "_SETTINGS_S", 0.0)
+        chinese.add("algebra", timeline=[{"RECORDING": 3}])
+        events = trigger.run()
+        event = await asyncio.wait_for(anext(events), 20)
+        assert event.payload["record_task_id"] == "algebra"
+        # Whoever is told by callbacks alone is told at once.
+        for _ in range(2):
+            assert await post(receiver, callback(chinese, "algebra")) == (503, REFUSAL)
+            assert told() == {quiet.name: ["algebra"]}
+        with create_session() as session:
+            if is_stored:
+                # As Airflow's triggerer does.
+                payload = {"from_trigger": True, "payload": event.payload}
+                model = session.get_one(AssetModel, asset_id)
+                asset_manager.register_asset_change(asset=model, extra=payload, session=session)
+            else:
+                long_ago = datetime.now(UTC) - timedelta(seconds=31)
+                session.execute(update(AssetStateStoreModel).values(updated_at=long_ago))
+        assert (await post(receiver, callback(chinese, "algebra")))[0] == 200
+        await events.aclose()
+    assert told() == {quiet.name: ["algebra"], asset.name: ["algebra"]}
+
+
+@pytest.mark.skipif(AIRFLOW < (3, 3), reason="Airflow 3.3 keeps state for an asset")
+def test_word_for_a_trigger_that_never_came_is_taken_away(use: Callable[[Asset], int]) -> None:
+    from airflow.models.asset_state_store import AssetStateStoreModel
+    from airflow.utils.session import create_session
+
+    asset_id = use(assets.tiw_online_record_asset())
+    watch(asset_id)
+    now = datetime.now(UTC)
+    ages = {"tiw_told_old": 31, "tiw_told_young": 29, "tiw_announced_x": 400, "tiwXtold_x": 400}
+    with create_session() as session:
         for key, days in ages.items():
             at = now - timedelta(days=days)
             session.add(
@@ -483,8 +579,5 @@ def test_word_for_a_trigger_that_never_came_is_taken_away(use: Callable[[Asset],
     assert EventSink().store("tencentcloud_default", 14, 14, end) != []
     with create_session() as session:
         kept = set(session.scalars(select(AssetStateStoreModel.key)))
-        session.execute(delete(AssetStateStoreModel))
-        session.execute(delete(AssetWatcherModel))
-        session.execute(delete(Trigger))
     expected = {"tiw_told_young", "tiw_announced_x", "tiwXtold_x", told_key(event_id(14, "a"))}
     assert kept == expected

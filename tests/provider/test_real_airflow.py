@@ -28,7 +28,7 @@ STORED_KEY = "another-key-that-signs-users"
 DAGS = (DAG, "lesson_lifecycle", "many_recordings", "finished_recordings")
 LINEAGE = "lineage.json"
 CALLBACK_KEY = "the-key-that-signs-callbacks"
-CALLED = "tiw://callbacks/default/online-records/finished"
+CALLED = "tiw://callbacks/default/online-records/finished?watch=false"
 
 # The tests' own, beside the examples.
 MORE_DAGS = """

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import re
 import subprocess
@@ -23,13 +24,22 @@ from airflow.providers.common.compat.sdk import (
 )
 from airflow.sdk import DAG
 from airflow.triggers.base import BaseTrigger
+from supervisors import Supervisor
 
+from tiw_automation.airflow import triggers
 from tiw_automation.airflow.events import Settled, to_payload
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.airflow.sensors import TiwOnlineRecordFailed, TiwOnlineRecordSensor
 from tiw_automation.airflow.story import story
 from tiw_automation.airflow.triggers import TiwOnlineRecordTrigger
-from tiw_automation.core import ConfigurationError, OnlineRecord, RecordWatcher, Verdict, Video
+from tiw_automation.core import (
+    ConfigurationError,
+    OnlineRecord,
+    RecordWatcher,
+    TiwError,
+    Verdict,
+    Video,
+)
 from tiw_automation.simulator import Simulator
 
 Connect = Callable[..., None]
@@ -745,6 +755,87 @@ async def test_a_refusal_is_the_same_for_one_and_for_several(
         assert "AuthFailure.SignatureFailure" in payload["outcomes"][0]["message"]
         with pytest.raises(RuntimeError, match="SignatureFailure"):
             await asyncio.to_thread(sensor(ids).execute_complete, context(Pushes()), payload)
+
+
+NAMES = ["tencentcloud_default", "mine"]
+
+
+@pytest.mark.parametrize("fault", ["answered", "not found"])
+@pytest.mark.parametrize("name", NAMES)
+async def test_waits_outlast_an_airflow_that_cannot_read_connections(
+    name: str,
+    fault: str,
+    supervised: Supervisor,
+    tiw_simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(triggers, "_READ_AGAIN_FIRST_S", 0.02)
+    caplog.set_level("INFO", triggers.logger.name)
+    supervised.fault, supervised.fails = fault, 9
+    ids = tiw_simulator.add_finished(5)
+    waits = [
+        TiwOnlineRecordTrigger(
+            record_task_ids=[task_id],
+            end_time=end_time,
+            tencentcloud_conn_id=name,
+            poll_interval=0.1,
+        )
+        for task_id in ids
+        for end_time in (None, time.time() + 60)
+    ]
+    for payload in await asyncio.gather(*map(fire, waits)):
+        assert [end["verdict"] for end in payload["outcomes"]] == ["finished"]
+        assert payload["sdk_app_id"] == tiw_simulator.sdk_app_id
+    # Nobody tried the keys of the environment, which are another account's.
+    assert tiw_simulator.rejects == 0
+    assert caplog.text.count("could not read connection") == 1
+    assert caplog.text.count("can be read again") == 1
+
+
+@pytest.mark.parametrize("ids", [["slow"], ["slow", "other"]])
+async def test_a_connection_that_is_never_read_is_a_time_out(
+    ids: list[str],
+    supervised: Supervisor,
+    tiw_simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(triggers, "_READ_AGAIN_FIRST_S", 0.02)
+    supervised.fails = math.inf
+    trigger = TiwOnlineRecordTrigger(
+        record_task_ids=ids, end_time=time.time() + 0.3, poll_interval=0.1
+    )
+    payload = await fire(trigger)
+    assert {end["verdict"] for end in payload["outcomes"]} == {"pending"}
+    assert tiw_simulator.requests == {}
+    with pytest.raises(AirflowSensorTimeout, match="could not read connection"):
+        sensor(ids).execute_complete(context(Pushes()), payload, end_time=time.time())
+    # Nobody waits any more: so it is not read for ever.
+    async with asyncio.timeout(20):
+        while any(triggers._connecting.values()):
+            await asyncio.sleep(0.02)
+
+
+async def test_a_connection_that_does_not_exist_ends_the_wait_at_once(
+    supervised: Supervisor,
+) -> None:
+    supervised.connections.clear()
+    trigger = TiwOnlineRecordTrigger(
+        record_task_ids=["a"], end_time=time.time() + 60, tencentcloud_conn_id="mine"
+    )
+    with pytest.raises(ConfigurationError, match="no connection 'mine'"):
+        await fire(trigger)
+
+
+def test_a_task_that_cannot_read_its_connection_fails_in_the_ordinary_way(
+    supervised: Supervisor, tiw_simulator: Simulator
+) -> None:
+    supervised.fault, supervised.fails = "not found", math.inf
+    for deferrable in (False, True):
+        with pytest.raises(TiwError, match="could not read connection") as met:
+            sensor("a", deferrable=deferrable).poke(context(Pushes()))
+        assert met.value.retryable
+    assert tiw_simulator.requests == {}
 
 
 async def test_one_connection_is_read_once_for_all_that_start_together(

@@ -16,6 +16,8 @@ from typing import Any, Protocol
 
 from asgiref.sync import sync_to_async
 
+from tiw_automation.airflow import supervisor
+
 logger = logging.getLogger(__name__)
 
 # Airflow 3.1 and 3.2 do not say when an event is stored; it takes them about two seconds.
@@ -29,6 +31,13 @@ _RETRY_LAST_S = 30.0
 def told_key(event_id: str) -> str:
     """Return the key under which the receiver of callbacks says that it has told an event."""
     return f"tiw_told_{event_id}"
+
+
+TELLING = "tiw_telling"
+"""The key under which a trigger says which events it is about to tell, the last ones alone.
+
+Airflow stores them a moment later; until then the receiver of callbacks finds none of them.
+"""
 
 
 class Store(Protocol):
@@ -120,48 +129,20 @@ class VariableStore:
         await _order(DeleteVariable(key=key))
 
     async def _find(self, key: str) -> str | None:
-        from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
-        from airflow.sdk.execution_time.comms import ErrorResponse, GetVariable, VariableResult
+        from airflow.sdk.execution_time.comms import GetVariable
 
-        answer: Any
+        answer = await supervisor.ask_soon(GetVariable(key=key))
         try:
-            answer = await _ask_supervisor(GetVariable(key=key))
-        except AirflowRuntimeError as error:
-            answer = error.error
-        if isinstance(answer, VariableResult):
-            return answer.value
-        if isinstance(answer, ErrorResponse) and answer.error == ErrorType.VARIABLE_NOT_FOUND:
-            return None
-        raise OSError(f"Airflow did not say what the Variable {key} holds: {answer!r}")
+            variable = supervisor.found(answer, "VARIABLE_NOT_FOUND")
+        except supervisor.Unsaid as error:
+            raise OSError(f"Airflow did not say what the Variable {key} holds: {error}") from None
+        return None if variable is None else variable.value
 
 
 async def _order(message: Any) -> None:
-    from airflow.sdk.execution_time.comms import ErrorResponse
-
-    # Most errors are raised; what is answered can be one too.
-    answer = await _ask_supervisor(message)
-    if isinstance(answer, ErrorResponse):
+    answer = await supervisor.ask_soon(message)
+    if supervisor.is_error(answer):
         raise OSError(f"Airflow did not do what it was asked for: {answer!r}")
-
-
-_asking: set[asyncio.Task[Any]] = set()
-
-
-async def _ask_supervisor(message: Any) -> Any:
-    from airflow.sdk.execution_time import task_runner
-
-    comms: Any = task_runner.SUPERVISOR_COMMS
-    # Airflow 3.1's triggerer breaks where somebody who is cancelled leaves an answer unread.
-    task = asyncio.get_running_loop().create_task(comms.asend(message))
-    _asking.add(task)
-    task.add_done_callback(_heard)
-    return await asyncio.shield(task)
-
-
-def _heard(task: asyncio.Task[Any]) -> None:
-    _asking.discard(task)
-    if not task.cancelled():
-        task.exception()
 
 
 class Announced:
@@ -230,18 +211,24 @@ class Announced:
             del self._waiting[task_id]
             self._dirty = True
 
-    async def was_told(self, event_id: str) -> bool:
-        """Return whether the receiver of callbacks has told this event for the same asset."""
-        if self._store is None or not self._store.others_tell:
-            return False
-        key = told_key(event_id)
+    async def claim(self, event_ids: Iterable[str]) -> set[str]:
+        """Say that these are about to be told, and return those that a callback has told before.
+
+        In this order: so of two who are about to tell the same, one sees the other.
+        """
+        store = self._store
+        if store is None or not store.others_tell:
+            return set()
+        keys = {event_id: told_key(event_id) for event_id in event_ids}
+        told: set[str] = set()
         try:
-            told = await self._store.get(key) is not None
+            await store.set(TELLING, list(keys))
+            for event_id, key in keys.items():
+                if await store.get(key) is not None:
+                    told.add(event_id)
         except Exception as error:
-            logger.warning("Whether a callback has told it cannot be read: %r", error)
-            return False
-        if told:
-            self._told.add(key)
+            logger.warning("Whether a callback tells the same cannot be known: %r", error)
+        self._told.update(keys[event_id] for event_id in told)
         return told
 
     def settle(self, task_ids: Iterable[str]) -> None:

@@ -11,9 +11,9 @@ import logging
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Text, cast, delete, select, update
+from sqlalchemy import ColumnElement, Text, cast, delete, or_, select, update
 
-from tiw_automation.airflow.announced import told_key
+from tiw_automation.airflow.announced import TELLING, told_key
 from tiw_automation.airflow.asset_events import judged, to_extra
 from tiw_automation.airflow.assets import asset_uri
 from tiw_automation.core import Outcome, Verdict
@@ -21,12 +21,26 @@ from tiw_automation.core.record_events import event_id
 
 if TYPE_CHECKING:
     from airflow.models.asset import AssetModel
+    from airflow.models.asset_state_store import AssetStateStoreModel
     from sqlalchemy.orm import Session
 
 logger = logging.getLogger(__name__)
 
 # How far back an event counts as the same recording's: longer than Tencent keeps its videos.
 _SAME_WITHIN = timedelta(days=30)
+# How long Airflow may take to store what a trigger has told: about two seconds as a rule.
+_STORED_WITHIN = timedelta(seconds=30)
+
+
+class BeingTold(Exception):
+    """A trigger is just telling an asset of it, and Airflow has not stored that yet.
+
+    :param told: the names of the assets that have been told all the same.
+    """
+
+    def __init__(self, told: list[str]) -> None:
+        super().__init__("A watcher is about to tell of it.")
+        self.told = told
 
 
 class EventSink:
@@ -50,12 +64,16 @@ class EventSink:
         own_app_id: int | None,
         outcome: Outcome,
     ) -> list[str]:
-        """Store an end in each asset that takes it and has not got it, and return their names."""
+        """Store an end in each asset that takes it and has not got it, and return their names.
+
+        :raises BeingTold: it has to be seen whether a trigger's event is stored; then call again.
+        """
         from airflow.assets.manager import asset_manager
         from airflow.utils.session import create_session
 
         identity = event_id(sdk_app_id, outcome.task_id)
         told = []
+        is_being_told = False
         with create_session() as session:
             # Before anything is read: MySQL goes on seeing what was there at its first look.
             _lock(session, _uris(conn_id, sdk_app_id, own_app_id))
@@ -66,8 +84,11 @@ class EventSink:
                 if end.verdict is not Verdict.FINISHED:
                     logger.warning("%s Not told to %s.", end.message, model.name)
                     continue
+                if _is_being_told(session, model, identity):
+                    is_being_told = True
+                    continue
                 # Airflow 3.1 has no partitions and ignores both of the last arguments.
-                partitioned = model.uri.endswith("/by-recording")
+                partitioned = _bare(model.uri).endswith("/by-recording")
                 asset_manager.register_asset_change(
                     asset=model,
                     extra=to_extra(end),
@@ -80,6 +101,8 @@ class EventSink:
                 if model.triggers:
                     _tell_trigger(session, model, identity)
                 told.append(model.name)
+        if is_being_told:
+            raise BeingTold(told)
         return told
 
 
@@ -94,8 +117,21 @@ def _assets(
     from airflow.models.asset import AssetModel
 
     uris = _uris(conn_id, sdk_app_id, own_app_id)
-    found = select(AssetModel).where(AssetModel.uri.in_(uris), AssetModel.active.has())
-    return list(session.scalars(found).unique())
+    found = select(AssetModel).where(_is_one_of(uris), AssetModel.active.has())
+    # SQLite and MySQL can take "School" for "school" where they compare a beginning.
+    return [model for model in session.scalars(found).unique() if _bare(model.uri) in uris]
+
+
+def _bare(uri: str) -> str:
+    """Return an asset's URI without what it says of its own terms."""
+    return uri.partition("?")[0]
+
+
+def _is_one_of(uris: list[str]) -> ColumnElement[bool]:
+    from airflow.models.asset import AssetModel
+
+    beginnings = [AssetModel.uri.startswith(f"{uri}?", autoescape=True) for uri in uris]
+    return or_(AssetModel.uri.in_(uris), *beginnings)
 
 
 def _lock(session: Session, uris: list[str]) -> None:
@@ -105,8 +141,15 @@ def _lock(session: Session, uris: list[str]) -> None:
     """
     from airflow.models.asset import AssetModel
 
-    touch = update(AssetModel).where(AssetModel.uri.in_(uris)).values(uri=AssetModel.uri)
+    touch = update(AssetModel).where(_is_one_of(uris)).values(uri=AssetModel.uri)
     session.execute(touch.execution_options(synchronize_session=False))
+    kept = _kept()
+    if kept is not None:
+        # A trigger that is just saying what it tells waits, and then sees what is told here.
+        ids = select(AssetModel.id).where(_is_one_of(uris))
+        touch = update(kept).where(kept.asset_id.in_(ids), kept.key == TELLING)
+        touch = touch.values(key=kept.key)
+        session.execute(touch.execution_options(synchronize_session=False))
 
 
 def _queue(session: Session, model: AssetModel) -> None:
@@ -139,22 +182,45 @@ def _tell_trigger(session: Session, model: AssetModel, event_id: str) -> None:
 
     It takes the word away when it meets the recording, which it may never do.
     """
-    try:
-        from airflow._shared.state import AssetScope
-        from airflow.models.asset_state_store import AssetStateStoreModel as Kept
-        from airflow.state import get_state_backend
-    except ImportError:
-        # Airflow 3.1 and 3.2 keep no state for an asset; the event's id has to do.
+    kept = _kept()
+    if kept is None:
+        # The event's id has to do.
         return
-    old = Kept.updated_at < datetime.now(UTC) - _SAME_WITHIN
-    words = Kept.key.startswith(told_key(""), autoescape=True)
+    from airflow._shared.state import AssetScope
+    from airflow.state import get_state_backend
+
+    old = kept.updated_at < datetime.now(UTC) - _SAME_WITHIN
+    words = kept.key.startswith(told_key(""), autoescape=True)
     session.execute(
-        delete(Kept)
-        .where(Kept.asset_id == model.id, words, old)
+        delete(kept)
+        .where(kept.asset_id == model.id, words, old)
         .execution_options(synchronize_session=False)
     )
     scope = AssetScope(asset_id=model.id)
     get_state_backend().set(scope, told_key(event_id), "true", session=session)
+
+
+def _is_being_told(session: Session, model: AssetModel, event_id: str) -> bool:
+    """Whether a trigger is about to tell it, or was killed in the act a moment ago."""
+    kept = _kept()
+    if kept is None or not model.triggers:
+        return False
+    mark = select(kept.value, kept.updated_at).where(kept.asset_id == model.id, kept.key == TELLING)
+    found = session.execute(mark).first()
+    if found is None:
+        return False
+    # A clock that is off makes no mark that never ages.
+    age = abs(datetime.now(UTC) - found.updated_at)
+    return age < _STORED_WITHIN and event_id in found.value
+
+
+def _kept() -> type[AssetStateStoreModel] | None:
+    """Return the table of what is kept for assets; Airflow 3.1 and 3.2 keep nothing."""
+    try:
+        from airflow.models.asset_state_store import AssetStateStoreModel
+    except ImportError:
+        return None
+    return AssetStateStoreModel
 
 
 def _has(session: Session, model: AssetModel, event_id: str) -> bool:

@@ -7,7 +7,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
 
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["asset_uri", "finished_recordings", "tell_outlets", "tiw_online_record_asset"]
 
+_SWEEP_AFTER_S = 900.0
+
 
 def tiw_online_record_asset(
     name: str | None = None,
@@ -47,7 +49,7 @@ def tiw_online_record_asset(
     accept_finish_reasons: Sequence[str] | None = None,
     require_videos: bool = True,
     include_failed: bool = False,
-    sweep_after: float | None = 900.0,
+    sweep_after: float | None = _SWEEP_AFTER_S,
 ) -> Asset:
     """Return the asset "a recording of this application has finished", to schedule a DAG by.
 
@@ -55,10 +57,14 @@ def tiw_online_record_asset(
     (:class:`~tiw_automation.airflow.triggers.TiwOnlineRecordFinishedEventTrigger`), from the
     receiver of Tencent's callbacks, and from every task that has it among its outlets; read them
     with :func:`finished_recordings`. Equal arguments make equal assets, so it may be written
-    down in several DAGs.
+    down in several DAGs; each argument that is not the default is part of the URI, so that others
+    make another asset. Airflow would let two DAG files that give one asset different watchers undo
+    each other for ever.
 
-    :param name: its name in Airflow; its URI by default. With ``record_task_ids`` it makes the
-        asset stay the same when the ids change, and so what was announced stays announced.
+    :param name: its name in Airflow, and part of its URI; its URI by default. With
+        ``record_task_ids`` it makes the asset stay the same when the ids change, and so what was
+        announced stays announced. Airflow has one asset of a name: the DAGs of the other get a
+        warning "asset conflict", and do not run.
     :param record_task_ids: the recordings to watch; by default all that begin, which only the
         Chinese site can list.
     :param sdk_app_id: the application, or None for the connection's.
@@ -76,26 +82,40 @@ def tiw_online_record_asset(
     app_id = None if sdk_app_id is None else check_sdk_app_id(sdk_app_id)
     poll_interval_s = _seconds("poll_interval", poll_interval)
     sweep_after_s = None if sweep_after is None else _seconds("sweep_after", sweep_after)
-    if accept_finish_reasons is not None:
-        accept_finish_reasons = list(Acceptance(tuple(accept_finish_reasons)).accept_finish_reasons)
+    reasons = _other_reasons(accept_finish_reasons)
     if ids is not None and (partitioned or not watch):
         raise ConfigurationError(
             "record_task_ids says what is watched, and nothing watches this asset.",
             hint="Leave out record_task_ids, or partitioned and watch=False.",
         )
+    watched = watch and not partitioned
     uri = asset_uri(tencentcloud_conn_id, app_id, partitioned=partitioned)
+    others: dict[str, str] = {}
     if ids is not None:
         digest = hashlib.sha256("\0".join(sorted(ids)).encode()).hexdigest()[:16]
         uri = f"{uri}/{digest if name is None else quote(name, safe='')}"
+    elif name is not None:
+        others["name"] = name
+    if reasons is not None:
+        others["accept_finish_reasons"] = " ".join(reasons)
+    if not require_videos:
+        others["require_videos"] = "false"
+    if watched:
+        others |= _of_the_watcher(poll_interval_s, include_failed, sweep_after_s)
+    elif not partitioned:
+        others["watch"] = "false"
+    if others:
+        # As Airflow writes a query: so it keeps it as it is.
+        uri = f"{uri}?{urlencode(sorted(others.items()))}"
     name = uri if name is None else name
     watchers = []
-    if watch and not partitioned:
+    if watched:
         trigger = TiwOnlineRecordFinishedEventTrigger(
             record_task_ids=ids,
             sdk_app_id=app_id,
             tencentcloud_conn_id=tencentcloud_conn_id,
             poll_interval=poll_interval_s,
-            accept_finish_reasons=accept_finish_reasons,
+            accept_finish_reasons=reasons,
             require_videos=require_videos,
             include_failed=include_failed,
             sweep_after=sweep_after_s,
@@ -107,13 +127,38 @@ def tiw_online_record_asset(
         asset.extra[PARTITIONED_BY] = "record_task_id"
     # For the receiver of callbacks, which knows the asset from Airflow's database alone.
     terms: dict[str, JsonValue] = {}
-    if accept_finish_reasons is not None:
-        terms["accept_finish_reasons"] = [*accept_finish_reasons]
+    if reasons is not None:
+        terms["accept_finish_reasons"] = [*reasons]
     if not require_videos:
         terms["require_videos"] = False
     if terms:
         asset.extra[TERMS] = terms
     return asset
+
+
+def _other_reasons(given: Sequence[str] | None) -> list[str] | None:
+    """Return what is accepted, alike for all who mean the same; None for the default."""
+    if given is None:
+        return None
+    accepted = set(Acceptance(tuple(given)).accept_finish_reasons)
+    return None if accepted == set(Acceptance().accept_finish_reasons) else sorted(accepted)
+
+
+def _of_the_watcher(
+    poll_interval_s: float, include_failed: bool, sweep_after_s: float | None
+) -> dict[str, str]:
+    others = {}
+    if poll_interval_s != DEFAULT_POLL_INTERVAL_S:
+        others["poll_interval"] = _number(poll_interval_s)
+    if include_failed:
+        others["include_failed"] = "true"
+    if sweep_after_s != _SWEEP_AFTER_S:
+        others["sweep_after"] = "never" if sweep_after_s is None else _number(sweep_after_s)
+    return others
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value.is_integer() else repr(value)
 
 
 def _seconds(name: str, value: object) -> float:
@@ -125,7 +170,9 @@ def _seconds(name: str, value: object) -> float:
 def asset_uri(
     tencentcloud_conn_id: str, sdk_app_id: int | None, *, partitioned: bool = False
 ) -> str:
-    """Return the URI by which a connection's callbacks find the asset of an application.
+    """Return the URI by which a connection's callbacks find the assets of an application.
+
+    An asset that is not the default has it before a query, which says in what it differs.
 
     :param sdk_app_id: None for the connection's own.
     """

@@ -17,12 +17,13 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import conf
 
-from tiw_automation.airflow.asset_store import EventSink
+from tiw_automation.airflow.asset_store import BeingTold, EventSink
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.core import (
     Callback,
     CallbackError,
     ConfigurationError,
+    Outcome,
     RecordWatcher,
     TiwClient,
     TiwError,
@@ -53,7 +54,12 @@ _TROUBLE_S = 10.0
 # Refused posts are told of once in so long, however many come.
 _LOG_EVERY_S = 60.0
 
+# How often to look whether a watcher's event is stored; it is not waited for longer than half a
+# minute, also where Tencent has given up by then.
+_LOOK_AGAIN_S = 2.0
+
 _Scope = Mapping[str, Any]
+_Whose = tuple[str, int, int | None]
 _Receive = Callable[[], Awaitable[dict[str, Any]]]
 _Send = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -176,7 +182,8 @@ class CallbackReceiver:
 
     Answers 200 once the recording's event is stored, was stored before, or needs none; 403 to
     whatever is not to be trusted, always the same; 413 to more than a mebibyte; and 503 where the
-    recording cannot be asked for yet, so that Tencent posts again.
+    recording cannot be asked for yet, or a watcher's event is not stored yet, so that Tencent
+    posts again.
 
     :param sources: by connection id.
     :param sink: where events go.
@@ -259,12 +266,22 @@ class CallbackReceiver:
         watcher = RecordWatcher.shared(settings.client)
         outcome = await confirm(watcher, callback, acceptance=ANY_END)
         if outcome.verdict is Verdict.FINISHED:
-            told = await asyncio.to_thread(self._sink.store, *whose, outcome)
+            told = await self._store(whose, outcome)
             logger.info("%s Told to %s.", outcome.message, ", ".join(told) or "nobody")
         elif outcome.is_final:
             logger.warning("%s", outcome.message)
         else:
             raise outcome.error or TiwError(outcome.message)
+
+    async def _store(self, whose: _Whose, outcome: Outcome) -> list[str]:
+        """Store it, once what a watcher may be telling of it is stored or never will be."""
+        told: list[str] = []
+        while True:
+            try:
+                return told + await asyncio.to_thread(self._sink.store, *whose, outcome)
+            except BeingTold as later:
+                told += later.told
+                await asyncio.sleep(_LOOK_AGAIN_S)
 
     def _tell_of_refusal(self, error: CallbackError) -> None:
         self._refused += 1

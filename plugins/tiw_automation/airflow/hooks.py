@@ -8,8 +8,9 @@ from typing import Any
 
 from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
 
-from airflow.providers.common.compat.sdk import AirflowException, BaseHook  # isort: skip
+from airflow.providers.common.compat.sdk import BaseHook  # isort: skip
 
+from tiw_automation.airflow.lookup import find_connection
 from tiw_automation.core import ConfigurationError, TaskNotFound, TiwClient, TiwError
 
 _EXTRAS = (
@@ -67,6 +68,7 @@ class TiwHook(BaseHook):
         Reads the connection, which blocks: call it from a thread in a trigger.
 
         :raises ConfigurationError: a setting makes no sense, or the connection does not exist.
+        :raises TiwError: Airflow cannot read connections just now; it is retryable.
         """
         return TiwClient(**self._settings())
 
@@ -102,15 +104,13 @@ class TiwHook(BaseHook):
         return True, "The keys work."
 
     def _connection(self) -> Any:
-        try:
-            return self.get_connection(self.tencentcloud_conn_id)
-        except AirflowException:
-            if self.tencentcloud_conn_id == self.default_conn_name:
-                return None
+        connection = find_connection(self.get_connection, self.tencentcloud_conn_id)
+        if connection is None and self.tencentcloud_conn_id != self.default_conn_name:
             raise ConfigurationError(
                 f"There is no connection {self.tencentcloud_conn_id!r}.",
                 hint="Create it with the type Tencent Cloud, or leave tencentcloud_conn_id out.",
-            ) from None
+            )
+        return connection
 
     def _settings(self) -> dict[str, Any]:
         connection = self._connection()

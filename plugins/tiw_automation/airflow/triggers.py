@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import logging
 import math
 import re
 import sys
@@ -33,15 +34,25 @@ from tiw_automation.core import (
     RecordWatcher,
     TiwError,
     Verdict,
+    check_sdk_app_id,
     judge,
 )
 from tiw_automation.core.record_feed import RecordFeed
+from tiw_automation.core.retry import chance
 from tiw_automation.core.watcher import DEFAULT_POLL_INTERVAL_S
 
 if TYPE_CHECKING:
     from airflow.triggers.shared_stream import SharedStreamProducer
 
 
+logger = logging.getLogger(__name__)
+
+# The pauses between two attempts to read a connection that Airflow cannot read just now: a half to
+# the whole of these.
+_READ_AGAIN_FIRST_S = 1.0
+_READ_AGAIN_LAST_S = 30.0
+# What the first attempt may take where less time is left.
+_FIRST_READ_S = 30.0
 # The scheduler has started the run of one event before the next one comes.
 _APART_S = 10.0
 # Airflow logs events, and a record has some kilobytes.
@@ -52,9 +63,10 @@ class TiwOnlineRecordTrigger(BaseTrigger):
     """Fires once, when every given recording has ended or the time is up.
 
     The event carries ids and verdicts, never a URL. A fault on the way (network, throttling)
-    delays the recording that met it and fires nothing. All triggers of a triggerer share one
-    watcher for each account, so that any number of them keeps to its quota. A restart resumes
-    the wait: its state is these arguments.
+    delays the recording that met it and fires nothing; a connection that Airflow cannot read
+    just now is read again until the time is up. All triggers of a triggerer share one watcher for
+    each account, so that any number of them keeps to its quota. A restart resumes the wait: its
+    state is these arguments.
 
     :param record_task_ids: the recordings.
     :param end_time: when to give up, UNIX seconds by the wall clock, or None for never.
@@ -116,7 +128,10 @@ class TiwOnlineRecordTrigger(BaseTrigger):
         # is kept.
         self.tencentcloud_conn_id = sys.intern(self.tencentcloud_conn_id)
         self.poll_interval = _one_of_equal(self.poll_interval)
-        watcher = await _watcher(self.tencentcloud_conn_id)
+        watcher = await _watcher(self.tencentcloud_conn_id, self.end_time)
+        if isinstance(watcher, TiwError):
+            yield TriggerEvent(self._never_asked(watcher))  # type: ignore[no-untyped-call]
+            return
         if len(self.record_task_ids) == 1:
             try:
                 ends: Any = await watcher.wait(self.record_task_ids[0], **self._terms())
@@ -141,6 +156,14 @@ class TiwOnlineRecordTrigger(BaseTrigger):
             async for outcome in outcomes:
                 ends[outcome.task_id] = settled(outcome)
         return [ends[task_id] for task_id in dict.fromkeys(self.record_task_ids)]
+
+    def _never_asked(self, trouble: TiwError) -> dict[str, Any]:
+        """Return the payload of a wait whose time was up before its connection could be read."""
+        # The application of the connection is not known either.
+        app_id = 0 if self.sdk_app_id is None else check_sdk_app_id(self.sdk_app_id)
+        words = f"It was never asked for, and its time is up: {trouble}"
+        ids = dict.fromkeys(self.record_task_ids)
+        return to_payload(app_id, [Settled(i, Verdict.PENDING, words, timed_out=True) for i in ids])
 
     def _terms(self) -> dict[str, Any]:
         timeout = None if self.end_time is None else max(self.end_time - time.time(), 0.0)
@@ -264,7 +287,10 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
                 if ready and wait_s > 0:
                     snapshot.feed.look_again(wait_s)
                 elif ready:
-                    batch = ready[:_MOST_IN_AN_EVENT]
+                    batch = await self._untold(ready[:_MOST_IN_AN_EVENT], announced)
+                    if not batch:
+                        snapshot.feed.look_again(0.0)
+                        continue
                     quiet_s = time.monotonic() - last_event_at
                     last_event_at = time.monotonic()
                     self._plan_sweep(announced, quiet_s)
@@ -303,20 +329,32 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
             given = dict.fromkeys(self.record_task_ids)
             waiting = [task_id for task_id in given if not announced.is_settled(task_id)]
         feed.follow(waiting)
-        ready, silent = [], []
+        ready: list[dict[str, Any]] = []
+        silent: list[dict[str, Any]] = []
         for end in filter(None, map(feed.end, waiting)):
             outcome = self._judge(end)
             extra = to_extra(outcome)
             wanted = outcome.verdict is Verdict.FINISHED or self.include_failed
-            if wanted and not await announced.was_told(extra["event_id"]):
-                ready.append(extra)
-            else:
-                self.log.info("Not announced: %s", outcome.message)
-                silent.append(outcome.task_id)
-        if silent:
-            announced.settle(silent)
-            await announced.stored(silent)
+            (ready if wanted else silent).append(extra)
+        await self._pass_over(silent, announced)
         return ready
+
+    async def _untold(
+        self, extras: list[dict[str, Any]], announced: Announced
+    ) -> list[dict[str, Any]]:
+        """Return what nobody else has told, and let nobody else tell it now."""
+        told = await announced.claim(extra["event_id"] for extra in extras)
+        await self._pass_over([e for e in extras if e["event_id"] in told], announced)
+        return [extra for extra in extras if extra["event_id"] not in told]
+
+    async def _pass_over(self, extras: list[dict[str, Any]], announced: Announced) -> None:
+        if not extras:
+            return
+        for extra in extras:
+            self.log.info("Not announced: %s", extra["message"])
+        ids = [extra["record_task_id"] for extra in extras]
+        announced.settle(ids)
+        await announced.stored(ids)
 
     def _plan_sweep(self, announced: Announced, quiet_s: float) -> None:
         if self.sweep_after is not None and (announced.sweep_at or quiet_s < self.sweep_after):
@@ -355,20 +393,79 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
         return f"tiw_announced_{what}_{readable}_{hashlib.sha256(asset.encode()).hexdigest()[:8]}"
 
 
-_connecting: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Task[RecordWatcher]]]
+class _Connecting:
+    """The making of one account's watcher, for all waits that begin meanwhile.
+
+    :param conn_id: the connection, which is read again until that works or nobody waits.
+    """
+
+    def __init__(self, conn_id: str) -> None:
+        self.conn_id = conn_id
+        self.waiters = 0
+        self.trouble: TiwError | None = None
+
+    async def run(self) -> RecordWatcher:
+        pause_s = _READ_AGAIN_FIRST_S
+        while True:
+            try:
+                watcher = await _connect(self.conn_id)
+            except TiwError as error:
+                if not error.retryable:
+                    raise
+                if self.trouble is None:
+                    logger.warning("Waits of connection %s go on later: %s", self.conn_id, error)
+                self.trouble = error
+            else:
+                if self.trouble is not None:
+                    logger.info("Connection %s can be read again.", self.conn_id)
+                return watcher
+            await asyncio.sleep(pause_s * (1 + chance.random()) / 2)
+            if not self.waiters:
+                raise self.trouble
+            pause_s = min(pause_s * 2, _READ_AGAIN_LAST_S)
+
+
+_connecting: WeakKeyDictionary[
+    asyncio.AbstractEventLoop, dict[str, tuple[_Connecting, asyncio.Task[RecordWatcher]]]
+]
 _connecting = WeakKeyDictionary()
 
 
-async def _watcher(tencentcloud_conn_id: str) -> RecordWatcher:
-    """Return the watcher of a connection's account; who starts together reads it once."""
+async def _watcher(conn_id: str, end_time: float | None) -> RecordWatcher | TiwError:
+    """Return the watcher of a connection's account; who starts together reads it once.
+
+    Where Airflow cannot say what the connection is, that is tried again until the wait's time is
+    up; then the error is returned.
+    """
     loop = asyncio.get_running_loop()
     under_way = _connecting.setdefault(loop, {})
-    task = under_way.get(tencentcloud_conn_id)
-    if task is None:
-        task = under_way[tencentcloud_conn_id] = loop.create_task(_connect(tencentcloud_conn_id))
-        task.add_done_callback(lambda _: under_way.pop(tencentcloud_conn_id))
-    # One of them that is cancelled takes nothing from the others.
-    return await asyncio.shield(task)
+    if conn_id not in under_way:
+        made = _Connecting(conn_id)
+        task = loop.create_task(made.run())
+        under_way[conn_id] = made, task
+        task.add_done_callback(lambda done: _made(under_way, conn_id, done))
+    connecting, task = under_way[conn_id]
+    connecting.waiters += 1
+    try:
+        # One of them that is cancelled, or has no more time, takes nothing from the others.
+        while True:
+            left_s = None if end_time is None else end_time - time.time()
+            if left_s is not None:
+                left_s = max(left_s, 0.0 if connecting.trouble else _FIRST_READ_S)
+            await asyncio.wait([task], timeout=left_s)
+            if task.done():
+                return task.result()
+            if connecting.trouble is not None:
+                return connecting.trouble
+    finally:
+        connecting.waiters -= 1
+
+
+def _made(under_way: dict[str, Any], conn_id: str, task: asyncio.Task[RecordWatcher]) -> None:
+    del under_way[conn_id]
+    if not task.cancelled():
+        # Where nobody waits any more, nobody else has heard of it.
+        task.exception()
 
 
 async def _connect(tencentcloud_conn_id: str) -> RecordWatcher:
