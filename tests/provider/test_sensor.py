@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -808,12 +809,19 @@ async def test_a_connection_that_is_never_read_is_a_time_out(
     payload = await fire(trigger)
     assert {end["verdict"] for end in payload["outcomes"]} == {"pending"}
     assert tiw_simulator.requests == {}
-    with pytest.raises(AirflowSensorTimeout, match="could not read connection"):
-        sensor(ids).execute_complete(context(Pushes()), payload, end_time=time.time())
+    # The worker asks once more: what it cannot ask either is tried again.
+    ended = partial(sensor(ids).execute_complete, context(Pushes()), payload, end_time=time.time())
+    with pytest.raises(TiwError, match="could not read connection"):
+        await asyncio.to_thread(ended)
     # Nobody waits any more: so it is not read for ever.
     async with asyncio.timeout(20):
         while any(triggers._connecting.values()):
             await asyncio.sleep(0.02)
+    supervised.fails = 0
+    for task_id in ids:
+        tiw_simulator.add(task_id, timeline=[{"RECORDING": 1000}])
+    with pytest.raises(AirflowSensorTimeout, match="last seen RECORDING"):
+        await asyncio.to_thread(ended)
 
 
 async def test_a_connection_that_does_not_exist_ends_the_wait_at_once(

@@ -403,6 +403,8 @@ class _Connecting:
         self.conn_id = conn_id
         self.waiters = 0
         self.trouble: TiwError | None = None
+        # Done once the first attempt has failed.
+        self.in_trouble: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> RecordWatcher:
         pause_s = _READ_AGAIN_FIRST_S
@@ -414,6 +416,7 @@ class _Connecting:
                     raise
                 if self.trouble is None:
                     logger.warning("Waits of connection %s go on later: %s", self.conn_id, error)
+                    self.in_trouble.set_result(None)
                 self.trouble = error
             else:
                 if self.trouble is not None:
@@ -449,13 +452,16 @@ async def _watcher(conn_id: str, end_time: float | None) -> RecordWatcher | TiwE
     try:
         # One of them that is cancelled, or has no more time, takes nothing from the others.
         while True:
+            ends: list[asyncio.Future[Any]] = [task]
+            if connecting.trouble is None:
+                ends.append(connecting.in_trouble)
             left_s = None if end_time is None else end_time - time.time()
             if left_s is not None:
                 left_s = max(left_s, 0.0 if connecting.trouble else _FIRST_READ_S)
-            await asyncio.wait([task], timeout=left_s)
+            await asyncio.wait(ends, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
             if task.done():
                 return task.result()
-            if connecting.trouble is not None:
+            if connecting.trouble and end_time is not None and time.time() >= end_time:
                 return connecting.trouble
     finally:
         connecting.waiters -= 1
