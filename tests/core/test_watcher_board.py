@@ -199,6 +199,24 @@ def test_a_dead_endpoint_is_probed_every_few_seconds_and_every_wait_is_kept() ->
     assert len(settled(caller)) == 200
 
 
+@pytest.mark.parametrize(
+    "trouble", [TransportError("down"), ServerError("Sorry.", code="InternalError")]
+)
+def test_an_outage_of_a_day_is_waited_out_as_one_of_an_hour_is(trouble: TiwError) -> None:
+    """I11. What doubles each time is beyond any float after a thousand times."""
+    driver = Driver()
+    caller = driver.wait("lesson", "another")
+    driver.run(1)
+    for _ in range(2500):
+        driver.advance(60)
+        driver.answer_all(trouble)
+    assert driver.board.errors > 2400
+    assert not settled(caller)
+    driver.run(70)
+    driver.run(40, "FINISHED")
+    assert len(settled(caller)) == 2
+
+
 def test_a_turn_that_was_taken_before_the_endpoint_died_is_not_used() -> None:
     """I11."""
     driver = Driver()

@@ -463,6 +463,19 @@ async def test_what_a_callback_tells_at_the_last_moment_is_not_told_again(
     assert memory.kept()["settled"] == sorted([one, two])
 
 
+async def test_what_is_told_stays_marked_until_airflow_must_have_stored_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    memory = Memory()
+    trigger = Announced(AssetStore(memory), "kept")
+    for event in ("a", "b"):
+        assert await trigger.claim([event]) == set()
+    assert json.loads(memory.values[TELLING]) == ["a", "b"]
+    monkeypatch.setattr(announced, "TELLING_S", 0.0)
+    await trigger.claim(["c"])
+    assert json.loads(memory.values[TELLING]) == ["c"]
+
+
 # What is kept
 
 

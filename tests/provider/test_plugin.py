@@ -350,6 +350,32 @@ async def test_without_a_secret_it_is_read_and_told_of_once_in_a_while(
     assert (await post(receiver, body))[0] == 200
 
 
+async def test_what_it_has_read_is_good_while_airflow_cannot_read_it(
+    receiver: CallbackReceiver,
+    tiw_simulator: Simulator,
+    connect: Connect,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(callback_receiver, "_SETTINGS_S", 0.0)
+    monkeypatch.setattr(callback_receiver, "_TROUBLE_S", 0.0)
+    body = callback(tiw_simulator, "x", EventType="OnlineRecordStarted")
+    monkeypatch.setenv("AIRFLOW__SECRETS__BACKEND", "supervisors.BrokenBackend")
+    monkeypatch.delenv("AIRFLOW_CONN_SCHOOL")
+    assert (await post(receiver, body))[0] == 200
+    assert (await post(receiver, b"{}"))[0] == 403
+    # One that starts just then waits until it knows.
+    (mounted,) = callback_apps()
+    starting = mounted["app"]
+    for _ in range(2):
+        assert await post(starting, body) == (503, REFUSAL)
+    # Whoever posts does not fill the log with it.
+    assert caplog.text.count("Callbacks for school wait") == 2
+    assert caplog.text.count("were refused") == 2
+    connect(tiw_simulator, "school", extra={"callback_secret": KEY})
+    assert (await post(starting, body))[0] == 200
+
+
 async def test_a_new_secret_needs_no_restart(
     receiver: CallbackReceiver,
     tiw_simulator: Simulator,

@@ -34,10 +34,12 @@ def told_key(event_id: str) -> str:
 
 
 TELLING = "tiw_telling"
-"""The key under which a trigger says which events it is about to tell, the last ones alone.
+"""The key under which a trigger says which events it tells, those of the last :data:`TELLING_S`.
 
 Airflow stores them a moment later; until then the receiver of callbacks finds none of them.
 """
+TELLING_S = 30.0
+"""How long Airflow may take to store what a trigger has told: about two seconds as a rule."""
 
 
 class Store(Protocol):
@@ -162,6 +164,7 @@ class Announced:
         self._waiting: dict[str, None] = {}
         self.sweep_at: float | None = None
         self._told: set[str] = set()
+        self._telling: dict[str, float] = {}
         self._dirty = False
         self._writing = asyncio.Lock()
         self._later: set[asyncio.Task[None]] = set()
@@ -221,8 +224,11 @@ class Announced:
             return set()
         keys = {event_id: told_key(event_id) for event_id in event_ids}
         told: set[str] = set()
+        now = time.monotonic()
+        self._telling = {i: at for i, at in self._telling.items() if now - at < TELLING_S}
+        self._telling |= dict.fromkeys(keys, now)
         try:
-            await store.set(TELLING, list(keys))
+            await store.set(TELLING, list(self._telling))
             for event_id, key in keys.items():
                 if await store.get(key) is not None:
                     told.add(event_id)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import ColumnElement, Text, cast, delete, or_, select, update
 
-from tiw_automation.airflow.announced import TELLING, told_key
+from tiw_automation.airflow.announced import TELLING, TELLING_S, told_key
 from tiw_automation.airflow.asset_events import judged, to_extra
 from tiw_automation.airflow.assets import asset_uri
 from tiw_automation.core import Outcome, Verdict
@@ -28,8 +28,7 @@ logger = logging.getLogger(__name__)
 
 # How far back an event counts as the same recording's: longer than Tencent keeps its videos.
 _SAME_WITHIN = timedelta(days=30)
-# How long Airflow may take to store what a trigger has told: about two seconds as a rule.
-_STORED_WITHIN = timedelta(seconds=30)
+_STORED_WITHIN = timedelta(seconds=TELLING_S)
 
 
 class BeingTold(Exception):

@@ -80,7 +80,8 @@ def callback_apps() -> list[dict[str, Any]]:
 
     Mounted are the connections that ``[tiw] callback_conn_ids`` names and that have a
     ``callback_secret``; each of the others is an error in the log, because without a secret
-    anybody's post would be believed.
+    anybody's post would be believed. One that Airflow cannot read just now is read again with
+    the posts, which are answered 503 until then.
     """
     names = conf.get("tiw", "callback_conn_ids", fallback="") or ""
     conn_ids = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
@@ -91,9 +92,11 @@ def callback_apps() -> list[dict[str, Any]]:
             source.read()
         except Exception as error:
             logger.error("Callbacks for connection %s are not received: %s", conn_id, error)
+            if not _may_pass(error):
+                continue
         else:
-            sources[conn_id] = source
             logger.info("Callbacks are received at %s/%s.", URL_PREFIX, conn_id)
+        sources[conn_id] = source
     if not sources:
         return []
     app = CallbackReceiver(sources, EventSink())
@@ -127,6 +130,7 @@ class _Source:
         self.conn_id = conn_id
         self._settings: _Settings | None = None
         self._trouble: str | None = None
+        self._is_late = False
         self._read_at = float("-inf")
         self._reading = asyncio.Lock()
 
@@ -149,7 +153,7 @@ class _Source:
             client.close()
             client = known.client
         self._settings = _Settings(self.conn_id, secret, client)
-        self._trouble = None
+        self._trouble, self._is_late = None, False
         self._read_at = time.monotonic()
         return self._settings
 
@@ -157,13 +161,18 @@ class _Source:
         """Return settings that are at most a minute old, read in a thread.
 
         :raises CallbackError: they could not be used when they were last read.
+        :raises TiwError: Airflow could not read them yet; what it has read once is good until it
+            says something else.
         """
         async with self._reading:
-            keeps_s = _SETTINGS_S if self._trouble is None else _TROUBLE_S
+            is_good = self._settings is not None and self._trouble is None
+            keeps_s = _SETTINGS_S if is_good else _TROUBLE_S
             if time.monotonic() - self._read_at >= keeps_s:
                 await asyncio.to_thread(self._try_to_read)
-        if self._settings is None or self._trouble is not None:
-            raise CallbackError(self._trouble or "The connection was never read.")
+        if self._trouble is not None:
+            raise CallbackError(self._trouble)
+        if self._settings is None:
+            raise TiwError(f"Airflow cannot read connection {self.conn_id!r} yet.", retryable=True)
         return self._settings
 
     def _try_to_read(self) -> None:
@@ -171,10 +180,20 @@ class _Source:
         try:
             self.read()
         except Exception as error:
-            self._trouble = str(error)
             self._read_at = time.monotonic()
+            if _may_pass(error):
+                if not self._is_late:
+                    logger.warning("Callbacks for %s wait: %s", self.conn_id, error)
+                self._is_late = True
+                return
+            self._trouble = str(error)
             if was_usable:
                 logger.error("Callbacks for %s are not received: %s", self.conn_id, error)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether a connection that could not be read may be read later, as it is."""
+    return isinstance(error, TiwError) and error.retryable
 
 
 class CallbackReceiver:
@@ -224,6 +243,9 @@ class CallbackReceiver:
         except CallbackError as error:
             self._tell_of_refusal(error)
             raise _Refused(403, "not trusted") from None
+        except TiwError as error:
+            self._tell_of_refusal(error)
+            raise _Refused(503, "not yet") from None
         task_id = callback.task_id
         if not callback.is_finished:
             logger.info("Callback %s: recording %s.", callback.event_type, task_id)
@@ -283,7 +305,7 @@ class CallbackReceiver:
                 told += later.told
                 await asyncio.sleep(_LOOK_AGAIN_S)
 
-    def _tell_of_refusal(self, error: CallbackError) -> None:
+    def _tell_of_refusal(self, error: TiwError) -> None:
         self._refused += 1
         now = time.monotonic()
         if now - self._told_at >= _LOG_EVERY_S:

@@ -117,7 +117,8 @@ class TiwOnlineRecordTrigger(BaseTrigger):
                 "poll_interval": self.poll_interval,
                 "accept_finish_reasons": self.accept_finish_reasons,
                 "require_videos": self.require_videos,
-                "initial_delay": self.initial_delay,
+                # Left out as a rule: a triggerer of an older version does not know it.
+                **({"initial_delay": self.initial_delay} if self.initial_delay is not None else {}),
             },
         )
 
@@ -396,41 +397,79 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
 class _Connecting:
     """The making of one account's watcher, for all waits that begin meanwhile.
 
-    :param conn_id: the connection, which is read again until that works or nobody waits.
+    :param conn_id: the connection.
     """
 
     def __init__(self, conn_id: str) -> None:
         self.conn_id = conn_id
         self.waiters = 0
         self.trouble: TiwError | None = None
-        # Done once the first attempt has failed.
-        self.in_trouble: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._first = asyncio.ensure_future(self._attempt())
+        # Where nobody waits any more, nobody else hears of it.
+        self._first.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._later: asyncio.Future[RecordWatcher | None] | None = None
 
-    async def run(self) -> RecordWatcher:
+    @property
+    def is_over(self) -> bool:
+        """Whether who comes now has to begin anew."""
+        return self._first.done() and (self._later is None or self._later.done())
+
+    async def watcher(self, end_time: float | None) -> RecordWatcher | TiwError:
+        """Return the watcher, or why there was none until the wait's time was up."""
+        left_s = None if end_time is None else end_time - time.time()
+        began_at = time.monotonic()
+        watcher = await _within(left_s and max(left_s, _FIRST_READ_S), self._first)
+        if watcher is None and self._first.done():
+            if self._later is None:
+                self._later = asyncio.ensure_future(self._again())
+                self._later.add_done_callback(lambda done: done.cancelled() or done.exception())
+            left_s = left_s and left_s - (time.monotonic() - began_at)
+            watcher = await _within(left_s, self._later)
+        return (
+            watcher
+            or self.trouble
+            or TiwError(f"Airflow did not say what connection {self.conn_id!r} is.", retryable=True)
+        )
+
+    async def _attempt(self) -> RecordWatcher | None:
+        try:
+            return await _connect(self.conn_id)
+        except TiwError as error:
+            if not error.retryable:
+                raise
+            if self.trouble is None:
+                logger.warning("Waits of connection %s go on later: %s", self.conn_id, error)
+            self.trouble = error
+            return None
+
+    async def _again(self) -> RecordWatcher | None:
+        """Read it again until that works, or nobody waits any more."""
         pause_s = _READ_AGAIN_FIRST_S
-        while True:
-            try:
-                watcher = await _connect(self.conn_id)
-            except TiwError as error:
-                if not error.retryable:
-                    raise
-                if self.trouble is None:
-                    logger.warning("Waits of connection %s go on later: %s", self.conn_id, error)
-                    self.in_trouble.set_result(None)
-                self.trouble = error
-            else:
-                if self.trouble is not None:
-                    logger.info("Connection %s can be read again.", self.conn_id)
-                return watcher
+        while self.waiters:
             await asyncio.sleep(pause_s * (1 + chance.random()) / 2)
-            if not self.waiters:
-                raise self.trouble
             pause_s = min(pause_s * 2, _READ_AGAIN_LAST_S)
+            watcher = await self._attempt() if self.waiters else None
+            if watcher is not None:
+                logger.info("Connection %s can be read again.", self.conn_id)
+                return watcher
+        return None
 
 
-_connecting: WeakKeyDictionary[
-    asyncio.AbstractEventLoop, dict[str, tuple[_Connecting, asyncio.Task[RecordWatcher]]]
-]
+async def _within(
+    seconds: float | None, watcher: asyncio.Future[RecordWatcher | None]
+) -> RecordWatcher | None:
+    """Return what others wait for too, or None where that takes longer."""
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            # One of them that is cancelled, or has no more time, takes nothing from the others.
+            return await asyncio.shield(watcher)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        return None
+
+
+_connecting: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Connecting]]
 _connecting = WeakKeyDictionary()
 
 
@@ -440,38 +479,17 @@ async def _watcher(conn_id: str, end_time: float | None) -> RecordWatcher | TiwE
     Where Airflow cannot say what the connection is, that is tried again until the wait's time is
     up; then the error is returned.
     """
-    loop = asyncio.get_running_loop()
-    under_way = _connecting.setdefault(loop, {})
-    if conn_id not in under_way:
-        made = _Connecting(conn_id)
-        task = loop.create_task(made.run())
-        under_way[conn_id] = made, task
-        task.add_done_callback(lambda done: _made(under_way, conn_id, done))
-    connecting, task = under_way[conn_id]
+    under_way = _connecting.setdefault(asyncio.get_running_loop(), {})
+    connecting = under_way.get(conn_id)
+    if connecting is None or connecting.is_over:
+        connecting = under_way[conn_id] = _Connecting(conn_id)
     connecting.waiters += 1
     try:
-        # One of them that is cancelled, or has no more time, takes nothing from the others.
-        while True:
-            ends: list[asyncio.Future[Any]] = [task]
-            if connecting.trouble is None:
-                ends.append(connecting.in_trouble)
-            left_s = None if end_time is None else end_time - time.time()
-            if left_s is not None:
-                left_s = max(left_s, 0.0 if connecting.trouble else _FIRST_READ_S)
-            await asyncio.wait(ends, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return task.result()
-            if connecting.trouble and end_time is not None and time.time() >= end_time:
-                return connecting.trouble
+        return await connecting.watcher(end_time)
     finally:
         connecting.waiters -= 1
-
-
-def _made(under_way: dict[str, Any], conn_id: str, task: asyncio.Task[RecordWatcher]) -> None:
-    del under_way[conn_id]
-    if not task.cancelled():
-        # Where nobody waits any more, nobody else has heard of it.
-        task.exception()
+        if not connecting.waiters and under_way.get(conn_id) is connecting:
+            del under_way[conn_id]
 
 
 async def _connect(tencentcloud_conn_id: str) -> RecordWatcher:

@@ -36,12 +36,13 @@ from tiw_automation.core import (
     Outcome,
     RecordWatcher,
     TiwClient,
+    TiwError,
     Verdict,
     check_task_ids,
     check_video_kinds,
 )
 from tiw_automation.core.hearing import out_of_time
-from tiw_automation.core.retry import chance
+from tiw_automation.core.retry import chance, doubled
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -49,9 +50,9 @@ if TYPE_CHECKING:
 
 # How much later than the trigger Airflow itself may give up: the trigger knows what was last seen.
 _GRACE_S = 60.0
-# How long a task stays deferred at least whose worker cannot reach TIW, once that has been so
-# twice; twice as long each time.
-_FIRST_REST_S = 5.0
+# How long a task stays deferred at least whose worker cannot reach TIW again and again: from twice
+# this, or twice its poll interval, twice as long each time.
+_REST_S = 5.0
 _LONGEST_REST_S = 300.0
 # Airflow's words for a deferral that it ended itself.
 _FAIL, _TIMEOUT = "__fail__", "Trigger timeout"
@@ -130,13 +131,21 @@ class WaitsForRecords(BaseOperator):
                 poll_interval=self.poll_interval_s,
                 accept_finish_reasons=self._other_finish_reasons(),
                 require_videos=self.require_videos,
-                initial_delay=_rest_s(in_vain),
+                initial_delay=self._rest_s(in_vain),
             ),
             method_name="execute_complete",
             kwargs=kwargs,
             timeout=timedelta(seconds=end_time - now + _GRACE_S),
         )
         raise AssertionError("Airflow's defer raises")
+
+    def _rest_s(self, in_vain: int) -> float | None:
+        """Return how long the trigger asks nothing, or None for the poll interval."""
+        if in_vain < 2:
+            return None
+        usual_s = max(self.poll_interval_s, _REST_S)
+        rest_s = doubled(usual_s, in_vain - 1, max(_LONGEST_REST_S, usual_s))
+        return rest_s * chance.uniform(1.0, 1.25)
 
     def execute_complete(
         self,
@@ -174,13 +183,20 @@ class WaitsForRecords(BaseOperator):
         is_time_up = any(end.timed_out for end in by_id.values())
         outcomes = []
         if wanted:
-            with self.client() as client:
-                outcomes = self.describe(client, wanted)
+            try:
+                with self.client() as client:
+                    outcomes = self.describe(client, wanted)
+            except TiwError as error:
+                if told or not error.retryable:
+                    raise
+                raise self.over_time(str(error)) from error
         pending = {o.task_id: o for o in outcomes if may_change(o)}
         is_time_up = is_time_up or (end_time is not None and time.time() >= end_time)
         for outcome in outcomes:
             task_id = outcome.task_id
-            if outcome.verdict is Verdict.PENDING and is_time_up:
+            # What nobody has told of, and cannot be asked for either, ran out of time.
+            is_unheard = task_id in pending and task_id not in by_id
+            if is_time_up and (outcome.verdict is Verdict.PENDING or is_unheard):
                 by_id[task_id] = settled(out_of_time(outcome, self._limit_s()))
             # A fault on the way says less than what the trigger knew.
             elif not (task_id in pending and task_id in by_id and by_id[task_id].timed_out):
@@ -339,13 +355,6 @@ def may_change(outcome: Outcome) -> bool:
 
 def _is_for_good(end: Settled) -> bool:
     return end.verdict in (Verdict.FAILED, Verdict.MISSING)
-
-
-def _rest_s(in_vain: int) -> float | None:
-    """Return how long the trigger asks nothing, or None for the poll interval."""
-    if in_vain < 2:
-        return None
-    return min(_FIRST_REST_S * 2.0 ** (in_vain - 2), _LONGEST_REST_S) * chance.uniform(0.75, 1.25)
 
 
 def _named(end: Settled) -> str:

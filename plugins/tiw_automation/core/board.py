@@ -35,6 +35,7 @@ from tiw_automation.core.records import (
     Verdict,
     judge,
 )
+from tiw_automation.core.retry import doubled
 from tiw_automation.core.signal import Signal
 
 logger = logging.getLogger(__name__)
@@ -481,7 +482,7 @@ class Breaker:
         return None if since is None else now - since
 
     def _plan(self, now: float) -> None:
-        ceiling = min(_PROBE_BASE_S * 2.0**self._probes, _PROBE_CAP_S)
+        ceiling = doubled(_PROBE_BASE_S, self._probes, _PROBE_CAP_S)
         self.probe_at = now + max(self._jitter() * ceiling, _PROBE_LEAST_S)
 
 
@@ -656,7 +657,7 @@ class Board:
             if wait.settled:
                 settled.append(wait)
         if seen.verdict is Verdict.UNKNOWN:
-            ceiling = min(_RETRY_BASE_S * 2.0 ** (poll.errors_in_a_row - 1), _RETRY_CAP_S)
+            ceiling = doubled(_RETRY_BASE_S, poll.errors_in_a_row - 1, _RETRY_CAP_S)
             pause = max(floor, self._jitter() * ceiling)
             self.order.put_back(poll, now, now + pause)
         else:
@@ -670,6 +671,7 @@ class Board:
         """
         polls = list(self.polls.values())
         self.polls, self.order, self._once, self.in_flight = Polls(), order, set(), 0
+        self.breaker = Breaker(self._jitter)
         for poll in polls:
             waits = poll.waits
             for wait in waits:

@@ -22,7 +22,7 @@ from urllib3.exceptions import LocationParseError
 from urllib3.util import Url, parse_url
 
 from tiw_automation.core.errors import BadAnswer, ConfigurationError, TiwError, TransportError
-from tiw_automation.core.retry import chance
+from tiw_automation.core.retry import chance, doubled
 from tiw_automation.core.transport import Transport
 
 logger = logging.getLogger(__name__)
@@ -345,7 +345,7 @@ class VideoDownloader:
             raise DownloadStopped(f"{state.shown}: stopped after {state.offset} bytes.")
 
     def _pause_s(self, error: TransportError, failures: int) -> float:
-        pause = self._uniform() * min(_BACKOFF_CAP_S, 2.0 ** (failures - 1))
+        pause = self._uniform() * doubled(1.0, failures - 1, _BACKOFF_CAP_S)
         asked = error.retry_after_s if isinstance(error, _Busy) else 0.0
         return max(pause, min(asked, _RETRY_AFTER_CAP_S))
 

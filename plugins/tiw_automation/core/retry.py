@@ -25,6 +25,12 @@ _FIRST_DELAY_S = 0.25
 _LONGEST_DELAY_S = 4.0
 
 
+def doubled(first: float, times: int, most: float) -> float:
+    """Return a pause that was doubled so many times, within its limit, however many they are."""
+    # An outage of an hour comes to powers that no float holds.
+    return min(first * 2.0 ** min(times, 64), most)
+
+
 class RetryBudget:
     """What all calls of a client may repeat together, so that an outage is not made worse.
 
@@ -80,7 +86,7 @@ class Retry:
         self._sleep(self._delay_s(number))
 
     def _delay_s(self, number: int) -> float:
-        return self._uniform(0.0, min(_FIRST_DELAY_S * 2 ** (number - 1), _LONGEST_DELAY_S))
+        return self._uniform(0.0, doubled(_FIRST_DELAY_S, number - 1, _LONGEST_DELAY_S))
 
     def call(self, attempt: Callable[[float], _T], timeout_s: float) -> _T:
         """Return what ``attempt`` returns.
