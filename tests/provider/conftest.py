@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -33,6 +33,29 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(made))
 
     return make
+
+
+@pytest.fixture
+def break_secrets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+    """Return a function that gives Airflow a secrets backend that is away."""
+
+    def give() -> None:
+        monkeypatch.setenv("AIRFLOW__SECRETS__BACKEND", "supervisors.BrokenBackend")
+        _forget_secrets_backends()
+
+    yield give
+    monkeypatch.delenv("AIRFLOW__SECRETS__BACKEND", raising=False)
+    _forget_secrets_backends()
+
+
+def _forget_secrets_backends() -> None:
+    try:
+        from airflow.sdk import configuration
+    except ImportError:
+        return
+
+    # Before Airflow 3.3 they are made anew each time.
+    getattr(configuration, "clear_secrets_backends_cache", lambda: None)()
 
 
 @pytest.fixture

@@ -126,11 +126,13 @@ def test_what_the_supervisor_knows_to_be_missing_is_missing(supervised: Supervis
 
 
 def test_a_secrets_backend_that_is_away_may_hold_the_connection(
-    tiw_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+    tiw_simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+    break_secrets: Callable[[], None],
 ) -> None:
     for name, value in tiw_simulator.environment().items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("AIRFLOW__SECRETS__BACKEND", "supervisors.BrokenBackend")
+    break_secrets()
     with pytest.raises(TiwError, match="ConnectionRefusedError of BrokenBackend") as met:
         TiwHook().get_conn()
     assert met.value.retryable

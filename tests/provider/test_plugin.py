@@ -356,11 +356,12 @@ async def test_what_it_has_read_is_good_while_airflow_cannot_read_it(
     connect: Connect,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
+    break_secrets: Callable[[], None],
 ) -> None:
     monkeypatch.setattr(callback_receiver, "_SETTINGS_S", 0.0)
     monkeypatch.setattr(callback_receiver, "_TROUBLE_S", 0.0)
     body = callback(tiw_simulator, "x", EventType="OnlineRecordStarted")
-    monkeypatch.setenv("AIRFLOW__SECRETS__BACKEND", "supervisors.BrokenBackend")
+    break_secrets()
     monkeypatch.delenv("AIRFLOW_CONN_SCHOOL")
     assert (await post(receiver, body))[0] == 200
     assert (await post(receiver, b"{}"))[0] == 403
