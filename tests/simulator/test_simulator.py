@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import inspect
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -277,3 +282,32 @@ def test_the_commands_mistakes_are_one_sentence(tmp_path: Path) -> None:
         _, said = process.communicate(timeout=30)
     assert process.returncode == 2
     assert "cannot listen" in said
+
+
+def test_whoever_comes_while_it_ends_is_turned_away() -> None:
+    """A connection that was left open would be a warning, and so an error, once it is collected."""
+    for _ in range(3):
+        over = threading.Event()
+        mine: list[socket.socket] = []
+        simulator = Simulator()
+        simulator.__enter__()
+        simulator.fault = "hang"
+
+        def knock(port: int, over: threading.Event, mine: list[socket.socket]) -> None:
+            while not over.wait(0.002):
+                with contextlib.suppress(OSError):
+                    mine.append(socket.create_connection(("127.0.0.1", port), 1))
+                    mine[-1].sendall(b"GET / HTTP/1.1\r\nHost: tiw\r\n\r\n")
+
+        knocking = threading.Thread(target=knock, args=(simulator.port, over, mine))
+        knocking.start()
+        try:
+            while len(mine) < 5:
+                time.sleep(0.001)
+            simulator.__exit__(None, None, None)
+        finally:
+            over.set()
+            knocking.join()
+            for each in mine:
+                each.close()
+    gc.collect()

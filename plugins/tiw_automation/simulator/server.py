@@ -41,6 +41,32 @@ _TYPES = {"mp4": "video/mp4", "mp3": "audio/mpeg"}
 _MAX_LINE_BYTES = 64 * 1024
 
 
+class _Server(web.Server):
+    """Closes every connection at its end; aiohttp forgets whoever comes while it shuts down."""
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self._open: dict[web.RequestHandler, asyncio.Transport] = {}
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        self._open[handler] = transport
+
+    def connection_lost(
+        self, handler: web.RequestHandler, exc: BaseException | None = None
+    ) -> None:
+        self._open.pop(handler, None)
+        super().connection_lost(handler, exc)
+
+    async def turn_away(self) -> None:
+        """Close what is still open, or was just being accepted."""
+        # A connection is accepted, made and lost in turns of their own.
+        for _ in range(5):
+            for transport in list(self._open.values()):
+                transport.abort()
+            await asyncio.sleep(0)
+
+
 class Simulator:
     """A TIW API on this machine.
 
@@ -208,7 +234,7 @@ class Simulator:
         """
         self._loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
-        server = web.Server(
+        server = _Server(
             self._handle,
             access_log=None,
             max_line_size=_MAX_LINE_BYTES,
@@ -231,6 +257,7 @@ class Simulator:
                 with contextlib.suppress(asyncio.CancelledError):
                     await posting
             await runner.cleanup()
+            await server.turn_away()
 
     @property
     def endpoint(self) -> str:
