@@ -35,6 +35,8 @@ KEY = "a-callback-key-of-the-tests"
 OTHER_KEY = "the-key-of-the-other-school"
 CALLED = "tiw://callbacks/default/online-records/finished?watch=false"
 CALLED_EACH = "tiw://callbacks/default/online-records/by-recording"
+# What the example has, by default.
+POLL_S = 5.0
 GIVEN = f"{asset_events.FINISHED}/given?include_failed=true&poll_interval=2"
 
 # The tests' own DAGs; the examples are copied from dags/.
@@ -196,12 +198,12 @@ def test_given_recordings_are_told_once_and_failures_too(airflow: Any) -> None:
 
 def test_two_triggers_share_one_list(simulator: Simulator, airflow: Any, began_at: float) -> None:
     until(lambda: simulator.requests["DescribeRunningTasks"] >= 6, airflow)
-    rounds = (time.monotonic() - began_at) / 10
+    rounds = (time.monotonic() - began_at) / POLL_S
     asked = simulator.requests["DescribeRunningTasks"]
     # Before Airflow 3.3 nothing is shared but the requests for each recording.
     assert asked <= (rounds + 2 if AIRFLOW >= (3, 3) else 2 * rounds + 4)
     # Both have announced it, and it was asked for about as often as one alone would have.
-    assert simulator.requests_by_task["algebra"] <= 24 / 10 + 2
+    assert simulator.requests_by_task["algebra"] <= 24 / POLL_S + 2
 
 
 def test_a_killed_triggerer_loses_nothing_and_repeats_nothing(
