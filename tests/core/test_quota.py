@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -35,6 +35,17 @@ class Clock:
     def sleep(self, seconds: float) -> None:
         assert seconds > 0
         self.now += seconds
+
+
+@contextlib.contextmanager
+def held(host: HostPace) -> Iterator[None]:
+    """Hold the host's file, as another process does."""
+    holder = os.open(host.path, os.O_RDWR)
+    try:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(holder)
 
 
 def entered(quota: Quota, turn: float) -> float:
@@ -519,17 +530,15 @@ def test_a_file_that_stays_locked_stops_nobody(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     host = HostPace("id", "host", "A")
-    holder = os.open(host.path, os.O_RDWR)
-    fcntl.flock(holder, fcntl.LOCK_EX)
     clock = Clock()
     quota = Quota(19, clock=clock, host=host)
     start = clock.now
-    for _ in range(100):
-        quota.acquire(clock.sleep)
+    with held(host):
+        for _ in range(100):
+            quota.acquire(clock.sleep)
     # It is waited for once, for a second.
     assert (clock.now - start - 1.0) * 19 == pytest.approx(99, rel=0.05)
     assert "not shared" in caplog.text
-    os.close(holder)
 
 
 def test_who_finds_the_file_held_comes_again_and_takes_no_turn_beside_it(folder: Path) -> None:
@@ -537,20 +546,17 @@ def test_who_finds_the_file_held_comes_again_and_takes_no_turn_beside_it(folder:
     clock = Clock()
     host = HostPace("id", "host", "A")
     quota = Quota(19, clock=clock, host=host)
-    holder = os.open(host.path, os.O_RDWR)
     turns = [quota.acquire(clock.sleep)]
     for _ in range(20):
-        fcntl.flock(holder, fcntl.LOCK_EX)
-        turn = quota.reserve()
-        clock.now = max(clock.now, turn)
-        assert quota.enter(turn) is None
-        clock.now += 0.01
-        fcntl.flock(holder, fcntl.LOCK_UN)
+        with held(host):
+            turn = quota.reserve()
+            clock.now = max(clock.now, turn)
+            assert quota.enter(turn) is None
+            clock.now += 0.01
         turns.append(entered(quota, turn))
     other = HostPace("id", "host", "A")
     assert other.take(clock.now, pace=19, share=1, limit=20, spread_s=0, waits=1).number == 21  # type: ignore[union-attr]
     assert all(later - earlier > 0.047 for earlier, later in itertools.pairwise(turns))
-    os.close(holder)
     quota.close()
 
 
@@ -559,15 +565,12 @@ def test_what_cannot_be_told_at_once_is_told_with_the_next_turn(folder: Path) ->
     host = HostPace("id", "host", "A")
     quota = Quota(19, clock=clock, host=host)
     quota.expect_answers()
-    holder = os.open(host.path, os.O_RDWR)
     turn = quota.acquire(clock.sleep)
     clock.now += 0.8
-    fcntl.flock(holder, fcntl.LOCK_EX)
-    quota.answered(turn, 0.8)
-    fcntl.flock(holder, fcntl.LOCK_UN)
+    with held(host):
+        quota.answered(turn, 0.8)
     quota.acquire(clock.sleep)
     assert host._stamps(2)[0] == pytest.approx(turn + 0.81, abs=0.02)
-    os.close(holder)
     quota.close()
 
 
@@ -576,16 +579,13 @@ def test_what_has_no_answer_is_told_of_once_the_file_is_free(folder: Path) -> No
     host = HostPace("id", "host", "A")
     quota = Quota(19, clock=clock, host=host)
     quota.expect_answers()
-    holder = os.open(host.path, os.O_RDWR)
     silent = quota.acquire(clock.sleep)
     clock.now += 2.0
-    fcntl.flock(holder, fcntl.LOCK_EX)
-    turn = quota.reserve()
-    assert quota.enter(turn) is None
-    fcntl.flock(holder, fcntl.LOCK_UN)
+    with held(host):
+        turn = quota.reserve()
+        assert quota.enter(turn) is None
     entered(quota, turn)
     assert host._stamps(2)[0] == pytest.approx(silent + 1.01, abs=0.001)
-    os.close(holder)
     quota.close()
 
 

@@ -54,8 +54,8 @@ _TROUBLE_S = 10.0
 # Refused posts are told of once in so long, however many come.
 _LOG_EVERY_S = 60.0
 
-# How often to look whether a watcher's event is stored; it is not waited for longer than half a
-# minute, also where Tencent has given up by then.
+# How often to look whether a watcher's event is stored; that is waited for half a minute, a whole
+# one while the watcher goes on to tell others, also where Tencent has given up by then.
 _LOOK_AGAIN_S = 2.0
 
 _Scope = Mapping[str, Any]

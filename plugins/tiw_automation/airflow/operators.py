@@ -477,18 +477,18 @@ class TiwStopOnlineRecordOperator(WaitsForRecords):
     @property
     def poll_interval_s(self) -> float:  # type: ignore[override]
         """The least seconds between two questions about one recording."""
-        return _seconds("poll_interval", self.poll_interval)
+        return _seconds(self.poll_interval)
 
     @property
     def wait_s(self) -> float:  # type: ignore[override]
         """How long a wait in the triggerer may last, in seconds."""
-        return _seconds("wait_timeout", self.wait_timeout)
+        return _seconds(self.wait_timeout)
 
     def check_arguments(self) -> None:
         """Look at the times too."""
         super().check_arguments()
-        _seconds("wait_timeout", self.wait_timeout)
-        _seconds("poll_interval", self.poll_interval)
+        check_seconds("wait_timeout", self.wait_s)
+        check_seconds("poll_interval", self.poll_interval_s)
 
     def execute(self, context: Context) -> Any:
         """Stop, and wait if that was asked for."""
@@ -504,8 +504,8 @@ class TiwStopOnlineRecordOperator(WaitsForRecords):
         self.defer_until_settled(check_task_ids(task_id))
 
 
-def _seconds(name: str, value: object) -> float:
-    return check_seconds(name, value.total_seconds() if isinstance(value, timedelta) else value)
+def _seconds(value: float | timedelta) -> float:
+    return value.total_seconds() if isinstance(value, timedelta) else value
 
 
 def _log_change(operator: Any, did: bool, what: str) -> None:

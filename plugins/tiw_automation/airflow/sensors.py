@@ -143,8 +143,7 @@ class TiwOnlineRecordSensor(WaitsForRecords, BaseSensorOperator):
 
     def over_time(self, summary: str) -> Exception:
         """Return what Airflow raises for a sensor's ``timeout``, which no retry follows."""
-        limit = self.execution_timeout
-        if self.deferrable and limit is not None and limit.total_seconds() < self.wait_s:
+        if self.deferrable and self.execution_timeout_is_lower:
             return super().over_time(summary)
         return AirflowSensorTimeout(summary)
 

@@ -405,8 +405,7 @@ class _Connecting:
         self.waiters = 0
         self.trouble: TiwError | None = None
         self._first = asyncio.ensure_future(self._attempt())
-        # Where nobody waits any more, nobody else hears of it.
-        self._first.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._first.add_done_callback(_heard)
         self._later: asyncio.Future[RecordWatcher | None] | None = None
 
     @property
@@ -422,7 +421,7 @@ class _Connecting:
         if watcher is None and self._first.done():
             if self._later is None:
                 self._later = asyncio.ensure_future(self._again())
-                self._later.add_done_callback(lambda done: done.cancelled() or done.exception())
+                self._later.add_done_callback(_heard)
             left_s = left_s and left_s - (time.monotonic() - began_at)
             watcher = await _within(left_s, self._later)
         return (
@@ -453,6 +452,12 @@ class _Connecting:
                 logger.info("Connection %s can be read again.", self.conn_id)
                 return watcher
         return None
+
+
+def _heard(done: asyncio.Future[Any]) -> None:
+    # Where nobody waits any more, nobody else hears of its error.
+    if not done.cancelled():
+        done.exception()
 
 
 async def _within(

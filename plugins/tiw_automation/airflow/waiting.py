@@ -271,9 +271,9 @@ class WaitsForRecords(BaseOperator):
 
     def over_time(self, summary: str) -> Exception:
         """Return what is raised where time is up: an ordinary failure, so that retries apply."""
-        limit = self.execution_timeout
-        if limit is not None and limit.total_seconds() < self.wait_s:
-            summary = f"{summary} What is up is the task's execution_timeout, {limit}."
+        if self.execution_timeout_is_lower:
+            summary = f"{summary} What is up is the task's execution_timeout, "
+            summary += f"{self.execution_timeout}."
         return TimeoutError(summary)
 
     def describe(self, client: TiwClient, record_task_ids: list[str]) -> list[Outcome]:
@@ -307,6 +307,11 @@ class WaitsForRecords(BaseOperator):
             return [by_id[task_id] for task_id in record_task_ids]
 
         return asyncio.run(wait())
+
+    @property
+    def execution_timeout_is_lower(self) -> bool:
+        """Whether a deferral ends by ``execution_timeout`` before it ends by its own limit."""
+        return self._limit_s() < self.wait_s
 
     def _limit_s(self) -> float:
         """Return how long a deferral may last: Airflow does not end it by execution_timeout."""

@@ -501,13 +501,18 @@ def check_task_id(value: object) -> str:
     return check_task_ids(value)[0]
 
 
+def whole_number(value: object) -> object:
+    """Return the number that a text of digits is, as templates render one; else what was given."""
+    text = value.strip() if isinstance(value, str) else ""
+    return int(text) if text.isascii() and text.isdigit() else value
+
+
 def check_sdk_app_id(value: object) -> int:
     """Return an SdkAppId as the API wants it; digits in a string are taken as the number.
 
     :raises ConfigurationError: it is no positive integer.
     """
-    if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit():
-        value = int(value)
+    value = whole_number(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**63:
         raise ConfigurationError(
             f"sdk_app_id has to be a positive integer, not {value!r}.",

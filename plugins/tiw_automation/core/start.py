@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tiw_automation.core.errors import ConfigurationError
+from tiw_automation.core.records import whole_number
 
 _LARGEST_ROOM = 2**32 - 1
 
@@ -264,7 +265,7 @@ def check_room_id(value: object, name: str = "room_id") -> int:
 
     :raises ConfigurationError: it is no integer from 1 to 4294967295.
     """
-    return _integer(_number(value), name, 1, _LARGEST_ROOM)
+    return _integer(whole_number(value), name, 1, _LARGEST_ROOM)
 
 
 def start_params(options: Mapping[str, Any], preset: str | None = None) -> dict[str, Any]:
@@ -345,7 +346,7 @@ def _value(value: object, option: Option, place: str) -> Any:
             raise ConfigurationError(f"{place} has to be true or false, not {value!r}.")
         return flag
     if option.type == "int":
-        number = _integer(_number(value), place, option.least, option.most)
+        number = _integer(whole_number(value), place, option.least, option.most)
         if option.choices and number not in option.choices:
             raise _not_one_of(place, value, option)
         return number
@@ -360,12 +361,6 @@ def _text(value: object, option: Option, place: str) -> str:
     if option.pattern and not re.fullmatch(option.pattern, value):
         raise ConfigurationError(f"{place}: {value!r} is malformed.", hint=option.description)
     return value
-
-
-def _number(value: object) -> object:
-    """Return the number that a text is, as templates render one."""
-    text = value.strip() if isinstance(value, str) else ""
-    return int(text) if text.isascii() and text.isdigit() else value
 
 
 def _integer(value: object, place: str, least: int | None, most: int | None) -> int:

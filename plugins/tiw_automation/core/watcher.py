@@ -543,15 +543,15 @@ class RecordWatcher:
             landed.append((poll, answer))
             return True
 
-        def hear() -> None:
-            self._hear_answers()
-            self._wake()
-
         def land(_: bool) -> None:
             if self._board is board:
-                self._safely(hear)
+                self._safely(self._hear_and_wake)
 
         self._threads.run(ask, land)
+
+    def _hear_and_wake(self) -> None:
+        self._hear_answers()
+        self._wake()
 
     def _hear_answers(self) -> None:
         while self._landed:
