@@ -9,6 +9,7 @@ each name. :func:`judge` is the one place that says what an answer or an error m
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -25,6 +26,7 @@ from tiw_automation.core.errors import (
     WaitTimeout,
 )
 from tiw_automation.core.fields import Fields
+from tiw_automation.core.formatting import escaped
 
 # Tencent's own bucket, used where an account configured none; files there live three days.
 _PUBLIC_HOST = "online-recording-1259648581.file.myqcloud.com"
@@ -455,50 +457,75 @@ def _count(videos: Sequence[Video]) -> str:
     return "1 video" if len(videos) == 1 else f"{len(videos)} videos"
 
 
+# What TIW's ids look like, and room for more; nothing in it means anything to a shell or a template.
+_TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:=@+-]{0,127}")
+_TASK_ID_HINT = "Give the TaskId that StartOnlineRecord returned, as a string."
+_SHOWN = 80
+# Ids of another form that StartOnlineRecord returned to this process.
+_started_task_ids: set[str] = set()
+
+
+def allow_task_id(task_id: str) -> None:
+    """Note an id that StartOnlineRecord returned: this process never refuses it."""
+    if not _TASK_ID.fullmatch(task_id):
+        _started_task_ids.add(task_id)
+
+
 def check_task_ids(value: object) -> list[str]:
     """Return the task ids of a wait: each once, in the order given.
 
-    :param value: one id or any iterable of ids.
-    :raises ConfigurationError: there is none, or one is empty, blank or no string.
+    This is the one reader of task ids, for every adapter.
+
+    :param value: one id, several in one string with commas between, or any iterable of ids.
+    :raises ConfigurationError: there is none, or one is no string, empty or of another form than
+        ``[A-Za-z0-9][A-Za-z0-9_.:=@+-]{0,127}``.
     """
-    hint = "Give the TaskId that StartOnlineRecord returned, as a string."
     if isinstance(value, str):
-        value = [value]
+        _refuse_text_of_a_list(value)
+        value = [value] if value in _started_task_ids else map(str.strip, value.split(","))
     if isinstance(value, Mapping) or not isinstance(value, Iterable):
         raise ConfigurationError(
-            f"A task id has to be a string or a list of strings, not {value!r}.", hint=hint
+            f"A task id has to be a string or a list of strings, not {escaped(value, _SHOWN)}.",
+            hint=_TASK_ID_HINT,
         )
-    ids: dict[str, None] = {}
-    for item in value:
-        if not isinstance(item, str):
-            raise ConfigurationError(
-                f"A task id has to be a string, not {item!r} ({type(item).__name__}).", hint=hint
-            )
-        if not item.strip():
-            raise ConfigurationError(f"A task id is empty: {item!r}.", hint=hint)
-        if item.startswith(("[", "(", "{")):
-            raise ConfigurationError(
-                f"This is the text of a list, not a task id: {item!r}.",
-                hint="Give the list itself: what makes it renders it as a text.",
-            )
-        if len(item.split()) != 1 or item != item.strip() or not item.isprintable():
-            raise ConfigurationError(
-                f"A task id has blanks around it or in it: {item!r}.", hint=hint
-            )
-        ids[item] = None
+    ids = dict.fromkeys(map(check_task_id, value))
     if not ids:
-        raise ConfigurationError("No task id was given.", hint=hint)
+        raise ConfigurationError("No task id was given.", hint=_TASK_ID_HINT)
     return list(ids)
 
 
 def check_task_id(value: object) -> str:
     """Return one task id.
 
-    :raises ConfigurationError: it is no string, empty or blank.
+    :raises ConfigurationError: it is no string, empty or of another form than
+        ``[A-Za-z0-9][A-Za-z0-9_.:=@+-]{0,127}``.
     """
     if not isinstance(value, str):
-        value = [value]
-    return check_task_ids(value)[0]
+        raise ConfigurationError(
+            f"A task id has to be a string, not {escaped(repr(value), _SHOWN)} "
+            f"({type(value).__name__}).",
+            hint=_TASK_ID_HINT,
+        )
+    if _TASK_ID.fullmatch(value) or value in _started_task_ids:
+        return value
+    _refuse_text_of_a_list(value)
+    if not value.strip():
+        raise ConfigurationError("A task id is empty.", hint=_TASK_ID_HINT)
+    raise ConfigurationError(
+        f"This is not a task id: '{escaped(value, _SHOWN)}' ({len(value)} characters).",
+        hint=(
+            "A task id has 1 to 128 letters, digits and signs of _.:=@+- and begins with a "
+            f"letter or a digit. {_TASK_ID_HINT}"
+        ),
+    )
+
+
+def _refuse_text_of_a_list(text: str) -> None:
+    if text.startswith(("[", "(", "{")):
+        raise ConfigurationError(
+            f"This is the text of a list, not a task id: '{escaped(text, _SHOWN)}'.",
+            hint="Give the list itself: what makes it renders it as a text.",
+        )
 
 
 def whole_number(value: object) -> object:
