@@ -363,9 +363,10 @@ class TiwClient:
 
         :raises ConfigurationError: it is no http:// or https:// URL.
         """
-        params = {"SdkAppId": self.sdk_app_id(sdk_app_id), "Callback": check_callback_url(url)}
-        if is_plain_http(params["Callback"]):
+        url = check_callback_url(url)
+        if is_plain_http(url):
             logger.warning(PLAIN_HTTP)
+        params = {"SdkAppId": self.sdk_app_id(sdk_app_id), "Callback": url}
         self._repeatable("SetOnlineRecordCallback", params)
 
     def set_online_record_callback_key(
