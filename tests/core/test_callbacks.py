@@ -33,7 +33,7 @@ EXPIRES = 1588040109
 NOW = EXPIRES - 60
 
 
-def body(event_type: str, data: Any, **changes: Any) -> bytes:
+def body(event_type: str | None, data: Any, **changes: Any) -> bytes:
     callback = {
         "EventType": event_type,
         "EventData": data,
