@@ -80,10 +80,9 @@ options:
     description:
       - The reasons for its end with which a finished recording counts as good. With any other its
         verdict is V(failed).
+      - If it is not given, every reason but V(EXCEPTION) is good, also one that is not known here.
     type: list
     elements: str
-    choices: [AUTO, USER_CALL, EXCEPTION, FORCE_STOP]
-    default: [AUTO, USER_CALL, FORCE_STOP]
   require_videos:
     description:
       - Whether a recording that has finished without a video counts as failed.
@@ -206,8 +205,10 @@ class CallbackGate:
         if self._within_s < 0:
             message = f"confirm_timeout has to be zero or more, not {self._within_s:g}."
             raise ConfigurationError(message, hint="It is in seconds.")
-        reasons = options.get("accept_finish_reasons", Acceptance().accept_finish_reasons)
-        acceptance = Acceptance(tuple(reasons), options.get("require_videos", True))
+        terms: dict[str, Any] = {"require_videos": options.get("require_videos", True)}
+        if "accept_finish_reasons" in options:
+            terms["accept_finish_reasons"] = tuple(options["accept_finish_reasons"])
+        acceptance = Acceptance(**terms)
         client = TiwClient(**{name: options[name] for name in SETTINGS if name in options})
         self._own_app = client.settings.sdk_app_id
         self._confirmer = CallbackConfirmer(client, acceptance=acceptance)
