@@ -15,7 +15,6 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 from tiw_automation.core import backlog
 from tiw_automation.core.backlog import Backlog
@@ -41,8 +40,6 @@ _LONGEST_PAUSE_S = 60.0
 # What a caller that may not be held up for long is held up for in all, and at a stretch.
 _PART_OF_TIME = 0.2
 _STRETCH_S = 2.0
-# Strangers choose these ids.
-_UNCONFIRMED: dict[str, Any] = {}
 
 _Key = tuple[int, str, bool]
 
@@ -61,7 +58,7 @@ async def describe(
 ) -> Outcome:
     """Ask once for a recording that a stranger names, within the small pace for these."""
     outcomes = watcher.describe(
-        task_id, sdk_app_id=sdk_app_id, acceptance=acceptance, **_UNCONFIRMED
+        task_id, sdk_app_id=sdk_app_id, acceptance=acceptance, unconfirmed=True
     )
     async with contextlib.aclosing(outcomes):
         return await anext(outcomes)
