@@ -16,6 +16,7 @@ from tiw_automation.core import (
     CallbackSettings,
     ConfigurationError,
     RecordingFailure,
+    callback_body,
     new_callback_key,
     parse_callback,
 )
@@ -418,6 +419,38 @@ def test_the_longest_callback_builds_nothing(
     assert found.task_id == "t1"
     assert most < 100_000
     assert max(parsed) < 100
+
+
+@pytest.mark.parametrize("filler", FILLERS.values(), ids=FILLERS)
+def test_the_longest_callback_is_skipped_in_pieces(
+    filler: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two of them another thread can run, such as the event loop's."""
+    pieces: list[int] = []
+    match = callback_body._match
+
+    def recorded(*args: Any) -> re.Match[bytes]:
+        found = match(*args)
+        pieces.append(found.end() - found.start())
+        return found
+
+    monkeypatch.setattr(callback_body, "_match", recorded)
+    assert parse_callback(flood(filler, sign(KEY, EXPIRES)), KEY, now=NOW).task_id == "t1"
+    assert max(pieces) <= 32 * 1024
+    # And each does a good part of the work.
+    assert len(pieces) < 200
+
+
+@pytest.mark.parametrize(("levels", "is_read"), [(3, True), (5, False)])
+def test_what_is_long_may_be_four_levels_deep(levels: int, is_read: bool) -> None:
+    videos = b'"VideoInfos":' + b"[" * levels + b"{}," * 20_000 + b"1" + b"]" * levels
+    posted = f'{{{REST}, "EventData":{{"TaskId":"t1",'.encode() + videos + b"}, "
+    posted += RIGHT.encode() + b"}"
+    if is_read:
+        assert parse_callback(posted, KEY, now=NOW).task_id == "t1"
+    else:
+        with pytest.raises(CallbackError):
+            parse_callback(posted, KEY, now=NOW)
 
 
 @pytest.mark.parametrize("filler", FILLERS.values(), ids=FILLERS)

@@ -6,6 +6,7 @@ import json
 import logging
 import subprocess
 import sys
+import threading
 import time
 import tracemalloc
 from collections import Counter
@@ -399,10 +400,21 @@ async def test_what_is_too_long_is_an_error_in_the_log_once_a_minute(
     assert "2,100 videos" in line.getMessage()
 
 
-async def test_the_longest_is_read(receiver: CallbackReceiver, tiw_simulator: Simulator) -> None:
+async def test_the_longest_is_read_outside_the_event_loop(
+    receiver: CallbackReceiver, tiw_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parse, threads = callback_receiver.parse_callback, []
+
+    def recorded(body: bytes, key: str) -> Any:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return parse(body, key)
+
+    monkeypatch.setattr(callback_receiver, "parse_callback", recorded)
     (done,) = tiw_simulator.add_finished(1)
     body = callback(tiw_simulator, done)
+    assert await post(receiver, body) == (200, ANSWER)
     assert await post(receiver, body + b" " * (MAX_BODY_BYTES - len(body))) == (200, ANSWER)
+    assert threads == [True, False]
 
 
 async def test_who_hangs_holds_a_few_megabytes_and_keeps_no_short_post_out(

@@ -2,15 +2,17 @@
 """The few fields of a posted callback that are read, found in its bytes.
 
 A JSON parser builds an object for each of a quarter of a million ``{}``, and no other thread runs
-meanwhile. So the signature is looked for in the bytes first, and what follows it is skipped by
-regular expressions that build nothing. They never go back (each repetition is possessive), so that
-every body takes a time that grows with its length alone.
+meanwhile. So the signature is looked for in the bytes first, and what is not wanted is skipped by
+regular expressions that build nothing, a window at a time: between two of them other threads run.
+They never go back (each repetition is possessive), so that every body takes a time that grows with
+its length alone.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import sys
 from typing import Any
 
 FIELDS = ("EventType", "SdkAppId", "Timestamp", "ExpireTime", "Sign")
@@ -20,7 +22,10 @@ UNREADABLE = "(unreadable)"
 
 # Tencent's callbacks have six, and up to a dozen in EventData.
 _MOST_KEYS = 1000
+# Of what ends within a window, and of what does not: there each level is looked at once more.
 _DEEPEST = 32
+_DEEPEST_LONG = 4
+_WINDOW = 32 * 1024
 _LONGEST_VALUE = 1024
 # What stands inside EventData is between those before it and those after it.
 _TRIED_FROM_EACH_END = 8
@@ -38,7 +43,12 @@ def _nested(depth: int) -> bytes:
 
 _OPENING = re.compile(_SPACE + rb"\{" + _SPACE + rb"(\}?)")
 _NAME = re.compile(_SPACE + rb"(" + _STRING + rb")" + _SPACE + rb":" + _SPACE, re.DOTALL)
-_VALUE = re.compile(_STRING + rb'|[^"\[\]{},\s]++|' + _nested(_DEEPEST), re.DOTALL)
+_TEXT = re.compile(_STRING, re.DOTALL)
+_PLAIN = re.compile(_STRING + rb'|[^"\[\]{},\s]++', re.DOTALL)
+_SHORT = re.compile(_nested(_DEEPEST), re.DOTALL)
+_PIECES = re.compile(
+    rb'(?:[^"\[\]{}]++|' + _STRING + rb"|" + _nested(_DEEPEST) + rb")*+", re.DOTALL
+)
 _AFTER_VALUE = re.compile(_SPACE + rb"([,}])")
 _NOTHING_MORE = re.compile(_SPACE + rb"\Z")
 
@@ -103,10 +113,9 @@ def _object(
         if key == inner and body.startswith(b"{", at):
             found[key], at = _object(body, at, ("TaskId",))
         else:
-            value = _match(_VALUE, body, at)
-            at = value.end()
+            begin, at = at, _after(body, at)
             if key == inner or key in wanted:
-                found[key] = _decoded(value)
+                found[key] = _decoded(body, begin, at)
         after = _match(_AFTER_VALUE, body, at)
         at = after.end()
         if after[1] == b"}":
@@ -114,8 +123,10 @@ def _object(
     raise ValueError(f"An object has more than {_MOST_KEYS} names.")
 
 
-def _match(pattern: re.Pattern[bytes], body: bytes, at: int) -> re.Match[bytes]:
-    found = pattern.match(body, at)
+def _match(
+    pattern: re.Pattern[bytes], body: bytes, at: int, end: int = sys.maxsize
+) -> re.Match[bytes]:
+    found = pattern.match(body, at, end)
     if found is None:
         raise ValueError("It is not JSON, or too deep.")
     return found
@@ -127,10 +138,38 @@ def _key(name: bytes) -> str:
     return name[1:-1].decode(errors="replace")
 
 
-def _decoded(value: re.Match[bytes]) -> Any:
-    if value.end() - value.start() > _LONGEST_VALUE:
+def _after(body: bytes, at: int) -> int:
+    """Return where a value ends, of whatever kind."""
+    if body[at : at + 1] not in (b"{", b"["):
+        return _match(_PLAIN, body, at).end()
+    short = _SHORT.match(body, at, at + _WINDOW)
+    if short is not None:
+        return short.end()
+    depth = 1
+    at += 1
+    while depth:
+        at = _match(_PIECES, body, at, at + _WINDOW).end()
+        sign = body[at : at + 1]
+        if sign == b'"':
+            # A text that ends behind the window.
+            at = _match(_TEXT, body, at).end()
+        elif sign in (b"]", b"}"):
+            at += 1
+            depth -= 1
+        elif sign in (b"[", b"{"):
+            at += 1
+            depth += 1
+            if depth > _DEEPEST_LONG:
+                raise ValueError("It is too deep.")
+        elif not sign:
+            raise ValueError("It is cut off.")
+    return at
+
+
+def _decoded(body: bytes, begin: int, end: int) -> Any:
+    if end - begin > _LONGEST_VALUE:
         return UNREADABLE
     try:
-        return json.loads(value[0].decode())
+        return json.loads(body[begin:end].decode())
     except (ValueError, RecursionError):
         return UNREADABLE
