@@ -9,7 +9,9 @@ from urllib.parse import urlsplit
 
 from tiw_automation.core.errors import ConfigurationError
 
-_HINT = "Give a host, host:port or a full http(s):// URL without a path, such as http://127.0.0.1:8787."
+_HINT = (
+    "Give a host, host:port or a full http(s):// URL without a path, such as http://127.0.0.1:8787."
+)
 _HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?\.?", re.IGNORECASE | re.ASCII)
 
 

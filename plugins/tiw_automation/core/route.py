@@ -12,6 +12,7 @@ import os
 import re
 import ssl
 from dataclasses import dataclass, field
+from functools import lru_cache
 from urllib.parse import unquote
 
 import certifi
@@ -124,27 +125,42 @@ def check_ca(path: str, name: str) -> dict[str, str]:
     :raises ConfigurationError: it cannot be read, or there is no certificate in it.
     """
     try:
-        if os.path.isdir(path):
-            if any(_HASHED.fullmatch(entry) for entry in os.listdir(path)):
-                return {"ca_cert_dir": path}
-            raise ConfigurationError(
-                f"{name}: the folder {path!r} holds no certificate under the name of its hash.",
-                hint="Run openssl rehash on it, or name one file that holds all certificates.",
-            )
-        if os.path.isfile(path):
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            context.load_verify_locations(cafile=path)
-            if context.cert_store_stats()["x509"]:
-                return {"ca_certs": path}
+        kind = _kind_of(path)
     except ssl.SSLError:
-        pass
+        kind = None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "its name is invalid"
         raise ConfigurationError(f"{name}: {path!r} cannot be read: {reason}.") from None
-    else:
-        if not os.path.exists(path):
-            raise ConfigurationError(f"{name}: there is no file or folder {path!r}.")
+    if kind is not None:
+        return {kind: path}
+    if not os.path.exists(path):
+        raise ConfigurationError(f"{name}: there is no file or folder {path!r}.")
+    if os.path.isdir(path):
+        raise ConfigurationError(
+            f"{name}: the folder {path!r} holds no certificate under the name of its hash.",
+            hint="Run openssl rehash on it, or name one file that holds all certificates.",
+        )
     raise ConfigurationError(
         f"{name}: {path!r} holds no certificate.",
         hint="It begins with -----BEGIN CERTIFICATE-----.",
     )
+
+
+def _kind_of(path: str) -> str | None:
+    """Return under which name urllib3 takes it, or None where it holds no certificate."""
+    if os.path.isdir(path):
+        hashed = any(_HASHED.fullmatch(entry) for entry in os.listdir(path))
+        return "ca_cert_dir" if hashed else None
+    # A pipe or a device would be waited for.
+    if not os.path.isfile(path):
+        return None
+    found = os.stat(path)
+    return "ca_certs" if _holds_certificates(path, found.st_mtime_ns, found.st_size) else None
+
+
+@lru_cache(maxsize=16)
+def _holds_certificates(path: str, mtime_ns: int, size: int) -> bool:
+    """Return whether a file, as it stands, holds any; a system's bundle takes a while to read."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cafile=path)
+    return context.cert_store_stats()["x509"] > 0

@@ -36,8 +36,11 @@ from tiw_automation.core.transport import Answer, Transport, http_date, retry_af
 
 logger = logging.getLogger(__name__)
 
-Keys = Callable[[], tuple[str, str, str | None]]
-"""Returns SecretId, SecretKey and token; asked on every request, so that they may change."""
+Keys = Callable[[float], tuple[str, str, str | None]]
+"""Returns SecretId, SecretKey and token; asked on every request, so that they may change.
+
+Its argument is how long it may take, in seconds.
+"""
 
 # Below this the clock is not what the signature was refused for; Date counts whole seconds.
 _LEAST_SKEW_S = 60.0
@@ -173,7 +176,8 @@ class SdkClient(AbstractClient):  # type: ignore[misc]
         if self.credential is None:
             req.header["Authorization"] = "SKIP"
             return
-        secret_id, secret_key, token = self.credential.get_credential_info()
+        left_s = req.deadline - time.monotonic()
+        secret_id, secret_key, token = self.credential.get_credential_info(left_s)
         if token:
             req.header["X-TC-Token"] = token
         signature = self._get_tc3_signature(params, req, date, self._service, secret_key, None)

@@ -124,6 +124,13 @@ class _DeadlineResponse(http.client.HTTPResponse):
             raise http.client.HTTPException(f"HTTP {found[1]} is not an answer")
         return found
 
+    def begin(self) -> None:
+        super().begin()
+        # Here, while http.client still closes what it has opened.
+        lengths = self.headers.get_all("Content-Length")
+        if lengths and not self.chunked:
+            content_length({"Content-Length": ", ".join(lengths)})
+
     def _read_next_chunk_size(self) -> int:
         size: int = super()._read_next_chunk_size()  # type: ignore[misc]
         if size < 0:
@@ -384,7 +391,7 @@ class Transport:
 
         Call it within :meth:`bounded`, and read within it too.
         """
-        response = self._manager.urlopen(
+        return self._manager.urlopen(
             method,
             self.url + path,
             body=body,
@@ -393,12 +400,6 @@ class Transport:
             redirect=False,
             preload_content=False,
         )
-        try:
-            content_length(response.headers)
-        except BadAnswer:
-            response.close()
-            raise
-        return response
 
     @contextlib.contextmanager
     def bounded(self, deadline: float) -> Iterator[None]:
