@@ -500,10 +500,13 @@ def test_what_retry_after_asks_for_is_waited() -> None:
         started = time.monotonic()
         assert tiw.describe_online_record("t").status == "FINISHED"
         assert time.monotonic() - started >= 1
-    with rude.rude_server(rude.answers(busy, good)) as (port, _), client(port, timeout=0.8) as tiw:
+    with (
+        rude.rude_server(rude.answers(busy, good)) as (port, _),
+        client(port, timeout=0.8) as tiw,
         # There is no time for it.
-        with pytest.raises(ServerError):
-            tiw.describe_online_record("t")
+        pytest.raises(ServerError),
+    ):
+        tiw.describe_online_record("t")
 
 
 def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: tuple[str, int]) -> None:
@@ -652,6 +655,7 @@ def test_a_forked_child_has_connections_of_its_own() -> None:
     with rude.rude_server(rude.answers(good, good)) as (port, connections), client(port) as tiw:
         tiw.describe_online_record("t", ticket=once())
         (pool,) = tiw._transport._manager.pools._container.values()
+        assert pool.pool is not None
         with pool.pool.mutex:
             child = os.fork()
             if not child:

@@ -69,7 +69,7 @@ def answers(*pieces: bytes) -> Behaviour:
 
 @contextlib.contextmanager
 def silent_address() -> Iterator[int]:
-    """Yield a port of 127.0.0.2 that swallows connections: its backlog is full, none is accepted."""
+    """Yield a port of 127.0.0.2 that swallows connections: its backlog is full."""
     with socket.socket() as listener, contextlib.ExitStack() as waiting:
         listener.bind(("127.0.0.2", 0))
         listener.listen(0)

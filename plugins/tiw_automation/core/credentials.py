@@ -168,7 +168,6 @@ def find_credentials(
         what it found.
     :raises TransportError: the profile names the instance's role, which could not be asked for.
     """
-    ways = {"proxy": proxy, "ca_file": ca_file}
     found = _Search(environ, home, timeout_s)
     base = (
         found.arguments(secret_id, secret_key, token)
@@ -176,7 +175,7 @@ def find_credentials(
         or found.environment()
         or found.named_or_default_profile()
         or found.sdk_file()
-        or found.pod_role(sts_url, ways)
+        or found.pod_role(sts_url, proxy, ca_file)
         or found.instance_role()
     )
     if base is None:
@@ -265,7 +264,9 @@ class _Search:
                 return _share(("file", path), partial(FileKeys, path, _read_ini))
         return None
 
-    def pod_role(self, sts_url: str, ways: Mapping[str, str | None]) -> CredentialSource | None:
+    def pod_role(
+        self, sts_url: str, proxy: str | None, ca_file: str | None
+    ) -> CredentialSource | None:
         values = {name: self.environ.get(name) for name in _POD_VARIABLES}
         lacking = ", ".join(name for name, value in values.items() if not value)
         if lacking:
@@ -274,7 +275,10 @@ class _Search:
             return None
         arn, provider, token_file, region = (str(values[name]) for name in _POD_VARIABLES)
         given = (arn, provider, token_file, region, _session_name(self.environ), sts_url)
-        return _share(("pod", *given, *ways.values()), lambda: WebIdentityRole(*given, **ways))
+        return _share(
+            ("pod", *given, proxy, ca_file),
+            lambda: WebIdentityRole(*given, proxy=proxy, ca_file=ca_file),
+        )
 
     def instance_role(self) -> CredentialSource | None:
         if self.instance_was_asked:

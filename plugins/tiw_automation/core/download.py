@@ -345,7 +345,7 @@ class VideoDownloader:
 
     def _pause_s(self, error: TransportError, failures: int) -> float:
         pause = self._uniform() * doubled(1.0, failures - 1, _BACKOFF_CAP_S)
-        asked = error.retry_after_s if isinstance(error, _Busy) else 0.0
+        asked = error.retry_after_s or 0.0
         return max(pause, min(asked, _RETRY_AFTER_CAP_S))
 
     def _given_up(self, state: _State, error: TransportError, failures: int) -> VideoError:

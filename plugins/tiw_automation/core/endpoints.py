@@ -60,7 +60,7 @@ def check_scheme(scheme: str, host: str, name: str, *, allow_http: bool) -> None
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host, with or without a port, is this machine: 127.0.0.0/8, ::1 or localhost."""
+    """Return whether a host, port or not, is this machine: 127.0.0.0/8, ::1 or localhost."""
     name = urlsplit(f"//{host}").hostname or ""
     if name == "localhost":
         return True

@@ -64,7 +64,7 @@ def parse_proxy(value: str, name: str) -> Proxy:
         text = value.strip()
         # Else "localhost:3128" would be of the scheme "localhost".
         text = text if "://" in text else "//" + text.lstrip("/")
-        parsed = parse_url(prepend_scheme_if_needed(text, "http"))
+        parsed = parse_url(prepend_scheme_if_needed(text, "http"))  # type: ignore[no-untyped-call]
     except Exception:
         raise malformed from None
     host = parsed.host or ""

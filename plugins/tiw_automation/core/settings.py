@@ -2,9 +2,9 @@
 """Every setting of a client, resolved and checked once.
 
 Precedence: an explicit value, then an explicit profile, then the environment, then the files of the
-default profile, then the default. An explicit site shuts out every endpoint that is not an argument;
-explicit keys shut out the endpoint and the region of the default profile's files, which may be those
-of another account.
+default profile, then the default. An explicit site shuts out every endpoint that is not an
+argument; explicit keys shut out the endpoint and the region of the default profile's files, which
+may be those of another account.
 """
 
 from __future__ import annotations
