@@ -457,7 +457,7 @@ def _count(videos: Sequence[Video]) -> str:
     return "1 video" if len(videos) == 1 else f"{len(videos)} videos"
 
 
-# What TIW's ids look like, and room for more; nothing in it means anything to a shell or a template.
+# What TIW's ids look like, and room for more: no sign of it is special in a shell or a template.
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:=@+-]{0,127}")
 _TASK_ID_HINT = "Give the TaskId that StartOnlineRecord returned, as a string."
 _SHOWN = 80
