@@ -262,7 +262,7 @@ def test_allow_http_is_yes_or_no() -> None:
 
 def test_a_profile_of_the_files_may_not_use_plain_http_either(tmp_path: Path) -> None:
     profile(tmp_path, tiw={"endpoint": "http://tiw.example"})
-    with pytest.raises(ConfigurationError, match="profile's endpoint: .*plain http"):
+    with pytest.raises(ConfigurationError, match=r"profile's endpoint: .*plain http"):
         resolve(home=tmp_path)
 
 
@@ -282,6 +282,6 @@ def test_settings_that_cannot_be_read_are_ignored_unless_asked_for(
     path = tmp_path / ".tccli" / "default.configure"
     path.mkdir(parents=True)
     assert resolve(home=tmp_path).host == "tiw.tencentcloudapi.com"
-    assert "not a regular file" in caplog.text
+    assert not caplog.records
     with pytest.raises(ConfigurationError, match="not a regular file"):
         resolve(home=tmp_path, profile="default")

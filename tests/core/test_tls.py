@@ -162,7 +162,7 @@ def test_a_bundle_that_is_none(
     """It is refused at once, not by a wait of days."""
     path = tmp_path / "odd.pem"
     make(path)
-    given = {"ca_file": path} if name == "ca_file" else {}
+    given: dict[str, Any] = {"ca_file": path} if name == "ca_file" else {}
     if not given:
         monkeypatch.setenv(name, str(path))
     with pytest.raises(ConfigurationError, match=f"{name}: .*odd.pem"):

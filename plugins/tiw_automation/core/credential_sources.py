@@ -46,6 +46,10 @@ _LEAST_GAP_S = 10.0
 _LARGEST_FILE_BYTES = 1024 * 1024
 
 
+class UnreadableFile(CredentialsError):
+    """A file is there and cannot be read; one that was not asked for is as if it was not there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Credentials:
     """A pair of keys, with a token where they are temporary.
@@ -494,26 +498,33 @@ os.register_at_fork(after_in_child=_after_fork)
 def text_of(path: Path) -> str | None:
     """Return the text of a file, or None where there is none.
 
-    :raises CredentialsError: it is there and cannot be read, or is not UTF-8 text of 1 MiB at most.
+    :raises UnreadableFile: it is there and cannot be read, or is not UTF-8 text of 1 MiB at most.
     """
     try:
-        # A pipe or a device would be waited for.
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise CredentialsError(f"{path} is not a regular file.")
-        with path.open("rb") as file:
-            data = file.read(_LARGEST_FILE_BYTES + 1)
-        if len(data) > _LARGEST_FILE_BYTES:
-            raise CredentialsError(f"{path} is larger than {_LARGEST_FILE_BYTES} bytes.")
-        return data.decode()
+        data = _bytes_of(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except UnicodeDecodeError:
-        raise CredentialsError(f"{path} is not UTF-8 text.") from None
     except (OSError, ValueError) as error:
         if getattr(error, "errno", None) == errno.ELOOP:
             return None
         reason = getattr(error, "strerror", None) or "its name is invalid"
-        raise CredentialsError(f"{path} cannot be read: {reason}.") from None
+        raise UnreadableFile(f"{path} cannot be read: {reason}.") from None
+    if data is None:
+        raise UnreadableFile(f"{path} is not a regular file.")
+    if len(data) > _LARGEST_FILE_BYTES:
+        raise UnreadableFile(f"{path} is larger than {_LARGEST_FILE_BYTES} bytes.")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise UnreadableFile(f"{path} is not UTF-8 text.") from None
+
+
+def _bytes_of(path: Path) -> bytes | None:
+    # A pipe or a device would be waited for.
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        return None
+    with path.open("rb") as file:
+        return file.read(_LARGEST_FILE_BYTES + 1)
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -45,6 +45,7 @@ from tiw_automation.core.credential_sources import (
     FixedKeys,
     InstanceRole,
     RenewedKeys,
+    UnreadableFile,
     WebIdentityRole,
     text_of,
     unix_seconds,
@@ -304,7 +305,7 @@ class _Search:
     def _text(self, path: Path, *, wanted: bool) -> str | None:
         try:
             text = text_of(path)
-        except CredentialsError as error:
+        except UnreadableFile as error:
             if wanted:
                 raise
             self.looked_at.append(error.message.rstrip("."))
@@ -408,7 +409,7 @@ def _described(section: Mapping[str, str]) -> str:
     """Say what a section holds; a name that is far from all of ours may be a key itself."""
     empty = [name for name in _KEY_NAMES if section.get(name) == ""]
     near = {
-        name: difflib.get_close_matches(name, _KEY_NAMES, 1, 0.6)
+        name: difflib.get_close_matches(name, _KEY_NAMES, 1, 0.75)
         for name in section
         if name not in _KEY_NAMES and len(name) <= 40
     }

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tiw_automation.core.credential_sources import UnreadableFile
 from tiw_automation.core.credentials import (
     CredentialSource,
     Profile,
@@ -153,7 +154,8 @@ def _files(profile: str | None, env: Mapping[str, str], home: Path | None) -> Pr
         if profile:
             raise
         # It was not asked for by name, and everything may be given elsewhere.
-        _warn_once(f"{error} It is ignored.")
+        if not isinstance(error, UnreadableFile):
+            _warn_once(f"{error} It is ignored.")
         return Profile()
 
 
