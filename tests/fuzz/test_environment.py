@@ -94,7 +94,8 @@ def test_a_client_of_any_environment_or_an_error(environ: dict[str, str], has_ke
     secret = {
         name: value
         for name, value in environ.items()
-        if name.endswith(("SECRET_KEY", "TOKEN", "_PROXY")) or "@" in value
+        if name.endswith(("SECRET_KEY", "TOKEN", "_PROXY"))
+        or (name.endswith("ENDPOINT") and "@" in value)
     }
     if has_keys or any(SECRET in value for value in secret.values()):
         shown = {name: value for name, value in environ.items() if name not in secret}
