@@ -528,10 +528,15 @@ def _refuse_text_of_a_list(text: str) -> None:
         )
 
 
+_MOST_DIGITS = 1000
+
+
 def whole_number(value: object) -> object:
     """Return the number that a text of digits is, as templates render one; else what was given."""
     text = value.strip() if isinstance(value, str) else ""
-    return int(text) if text.isascii() and text.isdigit() else value
+    # Python reads no number that is much longer.
+    readable = text.isascii() and text.isdigit() and len(text) < _MOST_DIGITS
+    return int(text) if readable else value
 
 
 def check_sdk_app_id(value: object) -> int:
