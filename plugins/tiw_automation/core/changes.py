@@ -8,9 +8,10 @@
   wanted one, this call did it. Else, and where the state cannot be read, the action is repeated: it
   does nothing twice. What a state shows is some two seconds behind.
 
-From *in doubt* there are three ends: done, the recording's own failure (``RecordingFailure``), or
-``ChangeUncertain``, whatever the API answered last. An interruption that is no ``Exception`` keeps
-its class, with the ``ChangeUncertain`` as its ``__cause__``.
+From *in doubt* there are three ends: done, the recording's own failure where DescribeOnlineRecord
+says so (``RecordingFailure``), or ``ChangeUncertain``, whatever the action's last answer was. An
+interruption that is no ``Exception`` keeps its class, with the ``ChangeUncertain`` as its
+``__cause__``.
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ class ChangeAttempt:
         self._send = send
         self._status = status
         self._doubts: list[BaseException] = []
+        self._failure: RecordingFailure | None = None
 
     def result(self, retry: Retry, timeout_s: float) -> bool:
         """Make the change; return whether this call did it.
@@ -78,10 +80,8 @@ class ChangeAttempt:
         """
         try:
             return retry.call(self._once, timeout_s)
-        except RecordingFailure:
-            raise
         except BaseException as error:
-            if not self._doubts:
+            if not self._doubts or error is self._failure:
                 raise
             if not isinstance(error, Exception):
                 raise error from self._uncertain()
@@ -115,7 +115,8 @@ class ChangeAttempt:
         """
         try:
             return self._status() in self._change.states
-        except RecordingFailure:
+        except RecordingFailure as error:
+            self._failure = error
             raise
         except TiwError:
             return False

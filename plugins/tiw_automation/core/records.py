@@ -480,9 +480,11 @@ def check_task_ids(value: object) -> list[str]:
     :raises ConfigurationError: there is none, or one is no string, empty or of another form than
         ``[A-Za-z0-9][A-Za-z0-9_.:=@+-]{0,127}``.
     """
+    if isinstance(value, str) and value in _started_task_ids:
+        return [value]
     if isinstance(value, str):
         _refuse_text_of_a_list(value)
-        value = [value] if value in _started_task_ids else map(str.strip, value.split(","))
+        value = map(str.strip, value.split(","))
     if isinstance(value, Mapping) or not isinstance(value, Iterable):
         raise ConfigurationError(
             f"A task id has to be a string or a list of strings, not {escaped(value, _SHOWN)}.",
