@@ -101,7 +101,7 @@ def shared() -> Iterator[Simulator]:
         for name, response in {**CARRIED_OUT, **LISTS}.items():
             if response is not None:
                 kind = Kind(name, edit=_answers(response))
-                patch.setitem(faults.FAULTS, name, kind)  # type: ignore[arg-type]
+                patch.setitem(faults.FAULTS, name, kind)
         yield running
 
 
@@ -267,7 +267,7 @@ def _answer_start_with(
     monkeypatch: pytest.MonkeyPatch, simulator: Simulator, response: dict[str, Any]
 ) -> None:
     kind = Kind("another answer", edit=_answers(response))
-    monkeypatch.setitem(faults.FAULTS, "another answer", kind)  # type: ignore[arg-type]
+    monkeypatch.setitem(faults.FAULTS, "another answer", kind)
     simulator.inject("another answer", action="StartOnlineRecord", times=1)
 
 
@@ -465,7 +465,7 @@ def test_when_a_recording_of_a_given_user_that_has_ended_is_the_one(
         listed = _earlier(simulator, another, room)
     began = {"RecordStartTime": int(time.time() - began_s_ago)}
     edit = Kind("another start", edit=lambda response: response.update(began))
-    monkeypatch.setitem(faults.FAULTS, "another start", edit)  # type: ignore[arg-type]
+    monkeypatch.setitem(faults.FAULTS, "another start", edit)
     simulator.inject("another start", action="DescribeOnlineRecord")
     simulator.inject("reset", action="StartOnlineRecord", times=1)
     found = _outcome(

@@ -12,7 +12,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Self
 
 from tiw_automation.core import announcements
 from tiw_automation.core.attempt import Attempt
@@ -138,7 +138,7 @@ class TiwClient:
     def __repr__(self) -> str:
         return f"TiwClient({self.settings!r})"
 
-    def __enter__(self) -> TiwClient:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
