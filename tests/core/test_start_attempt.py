@@ -271,6 +271,31 @@ def _answer_start_with(
     simulator.inject("another answer", action="StartOnlineRecord", times=1)
 
 
+@pytest.mark.parametrize(
+    "field", ["RecordStartTime", "VideoInfos", "RecordUserId", "TaskId", "Status"]
+)
+def test_an_odd_field_of_another_recording_hides_nothing(
+    simulator: Simulator, client: Client, monkeypatch: pytest.MonkeyPatch, field: str
+) -> None:
+    for task_id in ("before", "after"):
+        # Without a room in the list, so it is asked for as well.
+        simulator.add(task_id, room_id=1, timeline=[{"RECORDING": 9000}])
+        odd = Kind("odd field", edit=lambda response: response.update({field: {"odd": [7]}}))
+        monkeypatch.setitem(faults.FAULTS, "odd field", odd)
+        simulator.inject("odd field", action="DescribeOnlineRecord", task_id=task_id)
+
+    def no_rooms(response: dict[str, Any]) -> None:
+        for row in response["Tasks"]:
+            row["RoomID"] = 0
+
+    monkeypatch.setitem(faults.FAULTS, "no rooms", Kind("no rooms", edit=no_rooms))
+    simulator.inject("no rooms", action="DescribeRunningTasks")
+    simulator.inject("answer_lost", action="StartOnlineRecord", times=1)
+    task_id = client.start_online_record(next(_rooms), record_user_sig=SIG)
+    assert task_id not in ("before", "after")
+    assert simulator.started == 1
+
+
 def test_an_integer_as_task_id_is_its_digits(
     simulator: Simulator, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
