@@ -26,10 +26,8 @@ from tiw_automation.core.errors import (
     AuthFailure,
     BadAnswer,
     ConfigurationError,
-    PermissionDenied,
     RecordingFailure,
     RequestLimitExceeded,
-    ServiceUnavailable,
     SignatureExpired,
     TaskNotFound,
     TiwError,
@@ -560,18 +558,8 @@ class _KnownIds:
 
 def _concerns_all(error: TiwError) -> bool:
     """Return whether an error about one recording would come for every other one too."""
-    if isinstance(error, TransportError):
-        return not isinstance(error, BadAnswer)
-    return isinstance(
-        error,
-        (
-            AuthFailure,
-            ConfigurationError,
-            PermissionDenied,
-            RequestLimitExceeded,
-            ServiceUnavailable,
-        ),
-    )
+    of_network = isinstance(error, TransportError) and not isinstance(error, BadAnswer)
+    return error.concerns_account or of_network or isinstance(error, RequestLimitExceeded)
 
 
 def _user_sig(app_id: int, user: str, signature: str | None, key: str | None) -> str:
