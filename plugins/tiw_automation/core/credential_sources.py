@@ -387,7 +387,7 @@ class _StsKeys(RenewedKeys):
             error.action = action
             error.hint = f"This was about assuming {purpose}. {error.hint or ''}".strip()
             raise
-        self.saw_server_time(client.server_time)
+        self.saw_server_time(client.answered_at)
         found = response.get("Credentials")
         return {**found, **response} if isinstance(found, Mapping) else response
 

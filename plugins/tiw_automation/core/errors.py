@@ -12,6 +12,8 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from tiw_automation.core.formatting import escaped
+
 if TYPE_CHECKING:
     from tiw_automation.core.records import Outcome
 
@@ -51,6 +53,15 @@ class TiwError(Exception):
         self.retryable = self.default_retryable if retryable is None else retryable
         self.hint = self.default_hint if hint is None else hint
 
+    @property
+    def concerns_account(self) -> bool:
+        """Whether every task of the account and application would get the same answer.
+
+        True for keys, permission, the service, region, product, version and settings; False for
+        all else, unknown codes among them: such an error is that of one task or of one moment.
+        """
+        return isinstance(self, _OF_ACCOUNT) or self.code in _CODES_OF_ACCOUNT
+
     def __str__(self) -> str:
         where = [self.code] if self.code not in self.message else []
         if self.request_id:
@@ -61,9 +72,9 @@ class TiwError(Exception):
         return " ".join(parts)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Exceptions pickle as cls(*args); keyword-only state would be lost on the way
-        # between a worker process and whoever shows the error.
-        return (_rebuild, (type(self), self.message, self.__dict__.copy()))
+        # Exceptions pickle as cls(*args), which loses keyword-only arguments. They are state, not
+        # arguments of _rebuild: an error holds an outcome that may hold the error itself.
+        return (_rebuild, (type(self), self.message), self.__dict__.copy())
 
     def to_dict(self) -> dict[str, Any]:
         """Return the error as JSON-native data, the same in Ansible, XCom and events."""
@@ -77,15 +88,14 @@ class TiwError(Exception):
         }
 
 
-def _rebuild(cls: type[TiwError], message: str, state: dict[str, Any]) -> TiwError:
+def _rebuild(cls: type[TiwError], message: str) -> TiwError:
     error = cls.__new__(cls, message)
     error.args = (message,)
-    error.__dict__.update(state)
     return error
 
 
 class ConfigurationError(TiwError, ValueError):
-    """A setting or an argument makes no sense; nothing was sent."""
+    """A setting or an argument is invalid; nothing was sent."""
 
     default_code = "ConfigurationError"
 
@@ -230,13 +240,16 @@ class RecordingFailure(FailedOperation):
         return (match["text"] if match else self.message).strip()
 
 
-_INNER = re.compile(r"code:\s*(?P<code>\d+),\s*msg:\s*(?P<text>.*)", re.DOTALL)
+_INNER = re.compile(r"code:\s*(?P<code>[0-9]{1,9}),\s*msg:\s*(?P<text>.*)", re.DOTALL)
 
 
 class StartUncertain(TiwError):
     """A recording may run, or runs, whose TaskId is not known.
 
-    :param record_user_id: its recording user; starting with the same one again is safe.
+    ``__cause__`` is why.
+
+    :param record_user_id: its recording user, also one that was made up. While its recording runs,
+        a start with the same one starts no second recording.
     """
 
     default_code = "StartUncertain"
@@ -244,6 +257,20 @@ class StartUncertain(TiwError):
     def __init__(self, message: str, *, record_user_id: str, **details: Any) -> None:
         super().__init__(message, **details)
         self.record_user_id = record_user_id
+
+
+class ChangeUncertain(TransportError):
+    """A pause, resume or stop may have been carried out: no usable answer came to it.
+
+    :param task_id: the recording; the same call may be made again.
+    """
+
+    default_code = "ChangeUncertain"
+    default_hint = "Ask for the recording's state, or make the same call again: it is safe."
+
+    def __init__(self, message: str, *, task_id: str, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.task_id = task_id
 
 
 class RecordFailed(TiwError):
@@ -305,6 +332,20 @@ _BY_CODE: dict[str, type[ApiError]] = {
     "UnsupportedProtocol": InvalidParameter,
     "UnsupportedRegion": InvalidParameter,
 }
+
+# What concerns the account as a whole; an error that is not here concerns one task.
+_OF_ACCOUNT = (ConfigurationError, AuthFailure, PermissionDenied, ServiceUnavailable)
+_CODES_OF_ACCOUNT = frozenset(
+    {
+        "ActionOffline",
+        "InvalidAction",
+        "InvalidParameter.SdkAppIdNotFound",
+        "NoSuchProduct",
+        "NoSuchVersion",
+        "UnsupportedProtocol",
+        "UnsupportedRegion",
+    }
+)
 
 _CHECK_THE_ENDPOINT = "The endpoint does not serve this action of TIW: check endpoint and site."
 _HINTS: dict[str, str] = {
@@ -389,15 +430,22 @@ _RECORDER_HINTS = {
 }
 
 
+_LONGEST_CODE = 128
+
+
 def api_error(
     code: str, message: str, *, request_id: str | None = None, action: str | None = None
 ) -> ApiError:
-    """Return the error that stands for an API error code, with what is known to help."""
+    """Return the error that stands for an API error code, with what is known to help.
+
+    What the API wrote is escaped here, where it enters.
+    """
+    code = escaped(code.strip(), _LONGEST_CODE)
     cls = _by_prefix(_BY_CODE, code) or ApiError
     error = cls(
-        message.strip() or f"The API answered {code}.",
-        code=code,
-        request_id=request_id,
+        escaped(message.strip()) or f"The API answered {code or 'an error without a code'}.",
+        code=code or None,
+        request_id=None if request_id is None else escaped(request_id, _LONGEST_CODE),
         action=action,
     )
     if isinstance(error, RecordingFailure) and error.inner_code in _RECORDER_HINTS:

@@ -76,8 +76,12 @@ class SdkClient(AbstractClient):  # type: ignore[misc]
         self.request = _Requests(transport)
         self.clock = clock
         self.clock_offset_s = 0.0
-        self.server_time: float | None = None
+        self.answered_at: float | None = None
         """The server's clock at the last answer, UNIX seconds, where the answer showed it."""
+
+    def server_time(self) -> float:
+        """Return the server's time as far as it is known, UNIX seconds."""
+        return self.clock() + self.clock_offset_s
 
     def respond(
         self,
@@ -192,7 +196,8 @@ class SdkClient(AbstractClient):  # type: ignore[misc]
 
     def _check_error(self, answer: Answer) -> None:
         """Raise for everything that is not a ``Response`` without an ``Error``."""
-        self.server_time = http_date(answer.headers.get("Date") or "")
+        server_time = http_date(answer.headers.get("Date") or "")
+        self.answered_at = server_time
         try:
             response = json.loads(answer.content)["Response"]
             error = response.get("Error")
@@ -214,7 +219,7 @@ class SdkClient(AbstractClient):  # type: ignore[misc]
             refusal = _too_many(refusal.message, code=refusal.code, request_id=refusal.request_id)
         refusal.retry_after_s = retry_after_s(answer.headers)
         if isinstance(refusal, SignatureExpired):
-            refusal.server_time = self.server_time
+            refusal.server_time = server_time
         raise refusal
 
 
