@@ -49,8 +49,20 @@ NAMES = (
 # What an environment can hold: no NUL, and bytes that are not UTF-8 as surrogates.
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=40)
 pieces = st.sampled_from(
-    [SECRET, "http://", "https://", "socks5://", "//", ":", "@", "/", "[", "]", "::1", "%", "%40"]
-    + [
+    [
+        SECRET,
+        "http://",
+        "https://",
+        "socks5://",
+        "//",
+        ":",
+        "@",
+        "/",
+        "[",
+        "]",
+        "::1",
+        "%",
+        "%40",
         "127.0.0.1",
         "localhost",
         "proxy.example",
@@ -61,8 +73,17 @@ pieces = st.sampled_from(
         " ",
         "\n",
         "qcs::cam::",
+        "default",
+        "~",
+        "..",
+        "/dev/zero",
+        "/etc",
+        "ap-guangzhou",
+        "1",
+        "yes",
+        "\x1b[31m",
+        "²",
     ]
-    + ["default", "~", "..", "/dev/zero", "/etc", "ap-guangzhou", "1", "yes", "\x1b[31m", "\u00b2"]
 )
 values = texts | st.lists(pieces, min_size=1, max_size=7).map("".join)
 
@@ -82,8 +103,7 @@ def build(**given: object) -> str:
         with TiwClient(**given) as client:  # type: ignore[arg-type]
             return repr(client)
     except TiwError as error:
-        assert error.__cause__ is None or SECRET not in str(error.__cause__)
-        return f"{error} {error.to_dict()}"
+        return f"{error} {error.to_dict()} {error.__cause__ or ''}"
 
 
 @examples()
@@ -138,8 +158,19 @@ json_values = st.recursive(
         st.lists(inner, max_size=3)
         | st.dictionaries(
             st.sampled_from(
-                ["secretId", "secretKey", "token", "expiresAt", "type", "role-arn"]
-                + ["_sys_param", "region", "tiw", "sts", "endpoint"]
+                [
+                    "secretId",
+                    "secretKey",
+                    "token",
+                    "expiresAt",
+                    "type",
+                    "role-arn",
+                    "_sys_param",
+                    "region",
+                    "tiw",
+                    "sts",
+                    "endpoint",
+                ]
             ),
             inner,
             max_size=5,
@@ -149,8 +180,19 @@ json_values = st.recursive(
 )
 lines = st.lists(
     st.sampled_from(
-        ["[default]", "[DEFAULT]", "[other]", f"secret_id = {SECRET}", f"secret_key={SECRET}"]
-        + [f"secretkey: {SECRET}", f"{SECRET} = 1", "token", "= x", " indented", "%(x)s = %(y)s"]
+        [
+            "[default]",
+            "[DEFAULT]",
+            "[other]",
+            f"secret_id = {SECRET}",
+            f"secret_key={SECRET}",
+            f"secretkey: {SECRET}",
+            f"{SECRET} = 1",
+            "token",
+            "= x",
+            " indented",
+            "%(x)s = %(y)s",
+        ]
     )
     | st.text(max_size=10),
     max_size=6,
@@ -192,6 +234,15 @@ def test_any_file_is_text_or_unreadable(content: bytes) -> None:
         file.write(content)
         file.flush()
         try:
-            assert text_of(Path(file.name)) == content.decode()
-        except TiwError as error:
-            assert "UTF-8" in error.message
+            text = text_of(Path(file.name))
+        except TiwError:
+            text = None
+    assert text == (content.decode() if is_utf8(content) else None)
+
+
+def is_utf8(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
