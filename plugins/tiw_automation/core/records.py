@@ -261,9 +261,7 @@ class OnlineRecord:
             ),
             replay_url=read.url(names("replay_url")),
             interrupts=tuple(
-                Interrupt(
-                    user_id=item.text(names("user_id")), count=item.integer(names("count"))
-                )
+                Interrupt(user_id=item.text(names("user_id")), count=item.integer(names("count")))
                 for item in read.items(names("interrupts"))
             ),
             request_id=_request_id(read, names("request_id")),
@@ -514,9 +512,7 @@ def judge(
     if not answer.video_urls and "videos" in answer.unreadable:
         return _unknown(sdk_app_id, task_id, answer, "with VideoInfos that cannot be read")
     if not answer.video_urls and acceptance.require_videos:
-        return Outcome(
-            sdk_app_id, task_id, Verdict.FAILED, record=answer, error=_no_videos(answer)
-        )
+        return Outcome(sdk_app_id, task_id, Verdict.FAILED, record=answer, error=_no_videos(answer))
     _warn_of_unknown_reason(answer, acceptance)
     return Outcome(sdk_app_id, task_id, Verdict.FINISHED, record=answer)
 
