@@ -51,6 +51,15 @@ class TiwError(Exception):
         self.retryable = self.default_retryable if retryable is None else retryable
         self.hint = self.default_hint if hint is None else hint
 
+    @property
+    def concerns_account(self) -> bool:
+        """Whether every task of the account and application would get the same answer.
+
+        True for keys, permission, the service, region, product, version and settings; False for
+        all else, unknown codes among them: such an error is that of one task or of one moment.
+        """
+        return isinstance(self, _OF_ACCOUNT) or self.code in _CODES_OF_ACCOUNT
+
     def __str__(self) -> str:
         where = [self.code] if self.code not in self.message else []
         if self.request_id:
@@ -304,6 +313,20 @@ _BY_CODE: dict[str, type[ApiError]] = {
     "UnsupportedProtocol": InvalidParameter,
     "UnsupportedRegion": InvalidParameter,
 }
+
+# What concerns the account as a whole; an error that is not here concerns one task.
+_OF_ACCOUNT = (ConfigurationError, AuthFailure, PermissionDenied, ServiceUnavailable)
+_CODES_OF_ACCOUNT = frozenset(
+    {
+        "ActionOffline",
+        "InvalidAction",
+        "InvalidParameter.SdkAppIdNotFound",
+        "NoSuchProduct",
+        "NoSuchVersion",
+        "UnsupportedProtocol",
+        "UnsupportedRegion",
+    }
+)
 
 _CHECK_THE_ENDPOINT = "The endpoint does not serve this action of TIW: check endpoint and site."
 _HINTS: dict[str, str] = {

@@ -150,7 +150,8 @@ class RecordFeed:
                     if outcome.is_final:
                         self._ended(outcome)
                     else:
-                        self._refused(outcome.error)
+                        if outcome.error is not None and outcome.error.concerns_account:
+                            self._refused(outcome.error)
                         self._put_off([outcome.task_id], _REFUSED_S, _reason(outcome))
                     del left[outcome.task_id]
         except Exception as error:
