@@ -154,9 +154,10 @@ def of_kind(cls: type[TiwError]) -> tuple[TiwError, Outcome]:
     return error, outcome
 
 
-def same(found: TiwError, error: TiwError) -> bool:
+def same(found: TiwError | None, error: TiwError) -> bool:
     return (
-        type(found) is type(error)
+        found is not None
+        and type(found) is type(error)
         and str(found) == str(error)
         and found.args == error.args
         and found.to_dict() == error.to_dict()

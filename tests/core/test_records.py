@@ -288,7 +288,8 @@ def test_a_task_id_of_digits_may_come_as_a_number() -> None:
         answer = {**FINISHED, "TaskId": came}
         read = OnlineRecord.from_response(answer, sdk_app_id=APP, task_id="1234567890")
         assert judge(APP, "1234567890", read, Acceptance()).verdict is Verdict.FINISHED
-    for odd in ([TASK], {}, True, 7, 10**400):
+    odds: list[Any] = [[TASK], {}, True, 7, 10**400]
+    for odd in odds:
         with pytest.raises(BadAnswer) as caught:
             record(TaskId=odd)
         assert caught.value.retryable
