@@ -193,8 +193,8 @@ class OnlineRecord:
         :raises BadAnswer: the answer is about another recording, or is not an object.
         """
         read = Fields(response, "Response", action="DescribeOnlineRecord")
-        answered = (read.text("TaskId") or "").strip() or task_id
-        if answered != task_id or "TaskId" in read.unreadable:
+        answered = read.text("TaskId") or task_id
+        if answered.strip() not in (task_id.strip(), "") or "TaskId" in read.unreadable:
             shown = "unreadable" if "TaskId" in read.unreadable else escaped(answered, _SHOWN)
             raise BadAnswer(
                 f"Asked for recording '{escaped(task_id, _SHOWN)}', the answer's TaskId is "
@@ -599,9 +599,11 @@ def check_task_ids(value: object) -> list[str]:
     :raises ConfigurationError: there is none, or one is no string, empty or of another form than
         ``[A-Za-z0-9][A-Za-z0-9_.:=@+-]{0,127}``.
     """
+    if isinstance(value, str) and value in _started_task_ids:
+        return [value]
     if isinstance(value, str):
         _refuse_text_of_a_list(value)
-        value = [value] if value in _started_task_ids else map(str.strip, value.split(","))
+        value = map(str.strip, value.split(","))
     if isinstance(value, Mapping) or not isinstance(value, Iterable):
         raise ConfigurationError(
             f"A task id has to be a string or a list of strings, not {escaped(value, _SHOWN)}.",
