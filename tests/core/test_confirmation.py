@@ -182,6 +182,23 @@ async def test_a_fault_on_the_way_only_delays(client: TiwClient, tiw_simulator: 
     assert found.verdict is Verdict.FINISHED
 
 
+@pytest.mark.parametrize("event", [EventType.FINISHED, EventType.STARTED])
+async def test_what_a_stranger_names_is_asked_for_within_the_small_pace(
+    event: str, client: TiwClient, tiw_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (done,) = tiw_simulator.add_finished(1)
+    asked: list[bool] = []
+    describe = RecordWatcher.describe
+
+    def recorded(*args: Any, **options: Any) -> Any:
+        asked.append(options["unconfirmed"])
+        return describe(*args, **options)
+
+    monkeypatch.setattr(RecordWatcher, "describe", recorded)
+    await confirm(RecordWatcher(client), callback(tiw_simulator, done, event))
+    assert asked == [True]
+
+
 async def test_an_end_is_waited_for_as_long_as_it_takes_to_ask_twice(
     client: TiwClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,7 +24,7 @@ from tiw_automation.airflow.announced import told_key
 from tiw_automation.airflow.asset_store import EventSink
 from tiw_automation.airflow.callback_receiver import CallbackReceiver, callback_apps
 from tiw_automation.airflow.plugin import TiwCallbackPlugin
-from tiw_automation.core import OnlineRecord, Outcome, Verdict, confirmation
+from tiw_automation.core import OnlineRecord, Outcome, Verdict, confirmation, parse_callback
 from tiw_automation.core.callbacks import MAX_BODY_BYTES, sign
 from tiw_automation.core.record_events import event_id
 from tiw_automation.simulator import Simulator
@@ -403,11 +403,11 @@ async def test_what_is_too_long_is_an_error_in_the_log_once_a_minute(
 async def test_the_longest_is_read_outside_the_event_loop(
     receiver: CallbackReceiver, tiw_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parse, threads = callback_receiver.parse_callback, []
+    threads: list[bool] = []
 
     def recorded(body: bytes, key: str) -> Any:
         threads.append(threading.current_thread() is threading.main_thread())
-        return parse(body, key)
+        return parse_callback(body, key)
 
     monkeypatch.setattr(callback_receiver, "parse_callback", recorded)
     (done,) = tiw_simulator.add_finished(1)
