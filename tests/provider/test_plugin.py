@@ -415,6 +415,11 @@ async def test_the_longest_is_read_outside_the_event_loop(
     assert await post(receiver, body) == (200, ANSWER)
     assert await post(receiver, body + b" " * (MAX_BODY_BYTES - len(body))) == (200, ANSWER)
     assert threads == [True, False]
+    # What is forged needs no thread, however long it is.
+    forged = callback(tiw_simulator, done, key="another-key-of-somebody")
+    forged += b" " * (MAX_BODY_BYTES - len(forged))
+    assert await post(receiver, forged) == (403, REFUSAL)
+    assert threads == [True, False]
 
 
 async def test_who_hangs_holds_a_few_megabytes_and_keeps_no_short_post_out(

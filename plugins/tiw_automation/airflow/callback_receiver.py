@@ -34,7 +34,7 @@ from tiw_automation.core import (
     parse_callback,
 )
 from tiw_automation.core.backlog import MOST_KEYS, Backlog, NotConfirmed
-from tiw_automation.core.callbacks import ANSWER, MAX_BODY_BYTES, warn_if_weak
+from tiw_automation.core.callbacks import ANSWER, MAX_BODY_BYTES, check_signed, warn_if_weak
 from tiw_automation.core.confirmation import describe, pause_s, settled
 from tiw_automation.core.formatting import escaped
 from tiw_automation.core.record_events import event_id
@@ -301,6 +301,7 @@ class CallbackReceiver:
         try:
             async with _body(scope, receive, self._room) as body:
                 settings = await source.settings()
+                check_signed(body, settings.secret)
                 if len(body) <= _SHORT:
                     callback = parse_callback(body, settings.secret)
                 else:
