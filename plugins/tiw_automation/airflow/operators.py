@@ -12,23 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
 
-from airflow.providers.common.compat.sdk import (  # isort: skip
-    AirflowException,
-    BaseOperator,
-    conf,
-)
+from airflow.providers.common.compat.sdk import AirflowException, conf  # isort: skip
 from airflow.sdk.log import mask_secret  # isort: skip
 
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.airflow.links import TiwConsoleLink, console_url
+from tiw_automation.airflow.rendering import KeepsTexts
 from tiw_automation.airflow.waiting import WaitsForRecords
 from tiw_automation.core import (
     START_OPTIONS,
+    ConfigurationError,
     RecordingFailure,
     TaskNotFound,
     TiwClient,
     TiwError,
-    check_task_id,
     check_task_ids,
 )
 from tiw_automation.core.records import check_seconds
@@ -47,13 +44,13 @@ _FORGETS_WITHIN_S = 1.0
 _OPTIONS = tuple(option.name for option in START_OPTIONS)
 
 
-class _TiwOperator(BaseOperator):
+class _TiwOperator(KeepsTexts):
     """What all have in common: the connection, the application and the link to the console."""
 
     operator_extra_links = (TiwConsoleLink(),)
     ui_color = "#e6f1f2"
 
-    tencentcloud_conn_id: str
+    tencentcloud_conn_id: str | None
     console_url: str | None = None
 
     def client(self) -> TiwClient:
@@ -83,7 +80,7 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
         connection by default. Airflow masks it wherever it would show it.
     :param preset: ``whiteboard_only``, ``mixed_stream`` or ``audio_files``.
     :param sdk_app_id: the application, or None for the connection's.
-    :param tencentcloud_conn_id: the connection.
+    :param tencentcloud_conn_id: the connection, or None for the environment's settings.
     :param stop_on_kill: whether to stop the recording when the task is killed or its
         ``execution_timeout`` is over before the TaskId was pushed; once it was, nothing is left
         to be killed. A kill before anything was sent starts none. Airflow gives a kill five
@@ -112,6 +109,9 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
         "tencentcloud_conn_id",
         *_OPTIONS,
     )
+    structured_fields = frozenset(
+        option.name for option in START_OPTIONS if option.type in ("dict", "list")
+    )
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
         record_user_sig: str | None = None,
         preset: str | None = None,
         sdk_app_id: int | str | None = None,
-        tencentcloud_conn_id: str = TiwHook.default_conn_name,
+        tencentcloud_conn_id: str | None = TiwHook.default_conn_name,
         stop_on_kill: bool = False,
         group_id: str | None = None,
         concat: Mapping[str, Any] | None = None,
@@ -179,8 +179,7 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
         jinja_env: jinja2.Environment,
         seen_oids: set[int],
     ) -> None:
-        # What Airflow calls for a mapped task as well: the signature is kept from the page of
-        # rendered templates and the logs.
+        # The signature is kept from the page of rendered templates and the logs.
         super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
         if parent is self and self.record_user_sig:
             mask_secret(self.record_user_sig)
@@ -361,7 +360,7 @@ class _ChangeOperator(_TiwOperator):
         *,
         record_task_id: str | XComArg,
         sdk_app_id: int | str | None = None,
-        tencentcloud_conn_id: str = TiwHook.default_conn_name,
+        tencentcloud_conn_id: str | None = TiwHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -375,15 +374,15 @@ class TiwPauseOnlineRecordOperator(_ChangeOperator):
 
     :param record_task_id: the TaskId that StartOnlineRecord returned.
     :param sdk_app_id: the application, or None for the connection's.
-    :param tencentcloud_conn_id: the connection.
+    :param tencentcloud_conn_id: the connection, or None for the environment's settings.
     """
 
     def execute(self, context: Context) -> str:
         """Pause."""
+        task_id = _one_task_id(self.record_task_id)
         with self.client() as client:
-            task_id = check_task_id(self.record_task_id)
             did = client.pause_online_record(task_id, self.sdk_app_id)
-        _log_change(self, did, "paused")
+        _log_change(self, task_id, did, "paused")
         return task_id
 
 
@@ -392,15 +391,15 @@ class TiwResumeOnlineRecordOperator(_ChangeOperator):
 
     :param record_task_id: the TaskId that StartOnlineRecord returned.
     :param sdk_app_id: the application, or None for the connection's.
-    :param tencentcloud_conn_id: the connection.
+    :param tencentcloud_conn_id: the connection, or None for the environment's settings.
     """
 
     def execute(self, context: Context) -> str:
         """Resume."""
+        task_id = _one_task_id(self.record_task_id)
         with self.client() as client:
-            task_id = check_task_id(self.record_task_id)
             did = client.resume_online_record(task_id, self.sdk_app_id)
-        _log_change(self, did, "resumed")
+        _log_change(self, task_id, did, "resumed")
         return task_id
 
 
@@ -409,13 +408,13 @@ class TiwDescribeOnlineRecordOperator(_ChangeOperator):
 
     :param record_task_id: the TaskId that StartOnlineRecord returned.
     :param sdk_app_id: the application, or None for the connection's.
-    :param tencentcloud_conn_id: the connection.
+    :param tencentcloud_conn_id: the connection, or None for the environment's settings.
     """
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Ask."""
+        task_id = _one_task_id(self.record_task_id)
         with self.client() as client:
-            task_id = check_task_id(self.record_task_id)
             record = client.describe_online_record(task_id, self.sdk_app_id)
         self.log.info("Recording %s is %s.", record.task_id, record.status)
         return record.to_dict()
@@ -429,7 +428,7 @@ class TiwStopOnlineRecordOperator(WaitsForRecords):
 
     :param record_task_id: the TaskId that StartOnlineRecord returned.
     :param sdk_app_id: the application, or None for the connection's.
-    :param tencentcloud_conn_id: the connection.
+    :param tencentcloud_conn_id: the connection, or None for the environment's settings.
     :param wait_for_completion: whether to wait until it is FINISHED.
     :param wait_timeout: how long, in seconds or as a timedelta; an hour by default. When it is up
         the task fails as others do, so that ``retries`` apply, and the next try waits as long.
@@ -450,13 +449,13 @@ class TiwStopOnlineRecordOperator(WaitsForRecords):
         *,
         record_task_id: str | XComArg,
         sdk_app_id: int | str | None = None,
-        tencentcloud_conn_id: str = TiwHook.default_conn_name,
+        tencentcloud_conn_id: str | None = TiwHook.default_conn_name,
         wait_for_completion: bool = False,
         wait_timeout: float | timedelta = 3600.0,
         poll_interval: float | timedelta = DEFAULT_POLL_INTERVAL_S,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         video_kinds: Sequence[str] | None = None,
-        accept_finish_reasons: Sequence[str] = ("AUTO", "USER_CALL", "FORCE_STOP"),
+        accept_finish_reasons: Sequence[str] | None = None,
         require_videos: bool = True,
         push_records: bool = True,
         **kwargs: Any,
@@ -493,24 +492,34 @@ class TiwStopOnlineRecordOperator(WaitsForRecords):
     def execute(self, context: Context) -> Any:
         """Stop, and wait if that was asked for."""
         self.check_arguments()
-        task_id = check_task_id(self.record_task_id)
+        task_id = _one_task_id(self.record_task_id)
         with self.client() as client:
             did = client.stop_online_record(task_id, self.sdk_app_id)
-            _log_change(self, did, "stopped")
+            _log_change(self, task_id, did, "stopped")
             if not self.wait_for_completion:
                 return task_id
             if not self.deferrable:
                 return self.finish(context, self.wait(client, [task_id], self.wait_s))
-        self.defer_until_settled(check_task_ids(task_id))
+        self.defer_until_settled([task_id])
 
 
 def _seconds(value: float | timedelta) -> float:
     return value.total_seconds() if isinstance(value, timedelta) else value
 
 
-def _log_change(operator: Any, did: bool, what: str) -> None:
+def _one_task_id(value: object) -> str:
+    ids = check_task_ids(value)
+    if len(ids) > 1:
+        raise ConfigurationError(
+            f"record_task_id must be one recording, not {len(ids)}.",
+            hint="Map the task: .partial(...).expand(record_task_id=ids).",
+        )
+    return ids[0]
+
+
+def _log_change(operator: Any, task_id: str, did: bool, what: str) -> None:
     done = "was" if did else "had already been"
-    operator.log.info("Recording %s %s %s.", operator.record_task_id, done, what)
+    operator.log.info("Recording %s %s %s.", task_id, done, what)
 
 
 def _record_user_id(room_id: int, context: Context) -> str:

@@ -3,18 +3,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
 
 from airflow.providers.common.compat.sdk import (  # isort: skip
     AirflowFailException,
-    BaseOperator,
     ObjectStoragePath,
 )
 from airflow.sdk import Asset  # isort: skip
@@ -22,8 +21,10 @@ from airflow.sdk import Asset  # isort: skip
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.spec import AbstractBufferedFile
 
+from tiw_automation.airflow import loops
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.airflow.lineage import lineage
+from tiw_automation.airflow.rendering import KeepsTexts
 from tiw_automation.core import (
     Acceptance,
     ConfigurationError,
@@ -62,7 +63,7 @@ class TiwArchiveFailed(AirflowFailException):
     """Videos cannot be archived, and trying the task again cannot change that."""
 
 
-class TiwOnlineRecordToObjectStorageOperator(BaseOperator):
+class TiwOnlineRecordToObjectStorageOperator(KeepsTexts):
     """Copies the videos of recordings to an Airflow object storage, before Tencent deletes them.
 
     Tencent keeps the videos in its public bucket for three days. They are streamed, several at a
@@ -109,6 +110,7 @@ class TiwOnlineRecordToObjectStorageOperator(BaseOperator):
         "names",
         "manifest",
     )
+    structured_fields = frozenset({"records", "record_task_id"})
     template_fields_renderers = {"records": "json"}  # noqa: RUF012  # Airflow's own convention
     ui_color = "#dcecf5"
 
@@ -120,9 +122,9 @@ class TiwOnlineRecordToObjectStorageOperator(BaseOperator):
         records: Any = None,
         record_task_id: str | list[str] | None = None,
         sdk_app_id: int | str | None = None,
-        tencentcloud_conn_id: str = TiwHook.default_conn_name,
+        tencentcloud_conn_id: str | None = TiwHook.default_conn_name,
         video_kinds: Sequence[str] | None = None,
-        accept_finish_reasons: Sequence[str] = ("AUTO", "USER_CALL", "FORCE_STOP"),
+        accept_finish_reasons: Sequence[str] | None = None,
         require_videos: bool = True,
         names: str = DEFAULT_NAMES,
         manifest: str = DEFAULT_MANIFEST,
@@ -187,8 +189,9 @@ class TiwOnlineRecordToObjectStorageOperator(BaseOperator):
             troubles.append(error)
         paths = [video.path for video in self._archived]
         if troubles:
-            # Pushed here, because a failing task returns nothing.
-            context["ti"].xcom_push(key="return_value", value=paths)
+            if self.do_xcom_push:
+                # Pushed here, because a failing task returns nothing.
+                context["ti"].xcom_push(key="return_value", value=paths)
             words = " ".join(str(trouble) for trouble in troubles)
             if any(trouble.retryable for trouble in troubles):
                 raise RuntimeError(words)
@@ -215,7 +218,7 @@ class TiwOnlineRecordToObjectStorageOperator(BaseOperator):
             outcomes = [_outcome(record) for record in _flat(self.records)]
         else:
             with TiwHook(self.tencentcloud_conn_id).get_conn() as client:
-                outcomes = asyncio.run(self._describe(RecordWatcher(client)))
+                outcomes = loops.run(partial(self._describe, RecordWatcher(client)))
         good = [o.record for o in outcomes if o.verdict is Verdict.FINISHED and o.record]
         troubles = []
         for outcome in outcomes:
