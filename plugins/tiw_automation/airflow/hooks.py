@@ -10,7 +10,7 @@ from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains
 
 from airflow.providers.common.compat.sdk import BaseHook  # isort: skip
 
-from tiw_automation.airflow.lookup import find_connection
+from tiw_automation.airflow.lookup import find_connection, with_more
 from tiw_automation.core import ConfigurationError, TaskNotFound, TiwClient, TiwError
 
 _EXTRAS = (
@@ -42,7 +42,8 @@ class TiwHook(BaseHook):
     ``timeout``. What the connection leaves out comes from the environment. A missing default
     connection leaves out everything; a missing one of another name is an error.
 
-    :param tencentcloud_conn_id: the connection.
+    :param tencentcloud_conn_id: the connection, or None for the environment's settings alone: then
+        no connection is looked for.
     """
 
     conn_name_attr = "tencentcloud_conn_id"
@@ -50,7 +51,7 @@ class TiwHook(BaseHook):
     conn_type = "tencentcloud"
     hook_name = "Tencent Cloud"
 
-    def __init__(self, tencentcloud_conn_id: str = default_conn_name, **kwargs: Any) -> None:
+    def __init__(self, tencentcloud_conn_id: str | None = default_conn_name, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.tencentcloud_conn_id = tencentcloud_conn_id
 
@@ -67,10 +68,21 @@ class TiwHook(BaseHook):
 
         Reads the connection, which blocks: call it from a thread in a trigger.
 
-        :raises ConfigurationError: a setting makes no sense, or the connection does not exist.
+        :raises ConfigurationError: a setting is invalid, or the connection does not exist.
         :raises TiwError: Airflow cannot read connections just now; it is retryable.
         """
-        return TiwClient(**self._settings())
+        connection = self._connection()
+        try:
+            return TiwClient(**self._settings(connection))
+        except ConfigurationError as error:
+            if connection is not None or self.tencentcloud_conn_id is None:
+                raise
+            # Which keys are missing says little to a user who has made a connection elsewhere.
+            raise with_more(
+                error,
+                f"Airflow's connection {self.tencentcloud_conn_id!r} was not found, so the "
+                "environment's settings were used.",
+            ) from error
 
     @property
     def user_sig_key(self) -> str | None:
@@ -83,7 +95,7 @@ class TiwHook(BaseHook):
 
         They need no keys: what is not the API is reached with them too.
         """
-        settings = self._settings()
+        settings = self._settings(self._connection())
         return {name: settings.get(name) for name in ("proxy", "ca_file")}
 
     @property
@@ -93,7 +105,7 @@ class TiwHook(BaseHook):
         return None if connection is None else self._extras(connection).get("callback_secret")
 
     def test_connection(self) -> tuple[bool, str]:
-        """Ask for a recording that cannot exist: whoever is told so has keys that work."""
+        """Ask for a recording that does not exist: keys that get this answer work."""
         try:
             with self.get_conn() as client:
                 client.describe_online_record(_PROBE)
@@ -104,6 +116,8 @@ class TiwHook(BaseHook):
         return True, "The keys work."
 
     def _connection(self) -> Any:
+        if self.tencentcloud_conn_id is None:
+            return None
         connection = find_connection(self.get_connection, self.tencentcloud_conn_id)
         if connection is None and self.tencentcloud_conn_id != self.default_conn_name:
             raise ConfigurationError(
@@ -112,8 +126,7 @@ class TiwHook(BaseHook):
             )
         return connection
 
-    def _settings(self) -> dict[str, Any]:
-        connection = self._connection()
+    def _settings(self, connection: Any) -> dict[str, Any]:
         if connection is None:
             return {}
         extras = self._extras(connection)

@@ -214,6 +214,10 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
 
     def _start(self, client: TiwClient, room_id: int, user: str) -> str:
         signature = self.record_user_sig
+        if signature is not None and not isinstance(signature, str):
+            raise ConfigurationError(
+                f"record_user_sig must be a text, not {type(signature).__name__}."
+            )
         user_sig_key = None if signature else TiwHook(self.tencentcloud_conn_id).user_sig_key
         self._sent_before_all = client.requests_sent
         self._asked_for = (room_id, user)

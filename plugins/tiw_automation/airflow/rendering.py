@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
 
 from airflow.providers.common.compat.sdk import BaseOperator  # isort: skip
+from jinja2 import Undefined
 
 if TYPE_CHECKING:
     import jinja2
@@ -43,7 +44,7 @@ class KeepsTexts(BaseOperator):
     def _render(self, template: Any, context: Any, dag: DAG | None = None) -> Any:
         if self._is_native():
             return _rendered(template, context)
-        return super()._render(template, context, dag)  # type: ignore[no-untyped-call]
+        return super()._render(template, context, dag)
 
     def _do_render_template_fields(
         self,
@@ -67,19 +68,22 @@ def _rendered(template: jinja2.Template, context: Any) -> Any:
     # The mapping itself, as Airflow passes it: each of its values may warn when it is read.
     values = copy.copy(context)
     values.update((name, value) for name, value in template.globals.items() if name not in values)
+    parts: list[Any] = []
     try:
-        parts = list(
+        parts.extend(
             template.root_render_func(
                 env.context_class(env, values, template.name, template.blocks)
             )
         )
+        value = parts[0] if len(parts) == 1 else "".join(map(str, parts)) if parts else None
+        # What is not defined raises when it becomes a text, and nowhere before.
+        return str(value) if _is_number(value) or isinstance(value, Undefined) else value
     except Exception:
         env.handle_exception()
-    if not parts:
-        return None
-    (value,) = parts if len(parts) == 1 else ("".join(map(str, parts)),)
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return str(value) if is_number else value
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _structure(value: Any) -> Any:

@@ -162,7 +162,7 @@ class WaitsForRecords(KeepsTexts):
         # It is 0 where the trigger could read no connection.
         is_of_another = told_of not in (0, app_id)
         if is_of_another:
-            self._blame_triggerer(f"asked for application {told_of}, this worker for {app_id}")
+            self._blame_triggerer(f"asked for application {told_of}, this worker for {app_id}.")
         found = settle(
             outcomes,
             deferral.ended,
@@ -202,8 +202,8 @@ class WaitsForRecords(KeepsTexts):
 
     def _blame_triggerer(self, what: str) -> None:
         self.log.error(
-            "The triggerer %s. What this worker finds counts. The triggerer's connection %r or its "
-            "environment differs from this worker's: make them the same.",
+            "The triggerer %s What this worker finds counts. The triggerer's connection %r or its "
+            "environment is not the worker's: make them the same.",
             what,
             self.tencentcloud_conn_id,
         )
