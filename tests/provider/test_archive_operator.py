@@ -23,7 +23,7 @@ import boto3
 import gcs_server
 import pytest
 import video_server as videos
-from airflow.sdk import Asset, ObjectStoragePath
+from airflow.sdk import DAG, Asset, ObjectStoragePath
 from airflow.sdk.io import attach
 from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
@@ -174,10 +174,12 @@ def video(url: str, video_id: str = "v1", size_bytes: int = len(SMALL)) -> Video
     return Video(video_id, url, "mp4", 2, "teacher", 0, 1000, size_bytes, 320, 240)
 
 
+PLAIN = {"sdk_app_id": 1400000001, "task_id": "lesson", "status": "FINISHED"}
+
+
 def records(*found: Video, **changes: Any) -> list[dict[str, Any]]:
-    plain = {"sdk_app_id": 1400000001, "task_id": "lesson", "status": "FINISHED"}
     # As XCom hands them over.
-    whole: Any = {**plain, "videos": found, **changes}
+    whole: Any = {**PLAIN, "videos": found, **changes}
     data: list[dict[str, Any]] = json.loads(json.dumps([OnlineRecord(**whole).to_dict()]))
     return data
 
@@ -548,6 +550,9 @@ def test_the_parts_suit_the_size(s3: Any) -> None:
         ({"records": [{"id": 1}]}, "list of records"),
         ({"records": [3]}, "list of records"),
         ({"records": [{"task_id": "t"}]}, "list of records"),
+        ({"records": [{**PLAIN, "videos": 5}]}, "list of records"),
+        ({"records": [{**PLAIN, "videos": ["a"]}]}, "list of records"),
+        ({"records": [{**PLAIN, "omitted_durations": [3]}]}, "list of records"),
         ({"records": [], "names": "{task_id}"}, "{video_id} or {index}"),
         ({"records": [], "manifest": "../{task_id}"}, "no path inside"),
         ({"records": [], "max_workers": 0}, "max_workers"),
@@ -560,6 +565,46 @@ def test_bad_arguments(tmp_path: Path, given: dict[str, Any], words: str) -> Non
     with pytest.raises(ConfigurationError) as caught:
         operator(given.pop("destination", f"file://{tmp_path}"), **given).execute(fresh_context())
     assert words in str(caught.value)
+
+
+def test_the_fields_of_a_natively_rendered_task(tmp_path: Path, bucket: Any) -> None:
+    given = records(video(bucket.put("v1.mp4", SMALL)), task_id="880528")
+    with DAG("lessons", schedule=None, render_template_as_native_obj=True):
+        made = operator(
+            "{{ folder }}",
+            records="{{ records }}",
+            names="{task_id}/{{ number }}-{video_id}",
+            manifest="{{ number }}",
+            record_task_id="{{ number }}",
+        )
+    made.render_template_fields({"folder": f"file://{tmp_path}", "records": given, "number": "17"})  # type: ignore[arg-type]
+    assert made.records == given
+    assert (made.manifest, made.record_task_id) == ("17", "17")
+    made.record_task_id, made.manifest = None, "{task_id}.json"
+    assert made.execute(fresh_context()) == [f"file://{tmp_path}/880528/17-v1"]
+
+
+async def test_do_xcom_push_false_and_no_connection_in_a_running_loop(
+    tmp_path: Path,
+    tiw_simulator: Simulator,
+    connect: Connect,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connect(tiw_simulator, password="anotherkeyanotherkeyanother")
+    for name, value in tiw_simulator.environment().items():
+        monkeypatch.setenv(name, value)
+    (done,) = tiw_simulator.add_finished(1)
+    where = fresh_context()
+    made = operator(
+        f"file://{tmp_path}",
+        record_task_id=f"{done}, absent",
+        tencentcloud_conn_id=None,
+        do_xcom_push=False,
+    )
+    with pytest.raises(TiwArchiveFailed, match="absent: missing"):
+        made.execute(where)
+    assert where.pushed == {}
+    assert len(list(tmp_path.rglob("*.mp4"))) == 1
 
 
 def test_the_outlets_are_told(tmp_path: Path, bucket: Any) -> None:

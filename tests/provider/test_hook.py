@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from supervisors import Supervisor
@@ -46,6 +47,30 @@ def test_a_missing_default_connection_leaves_everything_to_the_environment(
 def test_a_missing_named_connection_is_an_error() -> None:
     with pytest.raises(ConfigurationError, match="no connection 'mine'"):
         TiwHook("mine").get_conn()
+
+
+def test_no_connection_means_the_environment_alone(
+    tiw_simulator: Simulator, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect(tiw_simulator, password="anotherkeyanotherkeyanother", extra={"callback_secret": "x"})
+    for name, value in tiw_simulator.environment().items():
+        monkeypatch.setenv(name, value)
+    hook = TiwHook(None)
+    assert hook.test_connection()[0] is True
+    assert (hook.user_sig_key, hook.callback_secret) == (None, None)
+    assert hook.transport_settings() == {"proxy": None, "ca_file": None}
+
+
+@pytest.mark.parametrize("conn_id", ["tencentcloud_default", None])
+def test_without_keys_it_says_which_connection_was_not_found(
+    conn_id: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TIW_METADATA_ENDPOINT", "http://127.0.0.1:1")
+    with pytest.raises(CredentialsError, match="No keys were found") as caught:
+        TiwHook(conn_id).get_conn()
+    words = "Airflow's connection 'tencentcloud_default' was not found"
+    assert (words in str(caught.value)) is (conn_id is not None)
 
 
 def test_an_unknown_extra_is_named_with_the_nearest(

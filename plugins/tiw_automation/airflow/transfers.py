@@ -48,6 +48,7 @@ from tiw_automation.core.archive import (
     public_record,
 )
 from tiw_automation.core.download import DownloadStopped
+from tiw_automation.core.formatting import escaped
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -389,7 +390,10 @@ def _flat(records: Any) -> list[OnlineRecord]:
     if isinstance(records, Mapping):
         if not isinstance(records.get("task_id"), str) or "sdk_app_id" not in records:
             raise _no_records(records)
-        return [OnlineRecord.from_dict(records)]
+        try:
+            return [OnlineRecord.from_dict(records)]
+        except (AttributeError, TypeError, ValueError) as error:
+            raise _no_records(records) from error
     if isinstance(records, str) or not isinstance(records, Iterable):
         raise _no_records(records)
     return [record for item in records for record in _flat(item)]
@@ -397,7 +401,7 @@ def _flat(records: Any) -> list[OnlineRecord]:
 
 def _no_records(given: object) -> ConfigurationError:
     return ConfigurationError(
-        f"records has to be a list of records, not {type(given).__name__} {str(given)[:60]!r}.",
+        f"records has to be a list of records, not {type(given).__name__} {escaped(given, 60)}.",
         hint='Give sensor.output["records"]; a template needs render_template_as_native_obj=True.',
     )
 
