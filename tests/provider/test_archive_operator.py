@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -34,6 +35,7 @@ from moto.server import ThreadedMotoServer
 from serving import serving
 from werkzeug.serving import make_server
 
+from tiw_automation.airflow.lineage import lineage
 from tiw_automation.airflow.transfers import (
     TiwArchiveFailed,
     TiwOnlineRecordToObjectStorageOperator,
@@ -556,6 +558,11 @@ def test_the_parts_suit_the_size(s3: Any) -> None:
         ({"records": [], "names": "{task_id}"}, "{video_id} or {index}"),
         ({"records": [], "manifest": "../{task_id}"}, "no path inside"),
         ({"records": [], "max_workers": 0}, "max_workers"),
+        ({"records": [], "max_workers": "many"}, "max_workers must be a whole number"),
+        ({"records": [], "max_workers": 1.5}, "max_workers must be a whole number"),
+        ({"records": [], "attempts": None}, "attempts must be a whole number"),
+        ({"records": [], "progress_interval": None}, "progress_interval has to be a number"),
+        ({"records": [], "video_timeout": "60"}, "video_timeout has to be a number"),
         ({"records": [], "video_kinds": ["film"]}, "video_kinds"),
         ({"records": [], "destination": "/mnt/recordings"}, "is no URL"),
         ({"records": [], "tencentcloud_conn_id": "absent"}, "no connection 'absent'"),
@@ -596,7 +603,10 @@ async def test_do_xcom_push_false_and_no_connection_in_a_running_loop(
     (done,) = tiw_simulator.add_finished(1)
     where = fresh_context()
     made = operator(
-        f"file://{tmp_path}",
+        progress_interval=timedelta(seconds=30),
+        video_timeout=timedelta(minutes=1),
+        max_workers="2",
+        destination=f"file://{tmp_path}",
         record_task_id=f"{done}, absent",
         tencentcloud_conn_id=None,
         do_xcom_push=False,
@@ -647,6 +657,12 @@ def test_openlineage(s3: Any, tmp_path: Path, bucket: Any) -> None:
         facets = done.get_openlineage_facets_on_complete(None)
         assert [(d.namespace, d.name) for d in facets.outputs] == [output]
         assert [(d.namespace, d.name) for d in facets.inputs] == [(bucket.origin, "/x/v1.mp4")]
+
+
+def test_a_text_that_is_no_url_has_no_name() -> None:
+    pytest.importorskip("airflow.providers.openlineage.extractors")
+    found = lineage(outputs=["http://[", "https://e/a.mp4?q"])
+    assert [data.name for data in found.outputs] == ["/a.mp4"]
 
 
 def test_openlineage_is_not_needed() -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -93,6 +94,10 @@ def test_an_unknown_extra_is_named_with_the_nearest(
         ({"extra": {"timeout": 0}}, ConfigurationError, "timeout"),
         ({"extra": {"requests_per_second": -1}}, ConfigurationError, "requests_per_second"),
         ({"host": "a b"}, ConfigurationError, "endpoint"),
+        ({"extra": {"profile": 5}}, ConfigurationError, "profile must be a text, not int"),
+        ({"extra": {"role_arn": ["a"]}}, ConfigurationError, "role_arn must be a text, not list"),
+        ({"extra": {"ca_file": {}}}, ConfigurationError, "ca_file must be a text, not dict"),
+        ({"extra": {"proxy": 77777}}, ConfigurationError, "proxy must be a text, not int"),
         ({"password": ""}, CredentialsError, "without secret_key"),
         ({"login": ' "quoted"'}, CredentialsError, "secret_id"),
     ],
@@ -107,6 +112,16 @@ def test_bad_settings(
     connect(tiw_simulator, **changes)
     with pytest.raises(error, match=words):
         TiwHook().get_conn()
+
+
+@pytest.mark.parametrize("extra", ["[1]", '"a"', "5", "null", "{not JSON"])
+def test_extras_that_are_no_object(extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = {"conn_type": "tencentcloud", "login": "AKIDmine", "password": "k", "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_ODD", json.dumps(made))
+    for read in (TiwHook("odd").get_conn, lambda: TiwHook("odd").user_sig_key):
+        with pytest.raises(ConfigurationError, match="'odd' must be a JSON object"):
+            read()
+    assert TiwHook("odd").test_connection()[0] is False
 
 
 # What a task or a trigger asks its supervisor

@@ -779,6 +779,10 @@ def test_the_story_in_its_units_and_where_little_is_known() -> None:
         "UTC, ended by FORCE_STOP, interruptions: 0, exceptions: 0, videos: mixed (25:01:01, "
         "123.5 MB), audio (0:00:00, 4.3 kB), unknown (unknown length, unknown size)."
     )
+    far = OnlineRecord(
+        sdk_app_id=1, task_id="t", record_start_time=2**62, record_stop_time=-(2**62)
+    )
+    assert "recorded from an unknown time to an unknown time" in story(far)
     assert story(OnlineRecord(sdk_app_id=1, task_id="t", status="FINISHED")) == (
         "Recording t is FINISHED: recorded from an unknown time to an unknown time, ended by an "
         "unknown reason, interruptions: 0, exceptions: 0, videos: none."

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from typing import Any
 
 from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
@@ -30,6 +31,8 @@ _EXTRAS = (
 # What the receiver of callbacks and the start of a recording need, and no client.
 # Airflow hides an extra by its name, so that of a secret has to say so.
 _NOT_THE_CLIENTS = ("callback_secret", "user_sig_secret")
+# What is no text elsewhere is a number.
+_TEXTS = frozenset(_EXTRAS) - {"requests_per_second", "sdk_app_id", "timeout"}
 _PROBE = "tiw-automation-connection-test"
 
 
@@ -138,7 +141,20 @@ class TiwHook(BaseHook):
         }
 
     def _extras(self, connection: Any) -> dict[str, Any]:
-        extras: dict[str, Any] = connection.extra_dejson
+        # Airflow logs what it cannot read, and goes on as if there were no extras: with other keys
+        # or another site, where they were in it.
+        extras = connection.extra_dejson
+        if not _is_object(connection.extra):
+            raise ConfigurationError(
+                f"The extras of connection {self.tencentcloud_conn_id!r} must be a JSON object.",
+                hint='For example {"sdk_app_id": 1400000001, "site": "intl"}.',
+            )
+        for name, value in extras.items():
+            if name in _TEXTS and value is not None and not isinstance(value, str):
+                raise ConfigurationError(
+                    f"Connection {self.tencentcloud_conn_id!r}: the extra {name} must be a text, "
+                    f"not {type(value).__name__}."
+                )
         for name in extras:
             if name not in _EXTRAS:
                 close = difflib.get_close_matches(name, _EXTRAS, n=1)
@@ -152,6 +168,13 @@ class TiwHook(BaseHook):
                 )
         # The form stores an empty field as an empty string.
         return {name: value for name, value in extras.items() if value != ""}
+
+
+def _is_object(extra: str | None) -> bool:
+    try:
+        return not extra or isinstance(json.loads(extra), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _endpoint(connection: Any) -> str | None:

@@ -15,6 +15,7 @@ from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains
 from airflow.providers.common.compat.sdk import AirflowException, conf  # isort: skip
 from airflow.sdk.log import mask_secret  # isort: skip
 
+from tiw_automation.airflow.arguments import seconds
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.airflow.links import TiwConsoleLink, console_url
 from tiw_automation.airflow.rendering import KeepsTexts
@@ -28,7 +29,6 @@ from tiw_automation.core import (
     TiwError,
     check_task_ids,
 )
-from tiw_automation.core.records import check_seconds
 from tiw_automation.core.start import check_room_id
 from tiw_automation.core.watcher import DEFAULT_POLL_INTERVAL_S
 
@@ -480,18 +480,21 @@ class TiwStopOnlineRecordOperator(WaitsForRecords):
     @property
     def poll_interval_s(self) -> float:  # type: ignore[override]
         """The least seconds between two questions about one recording."""
-        return _seconds(self.poll_interval)
+        return seconds("poll_interval", self.poll_interval)
 
     @property
     def wait_s(self) -> float:  # type: ignore[override]
         """How long a wait in the triggerer may last, in seconds."""
-        return _seconds(self.wait_timeout)
+        return seconds("wait_timeout", self.wait_timeout)
 
     def check_arguments(self) -> None:
-        """Look at the times too."""
+        """Look at the times too.
+
+        :raises ConfigurationError: an argument is invalid.
+        """
         super().check_arguments()
-        check_seconds("wait_timeout", self.wait_s)
-        check_seconds("poll_interval", self.poll_interval_s)
+        seconds("wait_timeout", self.wait_timeout)
+        seconds("poll_interval", self.poll_interval)
 
     def execute(self, context: Context) -> Any:
         """Stop, and wait if that was asked for."""
@@ -505,10 +508,6 @@ class TiwStopOnlineRecordOperator(WaitsForRecords):
             if not self.deferrable:
                 return self.finish(context, self.wait(client, [task_id], self.wait_s))
         self.defer_until_settled([task_id])
-
-
-def _seconds(value: float | timedelta) -> float:
-    return value.total_seconds() if isinstance(value, timedelta) else value
 
 
 def _one_task_id(value: object) -> str:

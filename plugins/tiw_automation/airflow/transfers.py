@@ -7,6 +7,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,6 +23,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.spec import AbstractBufferedFile
 
 from tiw_automation.airflow import loops
+from tiw_automation.airflow.arguments import count, seconds
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.airflow.lineage import lineage
 from tiw_automation.airflow.rendering import KeepsTexts
@@ -95,9 +97,10 @@ class TiwOnlineRecordToObjectStorageOperator(KeepsTexts):
     :param max_workers: how many videos at once.
     :param overwrite: replace a file that is not known to be the video, or is another one.
     :param verify_size: refuse a video of another size than the record says.
-    :param progress_interval: seconds between two lines about the progress in the log.
-    :param video_timeout: seconds within which a video's server has to answer, and then to send
-        64 KiB, again and again.
+    :param progress_interval: seconds (or a timedelta) between two lines about the progress in the
+        log.
+    :param video_timeout: seconds (or a timedelta) within which a video's server has to answer, and
+        then to send 64 KiB, again and again.
     :param attempts: how many requests in a row may fail without 1 MiB of progress.
     """
 
@@ -132,8 +135,8 @@ class TiwOnlineRecordToObjectStorageOperator(KeepsTexts):
         max_workers: int = 4,
         overwrite: bool = False,
         verify_size: bool = True,
-        progress_interval: float = 30.0,
-        video_timeout: float = 60.0,
+        progress_interval: float | timedelta = 30.0,
+        video_timeout: float | timedelta = 60.0,
         attempts: int = 6,
         **kwargs: Any,
     ) -> None:
@@ -171,13 +174,13 @@ class TiwOnlineRecordToObjectStorageOperator(KeepsTexts):
             storage_of(self._folder()),
             names=self.names,
             manifest=self.manifest,
-            max_workers=self.max_workers,
+            max_workers=count("max_workers", self.max_workers),
             video_kinds=self.video_kinds,
             overwrite=self.overwrite,
             verify_size=self.verify_size,
-            progress_s=self.progress_interval,
-            timeout_s=self.video_timeout,
-            attempts=self.attempts,
+            progress_s=seconds("progress_interval", self.progress_interval),
+            timeout_s=seconds("video_timeout", self.video_timeout),
+            attempts=count("attempts", self.attempts),
             log=cast("logging.Logger", self.log),
             **TiwHook(self.tencentcloud_conn_id).transport_settings(),
         )
