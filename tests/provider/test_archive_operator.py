@@ -552,9 +552,6 @@ def test_the_parts_suit_the_size(s3: Any) -> None:
         ({"records": [{"id": 1}]}, "list of records"),
         ({"records": [3]}, "list of records"),
         ({"records": [{"task_id": "t"}]}, "list of records"),
-        ({"records": [{**PLAIN, "videos": 5}]}, "list of records"),
-        ({"records": [{**PLAIN, "videos": ["a"]}]}, "list of records"),
-        ({"records": [{**PLAIN, "omitted_durations": [3]}]}, "list of records"),
         ({"records": [], "names": "{task_id}"}, "{video_id} or {index}"),
         ({"records": [], "manifest": "../{task_id}"}, "no path inside"),
         ({"records": [], "max_workers": 0}, "max_workers"),
@@ -572,6 +569,20 @@ def test_bad_arguments(tmp_path: Path, given: dict[str, Any], words: str) -> Non
     with pytest.raises(ConfigurationError) as caught:
         operator(given.pop("destination", f"file://{tmp_path}"), **given).execute(fresh_context())
     assert words in str(caught.value)
+
+
+def test_a_record_that_is_odd_costs_itself(tmp_path: Path, bucket: Any) -> None:
+    good = records(video(bucket.put("v1.mp4", SMALL)))
+    odd = [
+        {**PLAIN, "task_id": "odd", "videos": 5},
+        {**PLAIN, "task_id": "odder", "status": ["FINISHED"]},
+        {**PLAIN, "task_id": "far", "record_start_time": "yesterday", "omitted_durations": [3]},
+    ]
+    where = fresh_context()
+    with pytest.raises(RuntimeError, match=r"\[odd: unknown\].*\[odder: unknown\]") as caught:
+        operator(f"file://{tmp_path}", records=[*odd, *good]).execute(where)
+    assert "far" not in str(caught.value)
+    assert where.pushed["return_value"] == [f"file://{tmp_path}/lesson/whiteboard-v1.mp4"]
 
 
 def test_the_fields_of_a_natively_rendered_task(tmp_path: Path, bucket: Any) -> None:

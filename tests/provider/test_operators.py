@@ -762,8 +762,8 @@ def test_a_stop_whose_time_is_up_is_tried_again_and_says_what_was_seen(
         ({"wait_timeout": timedelta(hours=-1)}, "wait_timeout has to be a number of seconds"),
         ({"poll_interval": None}, "poll_interval has to be a number of seconds"),
         ({"video_kinds": ["cam"]}, "video_kinds: 'cam' is not a kind"),
-        ({"accept_finish_reasons": "AUTOMATIC"}, "'AUTOMATIC' is not a finish reason"),
-        ({"accept_finish_reasons": 5}, "accept_finish_reasons has to be a list, not 5"),
+        ({"accept_finish_reasons": "by itself"}, "'by itself' is not a finish reason"),
+        ({"accept_finish_reasons": 5}, "accept_finish_reasons must be a list of finish reasons"),
     ],
 )
 def test_nothing_is_stopped_where_the_wait_makes_no_sense(

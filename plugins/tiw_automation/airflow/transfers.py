@@ -32,11 +32,11 @@ from tiw_automation.core import (
     ConfigurationError,
     OnlineRecord,
     Outcome,
-    RecordStatus,
     RecordWatcher,
     TiwError,
     Verdict,
     check_task_ids,
+    judge,
 )
 from tiw_automation.core.archive import (
     DEFAULT_MANIFEST,
@@ -393,10 +393,7 @@ def _flat(records: Any) -> list[OnlineRecord]:
     if isinstance(records, Mapping):
         if not isinstance(records.get("task_id"), str) or "sdk_app_id" not in records:
             raise _no_records(records)
-        try:
-            return [OnlineRecord.from_dict(records)]
-        except (AttributeError, TypeError, ValueError) as error:
-            raise _no_records(records) from error
+        return [OnlineRecord.from_dict(records)]
     if isinstance(records, str) or not isinstance(records, Iterable):
         raise _no_records(records)
     return [record for item in records for record in _flat(item)]
@@ -410,6 +407,6 @@ def _no_records(given: object) -> ConfigurationError:
 
 
 def _outcome(record: OnlineRecord) -> Outcome:
-    finished = record.status == RecordStatus.FINISHED
-    verdict = Verdict.FINISHED if finished else Verdict.PENDING
-    return Outcome(record.sdk_app_id, record.task_id, verdict, record)
+    # Whoever gives a record has accepted why it ended.
+    taken = Acceptance(require_videos=False, any_reason=True)
+    return judge(record.sdk_app_id, record.task_id, record, taken)

@@ -310,7 +310,7 @@ class WaitsForRecords(KeepsTexts):
     def _other_finish_reasons(self) -> list[str] | None:
         """Return what is accepted, or None for the default: a triggerer holds it for each wait."""
         accepted = self._acceptance().accept_finish_reasons
-        return None if accepted == Acceptance().accept_finish_reasons else list(accepted)
+        return None if accepted is None else list(accepted)
 
     def _push(self, context: Context, records: list[OnlineRecord]) -> list[str]:
         kinds = check_video_kinds(self.video_kinds)
