@@ -46,7 +46,7 @@ def tiw_online_record_asset(
     watch: bool = True,
     partitioned: bool = False,
     poll_interval: float = DEFAULT_POLL_INTERVAL_S,
-    accept_finish_reasons: Sequence[str] | None = None,
+    accept_finish_reasons: str | Sequence[str] | None = None,
     require_videos: bool = True,
     include_failed: bool = False,
     sweep_after: float | None = _SWEEP_AFTER_S,
@@ -137,12 +137,10 @@ def tiw_online_record_asset(
     return asset
 
 
-def _other_reasons(given: Sequence[str] | None) -> list[str] | None:
+def _other_reasons(given: str | Sequence[str] | None) -> list[str] | None:
     """Return what is accepted, alike for all who mean the same; None for the default."""
-    if given is None:
-        return None
-    accepted = set(Acceptance(tuple(given)).accept_finish_reasons)
-    return None if accepted == set(Acceptance().accept_finish_reasons) else sorted(accepted)
+    accepted = Acceptance.of(given, require_videos=True).accept_finish_reasons
+    return None if accepted is None else sorted(accepted)
 
 
 def _of_the_watcher(
