@@ -161,7 +161,11 @@ def _end(now: Outcome, known: Settled | None, is_time_up: bool, limit_s: float) 
 
 
 def _denies(now: Outcome, told: Settled) -> bool:
-    """Whether an answer contradicts what the triggerer said."""
+    """Whether an answer contradicts what the triggerer said, and so its settings are others.
+
+    One that failed and has finished since does not: its videos may have come late.
+    """
     if now.verdict is Verdict.UNKNOWN or told.timed_out:
         return False
-    return now.verdict is Verdict.PENDING or (is_for_good(told) and now.verdict is not told.verdict)
+    was_missing = told.verdict is Verdict.MISSING and now.verdict is not Verdict.MISSING
+    return was_missing or now.verdict is Verdict.PENDING
