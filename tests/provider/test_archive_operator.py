@@ -595,7 +595,8 @@ def test_the_fields_of_a_natively_rendered_task(tmp_path: Path, bucket: Any) -> 
             manifest="{{ number }}",
             record_task_id="{{ number }}",
         )
-    made.render_template_fields({"folder": f"file://{tmp_path}", "records": given, "number": "17"})  # type: ignore[arg-type]
+    where: Any = {"folder": f"file://{tmp_path}", "records": given, "number": "17"}
+    made.render_template_fields(where)
     assert made.records == given
     assert (made.manifest, made.record_task_id) == ("17", "17")
     made.record_task_id, made.manifest = None, "{task_id}.json"

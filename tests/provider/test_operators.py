@@ -734,8 +734,8 @@ def test_a_stop_that_waits_defers(simulator: Simulator) -> None:
         assert urls
         assert operator.replay_url == urls[0]
     simulator.add("broken", error={"message": "code: 40004, msg: now, im login failed"})
-    event = {"sdk_app_id": simulator.sdk_app_id, "outcomes": [{**row, "record_task_id": "broken"}]}
-    event["outcomes"][0]["verdict"] = "failed"
+    row |= {"record_task_id": "broken", "verdict": "failed"}
+    event = {"sdk_app_id": simulator.sdk_app_id, "outcomes": [row]}
     with pytest.raises(TiwOnlineRecordFailed):
         stop("broken", deferrable=True).execute_complete(context(), event)
 

@@ -410,11 +410,11 @@ async def test_a_triggerer_of_another_account_fails_no_recording(
     with pytest.raises(TaskDeferred) as deferred:
         await asyncio.to_thread(waiting.execute, context(Pushes()))
     kept, trigger = stored(deferred.value.kwargs), deferred.value.trigger
-    rests = []
+    rests: list[float] = []
     with Simulator(sdk_app_id=tiw_simulator.sdk_app_id) as another:
         for _ in range(4):
             assert isinstance(trigger, TiwOnlineRecordTrigger)
-            rests.append(trigger.initial_delay)
+            rests.append(trigger.initial_delay or 0.0)
             trigger.initial_delay = None
             connect(another)
             event = await fire(trigger)
@@ -431,7 +431,7 @@ async def test_a_triggerer_of_another_account_fails_no_recording(
             waiting.resume_execution, "execute_complete", kept | {"event": event}, context(Pushes())
         )
     assert len(urls) == 2
-    assert rests[:2] == [None, None]
+    assert rests[:2] == [0, 0]
     assert [10 <= rests[2] <= 12.5, 20 <= rests[3] <= 25] == [True, True]
     assert waiting._rest_s(1000) <= 375  # type: ignore[operator]
 
@@ -489,14 +489,14 @@ def test_an_event_of_another_application_decides_nothing(
     event = to_payload(1400009999, [Settled("slow", verdict, "")])
     waiting = sensor("slow", deferrable=True, timeout=3600)
     kept: dict[str, Any] = {"end_time": time.time() + 3600}
-    rests = []
+    rests: list[float] = []
     for _ in range(3):
         trigger, kept = came_back(waiting, event, kept)
-        rests.append(trigger.initial_delay)
+        rests.append(trigger.initial_delay or 0.0)
     log = logged(capfd)
     assert f"application 1400009999, this worker for {tiw_simulator.sdk_app_id}." in log
     assert "was wrong about" not in log
-    assert rests[0] is None
+    assert rests[0] == 0
     assert 10 <= rests[1] <= 12.5 < 20 <= rests[2]
     # It is not believed where the worker cannot ask, either.
     tiw_simulator.fault = "outage"
@@ -1342,7 +1342,7 @@ def test_no_connection_means_the_environment(
     with pytest.raises(TaskDeferred) as deferred:
         sensor(ids, deferrable=True, **given).execute(context(Pushes()))
     tiw_simulator.advance(2000)
-    event = asyncio.run(fire(deferred.value.trigger))  # type: ignore[arg-type]
+    event = asyncio.run(fire(deferred.value.trigger))
     kept = stored(deferred.value.kwargs)
     assert len(sensor(ids, **given).execute_complete(context(Pushes()), event, **kept)) == 3
 
