@@ -15,6 +15,7 @@ from tiw_automation.airflow.lookup import find_connection, with_more
 from tiw_automation.core import ConfigurationError, TaskNotFound, TiwClient, TiwError
 
 _EXTRAS = (
+    "allow_http",
     "ca_file",
     "callback_secret",
     "profile",
@@ -41,9 +42,9 @@ class TiwHook(BaseHook):
 
     Login is the SecretId, password the SecretKey, host (with port and schema) the endpoint; the
     extras are ``region``, ``site``, ``sdk_app_id``, ``token``, ``profile``, ``callback_secret``,
-    ``user_sig_secret``, ``requests_per_second``, ``role_arn``, ``ca_file``, ``proxy`` and
-    ``timeout``. What the connection leaves out comes from the environment. A missing default
-    connection leaves out everything; a missing one of another name is an error.
+    ``user_sig_secret``, ``requests_per_second``, ``role_arn``, ``ca_file``, ``proxy``,
+    ``allow_http`` and ``timeout``. What the connection leaves out comes from the environment. A
+    missing default connection leaves out everything; a missing one of another name is an error.
 
     :param tencentcloud_conn_id: the connection, or None for the environment's settings alone: then
         no connection is looked for.
