@@ -32,8 +32,8 @@ _EXTRAS = (
 # What the receiver of callbacks and the start of a recording need, and no client.
 # Airflow hides an extra by its name, so that of a secret has to say so.
 _NOT_THE_CLIENTS = ("callback_secret", "user_sig_secret")
-# What is no text elsewhere is a number.
-_TEXTS = frozenset(_EXTRAS) - {"requests_per_second", "sdk_app_id", "timeout"}
+# What else there is may be a number, or true and false.
+_TEXTS = frozenset(_EXTRAS) - {"allow_http", "requests_per_second", "sdk_app_id", "timeout"}
 _PROBE = "tiw-automation-connection-test"
 
 
