@@ -228,7 +228,7 @@ def _memory_after_mb(port: int, pid: int, count: int) -> float:
 
 def _health(rounds: int, posts: int) -> list[Figure]:
     filled = {
-        name: [body(f"r-1e9-1e9-{name}", KEY, filler, MAX_BODY_BYTES)]
+        name: [body(f"r-0-0-{name}", KEY, filler, MAX_BODY_BYTES)]
         for name, filler in FILLERS.items()
     }
     forged = [body("x", "not-the-key", filler, MAX_BODY_BYTES) for filler in FILLERS.values()]
