@@ -106,7 +106,7 @@ def test_check_mode_says_what_would_be_and_writes_nothing(china: Simulator, play
     diffs = [result["diff"] for result in results[:7]]
     assert diffs[0] == {
         "before": {"task_id": None, "status": None},
-        "after": {"task_id": None, "status": "RECORDING"},
+        "after": {"task_id": f"check-mode:{USER}", "status": "RECORDING"},
     }
     assert diffs[2]["before"] == {"task_id": "runs", "status": "RECORDING"}
     assert diffs[2]["after"] == {"task_id": "runs", "status": "PAUSED"}
@@ -138,7 +138,7 @@ def test_where_nobody_tells_what_runs(tiw_simulator: Simulator, play: Play) -> N
     abroad = {"site": "intl"}
     foreseen = play(start(**abroad), arguments=("--check",))
     assert foreseen.results[0]["changed"] is True
-    assert "Whether it runs already is not told here" in " ".join(foreseen.output.split())
+    assert "Whether it runs already cannot be found out here" in " ".join(foreseen.output.split())
     first, second = play(start(**abroad), start(**abroad)).results
     assert first["changed"] is True
     assert second["failed"]
