@@ -130,7 +130,7 @@ class ActionModule(ActionBase):
         started = time.monotonic()
         first = plan.slice(plan.timeout, _count(self._task.args), first=True)
         found, note = self._run_slice(first, {}, task_vars)
-        if note is None or _is_fatal(note):
+        if note is None or note.fatal:
             return found
         report = Report(plan.report)
         warnings: list[t.Any] = []
@@ -151,7 +151,7 @@ class ActionModule(ActionBase):
                 {"task_ids": waiting, "wait_delay": plan.sleep},
                 task_vars,
             )
-            if note is None or (_is_fatal(note) and not note.retryable):
+            if note is None or (note.fatal and not note.retryable):
                 report.elapsed = time.monotonic() - started
                 return {**found, **report.to_result()}
 
@@ -191,11 +191,6 @@ def _count(args: t.Mapping[str, t.Any]) -> int:
     """Return how many recordings the arguments name, about."""
     given = args.get("task_ids", args.get("task_id"))
     return len(given) if isinstance(given, list) else str(given).count(",") + 1
-
-
-def _is_fatal(note: Note) -> bool:
-    """Return whether a slice failed before the API had answered anything."""
-    return note.failed and not any(known.answered for known in note.known)
 
 
 def _clock(seconds: float) -> str:

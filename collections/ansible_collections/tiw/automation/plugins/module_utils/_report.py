@@ -95,13 +95,13 @@ class Note:
     """What one run of the module has found, for the action plugin.
 
     :param known: in the order of the records of the result.
-    :param failed: whether the task has failed.
-    :param retryable: whether it may succeed later without any change.
+    :param fatal: whether it ended before the API had answered anything.
+    :param retryable: whether the same may succeed later without any change.
     """
 
     known: list[Known]
     polls: int
-    failed: bool
+    fatal: bool
     retryable: bool
 
     def to_result(self) -> dict[str, None]:
@@ -158,17 +158,10 @@ class Report:
             if task_id in errors:
                 self.errors[task_id] = errors[task_id]
 
-    def note(self, failure: t.Mapping[str, t.Any] | None) -> Note:
-        """Return what the action plugin has to know.
-
-        :param failure: why the task fails, or None.
-        """
-        return Note(
-            known=list(self.known.values()),
-            polls=self.polls,
-            failed=failure is not None,
-            retryable=bool(failure and failure["retryable"]),
-        )
+    def note(self, *, fatal: bool, retryable: bool) -> Note:
+        """Return what the action plugin has to know."""
+        known = list(self.known.values())
+        return Note(known=known, polls=self.polls, fatal=fatal, retryable=retryable)
 
     def ids(self, verdict: str) -> list[str]:
         """Return the ids with a verdict, in the order asked."""

@@ -661,13 +661,14 @@ def main() -> None:
     found = Findings(request)
     fatal = asyncio.run(ask(request, found))
     report = found.report()
-    failure = report.failure() if fatal is None else {"retryable": fatal.retryable}
     result = report.to_result()
     if module.params["_slice"]:
-        result["slice"] = report.note(failure).to_result()
+        retryable = fatal is not None and fatal.retryable
+        result["slice"] = report.note(fatal=fatal is not None, retryable=retryable).to_result()
     if fatal is not None:
         # Of single recordings nothing is known but this.
         fail_with(module, fatal, **result)
+    failure = report.failure()
     if failure is not None:
         module.fail_json(**result, **failure)
     module.exit_json(**result)

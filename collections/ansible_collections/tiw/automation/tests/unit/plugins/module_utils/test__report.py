@@ -144,7 +144,10 @@ def test_masked_results_of_slices_are_joined_as_if_nothing_were_masked() -> None
     for records, errors in slices:
         found = report(**options)
         found.add(records, errors, 3)
-        result = {**found.to_result(), "slice": found.note(found.failure()).to_result()}
+        result = {
+            **found.to_result(),
+            "slice": found.note(fatal=False, retryable=False).to_result(),
+        }
         note = Note.of(masked(result)["slice"])
         shown = masked(result)
         joined.add(shown["records"], shown["errors"], note.polls, note.known)
@@ -160,11 +163,9 @@ def test_masked_results_of_slices_are_joined_as_if_nothing_were_masked() -> None
     assert failure["msg"] == "1 of 2 recordings: long (failed): ********"
 
 
-def test_a_note_says_whether_the_slice_failed() -> None:
+def test_a_note_comes_back_as_it_was() -> None:
     found = report()
-    found.add([record("a", "unknown")], {}, 1)
-    for failure in (None, {"retryable": True}, {"retryable": None}):
-        note = Note.of(found.note(failure).to_result())
-        assert note.failed is (failure is not None)
-        assert note.retryable is bool(failure and failure["retryable"])
-        assert note.known[0].answered is False
+    found.add([record("a", "unknown"), record("b", "pending", "RECORDING")], {}, 1)
+    note = found.note(fatal=True, retryable=False)
+    assert Note.of(note.to_result()) == note
+    assert [known.answered for known in note.known] == [False, True]
