@@ -121,6 +121,7 @@ class ActionModule(ActionBase):
         plan = None if self._task.async_val else _Plan.of(self._task.args)
         if plan is None:
             found = self._execute_module(task_vars=task_vars, wrap_async=self._task.async_val)
+            found.pop("slice", None)
         else:
             found = self._wait(plan, task_vars)
         result.update(found)
@@ -159,7 +160,7 @@ class ActionModule(ActionBase):
         self, seconds: float, changes: dict[str, t.Any], task_vars: dict[str, t.Any] | None
     ) -> tuple[dict[str, t.Any], Note | None]:
         """Return the result of a run of the module, and its note unless it failed early."""
-        args = {**self._task.args, **changes, "wait_timeout": seconds, "_slice": True}
+        args = {**self._task.args, **changes, "wait_timeout": seconds}
         if "task_ids" in changes:
             args.pop("task_id", None)
         found: dict[str, t.Any] = self._execute_module(module_args=args, task_vars=task_vars)

@@ -453,6 +453,13 @@ polls:
   returned: always, except when an option makes no sense
   type: int
   sample: 2
+slice:
+  description:
+    - By this the action plugin of the module joins the parts of a wait. It takes it out of the
+      result, so that only a task with C(async) shows it. Its form may change with any version.
+  returned: with O(wait=true) and C(async)
+  type: dict
+  sample: {}
 elapsed:
   description: The seconds it took to ask and to wait.
   returned: always, except when an option makes no sense
@@ -640,8 +647,6 @@ def main() -> None:
             },
             "wait_delay": {"type": "float", "default": 0},
             "progress_interval": {"type": "float", "default": 30},
-            # Of the action plugin, which wants a note with the result.
-            "_slice": {"type": "bool", "default": False},
             **REPORT_ARGUMENTS,
             **WAIT_ARGUMENTS,
             **ACCEPTANCE_ARGUMENTS,
@@ -662,7 +667,7 @@ def main() -> None:
     fatal = asyncio.run(ask(request, found))
     report = found.report()
     result = report.to_result()
-    if module.params["_slice"]:
+    if request.wait:
         retryable = fatal is not None and fatal.retryable
         result["slice"] = report.note(fatal=fatal is not None, retryable=retryable).to_result()
     if fatal is not None:
