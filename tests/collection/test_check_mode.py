@@ -32,13 +32,14 @@ def info(ids: Any, **options: Any) -> dict[str, Any]:
 
 
 def start() -> dict[str, Any]:
-    return record("started", room_id=29001, record_user_id=USER, user_sig_key=KEY, site="cn")
+    return record("started", room_id=29001, record_user_id=USER, user_sig_key=KEY)
 
 
 def test_what_would_be_started_is_paused_resumed_stopped_and_waited_for(
     tiw_simulator: Simulator, play: Play, ansible_environment: dict[str, str]
 ) -> None:
-    del ansible_environment["TENCENTCLOUD_REGION"]
+    # The site that lists what runs.
+    ansible_environment["TENCENTCLOUD_REGION"] = "ap-guangzhou"
     tiw_simulator.add("runs", timeline=[{"RECORDING": 1000}])
     finish = {"wait": True, "wait_for": ["FINISHED"]}
     picky = ["missing", "failed", "timeout"]
