@@ -133,7 +133,7 @@ ONE_OF_EACH: list[dict[str, dict[str, Any]]] = [
     {"tiw.automation.online_record_callback": {"url": "https://hooks.example.com/"}},
     {"tiw.automation.online_record_callback_info": {}},
     {"tiw.automation.online_record_info": {"task_id": "runs"}},
-    {"tiw.automation.running_task_info": {"site": "cn"}},
+    {"tiw.automation.running_task_info": {"region": "ap-guangzhou"}},
 ]
 
 

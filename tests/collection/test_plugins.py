@@ -30,10 +30,10 @@ def test_running_tasks(
         tiw_simulator.add(f"lesson-{number}", timeline=[{"RECORDING": 1000}], room_id=number + 1)
     tiw_simulator.add("over", timeline=[])
     all_of_them, others, abroad, wrong = play(
-        running(site="cn"),
-        running(site="cn", task_type="TranscodeH5"),
-        running(site="intl"),
-        running(site="cn", task_type="Everything"),
+        running(region="ap-guangzhou"),
+        running(region="ap-guangzhou", task_type="TranscodeH5"),
+        running(region="ap-singapore"),
+        running(region="ap-guangzhou", task_type="Everything"),
         arguments=("--check",),
     ).results
     assert all_of_them["task_ids"] == [f"lesson-{number}" for number in range(501)]
