@@ -164,7 +164,8 @@ async def test_failures_are_told_if_asked_for(tiw_simulator: Simulator, connect:
     memory = Memory()
     async with running(make(memory, record_task_ids=ids)) as events:
         await nothing_more(events)
-    assert memory.kept()["settled"] == sorted(ids)
+    assert memory.kept()["settled"] == ["broken", "odd"]
+    assert memory.kept()["waiting"] == ["absent"]
     async with running(make(record_task_ids=ids, include_failed=True)) as events:
         payload = (await anext(events)).payload
     verdicts = {each["record_task_id"]: each["verdict"] for each in payload["recordings"]}
@@ -324,6 +325,7 @@ async def test_a_restart_repeats_nothing_and_loses_nothing(
     # It ends, and leaves the list, while nobody looks.
     chinese.advance(2000)
     async with running(make(memory)) as events:
+        assert await told(events) == []
         assert await told(events) == ["history"]
         await nothing_more(events)
 
@@ -351,6 +353,7 @@ async def test_an_id_more_in_the_list_repeats_nothing(
         await nothing_more(events)
     after = make(memory, record_task_ids=[one, two], asset_name="mine")
     async with running(after) as events:
+        assert await told(events) == []
         assert await told(events) == [two]
     assert [key for key in memory.values if key != TELLING] == [after._store_key()]
 
@@ -372,6 +375,7 @@ async def test_ids_that_are_no_longer_given_are_dropped(
     assert memory.kept()["settled"] == sorted([one, two])
     after = make(memory, record_task_ids=[two, "slow"], asset_name="mine")
     async with running(after) as events:
+        assert await told(events) == []
         await nothing_more(events)
     # Whoever has ended is remembered for an hour, for lists that have a gap.
     assert memory.kept()["settled"] == sorted([one, two])

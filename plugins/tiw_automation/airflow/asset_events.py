@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 from tiw_automation.core import Acceptance, OnlineRecord, Outcome, Verdict, judge
-from tiw_automation.core.record_events import event_id, without_queries
+from tiw_automation.core.record_events import id_of_end, without_queries
 
 PARTITIONED_BY = "tiw_partitioned_by"
 """The key of an asset's own ``extra`` that asks for a partition for each recording."""
@@ -35,7 +35,7 @@ def to_extra(outcome: Outcome, *, with_record: bool = True) -> dict[str, Any]:
     """
     record = outcome.record if with_record else None
     return {
-        "event_id": event_id(outcome.sdk_app_id, outcome.task_id),
+        "event_id": id_of_end(outcome),
         "sdk_app_id": outcome.sdk_app_id,
         "record_task_id": outcome.task_id,
         "verdict": outcome.verdict.value,
