@@ -252,10 +252,12 @@ class RecordFeed:
         self._look_s = self._poll_interval
         await asyncio.sleep(_GATHER_S)
         while self._missing:
+            before = len(self._missing)
             settings = await self._ask_for_due()
             await asyncio.sleep(self._look_s)
             self._look_s = min(self._look_s * 2, max(_LOOK_AT_SETTINGS_S, self._poll_interval))
-            if self._missing and settings is not None:
+            # Not while their number grows: it is said once an hour.
+            if settings is not None and 0 < len(self._missing) <= before:
                 self._report_missing(settings)
         self._looking_for_missing = False
 
