@@ -130,6 +130,8 @@ def test_settings_are_told_apart_and_hold_no_key() -> None:
         {"sdk_app_id": 15},
         {"site": "cn"},
         {"secret_id": "AKIDother"},
+        {"role_arn": "qcs::cam::uin/100:roleName/one"},
+        {"role_arn": "qcs::cam::uin/100:roleName/other"},
     ]
     texts = []
     for change in changes:

@@ -260,6 +260,51 @@ def test_events_of_every_source_are_read_alike() -> None:
     assert finished_recordings(events["an asset"]) == [a, b]
 
 
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"from_trigger": True, "payload": to_event([])},
+        # As "Create asset event" on the asset's page makes it.
+        {"from_rest_api": True},
+        {},
+        None,
+        "x",
+        [],
+        {"from_trigger": True},
+        {"from_trigger": True, "payload": "x"},
+        {"event_id": 5},
+        {"event_id": "a"},
+        {"event_id": "a", "record_task_id": 7, "record": None},
+        {"recordings": "x"},
+        {"recordings": 7},
+        {"recordings": [None, 7, {"event_id": "a"}]},
+        {"records": 7, "paths": []},
+        {"records": [7, None, "x", {"videos": [{"url": 7}]}], "paths": []},
+        {"sdk_app_id": "x"},
+        {"sdk_app_id": None},
+        {"sdk_app_id": -1},
+    ],
+)
+def test_an_event_without_a_recording_adds_nothing(extra: Any) -> None:
+    odd = SimpleNamespace(extra=extra, partition_key="algebra")
+    good = event(to_extra(outcome("algebra")))
+    assert finished_recordings([odd]) == []
+    assert finished_recordings({"an asset": [odd, good, odd]}) == [to_extra(outcome("algebra"))]
+
+
+@pytest.mark.parametrize("events", [None, {}, [], {"an asset": []}])
+def test_a_run_without_events_has_no_recordings(events: Any) -> None:
+    assert finished_recordings(events) == []
+
+
+def test_missing_is_told_apart_from_the_end() -> None:
+    missing = to_extra(Outcome(APP, "algebra", Verdict.MISSING))
+    end = to_extra(outcome("algebra"))
+    assert missing["event_id"] != end["event_id"] == event_id(APP, "algebra")
+    both = [event({"from_trigger": True, "payload": each}) for each in (missing, end)]
+    assert [each["verdict"] for each in finished_recordings(both)] == ["missing", "finished"]
+
+
 @pytest.mark.skipif(AIRFLOW < (3, 3), reason="Airflow 3.3 has partitions")
 def test_the_example_skips_where_all_have_their_runs() -> None:
     """The event that follows a while after several, for a scheduler that was away."""

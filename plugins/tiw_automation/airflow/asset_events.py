@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from tiw_automation.core import (
@@ -44,12 +45,20 @@ def _terms(asset_extra: Any) -> Acceptance:
     if given is None:
         return Acceptance()
     try:
-        return Acceptance.of(
-            given.get("accept_finish_reasons"), given.get("require_videos", True) is not False
+        reasons = given.get("accept_finish_reasons")
+        return _acceptance(
+            tuple(reasons) if isinstance(reasons, list) else reasons,
+            given.get("require_videos", True) is not False,
         )
-    except (AttributeError, ConfigurationError) as error:
+    except (AttributeError, TypeError, ConfigurationError) as error:
         logger.warning("An asset's %s are not read: %s", TERMS, error)
         return Acceptance()
+
+
+@lru_cache(maxsize=64)
+def _acceptance(reasons: Any, require_videos: bool) -> Acceptance:
+    # Made once for the same terms: it warns of each reason that is not known.
+    return Acceptance.of(reasons, require_videos)
 
 
 def to_extra(outcome: Outcome, *, with_record: bool = True) -> dict[str, Any]:

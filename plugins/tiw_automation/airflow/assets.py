@@ -46,7 +46,7 @@ def tiw_online_record_asset(
     watch: bool = True,
     partitioned: bool = False,
     poll_interval: float = DEFAULT_POLL_INTERVAL_S,
-    accept_finish_reasons: Sequence[str] | None = None,
+    accept_finish_reasons: str | Sequence[str] | None = None,
     require_videos: bool = True,
     include_failed: bool = False,
     sweep_after: float | None = _SWEEP_AFTER_S,
@@ -73,10 +73,11 @@ def tiw_online_record_asset(
         with ``PartitionedAssetTimetable`` (callbacks: Airflow 3.2, tasks: 3.3). Airflow gives the
         events of triggers no partition, so nothing watches then.
     :param accept_finish_reasons: the reasons that are no failure, for the watcher and for
-        callbacks; a task has its own.
+        callbacks; a task has its own. None, or AUTO, USER_CALL and FORCE_STOP in any order, means
+        all but EXCEPTION, and makes the same asset.
     :param require_videos: whether a finished recording without a video is a failure, for both.
     :param poll_interval: see the trigger, as for what follows.
-    :raises ConfigurationError: an argument makes no sense.
+    :raises ConfigurationError: an argument is invalid.
     """
     ids = None if record_task_ids is None else check_task_ids(record_task_ids)
     app_id = None if sdk_app_id is None else check_sdk_app_id(sdk_app_id)
@@ -136,12 +137,12 @@ def tiw_online_record_asset(
     return asset
 
 
-def _other_reasons(given: Sequence[str] | None) -> list[str] | None:
+def _other_reasons(given: str | Sequence[str] | None) -> list[str] | None:
     """Return what is accepted, alike for all who mean the same; None for the default."""
-    if given is None:
-        return None
-    accepted = set(Acceptance(tuple(given)).accept_finish_reasons)
-    return None if accepted == set(Acceptance().accept_finish_reasons) else sorted(accepted)
+    accepted = Acceptance.of(given, require_videos=True).accept_finish_reasons
+    usual = Acceptance().accept_finish_reasons
+    same = accepted is None or (usual is not None and set(accepted) == set(usual))
+    return None if same else sorted(set(accepted))
 
 
 def _of_the_watcher(

@@ -20,7 +20,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -409,8 +409,12 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
         answer = end.record if end.error is None else end.error
         if answer is None:
             return end
-        acceptance = Acceptance.of(self.accept_finish_reasons, self.require_videos)
-        return judge(end.sdk_app_id, end.task_id, answer, acceptance)
+        return judge(end.sdk_app_id, end.task_id, answer, self._acceptance)
+
+    @cached_property
+    def _acceptance(self) -> Acceptance:
+        # Made once: it warns of each reason that is not known.
+        return Acceptance.of(self.accept_finish_reasons, self.require_videos)
 
     def _store(self) -> Store | None:
         from airflow.sdk.execution_time import task_runner

@@ -29,13 +29,15 @@ _LONGEST_SETTINGS = 512
 def asked_with(client: TiwClient, sdk_app_id: int | str | None = None) -> str:
     """Return a short text for the settings that decide which recordings exist.
 
-    It names the application and the host; of the SecretId it holds a hash alone.
+    It names the application and the host; of the SecretId and a role it holds a hash alone.
 
     :param sdk_app_id: the application, or None for the client's.
     :raises ConfigurationError: neither is set.
     """
-    identity = client.settings.credentials.identity
-    digest = hashlib.sha256(identity.encode(errors="backslashreplace")).hexdigest()[:16]
+    keys = client.settings.credentials
+    # A role may belong to another account than the keys that assume it.
+    whose = f"{keys.identity} {getattr(keys, 'role_arn', None) or ''}"
+    digest = hashlib.sha256(whose.encode(errors="backslashreplace")).hexdigest()[:16]
     return f"SdkAppId {client.sdk_app_id(sdk_app_id)}, {client.settings.host}, key {digest}"
 
 
