@@ -15,6 +15,7 @@ import pytest
 import supervisors
 from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time import comms, task_runner
+from asgiref.sync import async_to_sync
 
 from tiw_automation.airflow import announced, finished, triggers
 from tiw_automation.airflow.announced import (
@@ -946,6 +947,32 @@ async def test_an_answer_is_heard_though_nobody_waits_for_it(supervisor: Supervi
             await asyncio.sleep(0)
     assert supervisor.answered == 1
     assert supervisor.variables == {"a": "1"}
+
+
+async def test_a_watcher_that_is_taken_away_reads_its_connection_to_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Airflow 3.1 asks its supervisor on the way; an answer left unread ends its triggerer."""
+    asks, answers = asyncio.Event(), asyncio.Event()
+    read: list[str] = []
+
+    async def ask() -> None:
+        asks.set()
+        await answers.wait()
+        read.append("the answer")
+
+    def get_conn(_: TiwHook) -> None:
+        async_to_sync(ask)()
+        raise OSError("no connection")
+
+    monkeypatch.setattr(TiwHook, "get_conn", get_conn)
+    async with running(make(record_task_ids=["algebra"])) as events, next_of(events):
+        await asyncio.wait_for(asks.wait(), 20)
+    answers.set()
+    async with asyncio.timeout(20):
+        while _asking:
+            await asyncio.sleep(0.01)
+    assert read == ["the answer"]
 
 
 # Airflow 3.3's own shared streams

@@ -140,9 +140,7 @@ def tiw_online_record_asset(
 def _other_reasons(given: str | Sequence[str] | None) -> list[str] | None:
     """Return what is accepted, alike for all who mean the same; None for the default."""
     accepted = Acceptance.of(given, require_videos=True).accept_finish_reasons
-    usual = Acceptance().accept_finish_reasons
-    same = accepted is None or (usual is not None and set(accepted) == set(usual))
-    return None if same else sorted(set(accepted))
+    return None if accepted is None else sorted(accepted)
 
 
 def _of_the_watcher(

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from typing import Protocol
 from weakref import WeakSet
@@ -15,15 +17,34 @@ class Listener(Protocol):
         """Hear that a recording may have finished, or when it stops (UNIX seconds)."""
 
 
-listeners: WeakSet[Listener] = WeakSet()
+_listeners: WeakSet[Listener] = WeakSet()
+# Any thread may make a watcher while another one gives a hint.
+_lock = threading.RLock()
+
+
+def listen(listener: Listener) -> None:
+    """Give a listener every hint from now on, for as long as it lives."""
+    with _lock:
+        _listeners.add(listener)
 
 
 def hint_all(task_id: str, *, expected_stop: float | None = None) -> None:
     """Give every listener of this process a hint."""
-    for listener in list(listeners):
+    with _lock:
+        listeners = list(_listeners)
+    for listener in listeners:
         listener.hint(task_id, expected_stop=expected_stop)
 
 
 def stopped(task_id: str) -> None:
-    """Tell that a recording has just been stopped from here."""
+    """Announce that a recording has just been stopped from here."""
     hint_all(task_id, expected_stop=time.time())
+
+
+def _forget_after_fork() -> None:
+    # A lock that another thread held at the fork would stay locked for ever in the child.
+    global _lock, _listeners
+    _lock, _listeners = threading.RLock(), WeakSet(list(_listeners))
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)

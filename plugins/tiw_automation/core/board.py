@@ -7,6 +7,7 @@ requests and brings the answers. So every sequence of events can be tried on a f
 
 from __future__ import annotations
 
+import copy
 import heapq
 import logging
 import math
@@ -22,10 +23,17 @@ from collections.abc import (
 )
 from dataclasses import dataclass, replace
 from itertools import islice
-from types import MappingProxyType
 from typing import Any, Self
 
-from tiw_automation.core.errors import RequestLimitExceeded, ServerError, TiwError, TransportError
+from tiw_automation.core.errors import (
+    ApiError,
+    BadAnswer,
+    RequestLimitExceeded,
+    ServerError,
+    TiwError,
+    TransportError,
+)
+from tiw_automation.core.host_pace import SMALL_PART
 from tiw_automation.core.order import Place, PollOrder, Stage
 from tiw_automation.core.records import (
     Acceptance,
@@ -35,8 +43,9 @@ from tiw_automation.core.records import (
     Verdict,
     judge,
 )
-from tiw_automation.core.retry import doubled
+from tiw_automation.core.retry import doubled, is_exhaustion
 from tiw_automation.core.signal import Signal
+from tiw_automation.core.until import is_over
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +76,7 @@ _HEARTBEAT_S = 600.0
 _HEARTBEAT_EACH_S = 0.1
 _MOMENTS_A_SECOND = 128
 
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_NOTHING: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +86,12 @@ class Terms:
     acceptance: Acceptance
     poll_interval_s: float
     once: bool
+    until: frozenset[str] | None = None
+    unconfirmed: bool = False
+
+    def ended_by(self, outcome: Outcome) -> bool:
+        """Return whether an answer that is not final ends a wait for other states."""
+        return self.until is not None and is_over(outcome, self.until)
 
 
 class Wait:
@@ -108,8 +123,12 @@ class Wait:
             # A fault on the way does not make what was seen before unseen.
             self.record = outcome.record or self.record
             self.outcome = replace(outcome, record=self.record)
+        terms = self.caller.terms
         self.settled = (
-            self.last or outcome.is_final or self.poll.gives_up(outcome, self.caller.terms.once)
+            self.last
+            or outcome.is_final
+            or terms.ended_by(outcome)
+            or self.poll.gives_up(outcome, terms.once)
         )
         self.caller.report(self)
 
@@ -335,7 +354,8 @@ class Agenda:
 class Poll(Place):
     """One recording that somebody waits for.
 
-    ``interval_s`` is the least time between two requests that it rests by.
+    ``interval_s`` is the least time between two requests that it rests by. It is ``unconfirmed``
+    as long as only callers wait for it that do not know whether there is such a recording.
     """
 
     __slots__ = (
@@ -346,10 +366,12 @@ class Poll(Place):
         "interval_s",
         "statusless_in_a_row",
         "task_id",
+        "unconfirmed",
     )
 
-    def __init__(self, key: Key) -> None:
+    def __init__(self, key: Key, *, unconfirmed: bool = False) -> None:
         super().__init__()
+        self.unconfirmed = unconfirmed
         self.app_id, self.task_id = key
         # A dict only where there are several: nearly always there is one.
         self._waits: Wait | dict[Wait, None] | None = None
@@ -462,7 +484,7 @@ class Breaker:
         self.probe_at = -math.inf
 
     def failed(self, now: float) -> bool:
-        """Count a failed connection; return whether the endpoint has just been found dead."""
+        """Count a failed connection or an error page; return whether that makes it dead."""
         self._failures += 1
         if self.dead_since is None:
             if self._failures < _DEAD_AFTER:
@@ -486,8 +508,30 @@ class Breaker:
         self.probe_at = now + max(self._jitter() * ceiling, _PROBE_LEAST_S)
 
 
+class Budget:
+    """Tokens that come evenly, of which half a one is saved: turns come when they come.
+
+    :param rate: how many a second.
+    """
+
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+        self.next_at = -math.inf
+
+    def take(self, now: float) -> None:
+        """Take a token, there or not."""
+        interval = 1.0 / self.rate
+        self.next_at = min(max(self.next_at, now - interval / 2), now) + interval
+
+
 class Board:
     """Who waits for what.
+
+    Recordings that only unconfirmed callers wait for have an order of their own, which teaches
+    nothing to the other one, and a small budget. With a token in it the first of them comes
+    before all others; without one they come only when nothing else is due, in this process or in
+    another (:attr:`others_wait`). So a flood of them costs the others its budget at most, and the
+    genuine ones among them are asked for all the same.
 
     :param order: decides which recording is asked for next.
     :param jitter: returns a number between 0 and 1.
@@ -501,6 +545,10 @@ class Board:
         wall_clock: Callable[[], float],
     ) -> None:
         self.order = order
+        self.unconfirmed: PollOrder[Poll] = PollOrder(learns=False)
+        self.budget = Budget(SMALL_PART * order.pace)
+        self.others_wait = False
+        """Whether other processes have waits, so that what is not due here is due there."""
         self.breaker = Breaker(jitter)
         self.polls = Polls()
         self.in_flight = 0
@@ -514,6 +562,16 @@ class Board:
         self.agenda = Agenda()
         self._callers = 0
         self._once: set[Poll] = set()
+        self._was_answered = False
+
+    @property
+    def confirmed(self) -> int:
+        """How many recordings are waited for that some caller knows of."""
+        return len(self.polls) - len(self.unconfirmed)
+
+    def order_of(self, poll: Poll) -> PollOrder[Poll]:
+        """Return the order in which a recording has its turns."""
+        return self.unconfirmed if poll.unconfirmed else self.order
 
     # What callers do.
 
@@ -526,10 +584,12 @@ class Board:
         """Let a caller wait for a recording."""
         poll = self.polls.get(key)
         if poll is None:
-            poll = self.polls[key] = Poll(key)
-            self.order.add(poll, now, not_before)
+            poll = self.polls[key] = Poll(key, unconfirmed=caller.terms.unconfirmed)
+            self.order_of(poll).add(poll, now, not_before)
+        elif poll.unconfirmed and not caller.terms.unconfirmed:
+            self._confirm(poll, now, not_before)
         elif poll.stage is Stage.UNSEEN:
-            self.order.bring_forward(poll, now, not_before)
+            self.order_of(poll).bring_forward(poll, now, not_before)
         wait = caller.add(poll)
         first = poll.first
         if first is None:
@@ -540,8 +600,18 @@ class Board:
         if caller.terms.once:
             self._once.add(poll)
             if poll.stage is not Stage.UNSEEN and not poll.in_flight:
-                self.order.hint(poll, now, again=False)
+                self.order_of(poll).hint(poll, now, again=False)
         return poll
+
+    def _confirm(self, poll: Poll, now: float, not_before: float) -> None:
+        """Let a recording have its turns among the others from now on."""
+        poll.unconfirmed = False
+        self.unconfirmed.remove(poll)
+        if poll.in_flight:
+            self.order.expect(poll)
+        else:
+            rests_until = poll.asked_at + poll.interval_s if poll.errors_in_a_row else not_before
+            self.order.adopt(poll, now, max(not_before, rests_until))
 
     def _join_others(self, wait: Wait, first: Wait, now: float) -> None:
         poll, interval = wait.poll, wait.caller.terms.poll_interval_s
@@ -550,7 +620,7 @@ class Board:
         if interval < poll.interval_s:
             poll.interval_s = interval
             if poll.stage is not Stage.UNSEEN and not poll.errors_in_a_row:
-                self.order.bring_forward(poll, now, poll.asked_at + interval)
+                self.order_of(poll).bring_forward(poll, now, poll.asked_at + interval)
 
     def leave(self, wait: Wait) -> None:
         """End a caller's interest in a recording."""
@@ -606,13 +676,13 @@ class Board:
         waiting = (wait.poll for wait in caller.waits if not wait.settled)
         for poll in islice(waiting, max(int(self.order.pace * _AIM_S), 1)):
             if not poll.in_flight and now - poll.asked_at > _AIM_S:
-                self.order.hint(poll, now, again=False)
+                self.order_of(poll).hint(poll, now, again=False)
 
     # Requests and answers.
 
     def next_due(self, now: float) -> float | None:
         """Return from when on :meth:`take` has a recording to ask for, or None."""
-        due = self.order.next_due(now)
+        due = self._next_due(now)
         if due is None or self.breaker.dead_since is None:
             return due
         if self.in_flight:
@@ -623,12 +693,35 @@ class Board:
         """Return the recording to ask for now; it is in flight until :meth:`landed`."""
         if self.breaker.dead_since is not None and (self.in_flight or now < self.breaker.probe_at):
             return None
-        poll = self.order.pop(now)
+        poll = self._pop(now)
         if poll is not None:
             poll.in_flight = True
             self.in_flight += 1
             self.sent += 1
         return poll
+
+    def is_due(self, now: float) -> bool:
+        """Return whether a recording that some caller knows of could be asked for now."""
+        due = self.order.next_due(now)
+        return due is not None and due <= now
+
+    def _next_due(self, now: float) -> float | None:
+        due, small = self.order.next_due(now), self.unconfirmed.next_due(now)
+        if small is None:
+            return due
+        if self.others_wait or (due is not None and due <= now):
+            small = max(small, self.budget.next_at)
+        return small if due is None else min(due, small)
+
+    def _pop(self, now: float) -> Poll | None:
+        poll = None
+        if len(self.unconfirmed):
+            spare = not (self.others_wait or self.is_due(now))
+            if spare or self.budget.next_at <= now:
+                poll = self.unconfirmed.pop(now)
+                if poll is not None:
+                    self.budget.take(now)
+        return self.order.pop(now) if poll is None else poll
 
     def landed(self, poll: Poll, answer: OnlineRecord | TiwError, now: float) -> None:
         """Hear the answer to a request, or the error that came instead."""
@@ -636,6 +729,8 @@ class Board:
             return
         poll.in_flight = False
         self.in_flight -= 1
+        if isinstance(answer, TiwError):
+            answer = self._as_passing(poll, answer)
         self._heard_of_endpoint(answer, now)
         if isinstance(answer, RequestLimitExceeded):
             self.rejects += 1
@@ -659,7 +754,7 @@ class Board:
         if seen.verdict is Verdict.UNKNOWN:
             ceiling = doubled(_RETRY_BASE_S, poll.errors_in_a_row - 1, _RETRY_CAP_S)
             pause = max(floor, self._jitter() * ceiling)
-            self.order.put_back(poll, now, now + pause)
+            self.order_of(poll).put_back(poll, now, now + pause)
         else:
             self._answered(poll, seen, now, floor)
         self._drop(poll, settled)
@@ -671,6 +766,7 @@ class Board:
         """
         polls = list(self.polls.values())
         self.polls, self.order, self._once, self.in_flight = Polls(), order, set(), 0
+        self.unconfirmed = PollOrder(learns=False)
         self.breaker = Breaker(self._jitter)
         for poll in polls:
             waits = poll.waits
@@ -695,7 +791,7 @@ class Board:
                 del self.finished_at[next(iter(self.finished_at))]
         wall = self._wall_clock()
         started, stopped = record.record_start_time, record.record_stop_time
-        self.order.answered(
+        self.order_of(poll).answered(
             poll,
             now,
             stage,
@@ -704,25 +800,55 @@ class Board:
             stopped_ago=None if stopped is None else wall - stopped,
         )
 
+    def _as_passing(self, poll: Poll, error: TiwError) -> TiwError:
+        """Return a refused certificate as a fault that passes, for as long as it may be one.
+
+        An endpoint that has answered before has an operator who is exchanging it. Before any
+        answer a few attempts are made, and then it is a refusal.
+        """
+        may_pass = self._was_answered or poll.errors_in_a_row + 1 < _ATTEMPTS
+        if error.code != "TlsError" or error.retryable or not may_pass:
+            return error
+        passing = copy.copy(error)
+        passing.retryable = True
+        return passing
+
     def _heard_of_endpoint(self, answer: OnlineRecord | TiwError, now: float) -> None:
-        page = isinstance(answer, ServerError) and answer.code.startswith("Http")
-        broken = isinstance(answer, TransportError) and answer.retryable
-        if not page and not broken:
+        if isinstance(answer, TiwError) and self._is_down(answer):
+            if self.breaker.failed(now):
+                logger.warning(
+                    "The API does not answer (%s). All %d waits are kept; one request every few "
+                    "seconds finds out when it is back.",
+                    answer,
+                    len(self.polls),
+                )
+            elif self.breaker.dead_since is not None:
+                self._fail_once(answer)
+        elif isinstance(answer, (OnlineRecord, ApiError, BadAnswer)):
+            # Whatever it says of one recording, something answers.
+            self._was_answered = self._was_answered or not isinstance(answer, BadAnswer)
             outage = self.breaker.answered(now)
             if outage is not None:
                 logger.warning("The API answers again after %.0f s.", outage)
                 if outage >= _OUTAGE_S:
                     self.order.catch_up(now)
-            return
-        if self.breaker.failed(now):
-            logger.warning(
-                "The API does not answer (%s). All %d waits are kept; one request every few "
-                "seconds finds out when it is back.",
-                answer,
-                len(self.polls),
-            )
-        elif self.breaker.dead_since is not None and isinstance(answer, TiwError):
-            self._fail_once(answer)
+        elif self.breaker.dead_since is not None:
+            # A fault of this machine: nothing was learnt.
+            self.breaker.failed(now)
+
+    def _is_down(self, error: TiwError) -> bool:
+        """Return whether an error speaks against the endpoint, and not of one recording.
+
+        Only connections and error pages do. A certificate is no fault of it before it has
+        answered once.
+        """
+        if isinstance(error, ServerError):
+            return error.code.startswith("Http")
+        if not isinstance(error, TransportError) or isinstance(error, BadAnswer):
+            return False
+        if error.code == "TlsError" and not self._was_answered:
+            return False
+        return error.retryable and not is_exhaustion(error)
 
     def _fail_once(self, error: TiwError) -> None:
         """Count a failed probe for everybody who wants one answer only, and would wait long."""
@@ -744,4 +870,4 @@ class Board:
         # One that is in flight stays known, so that no second request joins it on the wire.
         if poll.first is None and not poll.in_flight and self.polls.get(poll.key) is poll:
             del self.polls[poll.key]
-            self.order.remove(poll)
+            self.order_of(poll).remove(poll)

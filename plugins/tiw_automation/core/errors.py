@@ -12,6 +12,8 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from tiw_automation.core.formatting import escaped
+
 if TYPE_CHECKING:
     from tiw_automation.core.records import Outcome
 
@@ -49,6 +51,15 @@ class TiwError(Exception):
         self.retryable = self.default_retryable if retryable is None else retryable
         self.hint = self.default_hint if hint is None else hint
 
+    @property
+    def concerns_account(self) -> bool:
+        """Whether every task of the account and application would get the same answer.
+
+        True for keys, permission, the service, region, product, version and settings; False for
+        all else, unknown codes among them: such an error is that of one task or of one moment.
+        """
+        return isinstance(self, _OF_ACCOUNT) or self.code in _CODES_OF_ACCOUNT
+
     def __str__(self) -> str:
         where = [self.code] if self.code not in self.message else []
         if self.request_id:
@@ -59,9 +70,9 @@ class TiwError(Exception):
         return " ".join(parts)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Exceptions pickle as cls(*args); keyword-only state would be lost on the way
-        # between a worker process and whoever shows the error.
-        return (_rebuild, (type(self), self.message, self.__dict__.copy()))
+        # Exceptions pickle as cls(*args), which loses keyword-only arguments. They are state, not
+        # arguments of _rebuild: an error holds an outcome that may hold the error itself.
+        return (_rebuild, (type(self), self.message), self.__dict__.copy())
 
     def to_dict(self) -> dict[str, Any]:
         """Return the error as JSON-native data, the same in Ansible, XCom and events."""
@@ -75,15 +86,14 @@ class TiwError(Exception):
         }
 
 
-def _rebuild(cls: type[TiwError], message: str, state: dict[str, Any]) -> TiwError:
+def _rebuild(cls: type[TiwError], message: str) -> TiwError:
     error = cls.__new__(cls, message)
     error.args = (message,)
-    error.__dict__.update(state)
     return error
 
 
 class ConfigurationError(TiwError, ValueError):
-    """A setting or an argument makes no sense; nothing was sent."""
+    """A setting or an argument is invalid; nothing was sent."""
 
     default_code = "ConfigurationError"
 
@@ -228,7 +238,7 @@ class RecordingFailure(FailedOperation):
         return (match["text"] if match else self.message).strip()
 
 
-_INNER = re.compile(r"code:\s*(?P<code>\d+),\s*msg:\s*(?P<text>.*)", re.DOTALL)
+_INNER = re.compile(r"code:\s*(?P<code>[0-9]{1,9}),\s*msg:\s*(?P<text>.*)", re.DOTALL)
 
 
 class StartUncertain(TiwError):
@@ -303,6 +313,20 @@ _BY_CODE: dict[str, type[ApiError]] = {
     "UnsupportedProtocol": InvalidParameter,
     "UnsupportedRegion": InvalidParameter,
 }
+
+# What concerns the account as a whole; an error that is not here concerns one task.
+_OF_ACCOUNT = (ConfigurationError, AuthFailure, PermissionDenied, ServiceUnavailable)
+_CODES_OF_ACCOUNT = frozenset(
+    {
+        "ActionOffline",
+        "InvalidAction",
+        "InvalidParameter.SdkAppIdNotFound",
+        "NoSuchProduct",
+        "NoSuchVersion",
+        "UnsupportedProtocol",
+        "UnsupportedRegion",
+    }
+)
 
 _CHECK_THE_ENDPOINT = "The endpoint does not serve this action of TIW: check endpoint and site."
 _HINTS: dict[str, str] = {
@@ -387,15 +411,22 @@ _RECORDER_HINTS = {
 }
 
 
+_LONGEST_CODE = 128
+
+
 def api_error(
     code: str, message: str, *, request_id: str | None = None, action: str | None = None
 ) -> ApiError:
-    """Return the error that stands for an API error code, with what is known to help."""
+    """Return the error that stands for an API error code, with what is known to help.
+
+    What the API wrote is escaped here, where it enters.
+    """
+    code = escaped(code.strip(), _LONGEST_CODE)
     cls = _by_prefix(_BY_CODE, code) or ApiError
     error = cls(
-        message.strip() or f"The API answered {code}.",
-        code=code,
-        request_id=request_id,
+        escaped(message.strip()) or f"The API answered {code or 'an error without a code'}.",
+        code=code or None,
+        request_id=None if request_id is None else escaped(request_id, _LONGEST_CODE),
         action=action,
     )
     if isinstance(error, RecordingFailure) and error.inner_code in _RECORDER_HINTS:

@@ -12,11 +12,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 from tiw_automation.core.board import Wait, Waiter
-from tiw_automation.core.errors import WaitTimeout
-from tiw_automation.core.records import Outcome, Verdict
+from tiw_automation.core.errors import TiwError, WaitTimeout
+from tiw_automation.core.records import OnlineRecord, Outcome, Verdict
+from tiw_automation.core.until import in_words, out_of_reach
 
 logger = logging.getLogger("tiw_automation.core.watcher")
 
@@ -44,6 +46,37 @@ class Progress:
         )
 
 
+_News = TypeVar("_News")
+
+
+class Observer(Generic[_News]):
+    """A function of the caller's that is shown news; its errors are logged and end nothing.
+
+    The first error is logged with its traceback, the others are not.
+
+    :param name: what the caller calls it.
+    """
+
+    def __init__(self, name: str, function: Callable[[_News], object]) -> None:
+        self._name = name
+        self.function = function
+        self._failed = False
+
+    def show(self, news: _News) -> None:
+        """Call the function."""
+        try:
+            self.function(news)
+        except Exception:
+            if not self._failed:
+                logger.exception("%s raised an error. The wait goes on.", self._name)
+            self._failed = True
+
+
+def observer(name: str, function: Callable[[_News], object] | None) -> Observer[_News] | None:
+    """Return an observer, or None where there is no function."""
+    return None if function is None else Observer(name, function)
+
+
 class Ear:
     """What a call for one recording does with news; keeps nothing of it, so calls can share one.
 
@@ -56,8 +89,8 @@ class Ear:
         on_change: Callable[[Outcome], None] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> None:
-        self.on_change = on_change
-        self.on_progress = on_progress
+        self.on_change = observer("on_change", on_change)
+        self.on_progress = observer("on_progress", on_progress)
 
     def hear(self, wait: Wait) -> None:
         """Log a change of status and pass it on."""
@@ -74,9 +107,9 @@ class Ear:
         faulty = outcome.verdict is Verdict.UNKNOWN and not wait.caller.terms.once
         logger.log(logging.WARNING if faulty else logging.INFO, "%s", outcome.message)
         if self.on_change is not None:
-            self.on_change(outcome)
+            self.on_change.show(outcome)
         if self.on_progress is not None:
-            self.on_progress(self.progress(wait.caller))
+            self.on_progress.show(self.progress(wait.caller))
 
     def show_life(self, caller: Waiter) -> None:
         """Show that the wait goes on, if it is time to."""
@@ -86,7 +119,7 @@ class Ear:
         progress = self.progress(caller)
         logger.info("%s", progress)
         if self.on_progress is not None:
-            self.on_progress(progress)
+            self.on_progress.show(progress)
 
     def progress(self, caller: Waiter) -> Progress:
         """Return how far the call has come."""
@@ -144,19 +177,39 @@ def _status(told: str | None) -> str:
 
 def last_words(wait: Wait) -> Outcome:
     """Return how a settled wait ended; one that was heard after its time may still be pending."""
-    outcome = wait.seen()
+    outcome, terms = wait.seen(), wait.caller.terms
+    if terms.until is not None:
+        error = out_of_reach(outcome, terms.until)
+        if error is not None:
+            return replace(outcome, error=error)
+        if terms.ended_by(outcome):
+            return outcome
     if wait.last and not outcome.is_final and wait.caller.timeout is not None:
         return timed_out(wait)
     return outcome
 
 
+def result(wait: Wait) -> OnlineRecord:
+    """Return the recording of a wait that has ended well.
+
+    :raises TiwError: it has not.
+    """
+    outcome = last_words(wait)
+    if wait.caller.terms.until is None or outcome.verdict is Verdict.FAILED:
+        return outcome.raise_for_verdict()
+    if outcome.error is not None or outcome.record is None:
+        raise outcome.error or TiwError(outcome.message)
+    return outcome.record
+
+
 def timed_out(wait: Wait) -> Outcome:
     """Return the end of a wait whose time has run out."""
-    assert wait.caller.timeout is not None
-    return out_of_time(wait.seen(), wait.caller.timeout)
+    caller = wait.caller
+    assert caller.timeout is not None
+    return out_of_time(wait.seen(), caller.timeout, in_words(caller.terms.until))
 
 
-def out_of_time(outcome: Outcome, timeout_s: float) -> Outcome:
+def out_of_time(outcome: Outcome, timeout_s: float, wanted: str = "FINISHED") -> Outcome:
     """Return the end of a wait of that many seconds, of which this is what was last seen."""
     if outcome.record is not None and outcome.record.status:
         seen = f"it was last seen {outcome.record.status}"
@@ -165,7 +218,7 @@ def out_of_time(outcome: Outcome, timeout_s: float) -> Outcome:
     else:
         seen = "its turn on the quota had not come"
     error = WaitTimeout(
-        f"Recording {outcome.task_id} was not FINISHED within {timeout_s:g} s; {seen}.",
+        f"Recording {outcome.task_id} was not {wanted} within {timeout_s:g} s; {seen}.",
         action="DescribeOnlineRecord",
         outcome=outcome,
         hint="Wait longer, or ask again later: nothing is lost.",

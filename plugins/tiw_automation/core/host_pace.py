@@ -4,7 +4,7 @@
 Ansible's forks, Airflow's workers and triggerers each have a process of their own, and Tencent
 counts them together. Every request takes its turn from the file, so that together they keep to
 one pace whatever becomes of any of them; and each process learns there which part of the pace is
-its own: that of its waits among all waits.
+its own. :func:`parts` has the rule.
 
 The times in the file are those of the monotonic clock, which all processes of a host share and
 which begins anew with a boot.
@@ -13,60 +13,108 @@ which begins anew with a boot.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
-import logging
-import mmap
+import math
 import os
-import stat
-import struct
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
-logger = logging.getLogger(__name__)
-
-_MAGIC = b"tiwpace1"
-_PROCESSES = 128
-_STAMPS = 256
-# magic, next turn, factor, factor since, stamps taken
-_HEADER = struct.Struct("=8sdddQ")
-_STAMP = struct.Struct("=d")
-_ALL_STAMPS = struct.Struct(f"={_STAMPS}d")
-# process, its pid namespace, last seen, waits, pace, share
-_SLOT = struct.Struct("=qQdddd")
-_STAMPS_AT = 64
-_SLOTS_AT = _STAMPS_AT + _STAMPS * _STAMP.size
-_SIZE = _SLOTS_AT + _PROCESSES * _SLOT.size
+from tiw_automation.core.pace_file import (
+    LEAST_FACTOR,
+    MOST_PACE,
+    MOST_WAITS,
+    PROCESSES,
+    STAMPS,
+    Contents,
+    Held,
+    PaceFile,
+    Slot,
+    Unusable,
+    remove_unless,
+    state_path,
+)
 
 # A process that took no turn for this long has no use for its part just now.
 _QUIET_S = 5.0
 # Whoever has few waits among many still gets on.
 _LEAST_PART = 0.05
+SMALL_PART = 0.1
+"""The part of the pace for recordings that no caller knows of, while others are due."""
 # A file that was not written for this long, by processes that are all dead, is swept away.
 _SWEPT_AFTER_S = 3600.0
 _SWEPT_AT_ONCE = 100
 # The file is locked for microseconds; who holds it for longer was stopped while it did.
 _LOCK_TRIES = 20
-_LOCK_PAUSE_S = 0.0002
 # Whoever takes a turn comes again, and may be an event loop.
 _LOCK_TRIES_FOR_A_TURN = 3
 
 
-class Unusable(Exception):
-    """The file cannot be used; the text says why."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a process may take of the pace of its host, each from 0 to 1.
+
+    :param waits: for the recordings that some caller knows of.
+    :param unconfirmed: for the others.
+    """
+
+    waits: float
+    unconfirmed: float
+
+    @property
+    def whole(self) -> float:
+        """Both together."""
+        return self.waits + self.unconfirmed
+
+
+def parts(processes: Sequence[Slot], pace: float) -> list[Part]:
+    """Divide the pace of a host among its processes.
+
+    In this order, and never more for a process than its own pace (its quota share):
+
+    1. its waits, in proportion to their number, up to the requests a second that they would use.
+       Where there are unconfirmed recordings a tenth is kept back for them, or less if they are
+       fewer than would use it at a request a second each;
+    2. the unconfirmed recordings, in proportion to their number, from all that is left;
+    3. what is left then, the waits again: whatever one leaves the others may use.
+
+    :param pace: the largest of the processes' paces.
+    """
+    waits = [slot.waits for slot in processes]
+    unconfirmed = [slot.unconfirmed for slot in processes]
+    most = [min(slot.pace / pace, 1.0) for slot in processes]
+    used = [min(limit, slot.wanted / pace) for slot, limit in zip(processes, most, strict=True)]
+    kept = min(SMALL_PART, sum(unconfirmed) / pace)
+    first = _filled(1.0 - kept, waits, used)
+    left = [limit - part for limit, part in zip(most, first, strict=True)]
+    small = _filled(1.0 - sum(first), unconfirmed, left)
+    left = [limit - part for limit, part in zip(left, small, strict=True)]
+    rest = _filled(1.0 - sum(first) - sum(small), waits, left)
+    return [Part(a + b, c) for a, b, c in zip(first, rest, small, strict=True)]
+
+
+def _filled(amount: float, weights: Sequence[float], most: Sequence[float]) -> list[float]:
+    """Divide an amount in proportion to weights; what is too much for one goes to the others."""
+    found = [0.0] * len(weights)
+    heavy = [number for number, weight in enumerate(weights) if weight > 0]
+    weight_left = sum(weights[number] for number in heavy)
+    for number in sorted(heavy, key=lambda number: most[number] / weights[number]):
+        fair = max(amount, 0.0) * weights[number] / max(weight_left, weights[number])
+        found[number] = max(min(fair, most[number]), 0.0)
+        amount -= found[number]
+        weight_left -= weights[number]
+    return found
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
     """A turn of the host: when, and what is known of the others since.
 
-    ``part`` is this process's part of ``pace``, the requests a second of the whole host.
-    ``processes`` is how many share it, ``shares`` what their quota shares add up to, ``number`` how
-    many turns there were before it.
+    ``part`` is this process's part of ``pace``, the requests a second of the whole host, and
+    ``unconfirmed`` what of that part is for recordings that no caller knows of; ``others_wait`` is
+    whether other processes have waits. ``processes`` is how many share the pace, ``shares`` what
+    the quota shares below 1 among theirs add up to, ``number`` how many turns there were before it.
     """
 
     time: float
@@ -75,110 +123,66 @@ class Turn:
     processes: int
     shares: float
     number: int
-
-
-def state_folder() -> str:
-    """Return the folder of this user's files, made if need be, for nobody else to enter.
-
-    :raises Unusable: it cannot be made, or is not this user's own.
-    """
-    path = os.path.join(tempfile.gettempdir(), f"tiw-automation-{os.geteuid()}")
-    try:
-        os.mkdir(path, 0o700)
-    except FileExistsError:
-        pass
-    except OSError as error:
-        raise Unusable(f"{path}: {error.strerror}") from None
-    found = os.lstat(path)
-    if not stat.S_ISDIR(found.st_mode):
-        raise Unusable(f"{path} is not a folder")
-    if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
-        raise Unusable(f"{path} is open to other users")
-    return path
+    unconfirmed: float = 0.0
+    others_wait: bool = False
 
 
 class HostPace:
     """The pace of one account, host name and action on this machine.
 
-    :raises Unusable: the file cannot be opened, or is not this user's own.
+    Nothing is opened but for the time of a call; a file that cannot be used now may be later.
+
+    :param checked: whether to make the file at once.
+    :raises Unusable: it was to be made, and cannot be, or is not this user's own.
     """
 
-    def __init__(self, identity: str, host: str, action: str) -> None:
-        # No name of an account is written anywhere.
-        name = hashlib.sha256("\0".join((identity, host, action)).encode()).hexdigest()[:32]
-        self.path = os.path.join(state_folder(), f"{name}.pace")
-        self._open()
+    def __init__(self, identity: str, host: str, action: str, *, checked: bool = True) -> None:
+        # No name of an account is written anywhere. Versions whose files differ do not share one.
+        name = hashlib.sha256("\0".join(("2", identity, host, action)).encode()).hexdigest()[:32]
+        self._file = PaceFile(f"{name}.pace")
         self._pid = os.getpid()
         self._namespace = _pid_namespace()
+        self._pace = 1.0
+        if checked:
+            self._file.make()
         self._sweep()
 
-    def _open(self) -> None:
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            self._file = os.open(self.path, flags, 0o600)
-        except OSError as error:
-            raise Unusable(f"{self.path}: {error.strerror}") from None
-        try:
-            found = os.fstat(self._file)
-            if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
-                raise Unusable(f"{self.path} is not a file of this user")
-            if found.st_size < _SIZE:
-                os.ftruncate(self._file, _SIZE)
-            self._map = mmap.mmap(self._file, _SIZE)
-        except (Unusable, OSError, ValueError) as error:
-            os.close(self._file)
-            self._file = -1
-            if isinstance(error, Unusable):
-                raise
-            raise Unusable(f"{self.path}: {error}") from None
+    @property
+    def path(self) -> str:
+        """Where the file is.
+
+        :raises Unusable: there is no temporary folder.
+        """
+        return self._file.path
 
     def _sweep(self) -> None:
         """Remove the files of accounts that nobody on this host uses any more."""
-        with contextlib.suppress(OSError), os.scandir(os.path.dirname(self.path)) as entries:
+        with contextlib.suppress(OSError, Unusable), os.scandir(state_path()) as entries:
             for entry in islice(entries, _SWEPT_AT_ONCE):
-                if entry.name.endswith(".pace") and entry.path != self.path:
+                if entry.name.endswith(".pace") and entry.name != self._file.name:
                     self._remove_if_left(entry.path)
 
     def _remove_if_left(self, path: str) -> None:
         with contextlib.suppress(OSError):
-            if time.time() - os.lstat(path).st_mtime < _SWEPT_AFTER_S:
-                return
-            file = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                slots = os.pread(file, _SIZE, 0)[_SLOTS_AT:]
-                if not any(map(self._in_use, _SLOT.iter_unpack(slots))):
-                    os.unlink(path)
-            except struct.error:
-                os.unlink(path)
-            finally:
-                os.close(file)
+            if time.time() - os.lstat(path).st_mtime >= _SWEPT_AFTER_S:
+                remove_unless(path, self._in_use)
 
-    def _in_use(self, slot: tuple[Any, ...]) -> bool:
-        pid, namespace, seen = slot[:3]
-        if not pid:
-            return False
-        if namespace == self._namespace:
-            return _alive(pid)
-        return bool(0 <= time.monotonic() - seen < _SWEPT_AFTER_S)
+    def _in_use(self, slot: Slot) -> bool:
+        if slot.namespace == self._namespace:
+            return _alive(slot.pid)
+        return 0 <= time.monotonic() - slot.seen < _SWEPT_AFTER_S
 
     def close(self) -> None:
         """Give up this process's part."""
-        if self._lock():
-            try:
-                for number, slot in self._slots():
-                    if slot[0] == self._pid and slot[1] == self._namespace:
-                        self._free(number)
-            finally:
-                self._unlock()
-        self._map.close()
-        if self._file >= 0:
-            os.close(self._file)
+        with (
+            contextlib.suppress(Held, Unusable),
+            self._file.change(math.inf, self._pace, _LOCK_TRIES, create=False) as contents,
+        ):
+            contents.slots = [slot for slot in contents.slots if not self._is_mine(slot)]
 
     def abandon(self) -> None:
         """Close the file without a change to it."""
-        if self._file >= 0:
-            os.close(self._file)
+        self._file.abandon()
 
     def take(
         self,
@@ -189,172 +193,136 @@ class HostPace:
         limit: int,
         spread_s: float,
         waits: int,
+        unconfirmed: int = 0,
+        wanted: float = MOST_PACE,
         arrived: Sequence[tuple[Turn, float]] = (),
     ) -> Turn | None:
         """Take the host's next turn, or return None if somebody holds the file.
 
         :param now: the monotonic time; what is within the tolerance of it counts as due.
         :param pace: this process's own requests a second.
+        :param share: the quota share that is in it.
         :param limit: how many requests may arrive within a second at that pace.
         :param spread_s: by how much the request may arrive late, until :meth:`arrived` says so.
         :param waits: how many recordings this process waits for.
+        :param unconfirmed: how many more that no caller knows of.
+        :param wanted: how many requests a second the waits would use.
         :param arrived: what :meth:`arrived` is to be told before, of other turns.
+        :raises Unusable: the file cannot be used.
         """
-        if not self._lock(_LOCK_TRIES_FOR_A_TURN):
-            return None
+        self._pace = pace
+        if not waits and not unconfirmed:
+            # Whoever takes a turn waits for something.
+            waits = 1
+        mine = Slot(
+            pid=self._pid,
+            namespace=self._namespace,
+            seen=now,
+            waits=min(float(waits), MOST_WAITS),
+            unconfirmed=min(float(unconfirmed), MOST_WAITS),
+            wanted=min(wanted, MOST_PACE),
+            pace=pace,
+            share=share,
+        )
         try:
-            for turn_before, late_s in arrived:
-                self._note_arrival(turn_before, late_s)
-            others, total, fastest, shares = self._others(now)
-            mine = max(float(waits), 1.0)
-            self._register(now, mine, pace, share)
-            fastest = max(fastest, pace)
-            limit = max(limit, round(limit * fastest / pace))
-            next_turn, factor, since, taken = self._header(now, fastest, others)
-            fastest *= recovered(factor, since, now)
-            turn = max(now, next_turn)
-            if limit <= min(taken, _STAMPS):
-                turn = max(turn, window_opens(self._stamps(taken), limit))
-            self._put_stamp(taken, turn + spread_s)
-            interval = 1.0 / fastest
-            _HEADER.pack_into(self._map, 0, _MAGIC, turn + interval, factor, since, taken + 1)
-            total += mine
-            part = max(mine / total, _LEAST_PART) if others else 1.0
-            return Turn(turn, fastest, part, others + 1, shares + share, taken)
-        finally:
-            self._unlock()
+            with self._file.change(now, pace, _LOCK_TRIES_FOR_A_TURN) as contents:
+                for turn_before, late_s in arrived:
+                    _note_arrival(contents, turn_before, late_s)
+                others = self._others(contents, now)
+                self._register(contents, mine)
+                return self._turn(contents, mine, others, limit, spread_s)
+        except Held:
+            return None
+
+    def _turn(
+        self, contents: Contents, mine: Slot, others: list[Slot], limit: int, spread_s: float
+    ) -> Turn:
+        now, taken = mine.seen, contents.taken
+        fastest = max(slot.pace for slot in [mine, *others])
+        limit = max(limit, round(limit * fastest / mine.pace))
+        pace = fastest * recovered(contents.factor, contents.since, now)
+        time = max(now, contents.next_turn)
+        if limit <= min(taken, STAMPS):
+            time = max(time, window_opens(contents.stamps[:taken], limit))
+        contents.stamps[taken % STAMPS] = time + spread_s
+        contents.next_turn = time + 1.0 / pace
+        contents.taken = taken + 1
+        part = parts([mine, *others], fastest)[0]
+        least = min(_LEAST_PART, mine.pace / fastest) if mine.waits else 0.0
+        return Turn(
+            time,
+            pace,
+            max(part.whole, least),
+            len(others) + 1,
+            sum(slot.share for slot in [mine, *others] if slot.share < 1.0),
+            taken,
+            part.unconfirmed,
+            any(slot.waits for slot in others),
+        )
 
     def arrived(self, turn: Turn, late_s: float) -> bool:
         """Say by how much the request of a turn arrived late, at most; ``-inf`` if it never left.
 
         :returns: whether it could be said; somebody may hold the file.
         """
-        if not self._lock():
-            return False
         try:
-            self._note_arrival(turn, late_s)
-            return True
-        finally:
-            self._unlock()
-
-    def _note_arrival(self, turn: Turn, late_s: float) -> None:
-        magic, _, _, _, taken = _HEADER.unpack_from(self._map, 0)
-        if magic == _MAGIC and turn.number < taken <= turn.number + _STAMPS:
-            self._put_stamp(turn.number, turn.time + late_s)
+            with self._file.change(math.inf, self._pace, _LOCK_TRIES) as contents:
+                _note_arrival(contents, turn, late_s)
+        except (Held, Unusable):
+            return False
+        return True
 
     def give_back(self, turn: Turn) -> None:
         """Return a turn that was not used, if nobody has taken a later one."""
-        if not self._lock():
-            return
-        try:
-            magic, next_turn, factor, since, taken = _HEADER.unpack_from(self._map, 0)
-            if magic == _MAGIC and taken and next_turn == turn.time + 1.0 / turn.pace:
-                _HEADER.pack_into(self._map, 0, _MAGIC, turn.time, factor, since, taken - 1)
-        finally:
-            self._unlock()
+        with (
+            contextlib.suppress(Held, Unusable),
+            self._file.change(math.inf, self._pace, _LOCK_TRIES) as contents,
+        ):
+            if contents.taken and contents.next_turn == turn.time + 1.0 / turn.pace:
+                contents.next_turn = turn.time
+                contents.taken -= 1
 
-    def rejected(self, now: float) -> None:
-        """Lower the host's pace: the server has refused a request."""
-        if not self._lock():
-            return
-        try:
-            magic, next_turn, factor, since, taken = _HEADER.unpack_from(self._map, 0)
-            if magic == _MAGIC:
-                factor, since = lowered(factor, since, now)
-                _HEADER.pack_into(self._map, 0, _MAGIC, next_turn, factor, since, taken)
-        finally:
-            self._unlock()
+    def rejected(self, now: float) -> bool:
+        """Lower the host's pace: the server has refused a request.
 
-    def _header(self, now: float, pace: float, others: int) -> tuple[float, float, float, int]:
-        magic, next_turn, factor, since, taken = _HEADER.unpack_from(self._map, 0)
-        # No turn is further ahead than one for each process: this one is of another boot.
-        stale = next_turn > now + 2.0 + (others + 2) / (pace * LEAST_FACTOR)
-        sound = magic == _MAGIC and 0 < factor <= 1
-        if not sound or stale or since > now + 2.0:
-            return float("-inf"), 1.0, float("-inf"), 0
-        return next_turn, factor, since, taken
-
-    def _stamps(self, taken: int) -> tuple[float, ...]:
-        """Return when the latest requests arrived at the latest."""
-        return _ALL_STAMPS.unpack_from(self._map, _STAMPS_AT)[: min(taken, _STAMPS)]
-
-    def _put_stamp(self, number: int, time: float) -> None:
-        _STAMP.pack_into(self._map, _STAMPS_AT + number % _STAMPS * _STAMP.size, time)
-
-    def _slots(self) -> list[tuple[int, tuple[int, int, float, float, float, float]]]:
-        found = []
-        for number in range(_PROCESSES):
-            slot = _SLOT.unpack_from(self._map, _SLOTS_AT + number * _SLOT.size)
-            if not slot[0]:
-                break
-            found.append((number, slot))
-        return found
-
-    def _others(self, now: float) -> tuple[int, float, float, float]:
-        """Return the other processes' number, waits, fastest pace and shares; bury the dead."""
-        count, waits, fastest, shares = 0, 0.0, 0.0, 0.0
-        for number, slot in reversed(self._slots()):
-            pid, namespace, seen, slot_waits, pace, share = slot
-            if pid == self._pid and namespace == self._namespace:
-                continue
-            if seen > now + 2.0 or (namespace == self._namespace and not _alive(pid)):
-                self._free(number)
-            elif now - seen <= _QUIET_S:
-                count += 1
-                waits += slot_waits
-                fastest = max(fastest, pace)
-                shares += share
-        return count, waits, fastest, shares
-
-    def _register(self, now: float, waits: float, pace: float, share: float) -> None:
-        slots = self._slots()
-        number = len(slots)
-        for found, slot in slots:
-            if slot[0] == self._pid and slot[1] == self._namespace:
-                number = found
-                break
-        if number == _PROCESSES:
-            # The longest quiet one makes room.
-            number = min(slots, key=lambda item: item[1][2])[0]
-        entry = (self._pid, self._namespace, now, waits, pace, share)
-        _SLOT.pack_into(self._map, _SLOTS_AT + number * _SLOT.size, *entry)
-
-    def _free(self, number: int) -> None:
-        # The last one moves into the gap, so that the slots in use are always the first.
-        last = len(self._slots()) - 1
-        entry = _SLOT.unpack_from(self._map, _SLOTS_AT + last * _SLOT.size)
-        _SLOT.pack_into(self._map, _SLOTS_AT + number * _SLOT.size, *entry)
-        _SLOT.pack_into(self._map, _SLOTS_AT + last * _SLOT.size, 0, 0, 0.0, 0.0, 0.0, 0.0)
-
-    def _lock(self, tries: int = _LOCK_TRIES) -> bool:
-        for _ in range(tries):
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.fstat(self._file).st_nlink:
-                    return True
-                self._open_anew()
-            except BlockingIOError:
-                time.sleep(_LOCK_PAUSE_S)
-            except (Unusable, OSError, ValueError):
-                return False
-        return False
-
-    def _open_anew(self) -> None:
-        """Open another file where this one was swept away, by another process or with the folder.
-
-        :raises Unusable: there is none to be had; the next lock fails as well.
+        :returns: whether it could be lowered; somebody may hold the file.
         """
-        self._map.close()
-        file, self._file = self._file, -1
-        os.close(file)
-        state_folder()
-        self._open()
+        try:
+            with self._file.change(now, self._pace, _LOCK_TRIES) as contents:
+                contents.factor, contents.since = lowered(contents.factor, contents.since, now)
+        except (Held, Unusable):
+            return False
+        return True
 
-    def _unlock(self) -> None:
-        fcntl.flock(self._file, fcntl.LOCK_UN)
+    def _is_mine(self, slot: Slot) -> bool:
+        return slot.pid == self._pid and slot.namespace == self._namespace
+
+    def _others(self, contents: Contents, now: float) -> list[Slot]:
+        """Return the other processes that take turns; bury the dead."""
+        contents.slots = [
+            slot
+            for slot in contents.slots
+            if self._is_mine(slot) or slot.namespace != self._namespace or _alive(slot.pid)
+        ]
+        return [
+            slot
+            for slot in contents.slots
+            if not self._is_mine(slot) and now - slot.seen <= _QUIET_S
+        ]
+
+    def _register(self, contents: Contents, mine: Slot) -> None:
+        others = [slot for slot in contents.slots if not self._is_mine(slot)]
+        if len(others) >= PROCESSES:
+            # The longest quiet one makes room.
+            others.remove(min(others, key=lambda slot: slot.seen))
+        contents.slots = [*others, mine]
 
 
-LEAST_FACTOR = 0.05
+def _note_arrival(contents: Contents, turn: Turn, late_s: float) -> None:
+    if turn.number < contents.taken <= turn.number + STAMPS:
+        contents.stamps[turn.number % STAMPS] = turn.time + late_s
+
+
 # What one refusal takes when the pace was full, and the next one before it is full again: a lone
 # one may have been bad luck, several mean that others use the account.
 _LOWERED_ONCE = 0.9

@@ -46,6 +46,8 @@ _FIRST_ANSWER = 0.02
 # in so many is still asked at once, to notice when that changes.
 _LEAVER_ANSWER = 0.05
 _ASKED_LEAVERS = 16
+# Rests that end in one turn of the event loop; what is left ends in the next ones.
+_RELEASED_AT_ONCE = 2000
 _NEVER = -math.inf
 
 
@@ -179,6 +181,15 @@ class PollOrder(Generic[P]):
         self._size += 1
         place.answered_at = max(now, not_before)
         self._settle(place, now, not_before)
+
+    def adopt(self, place: P, now: float, not_before: float) -> None:
+        """Take in a place that was removed from another order, with what is known of it."""
+        self._size += 1
+        self._settle(place, now, not_before)
+
+    def expect(self, place: P) -> None:
+        """Take in such a place whose request is under way; its answer follows."""
+        self._size += 1
 
     def bring_forward(self, place: P, now: float, not_before: float) -> None:
         """Let a place that rests be asked from ``not_before`` on, where that is earlier."""
@@ -430,7 +441,9 @@ class PollOrder(Generic[P]):
 
     def _release(self, now: float) -> None:
         resting = self._resting
-        while resting and resting[0][0] <= now:
+        for _ in range(_RELEASED_AT_ONCE):
+            if not resting or resting[0][0] > now:
+                return
             _, number, place = heapq.heappop(resting)
             if place._rest != number:
                 self._stale -= 1

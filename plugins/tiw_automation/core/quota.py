@@ -19,16 +19,19 @@ import time
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from tiw_automation.core.errors import ConfigurationError
 from tiw_automation.core.host_pace import (
+    SMALL_PART,
     HostPace,
     Turn,
-    Unusable,
     lowered,
     recovered,
     window_opens,
 )
+from tiw_automation.core.pace_file import Unusable
+from tiw_automation.core.retry import doubled
 
 logger = logging.getLogger(__name__)
 
@@ -59,10 +62,23 @@ _USE_BY_S = 0.1
 _USE_BY_UNTOLD_S = 0.25
 
 # How soon to try again where the host's file is held, and when to go on without it: whoever holds
-# it may only wait for a processor. It is given up after so many turns in a row without it.
+# it may only wait for a processor. It is left alone after so many turns in a row without it.
 BUSY_PAUSE_S = 0.002
 _BUSY_S = 1.0
 _PATIENCE = 50
+# For how long a file that cannot be used is left alone: at first, and at most.
+_ALONE_S = 30.0
+_ALONE_MOST_S = 1800.0
+
+# What is due for this long without a break would use any pace; else what was used lately counts.
+_HUNGRY_AFTER_S = 0.5
+_APPETITE_OVER_S = 2.0
+
+# Quotas of accounts that are no longer used are forgotten, the longest unused ones first.
+_KEPT = 64
+# However many processes share a tenth, each asks for something now and then.
+_LONGEST_UNCONFIRMED_S = 60.0
+_IDLE_S = 60.0
 
 
 def arrivals_allowed(requests_per_second: float) -> int:
@@ -144,6 +160,39 @@ class RoundTrips:
         self._ordered.clear()
 
 
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """For how many recordings somebody waits, and how many requests a second that would take."""
+
+    waits: int = 0
+    unconfirmed: int = 0
+    wanted: float = math.inf
+
+
+class Appetite:
+    """How many requests a second somebody's waits would use: all, while one is due all the time."""
+
+    def __init__(self) -> None:
+        self._sated_at = -math.inf
+        self._sent_at: deque[float] = deque()
+
+    def sated(self, now: float) -> None:
+        """Say that none is due."""
+        self._sated_at = now
+
+    def sent(self, now: float) -> None:
+        """Say that one was asked for."""
+        self._sent_at.append(now)
+
+    def wanted(self, now: float) -> float:
+        """Return the requests a second, with room for more."""
+        while self._sent_at and now - self._sent_at[0] > _APPETITE_OVER_S:
+            self._sent_at.popleft()
+        if now - self._sated_at > _HUNGRY_AFTER_S:
+            return math.inf
+        return 1.5 * len(self._sent_at) / _APPETITE_OVER_S + 1.0
+
+
 class Quota:
     """Paces the requests of one action: evenly, never two at once, also after an idle time.
 
@@ -155,6 +204,9 @@ class Quota:
     the way nor a process that is not run for a while makes a crowd at the server. A
     refusal lowers the pace by 10 %, another one before it has recovered by 30 %; it recovers by
     30 % in a minute.
+
+    Where the host's file cannot be used one warning says why, and the process paces itself; the
+    file is tried again after 30 s, then twice as much each time, half an hour at most.
 
     Thread-safe; synchronous and asynchronous callers share it. All times are those of ``clock``.
 
@@ -175,6 +227,8 @@ class Quota:
     ) -> None:
         self.clock = clock
         self._host = host
+        self._alone_until = -math.inf
+        self._times_alone = 0
         self._host_refusals = 0
         self._busy_since: float | None = None
         # What could not be written to the host's file: turns, and by how much each was late.
@@ -188,9 +242,12 @@ class Quota:
         self._host_turns: dict[float, Turn] = {}
         self._host_pace: float | None = None
         self._part = 1.0
+        self._unconfirmed_part = SMALL_PART
+        self._others_wait = False
         self._warned = False
-        self._demands: dict[int, int] = {}
+        self._demands: dict[int, Demand] = {}
         self._callers = 0
+        self._used_at = clock()
         self.set_pace(requests_per_second, share)
 
     @property
@@ -205,6 +262,23 @@ class Quota:
         if self._host_pace is not None:
             return min(self._host_pace * self._part, self._pace)
         return self._pace * recovered(self._factor, self._factor_since, now)
+
+    @property
+    def unconfirmed_rate(self) -> float:
+        """The requests a second for recordings that no caller knows of, while others are due."""
+        least = 1.0 / _LONGEST_UNCONFIRMED_S
+        if self._host_pace is None:
+            return max(self.rate * SMALL_PART, least)
+        return max(min(self._host_pace * self._unconfirmed_part, self._pace), least)
+
+    @property
+    def others_wait(self) -> bool:
+        """Whether other processes of this host have waits."""
+        return self._others_wait
+
+    def is_idle(self, now: float) -> bool:
+        """Return whether nothing has taken a turn for a minute, or waits for one."""
+        return not self._demands and not self._callers and now - self._used_at > _IDLE_S
 
     @property
     def spread_s(self) -> float:
@@ -229,20 +303,27 @@ class Quota:
         self._share = share
         self._allowed = arrivals_allowed(self._pace)
 
-    def demand(self, who: object, waits: int) -> None:
-        """Say for how many recordings somebody waits; the host's pace is shared in proportion."""
+    def demand(
+        self, who: object, waits: int, *, unconfirmed: int = 0, wanted: float = math.inf
+    ) -> None:
+        """Say what somebody waits for; the host's pace is shared by it.
+
+        :param waits: how many recordings.
+        :param unconfirmed: how many more that no caller knows of.
+        :param wanted: how many requests a second the waits would use.
+        """
         with self._lock:
-            if waits:
-                self._demands[id(who)] = waits
+            if waits or unconfirmed:
+                self._demands[id(who)] = Demand(waits, unconfirmed, wanted)
             else:
                 self._demands.pop(id(who), None)
 
     def reserve(self) -> float:
         """Take the next turn of this process and return its time; the caller enters then."""
         with self._lock:
-            now = self.clock()
+            now = self._used_at = self.clock()
             turn = max(now - _TOLERANCE_S, self._next_turn)
-            if self._host is None:
+            if self._host is None or now < self._alone_until:
                 turn = max(turn, self._window_opens())
                 self._note(turn)
             self._next_turn = turn + 1.0 / self.rate
@@ -255,23 +336,32 @@ class Quota:
         :data:`BUSY_PAUSE_S`.
         """
         with self._lock:
-            if self._host is None:
-                return turn
             now = self.clock()
-            taken = self._host.take(
-                max(now - _TOLERANCE_S, turn),
-                pace=self._pace,
-                share=self._share,
-                limit=self._allowed,
-                spread_s=self._round_trips.spread_s + _GUARD_S,
-                waits=sum(self._demands.values()) + self._callers,
-                arrived=[*self._overdue(now), *self._untold],
-            )
+            if self._host is None or now < self._alone_until:
+                return turn
+            demands = [*self._demands.values(), *[Demand(1)] * self._callers]
+            fault: str | None = None
+            taken: Turn | None = None
+            try:
+                taken = self._host.take(
+                    max(now - _TOLERANCE_S, turn),
+                    pace=self._pace,
+                    share=self._share,
+                    limit=self._allowed,
+                    spread_s=self._round_trips.spread_s + _GUARD_S,
+                    waits=sum(demand.waits for demand in demands),
+                    unconfirmed=sum(demand.unconfirmed for demand in demands),
+                    wanted=sum(demand.wanted for demand in demands if demand.waits),
+                    arrived=[*self._overdue(now), *self._untold],
+                )
+            except Unusable as error:
+                fault = str(error)
             if taken is None:
-                return self._without_the_file(turn, now)
-            self._host_refusals, self._busy_since = 0, None
+                return self._without_the_file(turn, now, fault)
+            self._host_refusals, self._busy_since, self._times_alone = 0, None, 0
             self._untold.clear()
             self._host_pace, self._part = taken.pace, taken.part
+            self._unconfirmed_part, self._others_wait = taken.unconfirmed, taken.others_wait
             if len(self._host_turns) >= _UNDER_WAY:
                 del self._host_turns[next(iter(self._host_turns))]
             self._host_turns[taken.time] = taken
@@ -305,10 +395,9 @@ class Quota:
     def give_back(self, turn: float) -> None:
         """Return a turn that was not used, entered or not, if nobody has taken a later one."""
         with self._lock:
-            if self._host is not None:
-                taken = self._host_turns.pop(turn, None)
-                if taken is not None:
-                    self._host.give_back(taken)
+            taken = self._host_turns.pop(turn, None)
+            if self._host is not None and taken is not None:
+                self._host.give_back(taken)
             elif self._sent and self._sent[-1][0] == turn:
                 self._sent.pop()
                 self._next_turn = turn
@@ -348,9 +437,8 @@ class Quota:
         """Say that the server refused a request as one too many."""
         with self._lock:
             now = self.clock()
-            if self._host is not None:
-                self._host.rejected(now)
-            else:
+            alone = self._host is None or now < self._alone_until
+            if alone or not self._host.rejected(now):  # type: ignore[union-attr]
                 self._factor, self._factor_since = lowered(self._factor, self._factor_since, now)
 
     def expect_answers(self) -> None:
@@ -364,11 +452,10 @@ class Quota:
             self._round_trips.clear()
 
     def close(self) -> None:
-        """Leave the host's file."""
+        """Leave the host's file; the next turn enters it again."""
         with self._lock:
             if self._host is not None:
                 self._host.close()
-                self._host = None
 
     def abandon(self) -> None:
         """Let go of the host's file in a forked child, where it is the parent's."""
@@ -417,17 +504,33 @@ class Quota:
         while len(self._sent) > 2 * self._allowed:
             self._sent.popleft()
 
-    def _without_the_file(self, turn: float, now: float) -> float | None:
-        """Wait for the file for a while, then go on without it, at last for good."""
+    def _without_the_file(self, turn: float, now: float, fault: str | None) -> float | None:
+        """Wait for the file for a while, then go on without it, at last for some time.
+
+        :param fault: why it cannot be used; None where another process holds it.
+        """
         if self._busy_since is None:
             self._busy_since = now
-        if now - self._busy_since < _BUSY_S:
+        is_new = fault is None or not self._times_alone
+        if is_new and now - self._busy_since < _BUSY_S:
             return None
         self._host_refusals += 1
-        if self._host_refusals >= _PATIENCE:
-            _warn_once("its file is gone, or held by a process that does not go on")
-            self._host, self._host_pace, self._part = None, None, 1.0
+        if fault is not None:
+            self._go_alone(fault, now)
+        elif self._host_refusals >= _PATIENCE:
+            self._go_alone("its file is held by a process that does not go on", now)
+        self._note(turn)
         return turn
+
+    def _go_alone(self, reason: str, now: float) -> None:
+        """Leave the host's file alone for a while, longer each time."""
+        _warn_once(reason)
+        self._alone_until = now + doubled(_ALONE_S, self._times_alone, _ALONE_MOST_S)
+        self._times_alone += 1
+        self._host_refusals, self._busy_since = 0, None
+        self._host_pace, self._part, self._others_wait = None, 1.0, False
+        self._host_turns.clear()
+        self._untold.clear()
 
 
 class Ticket:
@@ -470,10 +573,11 @@ def shared_quota(
     """
     key = (identity, host, action)
     with _quotas_lock:
-        quota = _quotas.get(key)
+        quota = _quotas.pop(key, None)
         if quota is None:
-            quota = Quota(requests_per_second, share, host=_host_pace(identity, host, action))
-            _quotas[key] = quota
+            _forget_idle()
+            pace = HostPace(identity, host, action, checked=False)
+            quota = Quota(requests_per_second, share, host=pace)
         elif abs(quota.requests_per_second - requests_per_second * share) > 1e-9:
             logger.info(
                 "The pace of %s changes from %g to %g requests a second.",
@@ -482,15 +586,16 @@ def shared_quota(
                 requests_per_second * share,
             )
             quota.set_pace(requests_per_second, share)
+        # The latest one used comes last.
+        _quotas[key] = quota
         return quota
 
 
-def _host_pace(identity: str, host: str, action: str) -> HostPace | None:
-    try:
-        return HostPace(identity, host, action)
-    except Unusable as error:
-        _warn_once(str(error))
-        return None
+def _forget_idle() -> None:
+    now = time.monotonic()
+    for key in list(_quotas)[: max(len(_quotas) - _KEPT, 0)]:
+        if _quotas[key].is_idle(now):
+            _quotas.pop(key).close()
 
 
 def _warn_once(reason: str) -> None:

@@ -28,7 +28,7 @@ from tiw_automation.core.client import TiwClient
 from tiw_automation.core.errors import ConfigurationError, TiwError
 from tiw_automation.core.formatting import escaped
 from tiw_automation.core.missing import Missing, MissingRecordings, asked_with
-from tiw_automation.core.records import Acceptance, FinishReason, Outcome, Verdict, check_task_id
+from tiw_automation.core.records import Acceptance, Outcome, Verdict, check_task_id
 from tiw_automation.core.running import RunningListUnavailable, check_lists_running
 from tiw_automation.core.watcher import RecordWatcher
 
@@ -48,7 +48,7 @@ _MISSING_ERROR_EVERY_S = 3600.0
 _NAMED_IN_AN_ERROR = 3
 _MOST_ODD_IDS = 100
 
-ANY_END = Acceptance(tuple(reason.value for reason in FinishReason), require_videos=False)
+ANY_END = Acceptance(any_reason=True, require_videos=False)
 """Takes every recording that is FINISHED as a good one."""
 
 Connect = Callable[[], Awaitable[TiwClient]]
@@ -209,7 +209,8 @@ class RecordFeed:
                     elif outcome.is_final:
                         self._ended(outcome)
                     else:
-                        self._refused(outcome.error)
+                        if outcome.error is not None and outcome.error.concerns_account:
+                            self._refused(outcome.error)
                         self._put_off([outcome.task_id], _REFUSED_S, _reason(outcome))
                     del left[outcome.task_id]
         except Exception as error:

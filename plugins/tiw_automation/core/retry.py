@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import random
 import threading
@@ -23,6 +24,27 @@ all pause alike.
 
 _FIRST_DELAY_S = 0.25
 _LONGEST_DELAY_S = 4.0
+
+
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+def is_exhaustion(error: BaseException | None) -> bool:
+    """Return whether an error comes from this machine having no thread, descriptor or memory left.
+
+    That passes, and says nothing about whatever was asked. The errors that led to it count.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, MemoryError):
+            return True
+        if isinstance(error, OSError) and error.errno in _EXHAUSTED:
+            return True
+        if isinstance(error, RuntimeError) and "start new thread" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def doubled(first: float, times: int, most: float) -> float:

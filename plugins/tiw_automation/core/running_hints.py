@@ -17,6 +17,7 @@ from collections.abc import Callable
 from tiw_automation.core.board import Board, Poll
 from tiw_automation.core.client import TiwClient
 from tiw_automation.core.errors import TiwError
+from tiw_automation.core.retry import is_exhaustion
 from tiw_automation.core.running import RunningTask
 from tiw_automation.core.threads import DaemonThreads
 
@@ -89,11 +90,14 @@ class RunningHints:
             if not answer.done():
                 answer.set_result(found)
 
-        threads.run(read, done)
+        try:
+            threads.run(read, done)
+        except TiwError as error:
+            return error
         return await answer
 
     def _refused(self, app_id: int, error: BaseException) -> None:
-        if isinstance(error, TiwError) and error.retryable:
+        if (isinstance(error, TiwError) and error.retryable) or is_exhaustion(error):
             return
         # This site has no list, or these keys may not read it: that is nobody's fault.
         logger.debug("The running list of %d is not used: %s", app_id, str(error) or repr(error))
@@ -116,7 +120,7 @@ class RunningHints:
         for task_id in running:
             poll = board.polls.get((app_id, task_id))
             if poll is not None:
-                board.order.set_listed(poll, now, True)
+                board.order_of(poll).set_listed(poll, now, True)
         self._unlist(app_id, before - running)
         self._listed[app_id] = running
 
@@ -125,7 +129,7 @@ class RunningHints:
         for task_id in task_ids:
             poll: Poll | None = self._board.polls.get((app_id, task_id))
             if poll is not None:
-                self._board.order.set_listed(poll, now, False)
+                self._board.order_of(poll).set_listed(poll, now, False)
 
     def _forget(self) -> None:
         """Let everybody take part in the order as if there were no list."""
@@ -133,5 +137,5 @@ class RunningHints:
             for task_id in task_ids:
                 poll = self._board.polls.get((app_id, task_id))
                 if poll is not None:
-                    self._board.order.unlist(poll, time.monotonic())
+                    self._board.order_of(poll).unlist(poll, time.monotonic())
         self._listed.clear()

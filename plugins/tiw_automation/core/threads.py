@@ -15,6 +15,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from tiw_automation.core.errors import TiwError
+
 _IDLE_S = 10.0
 
 _Job = tuple[Callable[[], Any], "asyncio.AbstractEventLoop", Callable[[Any], None]]
@@ -38,6 +40,8 @@ class DaemonThreads:
 
         A job raises nothing: whoever waits for its result would wait for ever.
         A result that comes after the loop was closed is dropped.
+
+        :raises TiwError: this machine can start no thread now; it may later.
         """
         item = (job, asyncio.get_running_loop(), done)
         if self._pid != os.getpid():
@@ -51,7 +55,16 @@ class DaemonThreads:
             return
         inbox = queue.SimpleQueue()
         inbox.put(item)
-        threading.Thread(target=self._work, args=(inbox,), name=self.name, daemon=True).start()
+        thread = threading.Thread(target=self._work, args=(inbox,), name=self.name, daemon=True)
+        try:
+            thread.start()
+        except (RuntimeError, MemoryError) as error:
+            raise TiwError(
+                f"This process can start no thread now: {error}.",
+                code="NoThread",
+                retryable=True,
+                hint="Raise the limit of threads (ulimit -u, or the container's pids limit).",
+            ) from error
 
     def _work(self, inbox: queue.SimpleQueue[_Job]) -> None:
         while True:

@@ -22,7 +22,6 @@ from functools import lru_cache
 from itertools import islice
 from types import TracebackType
 from typing import Any, Self
-from weakref import WeakKeyDictionary
 
 from tiw_automation.core import announcements
 from tiw_automation.core.board import Board, Caller, Key, Poll, Terms, Wait, Waiter
@@ -32,9 +31,18 @@ from tiw_automation.core.errors import (
     ConfigurationError,
     TiwError,
 )
-from tiw_automation.core.hearing import SILENT, CrowdEar, Ear, Progress, last_words, timed_out
+from tiw_automation.core.hearing import (
+    SILENT,
+    CrowdEar,
+    Ear,
+    Observer,
+    Progress,
+    last_words,
+    result,
+    timed_out,
+)
 from tiw_automation.core.order import PollOrder
-from tiw_automation.core.quota import BUSY_PAUSE_S, Quota, Ticket
+from tiw_automation.core.quota import BUSY_PAUSE_S, Appetite, Quota, Ticket
 from tiw_automation.core.records import (
     Acceptance,
     OnlineRecord,
@@ -43,10 +51,11 @@ from tiw_automation.core.records import (
     check_task_id,
     check_task_ids,
 )
-from tiw_automation.core.retry import chance
+from tiw_automation.core.retry import chance, is_exhaustion
 from tiw_automation.core.running_hints import RunningHints
 from tiw_automation.core.settings import Settings
 from tiw_automation.core.threads import DaemonThreads
+from tiw_automation.core.until import check_until
 
 DEFAULT_POLL_INTERVAL_S = 5.0
 
@@ -108,14 +117,18 @@ class RecordWatcher:
         running_list: bool = True,
     ) -> None:
         self.client = client
+        self._stats_observer: Observer[WatcherStats] | None = None
         self.on_stats: Callable[[WatcherStats], None] | None = None
-        """Called with :meth:`stats` every ten seconds while anybody waits, in the loop."""
+        """Called with :meth:`stats` every ten seconds while anybody waits, in the loop.
+
+        What it raises is logged and ends nothing.
+        """
         self._order = order
         self._jitter = jitter
         self._running_list = running_list
         self._threads = DaemonThreads(_CALLS_AT_ONCE, "tiw-call")
         self._begin()
-        announcements.listeners.add(self)
+        announcements.listen(self)
 
     def _begin(self) -> None:
         self._board = Board(self._order(), self._jitter, time.time)
@@ -140,7 +153,7 @@ class RecordWatcher:
 
         The first client of equal settings is the one that calls; the others are closed.
         """
-        watchers = _shared.setdefault(asyncio.get_running_loop(), {})
+        watchers = _watchers_of(asyncio.get_running_loop())
         watcher = watchers.get(client.settings)
         if watcher is None:
             watcher = watchers[client.settings] = cls(client)
@@ -181,10 +194,11 @@ class RecordWatcher:
         poll_interval: float = DEFAULT_POLL_INTERVAL_S,
         initial_delay: float = 0.0,
         expected_stop: float | None = None,
+        until: str | Collection[str] | None = None,
         on_change: Callable[[Outcome], None] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Coroutine[Any, Any, OnlineRecord]:
-        """Wait until a recording is FINISHED and return it.
+        """Wait until a recording is FINISHED, or in one of the states ``until``, and return it.
 
         :param timeout: seconds to wait, or None without end.
         :param acceptance: which finished recordings count as good.
@@ -192,15 +206,18 @@ class RecordWatcher:
             quota decides the rest.
         :param initial_delay: seconds before the first request.
         :param expected_stop: when the recording is going to stop or stopped, UNIX seconds.
+        :param until: as for :meth:`watch`.
         :param on_change: as for :meth:`watch`.
         :param on_progress: as for :meth:`watch`.
         :raises RecordFailed: it failed, or finished in a way that is not accepted.
         :raises TaskNotFound: there is no such recording.
         :raises WaitTimeout: the time ran out; it holds what was last seen.
-        :raises TiwError: the API refuses to say (keys, permission, settings).
+        :raises TiwError: the API refuses to say (keys, permission, settings), or, with the code
+            ``StateOutOfReach``, the recording can be in no state of ``until`` any more.
         """
         key = self.client.sdk_app_id(sdk_app_id), check_task_id(task_id)
-        terms = _terms(timeout, acceptance, poll_interval, initial_delay)
+        states = check_until(until)
+        terms = _terms(timeout, acceptance, poll_interval, initial_delay, states)
         stop = _check_stop(expected_stop)
         ear = Ear(on_change, on_progress) if on_change or on_progress else SILENT
         return _LoneWait(self, key, terms, timeout, ear, initial_delay, stop)
@@ -215,6 +232,8 @@ class RecordWatcher:
         poll_interval: float = DEFAULT_POLL_INTERVAL_S,
         initial_delay: float = 0.0,
         expected_stop: float | Mapping[str, float] | None = None,
+        until: str | Collection[str] | None = None,
+        unconfirmed: bool = False,
         on_change: Callable[[Outcome], None] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> AsyncGenerator[Outcome, None]:
@@ -227,13 +246,21 @@ class RecordWatcher:
 
         :param expected_stop: when the recordings are going to stop or stopped, UNIX seconds:
             one time, or one for each task id.
+        :param until: states (:class:`RecordStatus`); a recording's wait is over when it is in one
+            of them, or can be in none of them any more: then its outcome has an error with the
+            code ``StateOutOfReach``. None waits for FINISHED.
+        :param unconfirmed: whether these ids come from somebody who need not know the recordings.
+            Those that no other call of this watcher waits for take at most a tenth of the pace
+            while anything else is due, here or in another process of the host.
         :param on_change: called with what is known of a recording whenever its status changes.
         :param on_progress: called with the :class:`Progress` of this call whenever a status
-            changes, and every ten minutes otherwise.
+            changes, and every ten minutes otherwise. What either raises is logged and ends
+            nothing.
         :raises ConfigurationError: an argument makes no sense; nothing was sent.
         """
         app_id, ids = self.client.sdk_app_id(sdk_app_id), check_task_ids(task_ids)
-        terms = _terms(timeout, acceptance, poll_interval, initial_delay)
+        states = check_until(until)
+        terms = _terms(timeout, acceptance, poll_interval, initial_delay, states, unconfirmed)
         stops = _check_stops(expected_stop, ids)
         ear = CrowdEar(len(ids), on_change, on_progress)
         return self._follow(app_id, ids, terms, ear, timeout, initial_delay, stops)
@@ -244,15 +271,17 @@ class RecordWatcher:
         *,
         sdk_app_id: int | str | None = None,
         acceptance: Acceptance | None = None,
+        unconfirmed: bool = False,
     ) -> AsyncGenerator[Outcome, None]:
         """Yield what is known of each recording now, once for each distinct id, as it comes.
 
         Every recording is asked for once; a fault on the way is tried again a few times.
 
+        :param unconfirmed: as for :meth:`watch`.
         :raises ConfigurationError: an argument makes no sense; nothing was sent.
         """
         app_id, ids = self.client.sdk_app_id(sdk_app_id), check_task_ids(task_ids)
-        terms = Terms(acceptance or _ANY, 0.0, once=True)
+        terms = Terms(acceptance or _ANY, 0.0, once=True, unconfirmed=unconfirmed)
         return self._follow(app_id, ids, terms, CrowdEar(len(ids)), None, 0.0, {})
 
     def hint(self, task_id: str, *, expected_stop: float | None = None) -> None:
@@ -283,9 +312,9 @@ class RecordWatcher:
         board, now = self._board, time.monotonic()
         for poll in board.polls.named(task_id):
             if stop is None:
-                board.order.hint(poll, now)
+                board.order_of(poll).hint(poll, now)
             else:
-                board.order.expect_stop(poll, now, stop)
+                board.order_of(poll).expect_stop(poll, now, stop)
         self._wake()
 
     async def _follow(
@@ -345,7 +374,7 @@ class RecordWatcher:
         not_before = caller.started_at + initial_delay if initial_delay else now
         poll = self._board.join(caller, key, now, not_before)
         if stop is not None:
-            self._board.order.expect_stop(poll, now, stop)
+            self._board.order_of(poll).expect_stop(poll, now, stop)
         self._wake()
         if self._dispatcher is None:
             self._dispatcher = self._start(self._dispatch(), "tiw-watcher")
@@ -479,16 +508,14 @@ class RecordWatcher:
         quota = self.client.quota(_ACTION)
         quota.expect_answers()
         board.order.pace = quota.requests_per_second
-        demand, me = -1, object()
+        me, appetite = object(), Appetite()
         try:
             while True:
                 self._changed = False
                 self._hear_answers()
                 now = time.monotonic()
                 self._report(now)
-                if len(board.polls) != demand:
-                    demand = len(board.polls)
-                    quota.demand(me, demand)
+                self._announce(quota, me, appetite)
                 due = board.next_due(now)
                 if board.in_flight >= self._threads.size:
                     due = None
@@ -496,15 +523,29 @@ class RecordWatcher:
                     if not self._changed:
                         await self._rest(self._rest_s(due, now))
                     continue
-                await self._ask_one(quota)
+                await self._ask_one(quota, appetite)
         finally:
             quota.demand(me, 0)
+
+    def _announce(self, quota: Quota, me: object, appetite: Appetite) -> None:
+        """Exchange with the quota what is waited for here, and what for elsewhere."""
+        board, now = self._board, time.monotonic()
+        if not board.is_due(now):
+            appetite.sated(now)
+        quota.demand(
+            me,
+            board.confirmed,
+            unconfirmed=len(board.unconfirmed),
+            wanted=appetite.wanted(now),
+        )
+        board.budget.rate = quota.unconfirmed_rate
+        board.others_wait = quota.others_wait
 
     def _rest_s(self, due: float | None, now: float) -> float:
         rest = math.inf if due is None else due - now
         return min(rest, self._stats_at - now) if self.on_stats is not None else rest
 
-    async def _ask_one(self, quota: Quota) -> None:
+    async def _ask_one(self, quota: Quota, appetite: Appetite) -> None:
         turn = quota.reserve()
         try:
             await _sleep_until(turn)
@@ -521,6 +562,8 @@ class RecordWatcher:
         if poll is None:
             quota.give_back(turn)
         else:
+            if not poll.unconfirmed:
+                appetite.sent(turn)
             self._send(poll, quota, turn)
 
     def _send(self, poll: Poll, quota: Quota, turn: float) -> None:
@@ -547,7 +590,12 @@ class RecordWatcher:
             if self._board is board:
                 self._safely(self._hear_and_wake)
 
-        self._threads.run(ask, land)
+        try:
+            self._threads.run(ask, land)
+        except TiwError as error:
+            quota.give_back(turn)
+            landed.append((poll, error))
+            self._hear_answers()
 
     def _hear_and_wake(self) -> None:
         self._hear_answers()
@@ -569,7 +617,13 @@ class RecordWatcher:
             self._hints_task = self._start(work, "tiw-running-list")
         if self.on_stats is not None and now >= self._stats_at:
             self._stats_at = now + _STATS_EVERY_S
-            self.on_stats(self.stats())
+            self._show_stats(self.on_stats)
+
+    def _show_stats(self, on_stats: Callable[[WatcherStats], None]) -> None:
+        shown = self._stats_observer
+        if shown is None or shown.function is not on_stats:
+            shown = self._stats_observer = Observer("on_stats", on_stats)
+        shown.show(self.stats())
 
 
 class _LoneCaller(Waiter):
@@ -699,7 +753,7 @@ class _LoneWait(Wait, Coroutine[Any, Any, OnlineRecord]):
             self._ear.hear(self)
             if self.settled:
                 _pass_on(self)
-                raise StopIteration(last_words(self).raise_for_verdict())
+                raise StopIteration(result(self))
         if caller.expired and self._watcher._board.expire(caller):
             raise StopIteration(timed_out(self).raise_for_verdict())
         self._ear.show_life(caller)
@@ -707,17 +761,20 @@ class _LoneWait(Wait, Coroutine[Any, Any, OnlineRecord]):
 
 _ANY = Acceptance()
 
-_shared: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Settings, RecordWatcher]] = (
-    WeakKeyDictionary()
-)
+_OWN = "_tiw_automation_watchers"
 
 
-def _forget_after_fork() -> None:
-    # The child's loops are its own; what the parent waits for, the parent asks for.
-    _shared.clear()
+def _watchers_of(loop: asyncio.AbstractEventLoop) -> dict[Settings, RecordWatcher]:
+    """Return the shared watchers of a loop, none in a forked child.
 
-
-os.register_at_fork(after_in_child=_forget_after_fork)
+    The loop itself holds them: they hold the loop, so from any other place they would keep it.
+    """
+    pid, watchers = getattr(loop, _OWN, (None, {}))
+    if pid != os.getpid():
+        # What a parent waits for, the parent asks for.
+        watchers = {}
+        setattr(loop, _OWN, (os.getpid(), watchers))
+    return watchers
 
 
 async def _sleep_until(turn: float) -> None:
@@ -734,7 +791,9 @@ def _wrapped(error: BaseException, kind: type[TiwError] = TiwError) -> TiwError:
     """Return a fault of our own as one that ends a wait, with its traceback."""
     if isinstance(error, TiwError):
         return error
-    wrapped = kind(f"Asking failed: {error!r}", code=type(error).__name__)
+    wrapped = kind(
+        f"Asking failed: {error!r}", code=type(error).__name__, retryable=is_exhaustion(error)
+    )
     wrapped.__cause__ = error
     return wrapped
 
@@ -754,9 +813,14 @@ def _pass_on(wait: Wait) -> None:
 
 
 @lru_cache(maxsize=64)
-def _same_terms(acceptance: Acceptance, poll_interval: float) -> Terms:
+def _same_terms(
+    acceptance: Acceptance,
+    poll_interval: float,
+    until: frozenset[str] | None,
+    unconfirmed: bool,
+) -> Terms:
     # Ten thousand waits on the same terms need them once.
-    return Terms(acceptance, poll_interval, once=False)
+    return Terms(acceptance, poll_interval, once=False, until=until, unconfirmed=unconfirmed)
 
 
 def _terms(
@@ -764,12 +828,14 @@ def _terms(
     acceptance: Acceptance | None,
     poll_interval: float,
     initial_delay: float,
+    until: frozenset[str] | None,
+    unconfirmed: bool = False,
 ) -> Terms:
     if timeout is not None:
         check_seconds("timeout", timeout)
     check_seconds("poll_interval", poll_interval)
     check_seconds("initial_delay", initial_delay)
-    return _same_terms(acceptance or _ANY, poll_interval)
+    return _same_terms(acceptance or _ANY, poll_interval, until, bool(unconfirmed))
 
 
 def _check_stop(value: object) -> float | None:

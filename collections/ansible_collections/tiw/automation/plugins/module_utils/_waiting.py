@@ -8,7 +8,6 @@ This module util is PRIVATE to the collection; it may change with any version.
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import typing as t
 from contextlib import aclosing
@@ -99,66 +98,18 @@ async def watch_states(
     It is over when the recording is in one of the states, can be in none of them any more, or the
     time is up; one that is in none of them comes with an error that says so.
     """
-    together = waiting.states == {"FINISHED"}
-    # One wait for each, where some may be over before the recording has ended.
-    groups = [list(task_ids)] if together else [[task_id] for task_id in task_ids]
-    queue: asyncio.Queue[Outcome | BaseException | None] = asyncio.Queue()
-
-    async def follow(group: list[str]) -> None:
-        def hear(outcome: Outcome) -> None:
-            on_change(outcome)
-            if not together and _is_over(outcome, waiting):
-                raise _Over(outcome)
-
-        try:
-            ends = watcher.watch(
-                group,
-                timeout=waiting.timeout,
-                acceptance=waiting.acceptance,
-                poll_interval=waiting.sleep,
-                initial_delay=waiting.delay,
-                on_change=hear,
-            )
-            async with aclosing(ends):
-                async for outcome in ends:
-                    queue.put_nowait(_said(outcome, waiting))
-        except _Over as over:
-            queue.put_nowait(_said(over.outcome, waiting))
-        except Exception as error:
-            queue.put_nowait(error)
-        queue.put_nowait(None)
-
-    followers = [asyncio.create_task(follow(group)) for group in groups]
-    try:
-        open_groups = len(groups)
-        while open_groups:
-            news = await queue.get()
-            if news is None:
-                open_groups -= 1
-            elif isinstance(news, BaseException):
-                raise news
-            else:
-                yield news
-    finally:
-        for follower in followers:
-            follower.cancel()
-        await asyncio.gather(*followers, return_exceptions=True)
-
-
-class _Over(Exception):
-    """Ends a wait from within its callback."""
-
-    def __init__(self, outcome: Outcome) -> None:
-        super().__init__(outcome.task_id)
-        self.outcome = outcome
-
-
-def _is_over(outcome: Outcome, waiting: Waiting) -> bool:
-    # What could not be asked is asked again.
-    if outcome.verdict == "unknown":
-        return False
-    status = outcome.record.status if outcome.record else None
-    return status in waiting.states or not can_become(status, waiting.states)
+    ends = watcher.watch(
+        task_ids,
+        timeout=waiting.timeout,
+        acceptance=waiting.acceptance,
+        poll_interval=waiting.sleep,
+        initial_delay=waiting.delay,
+        until=waiting.states,
+        on_change=on_change,
+    )
+    async with aclosing(ends):
+        async for outcome in ends:
+            yield _said(outcome, waiting)
 
 
 def _said(outcome: Outcome, waiting: Waiting) -> Outcome:

@@ -589,7 +589,8 @@ async def ask(request: Request, found: Findings) -> TiwError | None:
                 async for outcome in outcomes:
                     found.outcomes[outcome.task_id] = outcome
                     hear(outcome)
-                    if outcome.verdict == "unknown" and not found.answered:
+                    error = outcome.error
+                    if not found.answered and error is not None and error.concerns_account:
                         break
     except TimeoutError:
         silence = TransportError(f"The API did not answer within {patience:g} s.")
