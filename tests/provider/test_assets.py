@@ -148,6 +148,40 @@ def test_what_is_watched_on_other_terms_is_another_asset() -> None:
     assert each == tiw_online_record_asset(partitioned=True)
 
 
+@pytest.mark.parametrize(
+    "reasons",
+    [
+        None,
+        ["AUTO", "USER_CALL", "FORCE_STOP"],
+        ("FORCE_STOP", "AUTO", "USER_CALL", "AUTO"),
+        "USER_CALL, FORCE_STOP,AUTO",
+    ],
+)
+def test_the_usual_reasons_make_the_default_asset(reasons: Any) -> None:
+    asset = tiw_online_record_asset(accept_finish_reasons=reasons)
+    assert asset.uri == URI
+    assert asset.extra == {}
+    trigger: Any = asset.watchers[0].trigger
+    assert trigger.accept_finish_reasons is None
+
+
+def test_a_reason_that_is_not_known_is_taken_with_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    asset = tiw_online_record_asset(accept_finish_reasons=["AUTO", "AUTOMATIC", "EXCEPTIO"])
+    assert asset.uri == f"{URI}?accept_finish_reasons=AUTO+AUTOMATIC+EXCEPTIO"
+    assert "EXCEPTION" in caplog.text
+    caplog.clear()
+    odd = Outcome(APP, "odd", Verdict.FINISHED, record("odd", FinishReason="AUTOMATIC"))
+    for _ in range(3):
+        assert judged(odd, asset.extra).verdict is Verdict.FINISHED
+    # Once, not for each recording.
+    assert len([r for r in caplog.records if "accept_finish_reasons" in r.getMessage()]) <= 2
+    new = Outcome(APP, "new", Verdict.FINISHED, record("new", FinishReason="TIRED"))
+    assert judged(new, asset.extra).verdict is Verdict.FAILED
+    assert judged(new, {}).verdict is Verdict.FINISHED
+
+
 def test_every_application_and_connection_has_its_own() -> None:
     assert asset_uri("school", 14) == "tiw://school/14/online-records/finished"
     assert asset_uri("a/b", None) == "tiw://a%2Fb/default/online-records/finished"
@@ -199,7 +233,9 @@ def test_an_asset_says_its_terms_to_those_who_see_it_alone() -> None:
         ({"poll_interval": "5"}, "poll_interval"),
         ({"poll_interval": float("nan")}, "poll_interval"),
         ({"sweep_after": -1}, "sweep_after"),
-        ({"accept_finish_reasons": ["TIRED"]}, "TIRED"),
+        ({"accept_finish_reasons": ["not a reason"]}, "not a reason"),
+        ({"accept_finish_reasons": [7]}, "accept_finish_reasons"),
+        ({"accept_finish_reasons": 7}, "accept_finish_reasons"),
         ({"record_task_ids": "a", "watch": False}, "nothing watches"),
         ({"record_task_ids": "a", "partitioned": True}, "nothing watches"),
     ],

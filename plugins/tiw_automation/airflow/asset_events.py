@@ -17,6 +17,7 @@ from tiw_automation.core import (
     ConfigurationError,
     OnlineRecord,
     Outcome,
+    TiwError,
     Verdict,
     check_sdk_app_id,
     judge,
@@ -176,6 +177,8 @@ def _is_recording(data: Any) -> bool:
 def _archived(record: Any) -> dict[str, Any] | None:
     try:
         known = OnlineRecord.from_dict(record)
+        if not known.task_id or not known.sdk_app_id:
+            return None
         return to_extra(Outcome(known.sdk_app_id, known.task_id, Verdict.FINISHED, known))
-    except (AttributeError, TypeError, ValueError):
+    except (AttributeError, TypeError, ValueError, TiwError):
         return None
