@@ -658,7 +658,7 @@ async def test_a_start_after_something_was_published_wakes_dags_that_were_paused
         await nothing_more(events)
 
 
-async def test_what_needs_no_event_wakes_nobody(tiw_simulator: Simulator, connect: Connect) -> None:
+async def test_what_needs_no_event_wakes_no_dag(tiw_simulator: Simulator, connect: Connect) -> None:
     connect(tiw_simulator)
     tiw_simulator.add("broken", error={"message": "code: 40004, msg: now, im login failed"})
     memory = Memory()

@@ -36,7 +36,7 @@ _SAME_WITHIN = timedelta(days=30)
 # Clocks differ, Tencent's and those of Airflow's hosts.
 _CLOCKS_DIFFER = timedelta(hours=1)
 # Events of one asset that are looked through for one recording, from its end on; a signed post can
-# be repeated as often as anybody likes.
+# be repeated at will.
 _MOST_LOOKED_THROUGH = 10_000
 # Event ids that are known to be stored, of all assets.
 _MOST_REMEMBERED = 10_000
