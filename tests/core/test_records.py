@@ -295,7 +295,8 @@ def test_an_outcome_is_json_native() -> None:
 
 
 @pytest.mark.parametrize(
-    "reasons", [[""], "", "AUTO,", ["NO-WAY"], [3], [None], 3, {"AUTO": 1}, ["\u0130O"], "9X", ["*"]]
+    "reasons",
+    [[""], "", "AUTO,", ["NO-WAY"], [3], [None], 3, {"AUTO": 1}, ["\u0130O"], "9X", ["*"]],
 )
 def test_a_malformed_finish_reason_is_refused(reasons: Any) -> None:
     with pytest.raises(ConfigurationError, match="AUTO, USER_CALL, EXCEPTION, FORCE_STOP"):

@@ -68,6 +68,10 @@ class SdkClient(AbstractClient):  # type: ignore[misc]
         self.clock = clock
         self.clock_offset_s = 0.0
 
+    def server_time(self) -> float:
+        """Return the server's time as far as it is known, UNIX seconds."""
+        return self.clock() + self.clock_offset_s
+
     def respond(
         self,
         action: str,
@@ -128,7 +132,7 @@ class SdkClient(AbstractClient):  # type: ignore[misc]
         self, action: str, params: Any, req: Any, options: Mapping[str, Any] | None = None
     ) -> None:
         """Sign as the SDK does, with one reading of the clock and headers of this call alone."""
-        now = int(self.clock() + self.clock_offset_s)
+        now = int(self.server_time())
         date = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d")
         secret_id, secret_key, token = self.credential.get_credential_info()
         req.data = json.dumps(params)
