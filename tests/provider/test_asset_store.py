@@ -305,7 +305,14 @@ def test_what_was_rolled_back_is_not_remembered(
 
 @pytest.mark.parametrize(
     "terms",
-    [7, "x", [], {"accept_finish_reasons": 7}, {"accept_finish_reasons": ["not a reason"]}, {"new": 1}],
+    [
+        7,
+        "x",
+        [],
+        {"accept_finish_reasons": 7},
+        {"accept_finish_reasons": ["not a reason"]},
+        {"new": 1},
+    ],
 )
 def test_terms_of_another_form_are_the_default(
     terms: Any, use: Callable[[Asset], int], caplog: pytest.LogCaptureFixture
