@@ -186,10 +186,11 @@ async def test_recordings_are_found_by_the_running_list(
     async with running(make()) as events:
         waiting = asyncio.ensure_future(anext(events))
         await asyncio.sleep(0.5)
-        chinese.add("algebra", timeline=TIMELINE)
+        # Long enough to be on a list that a machine with much else to do reads late.
+        chinese.add("algebra", timeline=[{"RECORDING": 30}, {"STOPPED": 1}])
         event = await asyncio.wait_for(waiting, 20)
         assert event.payload["record_task_id"] == "algebra"
-        chinese.add("history", timeline=TIMELINE)
+        chinese.add("history", timeline=[{"RECORDING": 30}, {"STOPPED": 1}])
         assert await told(events) == ["history"]
         await nothing_more(events)
 
