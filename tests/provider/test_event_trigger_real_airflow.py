@@ -37,6 +37,8 @@ CALLED = "tiw://callbacks/default/online-records/finished?watch=false"
 CALLED_EACH = "tiw://callbacks/default/online-records/by-recording"
 # What the example has, by default.
 POLL_S = 5.0
+# What a machine with much else to do takes longer.
+_BUSY_S = 30.0
 GIVEN = f"{asset_events.FINISHED}/given?include_failed=true&poll_interval=2"
 
 # The tests' own DAGs; the examples are copied from dags/.
@@ -475,7 +477,6 @@ def test_a_callback_during_a_pause_gives_its_run_when_unpaused(
         until(
             lambda dag_id=dag_id: set(missed) <= set(told_by_runs(airflow, dag_id)),  # type: ignore[misc]
             airflow,
-            within_s=90,
         )
         told = told_by_runs(airflow, dag_id)
         assert [told.count(task_id) for task_id in missed] == [1, 1]
@@ -499,7 +500,7 @@ def test_what_a_watcher_published_during_a_pause_gives_a_run_when_unpaused(
     unpaused_at = time.monotonic()
     until(lambda: "unheard" in told_by_runs(airflow, "again"), airflow, within_s=120)
     # Airflow reads a DAG file every 30 s.
-    assert time.monotonic() - unpaused_at <= 30 + 60
+    assert time.monotonic() - unpaused_at <= 30 + 60 + _BUSY_S
     assert told_by_runs(airflow, "again").count("unheard") == 1
     assert ids_of(airflow, "again").count("unheard") == 1
 
