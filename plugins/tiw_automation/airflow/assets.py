@@ -42,7 +42,7 @@ def tiw_online_record_asset(
     *,
     record_task_ids: str | Sequence[str] | None = None,
     sdk_app_id: int | str | None = None,
-    tencentcloud_conn_id: str = TiwHook.default_conn_name,
+    tencentcloud_conn_id: str | None = TiwHook.default_conn_name,
     watch: bool = True,
     partitioned: bool = False,
     poll_interval: float = DEFAULT_POLL_INTERVAL_S,
@@ -68,6 +68,7 @@ def tiw_online_record_asset(
     :param record_task_ids: the recordings to watch; by default all that begin, which only the
         Chinese site can list.
     :param sdk_app_id: the application, or None for the connection's.
+    :param tencentcloud_conn_id: the connection, or None for the environment's settings.
     :param watch: whether the triggerer watches; False where callbacks or tasks tell.
     :param partitioned: whether each event is a partition of its own, for one run per recording
         with ``PartitionedAssetTimetable`` (callbacks: Airflow 3.2, tasks: 3.3). Airflow gives the
@@ -167,14 +168,17 @@ def _seconds(name: str, value: object) -> float:
 
 
 def asset_uri(
-    tencentcloud_conn_id: str, sdk_app_id: int | None, *, partitioned: bool = False
+    tencentcloud_conn_id: str | None, sdk_app_id: int | None, *, partitioned: bool = False
 ) -> str:
     """Return the URI by which a connection's callbacks find the assets of an application.
 
     An asset that is not the default has it before a query, which says in what it differs.
 
+    :param tencentcloud_conn_id: None for the environment's settings.
     :param sdk_app_id: None for the connection's own.
     """
+    # No connection of Airflow's can have that name.
+    conn_id = "~" if tencentcloud_conn_id is None else tencentcloud_conn_id
     app = "default" if sdk_app_id is None else sdk_app_id
     tail = "by-recording" if partitioned else "finished"
-    return f"tiw://{quote(tencentcloud_conn_id, safe='')}/{app}/online-records/{tail}"
+    return f"tiw://{quote(conn_id, safe='')}/{app}/online-records/{tail}"

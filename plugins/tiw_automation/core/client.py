@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
@@ -75,10 +76,12 @@ class TiwClient:
     :param site: ``cn`` or ``intl``; sets host and region.
     :param region: ``ap-guangzhou`` or ``ap-singapore``.
     :param endpoint: a host, host:port or http(s) URL that replaces the site's host.
+    :param allow_http: whether an http:// endpoint may be another machine than this one, False by
+        default: what is sent and answered can be read on the way.
     :param requests_per_second: the pace of each action, 19 by default; Tencent allows 20.
     :param quota_share: this process's share of that pace, above 0 and at most 1, 1 by default.
-    :param ca_file: a bundle of CA certificates to trust.
-    :param proxy: the URL of an HTTP proxy.
+    :param ca_file: a bundle of CA certificates to trust, or a folder of them (openssl rehash).
+    :param proxy: the URL of an HTTP proxy; by default the environment's.
     :param timeout: the hard deadline of one call in seconds, 10 by default.
     :raises ConfigurationError: an argument or a variable makes no sense.
     :raises CredentialsError: no whole pair of keys was found.
@@ -96,6 +99,7 @@ class TiwClient:
         site: str | None = None,
         region: str | None = None,
         endpoint: str | None = None,
+        allow_http: bool | None = None,
         requests_per_second: float | None = None,
         quota_share: float | None = None,
         ca_file: str | os.PathLike[str] | None = None,
@@ -112,6 +116,7 @@ class TiwClient:
             site=site,
             region=region,
             endpoint=endpoint,
+            allow_http=allow_http,
             requests_per_second=requests_per_second,
             quota_share=quota_share,
             ca_file=ca_file,
@@ -128,7 +133,7 @@ class TiwClient:
             scheme=self.settings.scheme,
             host=self.settings.host,
             region=self.settings.region,
-            keys=lambda: self.settings.credentials.current().get_credential_info(),
+            keys=lambda left_s: self.settings.credentials.current(left_s).get_credential_info(),
             transport=self._transport,
         )
         self._retry = Retry(RetryBudget())
@@ -442,7 +447,10 @@ class TiwClient:
             turn.take()
         self._count()
         credentials = self.settings.credentials
-        used = credentials.current()
+        begun = time.monotonic()
+        used = credentials.current(timeout_s)
+        # Keys that were renewed first have taken some of the time.
+        timeout_s -= time.monotonic() - begun
 
         def leave() -> None:
             turn.check()
@@ -464,7 +472,7 @@ class TiwClient:
                 raise
             except AuthFailure as refusal:
                 known.begins_again()
-                if not credentials.renew(used):
+                if not credentials.renew(used, timeout_s):
                     whose = f"The keys are from the {used.source}."
                     refusal.hint = f"{refusal.hint} {whose}" if refusal.hint else whose
                     raise

@@ -32,6 +32,8 @@ class TiwError(Exception):
     default_code: ClassVar[str] = "TiwError"
     default_retryable: ClassVar[bool] = False
     default_hint: ClassVar[str | None] = None
+    retry_after_s: float | None = None
+    """How long the server asked to wait (``Retry-After``), seconds, where it did."""
 
     def __init__(
         self,

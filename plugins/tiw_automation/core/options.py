@@ -20,6 +20,7 @@ SETTINGS: Mapping[str, type] = {
     "site": str,
     "region": str,
     "endpoint": str,
+    "allow_http": bool,
     "requests_per_second": float,
     "timeout": float,
     "ca_file": str,
