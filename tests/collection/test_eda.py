@@ -614,7 +614,9 @@ def test_what_is_not_to_be_trusted_is_dropped_without_a_question(
         (gate.callback(None, EventType.STARTED), "task id"),
         (gate.callback(done, EventData=[1]), "EventData"),
         (gate.callback(None), "task id"),
-        (gate.callback("a b\nc"), "blanks"),
+        (gate.callback("a b\nc"), "not a task id"),
+        (gate.callback(done, EventType=EventType.STARTED, SdkAppId=2**63), "SdkAppId"),
+        (gate.callback(done, SdkAppId=True), "SdkAppId"),
         ({}, "no ExpireTime"),
         ([gate.callback(done)], "no JSON object"),
         ("x", "no JSON object"),
@@ -663,6 +665,61 @@ def test_what_is_not_confirmed_yet_has_to_be_posted_again(
     tiw_simulator.fault = None
     (event,) = gate.settle(gate.callback(done), confirm_timeout=0)
     assert event["verdict"] == "finished"
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"EventData": {"RoomId": "1253", "Error": "x", "VideoInfos": {}}},
+        {"Timestamp": "1575545412"},
+        {"SdkAppId": str},
+    ],
+    ids=["EventData", "Timestamp", "SdkAppId"],
+)
+def test_an_odd_form_costs_no_event(
+    odd: dict[str, Any], gate: Gate, tiw_simulator: Simulator
+) -> None:
+    (done,) = tiw_simulator.add_finished(1)
+    posted = gate.callback(done, **odd)
+    if "EventData" in odd:
+        posted["EventData"] = {"TaskId": done, **odd["EventData"]}
+    if "SdkAppId" in odd:
+        posted["SdkAppId"] = str(tiw_simulator.sdk_app_id)
+    (event,) = gate.settle(posted)
+    assert event["task_id"] == done
+
+
+def test_what_is_posted_no_more_comes_with_the_next_post(
+    gate: Gate, tiw_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tiw_automation.core.confirmation._POSTED_FOR_S", 0.0)
+    ids = tiw_simulator.add_finished(3)
+    for task_id in ids[1:]:
+        with pytest.raises(web.HTTPServiceUnavailable):
+            gate.post(gate.callback(task_id), confirm_timeout=0)
+    (inner,) = gate.main.__globals__["_gates"].values()
+    deadline = time.monotonic() + 30
+    while not all(answer.done() for answer in inner._confirmer._answers.values()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    events = gate.settle(gate.callback(ids[0]), confirm_timeout=0)
+    assert [event["task_id"] for event in events] == ids
+    assert {event["verdict"] for event in events} == {"finished"}
+    assert len({event["meta"]["uuid"] for event in events}) == 3
+    # Each once, whatever is posted after that.
+    again = [gate.post(gate.callback(task_id), confirm_timeout=0) for task_id in ids]
+    assert again == [[], [], []]
+    assert tiw_simulator.requests == {"DescribeOnlineRecord": 3}
+
+
+def test_a_weak_key_is_a_warning(
+    gate: Gate, tiw_simulator: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    (done,) = tiw_simulator.add_finished(1)
+    for _ in range(2):
+        assert gate.post(gate.callback(done), callback_key="short-one") == []
+    assert caplog.text.count("callback key of 9 characters is in use") == 1
+    assert "short-one" not in caplog.text
 
 
 FILTER_WRONG: list[tuple[dict[str, Any], str]] = [
