@@ -206,24 +206,6 @@ def test_the_expiry_is_only_estimated_for_tencents_own_bucket() -> None:
     assert mine.videos_expire_at is None
 
 
-@pytest.mark.parametrize(
-    ("field", "value", "where"),
-    [
-        ("Status", 3, "Response.Status"),
-        ("RoomId", "880528", "Response.RoomId"),
-        ("TotalTime", True, "Response.TotalTime"),
-        ("VideoInfos", {}, "Response.VideoInfos"),
-        ("VideoInfos", ["x"], "Response.VideoInfos[0]"),
-        ("VideoInfos", [{"VideoSize": "12"}], "Response.VideoInfos[0].VideoSize"),
-    ],
-)
-def test_a_field_of_another_type_is_named(field: str, value: object, where: str) -> None:
-    with pytest.raises(BadAnswer) as caught:
-        record(**{field: value})
-    assert where in caught.value.message
-    assert not caught.value.retryable
-
-
 def test_an_answer_about_another_recording_is_refused() -> None:
     with pytest.raises(BadAnswer, match="another"):
         record(TaskId="another")
@@ -312,10 +294,80 @@ def test_an_outcome_is_json_native() -> None:
     assert Outcome(APP, TASK, Verdict.PENDING).to_dict()["message"]
 
 
-@pytest.mark.parametrize("reasons", [("AUTO", "auto"), "DONE", [""]])
-def test_a_finish_reason_that_is_none_is_named(reasons: Any) -> None:
+@pytest.mark.parametrize(
+    "reasons", [[""], "", "AUTO,", ["NO-WAY"], [3], [None], 3, {"AUTO": 1}, ["\u0130O"], "9X", ["*"]]
+)
+def test_a_malformed_finish_reason_is_refused(reasons: Any) -> None:
     with pytest.raises(ConfigurationError, match="AUTO, USER_CALL, EXCEPTION, FORCE_STOP"):
         Acceptance(accept_finish_reasons=reasons)
+
+
+def test_an_unknown_finish_reason_is_a_warning_with_the_nearest(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    accepting = Acceptance(("USERCALL", "ARCHIVED"))
+    assert accepting.accept_finish_reasons == ("USERCALL", "ARCHIVED")
+    near, far = (line.getMessage() for line in caplog.records)
+    assert "Did you mean USER_CALL?" in near
+    assert "ARCHIVED" in far
+    assert "Did you mean" not in far
+    assert accepting.warnings() == [near, far]
+    assert Acceptance(("AUTO",)).warnings() == Acceptance().warnings() == []
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        ("AUTO", "USER_CALL", "FORCE_STOP"),
+        ["FORCE_STOP", "AUTO", "AUTO", "USER_CALL"],
+        {"AUTO", "USER_CALL", "FORCE_STOP"},
+        "auto, user_call ,FORCE_STOP",
+        " AUTO,USER_CALL,FORCE_STOP",
+    ],
+)
+def test_the_default_written_out_is_the_default(written: Any) -> None:
+    accepting = Acceptance(written)
+    assert accepting == Acceptance() == Acceptance.of(written, True) == Acceptance.of(None, True)
+    assert hash(accepting) == hash(Acceptance())
+    assert accepting.accept_finish_reasons is None
+
+
+def test_an_empty_list_accepts_no_reason() -> None:
+    assert Acceptance(()).accept_finish_reasons == ()
+    assert judge(APP, TASK, record(), Acceptance(())).verdict is Verdict.FAILED
+    assert Acceptance(()).accepts(None)
+
+
+def test_any_reason_is_every_reason() -> None:
+    every = Acceptance(any_reason=True)
+    for reason in ("AUTO", "EXCEPTION", "ARCHIVED"):
+        assert judge(APP, TASK, record(FinishReason=reason), every).verdict is Verdict.FINISHED
+    with pytest.raises(ConfigurationError, match="accept_finish_reasons"):
+        Acceptance(("AUTO",), any_reason=True)
+
+
+def test_an_unknown_end_is_accepted_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    answer = record(FinishReason="MAINTENANCE\x1b[31m")
+    for _ in range(3):
+        assert judge(APP, TASK, answer, Acceptance()).verdict is Verdict.FINISHED
+    (line,) = caplog.records
+    assert line.levelname == "WARNING"
+    assert TASK in line.getMessage()
+    assert "MAINTENANCE\\x1b[31M" in line.getMessage()
+    assert judge(APP, TASK, record(FinishReason="AUTO"), Acceptance()).is_final
+    assert len(caplog.records) == 1
+
+
+def test_the_hint_of_an_end_that_was_not_accepted_can_be_followed() -> None:
+    answer = record(FinishReason="MAINTENANCE")
+    refused = judge(APP, TASK, answer, Acceptance(("AUTO",)))
+    assert refused.verdict is Verdict.FAILED
+    assert "Add MAINTENANCE to accept_finish_reasons" in refused.message
+    accepting = Acceptance(("AUTO", "MAINTENANCE"))
+    assert judge(APP, TASK, answer, accepting).verdict is Verdict.FINISHED
+    odd = judge(APP, TASK, record(FinishReason="by hand\n"), Acceptance(("AUTO",)))
+    assert "BY HAND" in odd.message
+    assert "Add " not in odd.message
 
 
 def test_duplicate_task_ids_are_joined_in_order() -> None:

@@ -23,7 +23,6 @@ from collections.abc import (
 )
 from dataclasses import dataclass, replace
 from itertools import islice
-from types import MappingProxyType
 from typing import Any, Self
 
 from tiw_automation.core.errors import (
@@ -77,7 +76,7 @@ _HEARTBEAT_S = 600.0
 _HEARTBEAT_EACH_S = 0.1
 _MOMENTS_A_SECOND = 128
 
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_NOTHING: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -392,9 +392,11 @@ class TiwClient:
             params = {"SdkAppID": app_id, "TaskType": kind, "Offset": offset, "Limit": PAGE_SIZE}
             response = self._repeatable("DescribeRunningTasks", params)
             total, page = read_page(response, sdk_app_id=app_id, task_type=kind)
+            known = len(found)
             found.update((task.task_id, task) for task in page)
             offset += PAGE_SIZE
-            if not page or offset >= total:
+            # Total may be missing, and a page come again: what brings nothing new is the last.
+            if len(found) == known or (total is not None and offset >= total):
                 return list(found.values())
 
     def sdk_app_id(self, given: int | str | None = None) -> int:

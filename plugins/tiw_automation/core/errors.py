@@ -12,6 +12,8 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from tiw_automation.core.formatting import escaped
+
 if TYPE_CHECKING:
     from tiw_automation.core.records import Outcome
 
@@ -68,9 +70,9 @@ class TiwError(Exception):
         return " ".join(parts)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Exceptions pickle as cls(*args); keyword-only state would be lost on the way
-        # between a worker process and whoever shows the error.
-        return (_rebuild, (type(self), self.message, self.__dict__.copy()))
+        # Exceptions pickle as cls(*args), which loses keyword-only arguments. They are state, not
+        # arguments of _rebuild: an error holds an outcome that may hold the error itself.
+        return (_rebuild, (type(self), self.message), self.__dict__.copy())
 
     def to_dict(self) -> dict[str, Any]:
         """Return the error as JSON-native data, the same in Ansible, XCom and events."""
@@ -84,15 +86,14 @@ class TiwError(Exception):
         }
 
 
-def _rebuild(cls: type[TiwError], message: str, state: dict[str, Any]) -> TiwError:
+def _rebuild(cls: type[TiwError], message: str) -> TiwError:
     error = cls.__new__(cls, message)
     error.args = (message,)
-    error.__dict__.update(state)
     return error
 
 
 class ConfigurationError(TiwError, ValueError):
-    """A setting or an argument makes no sense; nothing was sent."""
+    """A setting or an argument is invalid; nothing was sent."""
 
     default_code = "ConfigurationError"
 
@@ -237,7 +238,7 @@ class RecordingFailure(FailedOperation):
         return (match["text"] if match else self.message).strip()
 
 
-_INNER = re.compile(r"code:\s*(?P<code>\d+),\s*msg:\s*(?P<text>.*)", re.DOTALL)
+_INNER = re.compile(r"code:\s*(?P<code>[0-9]{1,9}),\s*msg:\s*(?P<text>.*)", re.DOTALL)
 
 
 class StartUncertain(TiwError):
@@ -410,15 +411,22 @@ _RECORDER_HINTS = {
 }
 
 
+_LONGEST_CODE = 128
+
+
 def api_error(
     code: str, message: str, *, request_id: str | None = None, action: str | None = None
 ) -> ApiError:
-    """Return the error that stands for an API error code, with what is known to help."""
+    """Return the error that stands for an API error code, with what is known to help.
+
+    What the API wrote is escaped here, where it enters.
+    """
+    code = escaped(code.strip(), _LONGEST_CODE)
     cls = _by_prefix(_BY_CODE, code) or ApiError
     error = cls(
-        message.strip() or f"The API answered {code}.",
-        code=code,
-        request_id=request_id,
+        escaped(message.strip()) or f"The API answered {code or 'an error without a code'}.",
+        code=code or None,
+        request_id=None if request_id is None else escaped(request_id, _LONGEST_CODE),
         action=action,
     )
     if isinstance(error, RecordingFailure) and error.inner_code in _RECORDER_HINTS:

@@ -1,11 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading Tencent's JSON: strict about types, tolerant of what is absent, null or unknown."""
+"""Reading Tencent's JSON: tolerant of everything that is odd, absent, null or unknown.
+
+A field is converted where its meaning is plain; what is unreadable is None, with one warning per
+field and process. A reader notes which fields were there and unreadable, for whatever depends on
+the difference between *not there* and *not known*.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+import re
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from tiw_automation.core.errors import BadAnswer
+from tiw_automation.core.formatting import encodable, escaped
+
+logger = logging.getLogger(__name__)
+
+_NUMBER = re.compile(r"([+-]?[0-9]{1,40})(?:\.0{1,40})?")
+_NUMBERS_END = 2**63
+_DIGITS_END = 10**128
+# Beyond this a float holds no exact integer.
+_EXACT_END = 2**53
+_LONGEST_WORD = 128
+# The year 5138: what is later has another unit than seconds.
+_TIMES_END = 10**11
+
+_warned: set[str] = set()
+
+_Value = TypeVar("_Value")
 
 
 class Fields:
@@ -13,55 +37,130 @@ class Fields:
 
     :param where: what it is called in messages, e.g. ``Response``.
     :param action: the API action that it comes from, if one.
-    :raises BadAnswer: it is no object.
+    :raises BadAnswer: it is not an object.
     """
 
     def __init__(self, data: object, where: str, *, action: str | None = None) -> None:
         self.where = where
         self.action = action
+        self.unreadable: set[str] = set()
+        """The fields that were read, were there, and could not be read (whole)."""
         if not isinstance(data, Mapping):
-            raise self._mismatch(where, data, "an object")
+            raise BadAnswer(
+                f"{where} must be an object, the answer holds a {type(data).__name__}.",
+                action=action,
+            )
         self.data = data
 
     def text(self, key: str) -> str | None:
-        """Return a string, or None.
+        """Return a text as it came, or a whole number's digits; None where there is neither.
 
-        :raises BadAnswer: it is something else.
+        Lone surrogates, which no encoding holds, become escapes.
         """
-        value = self.data.get(key)
-        if value is not None and not isinstance(value, str):
-            raise self._mismatch(f"{self.where}.{key}", value, "a string")
-        return value
+        return self._read(key, _text)
+
+    def word(self, key: str) -> str | None:
+        """Return a word of the API's, such as a status: trimmed, in upper case and escaped.
+
+        Only a text is one; an empty text is None.
+        """
+        return self._read(key, _word) or None
+
+    def url(self, key: str) -> str | None:
+        """Return a URL as it came, or None; nothing but a text is one."""
+        return self._read(key, _url) or None
 
     def integer(self, key: str) -> int | None:
-        """Return an integer, or None.
+        """Return a whole number, or None.
 
-        :raises BadAnswer: it is something else.
+        A float without a fraction is one, and a text of ASCII digits with an optional sign and
+        ``.0``; each below 2**63.
         """
-        value = self.data.get(key)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-            raise self._mismatch(f"{self.where}.{key}", value, "an integer")
-        return value
+        return self._read(key, _integer)
+
+    def positive(self, key: str) -> int | None:
+        """Return a whole number other than 0, which stands for *not known* in some fields."""
+        return self.integer(key) or None
+
+    def time(self, key: str) -> int | None:
+        """Return a UNIX time in seconds, or None for 0 and for what cannot be one."""
+        return self._read(key, _time) or None
 
     def items(self, key: str) -> list[Fields]:
-        """Return a list of objects; an absent or null one is empty.
+        """Return the objects of a list, row by row; a row that is no object is left out.
 
-        :raises BadAnswer: it is something else.
+        One object is a list of one; null and an empty object are an empty list.
         """
         value = self.data.get(key)
-        if value is None:
+        if value is None or (isinstance(value, Mapping) and not value):
             return []
-        if not isinstance(value, list):
-            raise self._mismatch(f"{self.where}.{key}", value, "a list")
-        return [
-            Fields(item, f"{self.where}.{key}[{index}]", action=self.action)
-            for index, item in enumerate(value)
-        ]
+        rows = [value] if isinstance(value, Mapping) else value
+        if not isinstance(rows, list):
+            self._note(key, value)
+            return []
+        where = f"{self.where}.{key}[]"
+        found = []
+        for row in rows:
+            if isinstance(row, Mapping):
+                found.append(Fields(row, where, action=self.action))
+            else:
+                self.unreadable.add(key)
+                self._warn(where, row, "it is left out")
+        return found
 
-    def _mismatch(self, where: str, value: object, wanted: str) -> BadAnswer:
-        return BadAnswer(
-            f"{where} has to be {wanted}, the answer holds a {type(value).__name__}.",
-            action=self.action,
-            # The API has changed its form: the next answer has the same.
-            retryable=False,
-        )
+    def _read(self, key: str, convert: Callable[[object], _Value | None]) -> _Value | None:
+        value = self.data.get(key)
+        found = None if value is None else convert(value)
+        if found is None and value is not None:
+            self._note(key, value)
+        return found
+
+    def _note(self, key: str, value: object) -> None:
+        self.unreadable.add(key)
+        self._warn(f"{self.where}.{key}", value, "it is taken as unknown")
+
+    def _warn(self, where: str, value: object, end: str) -> None:
+        field = f"{self.action}: {where}" if self.action else where
+        if field not in _warned:
+            _warned.add(field)
+            logger.warning("%s is unreadable (a %s); %s.", field, type(value).__name__, end)
+
+
+def _text(value: object) -> str | None:
+    if isinstance(value, str):
+        return encodable(value)
+    if isinstance(value, float):
+        exact = value.is_integer() and abs(value) < _EXACT_END
+        return str(int(value)) if exact else None
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return str(value) if whole and abs(value) < _DIGITS_END else None
+
+
+def _word(value: object) -> str | None:
+    if not isinstance(value, str):
+        return None
+    word = value.strip()
+    return escaped(word.upper() if word.isascii() else word, _LONGEST_WORD)
+
+
+def _url(value: object) -> str | None:
+    if not isinstance(value, str):
+        return None
+    return encodable(value) if value.strip() else ""
+
+
+def _integer(value: object) -> int | None:
+    number: int | None = None
+    if isinstance(value, str):
+        match = _NUMBER.fullmatch(value)
+        number = int(match[1]) if match else None
+    elif isinstance(value, float):
+        number = int(value) if value.is_integer() else None
+    elif isinstance(value, int) and not isinstance(value, bool):
+        number = value
+    return number if number is not None and abs(number) < _NUMBERS_END else None
+
+
+def _time(value: object) -> int | None:
+    seconds = _integer(value)
+    return seconds if seconds is not None and 0 <= seconds < _TIMES_END else None

@@ -21,3 +21,8 @@ def escaped(text: object, longest: int = LONGEST_TEXT) -> str:
         sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii")
         for sign in cut
     )
+
+
+def encodable(text: str) -> str:
+    r"""Return a text as it is, but for lone surrogates: each becomes an escape, ``\ud800``."""
+    return text.encode("utf-8", "backslashreplace").decode()

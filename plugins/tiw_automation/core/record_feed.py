@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Cor
 
 from tiw_automation.core.client import TiwClient
 from tiw_automation.core.errors import TiwError
-from tiw_automation.core.records import Acceptance, FinishReason, Outcome
+from tiw_automation.core.records import Acceptance, Outcome
 from tiw_automation.core.running import RunningListUnavailable, check_lists_running
 from tiw_automation.core.watcher import RecordWatcher
 
@@ -29,7 +29,7 @@ _REFUSED_S = 300.0
 _BATCHES_A_PAUSE = 60
 _REMEMBER_S = 3600.0
 
-ANY_END = Acceptance(tuple(reason.value for reason in FinishReason), require_videos=False)
+ANY_END = Acceptance(any_reason=True, require_videos=False)
 """Takes every recording that is FINISHED as a good one."""
 
 Connect = Callable[[], Awaitable[TiwClient]]

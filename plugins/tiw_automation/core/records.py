@@ -8,10 +8,12 @@ each name. :func:`judge` is the one place that says what an answer or an error m
 
 from __future__ import annotations
 
+import difflib
+import logging
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,6 +29,8 @@ from tiw_automation.core.errors import (
 )
 from tiw_automation.core.fields import Fields
 from tiw_automation.core.formatting import escaped
+
+logger = logging.getLogger(__name__)
 
 # Tencent's own bucket, used where an account configured none; files there live three days.
 _PUBLIC_HOST = "online-recording-1259648581.file.myqcloud.com"
@@ -78,7 +82,7 @@ _KIND_OF_TYPE = {
 
 
 class Verdict(StrEnum):
-    """What an answer means for whoever waits."""
+    """What an answer means for a wait."""
 
     PENDING = "pending"
     FINISHED = "finished"
@@ -151,7 +155,9 @@ class OnlineRecord:
 
     ``status`` and ``finish_reason`` are the API's own words, so a word that Tencent adds later
     passes through; compare them with :class:`RecordStatus` and :class:`FinishReason`.
-    ``raw`` is the answer as it came.
+    ``raw`` is the answer as it came; a field of it that is nested deeper than 64 levels is None.
+    ``unreadable`` holds the attributes that decide an outcome (``finish_reason``, ``videos``) and
+    were given in a form that cannot be read.
     """
 
     sdk_app_id: int
@@ -171,6 +177,7 @@ class OnlineRecord:
     interrupts: tuple[Interrupt, ...] = ()
     request_id: str | None = None
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    unreadable: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
 
     @classmethod
     def from_response(
@@ -178,74 +185,95 @@ class OnlineRecord:
     ) -> OnlineRecord:
         """Read the ``Response`` object of DescribeOnlineRecord.
 
+        What is odd is converted where its meaning is plain; else it is None, with one warning
+        per field and process.
+
         :param sdk_app_id: the application that was asked; the answer does not repeat it.
         :param task_id: the recording that was asked for, kept where the answer lacks it.
-        :raises BadAnswer: a field has another type than the API page says, or the answer is
-            about another recording.
+        :raises BadAnswer: the answer is about another recording, or is not an object.
         """
         read = Fields(response, "Response", action="DescribeOnlineRecord")
-        answered = read.text("TaskId") or task_id
-        if answered != task_id:
+        answered = (read.text("TaskId") or "").strip() or task_id
+        if answered != task_id or "TaskId" in read.unreadable:
+            shown = "unreadable" if "TaskId" in read.unreadable else escaped(answered, _SHOWN)
             raise BadAnswer(
-                f"Asked for recording {task_id!r}, the answer is about {answered!r}.",
-                request_id=read.text("RequestId"),
+                f"Asked for recording '{escaped(task_id, _SHOWN)}', the answer's TaskId is "
+                f"'{shown}'.",
+                request_id=_request_id(read, "RequestId"),
                 action="DescribeOnlineRecord",
             )
-        return cls(
-            sdk_app_id=sdk_app_id,
-            task_id=task_id,
-            status=read.text("Status") or None,
-            finish_reason=read.text("FinishReason") or None,
-            room_id=read.integer("RoomId") or None,
-            group_id=read.text("GroupId"),
-            record_user_id=read.text("RecordUserId"),
-            record_start_time=read.integer("RecordStartTime") or None,
-            record_stop_time=read.integer("RecordStopTime") or None,
-            total_time_ms=read.integer("TotalTime"),
-            exception_count=read.integer("ExceptionCnt"),
-            omitted_durations=tuple(
-                OmittedDuration(
-                    video_time_ms=item.integer("VideoTime"),
-                    pause_time_ms=item.integer("PauseTime") or None,
-                    resume_time_ms=item.integer("ResumeTime") or None,
-                )
-                for item in read.items("OmittedDurations")
-            ),
-            videos=tuple(
-                Video(
-                    id=item.text("VideoId"),
-                    url=item.text("VideoUrl") or None,
-                    format=item.text("VideoFormat"),
-                    type=item.integer("VideoType"),
-                    user_id=item.text("UserId"),
-                    play_time_ms=item.integer("VideoPlayTime"),
-                    duration_ms=item.integer("VideoDuration"),
-                    size_bytes=item.integer("VideoSize"),
-                    width=item.integer("Width"),
-                    height=item.integer("Height"),
-                )
-                for item in read.items("VideoInfos")
-            ),
-            replay_url=read.text("ReplayUrl") or None,
-            interrupts=tuple(
-                Interrupt(user_id=item.text("UserId"), count=item.integer("Count"))
-                for item in read.items("Interrupts")
-            ),
-            request_id=read.text("RequestId"),
-            raw=response,
-        )
+        return cls._read(read, _API_NAMES, sdk_app_id, task_id, _not_too_deep(response))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> OnlineRecord:
-        """Read what :meth:`to_dict` wrote; derived keys and unknown ones are ignored."""
-        derived = {"omitted_durations", "videos", "interrupts", "raw"}
-        plain = {n: data.get(n) for n in cls.__dataclass_fields__ if n not in derived}
-        return cls(
-            **plain,  # type: ignore[arg-type]
-            omitted_durations=_rows(OmittedDuration, data.get("omitted_durations")),
-            videos=_rows(Video, data.get("videos")),
-            interrupts=_rows(Interrupt, data.get("interrupts")),
+        """Read what :meth:`to_dict` wrote; derived keys and unknown ones are ignored.
+
+        :raises BadAnswer: it is not an object.
+        """
+        read = Fields(data, "record")
+        app_id, task_id = read.integer("sdk_app_id") or 0, read.text("task_id") or ""
+        return cls._read(read, _OWN_NAMES, app_id, task_id, {})
+
+    @classmethod
+    def _read(
+        cls,
+        read: Fields,
+        names: Callable[[str], str],
+        sdk_app_id: int,
+        task_id: str,
+        raw: Mapping[str, Any],
+    ) -> OnlineRecord:
+        videos = read.items(names("videos"))
+        record = cls(
+            sdk_app_id=sdk_app_id,
+            task_id=task_id,
+            status=read.word(names("status")),
+            finish_reason=read.word(names("finish_reason")),
+            room_id=read.positive(names("room_id")),
+            group_id=read.text(names("group_id")),
+            record_user_id=read.text(names("record_user_id")),
+            record_start_time=read.time(names("record_start_time")),
+            record_stop_time=read.time(names("record_stop_time")),
+            total_time_ms=read.integer(names("total_time_ms")),
+            exception_count=read.integer(names("exception_count")),
+            omitted_durations=tuple(
+                OmittedDuration(
+                    video_time_ms=item.integer(names("video_time_ms")),
+                    pause_time_ms=item.positive(names("pause_time_ms")),
+                    resume_time_ms=item.positive(names("resume_time_ms")),
+                )
+                for item in read.items(names("omitted_durations"))
+            ),
+            videos=tuple(
+                Video(
+                    id=item.text(names("id")),
+                    url=item.url(names("url")),
+                    format=item.text(names("format")),
+                    type=item.integer(names("type")),
+                    user_id=item.text(names("user_id")),
+                    play_time_ms=item.integer(names("play_time_ms")),
+                    duration_ms=item.integer(names("duration_ms")),
+                    size_bytes=item.integer(names("size_bytes")),
+                    width=item.integer(names("width")),
+                    height=item.integer(names("height")),
+                )
+                for item in videos
+            ),
+            replay_url=read.url(names("replay_url")),
+            interrupts=tuple(
+                Interrupt(
+                    user_id=item.text(names("user_id")), count=item.integer(names("count"))
+                )
+                for item in read.items(names("interrupts"))
+            ),
+            request_id=_request_id(read, names("request_id")),
+            raw=raw,
         )
+        unreadable = {n for n in ("finish_reason", "videos") if names(n) in read.unreadable}
+        url = names("url")
+        if any(url not in item.data or url in item.unreadable for item in videos):
+            unreadable.add("videos")
+        return replace(record, unreadable=frozenset(unreadable)) if unreadable else record
 
     @property
     def video_urls(self) -> list[str]:
@@ -258,7 +286,7 @@ class OnlineRecord:
 
         Known only for Tencent's public bucket, which keeps files for three days.
         """
-        hosts = {urlsplit(url).hostname for url in self.video_urls}
+        hosts = set(map(_host, self.video_urls))
         if hosts != {_PUBLIC_HOST} or self.record_stop_time is None:
             return None
         return self.record_stop_time + _PUBLIC_HOST_KEEPS_S
@@ -298,40 +326,96 @@ class OnlineRecord:
 class Acceptance:
     """Which finished recordings count as good.
 
-    :param accept_finish_reasons: the reasons that are no failure; EXCEPTION is not among them
-        by default.
+    :param accept_finish_reasons: the reasons that are no failure: a list, or one text with commas
+        between them. None, the default, means all but EXCEPTION, among them reasons that Tencent
+        adds later; AUTO, USER_CALL and FORCE_STOP together mean the same and become None. An
+        empty list accepts no reason.
     :param require_videos: whether a finished recording without a video is a failure.
-    :raises ConfigurationError: a reason that the API does not have.
+    :param any_reason: whether every reason is accepted, EXCEPTION too;
+        ``accept_finish_reasons`` must be None then.
+    :raises ConfigurationError: a reason is not a word of the form ``[A-Z][A-Z0-9_]*``. One of
+        that form that is not known is a warning.
     """
 
-    accept_finish_reasons: tuple[str, ...] = ("AUTO", "USER_CALL", "FORCE_STOP")
+    accept_finish_reasons: tuple[str, ...] | None = None
     require_videos: bool = True
+    any_reason: bool = False
 
     def __post_init__(self) -> None:
         given: object = self.accept_finish_reasons
-        allowed = [reason.value for reason in FinishReason]
-        hint = f"Use any of {', '.join(allowed)}."
-        if not isinstance(given, Iterable):
+        if given is None:
+            return
+        if self.any_reason:
             raise ConfigurationError(
-                f"accept_finish_reasons has to be a list, not {given!r}.", hint=hint
+                "any_reason accepts every finish reason: leave accept_finish_reasons out."
             )
-        reasons = (given,) if isinstance(given, str) else tuple(given)
-        for reason in reasons:
-            if reason not in allowed:
-                raise ConfigurationError(
-                    f"accept_finish_reasons: {reason!r} is not a finish reason.", hint=hint
-                )
-        object.__setattr__(self, "accept_finish_reasons", reasons)
+        reasons = tuple(dict.fromkeys(map(_check_finish_reason, _list_of_reasons(given))))
+        usual = set(reasons) == _USUAL_REASONS
+        object.__setattr__(self, "accept_finish_reasons", None if usual else reasons)
+        for warning in self.warnings():
+            logger.warning("%s", warning)
 
     @classmethod
     def of(
         cls, accept_finish_reasons: str | Iterable[str] | None, require_videos: bool
     ) -> Acceptance:
         """Return what options say: reasons in any form of a list, None for the default."""
-        if accept_finish_reasons is None:
-            return cls(require_videos=require_videos)
         reasons: Any = accept_finish_reasons
         return cls(reasons, require_videos)
+
+    def accepts(self, finish_reason: str | None) -> bool:
+        """Return whether a recording that ended for this reason is no failure.
+
+        Where the API gives no reason there is nothing against it.
+        """
+        if not finish_reason or self.any_reason:
+            return True
+        if self.accept_finish_reasons is None:
+            return finish_reason != FinishReason.EXCEPTION
+        return finish_reason in self.accept_finish_reasons
+
+    def warnings(self) -> list[str]:
+        """Return a sentence about each accepted reason that is not known; these are logged too."""
+        return [
+            f"accept_finish_reasons: {escaped(reason, _SHOWN)} is not a finish reason that is "
+            f"known.{_nearest(reason)} Known are {_KNOWN_REASONS}."
+            for reason in self.accept_finish_reasons or ()
+            if reason not in _FINISH_REASONS
+        ]
+
+
+_FINISH_REASON = re.compile("[A-Z][A-Z0-9_]*")
+_KNOWN_REASONS = ", ".join(FinishReason)
+_FINISH_REASONS = frozenset(FinishReason)
+_USUAL_REASONS = _FINISH_REASONS - {FinishReason.EXCEPTION}
+_REASONS_HINT = f"Known are {_KNOWN_REASONS}; a reason has the form [A-Z][A-Z0-9_]*."
+
+
+def _list_of_reasons(given: object) -> Iterable[object]:
+    if isinstance(given, str):
+        return given.split(",")
+    if isinstance(given, Mapping) or not isinstance(given, Iterable):
+        raise ConfigurationError(
+            "accept_finish_reasons must be a list of finish reasons, not "
+            f"{escaped(repr(given), _SHOWN)}.",
+            hint=_REASONS_HINT,
+        )
+    return given
+
+
+def _check_finish_reason(given: object) -> str:
+    reason = given.strip().upper() if isinstance(given, str) and given.isascii() else ""
+    if not _FINISH_REASON.fullmatch(reason):
+        raise ConfigurationError(
+            f"accept_finish_reasons: {escaped(repr(given), _SHOWN)} is not a finish reason.",
+            hint=_REASONS_HINT,
+        )
+    return reason
+
+
+def _nearest(reason: str) -> str:
+    near = difflib.get_close_matches(reason, list(FinishReason), 1)
+    return f" Did you mean {near[0]}?" if near else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,13 +442,13 @@ class Outcome:
         """One sentence for a person, without a URL."""
         if self.error is not None:
             return str(self.error)
-        record = self.record
+        record, task_id = self.record, escaped(self.task_id, _SHOWN)
         if record is None:
-            return f"Recording {self.task_id}: nothing is known yet."
+            return f"Recording {task_id}: nothing is known yet."
         if self.verdict is Verdict.FINISHED:
-            reason = record.finish_reason or "no reason given"
-            return f"Recording {self.task_id} is FINISHED ({reason}), {_count(record.videos)}."
-        return f"Recording {self.task_id} is {record.status or 'without a status'}."
+            reason = escaped(record.finish_reason or "no reason given", _SHOWN)
+            return f"Recording {task_id} is FINISHED ({reason}), {_count(record.videos)}."
+        return f"Recording {task_id} is {escaped(record.status or 'without a status', _SHOWN)}."
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-native data; :meth:`from_dict` reads it back."""
@@ -418,46 +502,85 @@ def judge(
     if isinstance(answer, TiwError):
         return Outcome(sdk_app_id, task_id, Verdict.UNKNOWN, error=answer)
     if answer.status is None:
-        lost = BadAnswer(
-            f"DescribeOnlineRecord answered for {task_id} without a Status.",
-            request_id=answer.request_id,
-            action="DescribeOnlineRecord",
-        )
-        return Outcome(sdk_app_id, task_id, Verdict.UNKNOWN, record=answer, error=lost)
+        return _unknown(sdk_app_id, task_id, answer, "without a Status")
     if answer.status != RecordStatus.FINISHED:
         return Outcome(sdk_app_id, task_id, Verdict.PENDING, record=answer)
-    reason = _why_not_accepted(answer, acceptance)
-    if reason is None:
-        return Outcome(sdk_app_id, task_id, Verdict.FINISHED, record=answer)
-    return Outcome(sdk_app_id, task_id, Verdict.FAILED, record=answer, error=reason)
+    if "finish_reason" in answer.unreadable:
+        return _unknown(sdk_app_id, task_id, answer, "with a FinishReason that is not a text")
+    if not acceptance.accepts(answer.finish_reason):
+        return Outcome(
+            sdk_app_id, task_id, Verdict.FAILED, record=answer, error=_ended_badly(answer)
+        )
+    if not answer.video_urls and "videos" in answer.unreadable:
+        return _unknown(sdk_app_id, task_id, answer, "with VideoInfos that cannot be read")
+    if not answer.video_urls and acceptance.require_videos:
+        return Outcome(
+            sdk_app_id, task_id, Verdict.FAILED, record=answer, error=_no_videos(answer)
+        )
+    _warn_of_unknown_reason(answer, acceptance)
+    return Outcome(sdk_app_id, task_id, Verdict.FINISHED, record=answer)
 
 
-def _why_not_accepted(record: OnlineRecord, acceptance: Acceptance) -> TiwError | None:
-    if record.finish_reason and record.finish_reason not in acceptance.accept_finish_reasons:
-        return TiwError(
-            f"Recording {record.task_id} ended with FinishReason {record.finish_reason} "
-            f"and {_count(record.videos)}.",
-            code=f"FinishReason.{record.finish_reason}",
-            request_id=record.request_id,
-            action="DescribeOnlineRecord",
-            hint=f"Add {record.finish_reason} to accept_finish_reasons to take it as it is.",
+def _unknown(sdk_app_id: int, task_id: str, record: OnlineRecord, what: str) -> Outcome:
+    error = BadAnswer(
+        f"DescribeOnlineRecord answered for {escaped(task_id, _SHOWN)} {what}.",
+        request_id=record.request_id,
+        action="DescribeOnlineRecord",
+    )
+    return Outcome(sdk_app_id, task_id, Verdict.UNKNOWN, record=record, error=error)
+
+
+def _ended_badly(record: OnlineRecord) -> TiwError:
+    reason = escaped(record.finish_reason, _SHOWN)
+    return TiwError(
+        f"Recording {escaped(record.task_id, _SHOWN)} ended with FinishReason {reason} "
+        f"and {_count(record.videos)}.",
+        code=f"FinishReason.{reason}",
+        request_id=record.request_id,
+        action="DescribeOnlineRecord",
+        hint=(
+            f"Add {reason} to accept_finish_reasons to take it as it is."
+            if _FINISH_REASON.fullmatch(reason)
+            else "Leave accept_finish_reasons unset to take every reason but EXCEPTION."
+        ),
+    )
+
+
+def _no_videos(record: OnlineRecord) -> TiwError:
+    return TiwError(
+        f"Recording {escaped(record.task_id, _SHOWN)} is FINISHED without a video.",
+        code="NoVideos",
+        request_id=record.request_id,
+        action="DescribeOnlineRecord",
+        hint="Set require_videos to false to take it as it is.",
+    )
+
+
+def _warn_of_unknown_reason(record: OnlineRecord, acceptance: Acceptance) -> None:
+    """Warn that a reason which is not known counts as good by default; once for an answer."""
+    global _warned_of
+    reason = record.finish_reason
+    if acceptance.accept_finish_reasons is not None or not reason or reason in _FINISH_REASONS:
+        return
+    # An answer is judged once for each that waits, one after the other.
+    if record is not _warned_of:
+        _warned_of = record
+        logger.warning(
+            "Recording %s ended with FinishReason %s, which is not known: it is accepted unless "
+            "accept_finish_reasons names the reasons to accept.",
+            escaped(record.task_id, _SHOWN),
+            escaped(reason, _SHOWN),
         )
-    if acceptance.require_videos and not record.video_urls:
-        return TiwError(
-            f"Recording {record.task_id} is FINISHED without a video.",
-            code="NoVideos",
-            request_id=record.request_id,
-            action="DescribeOnlineRecord",
-            hint="Set require_videos to false to take it as it is.",
-        )
-    return None
+
+
+_warned_of: OnlineRecord | None = None
 
 
 def _count(videos: Sequence[Video]) -> str:
     return "1 video" if len(videos) == 1 else f"{len(videos)} videos"
 
 
-# What TIW's ids look like, and room for more; nothing in it means anything to a shell or a template.
+# What TIW's ids look like, and room for more: no sign of it is special in a shell or a template.
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:=@+-]{0,127}")
 _TASK_ID_HINT = "Give the TaskId that StartOnlineRecord returned, as a string."
 _SHOWN = 80
@@ -528,10 +651,14 @@ def _refuse_text_of_a_list(text: str) -> None:
         )
 
 
+# More than any number of ours has; Python refuses to read thousands.
+_DIGITS = 40
+
+
 def whole_number(value: object) -> object:
     """Return the number that a text of digits is, as templates render one; else what was given."""
     text = value.strip() if isinstance(value, str) else ""
-    return int(text) if text.isascii() and text.isdigit() else value
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS else value
 
 
 def check_sdk_app_id(value: object) -> int:
@@ -542,7 +669,7 @@ def check_sdk_app_id(value: object) -> int:
     value = whole_number(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**63:
         raise ConfigurationError(
-            f"sdk_app_id has to be a positive integer, not {value!r}.",
+            f"sdk_app_id has to be a positive integer, not {escaped(repr(value), _SHOWN)}.",
             hint="It is the number that the TIW console shows for the application.",
         )
     return value
@@ -584,7 +711,69 @@ def check_video_kinds(value: object) -> tuple[VideoKind, ...] | None:
     return tuple(kinds)
 
 
-def _rows(cls: type[Any], rows: Iterable[Mapping[str, Any]] | None) -> tuple[Any, ...]:
-    return tuple(
-        cls(**{name: row.get(name) for name in cls.__dataclass_fields__}) for row in rows or ()
-    )
+_API_FIELDS = {
+    "status": "Status",
+    "finish_reason": "FinishReason",
+    "room_id": "RoomId",
+    "group_id": "GroupId",
+    "record_user_id": "RecordUserId",
+    "record_start_time": "RecordStartTime",
+    "record_stop_time": "RecordStopTime",
+    "total_time_ms": "TotalTime",
+    "exception_count": "ExceptionCnt",
+    "replay_url": "ReplayUrl",
+    "request_id": "RequestId",
+    "omitted_durations": "OmittedDurations",
+    "video_time_ms": "VideoTime",
+    "pause_time_ms": "PauseTime",
+    "resume_time_ms": "ResumeTime",
+    "videos": "VideoInfos",
+    "id": "VideoId",
+    "url": "VideoUrl",
+    "format": "VideoFormat",
+    "type": "VideoType",
+    "user_id": "UserId",
+    "play_time_ms": "VideoPlayTime",
+    "duration_ms": "VideoDuration",
+    "size_bytes": "VideoSize",
+    "width": "Width",
+    "height": "Height",
+    "interrupts": "Interrupts",
+    "count": "Count",
+}
+_API_NAMES = _API_FIELDS.__getitem__
+_OWN_NAMES = str
+_DEEPEST = 64
+
+
+def _request_id(read: Fields, key: str) -> str | None:
+    found = read.text(key)
+    return None if found is None else escaped(found, _SHOWN)
+
+
+def _host(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
+
+
+def _not_too_deep(response: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return an answer without what is nested so deep that copying or pickling it would fail."""
+    deep = [key for key, value in response.items() if _is_too_deep(value)]
+    return {**response, **dict.fromkeys(deep)} if deep else response
+
+
+def _is_too_deep(value: object) -> bool:
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for item in level
+            if isinstance(item, (dict, list))
+            for inner in (item.values() if isinstance(item, dict) else item)
+            if isinstance(inner, (dict, list))
+        ]
+        if not level:
+            return False
+    return True

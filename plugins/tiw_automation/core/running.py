@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tasks that run in an application (DescribeRunningTasks), which only the Chinese site tells.
+"""The tasks that run in an application (DescribeRunningTasks), which only the Chinese site lists.
 
 https://cloud.tencent.com/document/product/1137/89907. Its list names the room of a recording,
 not its recording user, and holds tasks of the last three days.
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tiw_automation.core.errors import ConfigurationError
+from tiw_automation.core.errors import BadAnswer, ConfigurationError
 from tiw_automation.core.fields import Fields
 
 if TYPE_CHECKING:
@@ -45,20 +45,17 @@ class RunningTask:
 
     @classmethod
     def from_item(cls, read: Fields, *, sdk_app_id: int, task_type: str) -> RunningTask:
-        """Read one entry of ``Tasks``.
-
-        :raises BadAnswer: a field has another type than the API page says.
-        """
+        """Read one entry of ``Tasks``; what is unreadable in it is None."""
         return cls(
             sdk_app_id=read.integer("SdkAppID") or sdk_app_id,
-            task_id=read.text("TaskID") or "",
+            task_id=(read.text("TaskID") or "").strip(),
             task_type=read.text("TaskType") or task_type,
-            status=read.text("Status"),
-            room_id=read.integer("RoomID") or None,
+            status=read.word("Status"),
+            room_id=read.positive("RoomID"),
             create_time=read.text("CreateTime"),
             cancel_time=read.text("CancelTime") or None,
             progress=read.integer("Progress"),
-            file_url=read.text("FileURL") or None,
+            file_url=read.url("FileURL"),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -93,14 +90,22 @@ def check_task_type(value: object) -> str:
 
 def read_page(
     response: Mapping[str, Any], *, sdk_app_id: int, task_type: str
-) -> tuple[int, list[RunningTask]]:
-    """Return how many tasks there are in all, and those of this page.
+) -> tuple[int | None, list[RunningTask]]:
+    """Return how many tasks there are in all, None where that is unknown, and those of this page.
 
-    :raises BadAnswer: a field has another type than the API page says.
+    A row without a readable TaskID is left out, with a warning; the others are returned.
+
+    :raises BadAnswer: there is no list in the answer, so that which tasks run is not known.
     """
     read = Fields(response, "Response", action="DescribeRunningTasks")
+    rows = read.items("Tasks")
+    if not rows and "Tasks" in read.unreadable and not isinstance(response.get("Tasks"), list):
+        raise BadAnswer(
+            "Response.Tasks must be a list, the answer holds a "
+            f"{type(response.get('Tasks')).__name__}.",
+            action="DescribeRunningTasks",
+        )
     tasks = [
-        RunningTask.from_item(item, sdk_app_id=sdk_app_id, task_type=task_type)
-        for item in read.items("Tasks")
+        RunningTask.from_item(row, sdk_app_id=sdk_app_id, task_type=task_type) for row in rows
     ]
-    return read.integer("Total") or 0, [task for task in tasks if task.task_id]
+    return read.integer("Total"), [task for task in tasks if task.task_id]

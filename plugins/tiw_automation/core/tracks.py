@@ -12,7 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from tiw_automation.core.records import OnlineRecord, Video, VideoKind
+from tiw_automation.core.errors import ConfigurationError
+from tiw_automation.core.formatting import escaped
+from tiw_automation.core.records import OnlineRecord, Video, VideoKind, whole_number
 
 _ORDER = list(VideoKind)
 
@@ -64,11 +66,14 @@ class Track:
         }
 
 
-def tracks_of(record: OnlineRecord, *, least_gap_ms: int = 0) -> list[Track]:
+def tracks_of(record: OnlineRecord, *, least_gap_ms: int | str = 0) -> list[Track]:
     """Return the tracks of a recording: by kind, then by the user's name.
 
-    :param least_gap_ms: gaps shorter than this are left out, in milliseconds.
+    :param least_gap_ms: gaps shorter than this are left out, in milliseconds; digits in a text
+        are taken as the number.
+    :raises ConfigurationError: ``least_gap_ms`` is not a whole number, zero or more.
     """
+    least_ms = _check_milliseconds("least_gap_ms", least_gap_ms)
     groups: dict[tuple[VideoKind, str], list[Video]] = {}
     for video in record.videos:
         groups.setdefault((video.kind, video.user_id or ""), []).append(video)
@@ -80,12 +85,22 @@ def tracks_of(record: OnlineRecord, *, least_gap_ms: int = 0) -> list[Track]:
             kind,
             user_id,
             tuple(sorted(videos, key=lambda video: (_start(video), _end(video)))),
-            tuple(gap for gap in _gaps(videos, end) if gap.duration_ms >= max(least_gap_ms, 1)),
+            tuple(gap for gap in _gaps(videos, end) if gap.duration_ms >= max(least_ms, 1)),
         )
         for (kind, user_id), videos in sorted(
             groups.items(), key=lambda item: (_ORDER.index(item[0][0]), item[0][1])
         )
     ]
+
+
+def _check_milliseconds(name: str, given: object) -> int:
+    number = whole_number(given)
+    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        raise ConfigurationError(
+            f"{name} must be a whole number of milliseconds, zero or more, not "
+            f"{escaped(repr(given), 80)}."
+        )
+    return number
 
 
 def _gaps(videos: Iterable[Video], end_ms: int) -> Iterable[Gap]:

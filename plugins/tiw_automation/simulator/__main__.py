@@ -42,10 +42,20 @@ def main(argv: list[str] | None = None) -> int:
         "--speed", type=_speed, help="virtual seconds per real second (the script's, else 1)"
     )
     parser.add_argument("--script", metavar="FILE", help="the recordings there are, YAML or JSON")
+    parser.add_argument(
+        "--odd",
+        action="store_true",
+        default=None,
+        help="answer in other forms than the API's pages show, with the same meaning",
+    )
     options = parser.parse_args(argv)
     try:
         simulator = Simulator(
-            script=options.script, speed=options.speed, host=options.host, port=options.port
+            script=options.script,
+            speed=options.speed,
+            host=options.host,
+            port=options.port,
+            odd=options.odd,
         )
         asyncio.run(_serve(simulator))
     except ScriptError as error:

@@ -19,6 +19,7 @@ from .clock import Clock
 from .errors import ApiFault, missing
 from .faults import Fault
 from .limits import RateLimiter, rejection_message
+from .oddity import oddly
 from .schema import REQUESTS, check
 from .signature import Account, SignedRequest, verify, verify_v1
 from .sts import TemporaryKeys
@@ -52,6 +53,10 @@ class Api:
         clock: Clock,
     ) -> None:
         self.lock = threading.RLock()
+        self.odd = False
+        """Whether answers come in an odd form: see :mod:`.oddity`."""
+        # The same requests get the same answers in every run.
+        self._dice = random.Random(0)
         self._accounts = accounts
         self._recorder = recorder
         self._keys = keys
@@ -72,9 +77,14 @@ class Api:
                 self._counts.errors[refused.code] += 1
                 error = {"Code": refused.code, "Message": refused.message}
                 response = json.dumps({"Error": error})
-        if fault is not None and fault.kind.edit is not None:
+        edit = None if fault is None else fault.kind.edit
+        if edit is not None or self.odd:
             edited = json.loads(response)
-            fault.kind.edit(edited)
+            if self.odd:
+                with self.lock:
+                    edited = oddly(edited, self._dice)
+            if edit is not None:
+                edit(edited)
             response = json.dumps(edited)
         comma = ", " if len(response) > 2 else ""
         return f'{{"Response": {response[:-1]}{comma}"RequestId": "{_request_id()}"}}}}'.encode()

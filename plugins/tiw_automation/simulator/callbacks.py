@@ -12,6 +12,7 @@ import hashlib
 import heapq
 import ipaddress
 import json
+import random
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -21,6 +22,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from .clock import Clock, VirtualClock
+from .oddity import oddly
 from .recordings import Event, Recording
 
 MODES = ("normal", "forged", "late", "doubled", "out_of_order")
@@ -86,6 +88,9 @@ class Courier:
         base_url: Callable[[], str],
     ) -> None:
         self.mode = "normal"
+        self.odd = False
+        """Whether events come in an odd form: see :mod:`.oddity`."""
+        self._dice = random.Random(0)
         self._clock = clock
         self._virtual = virtual
         self._destination = destination
@@ -238,7 +243,7 @@ class Courier:
             expires = now - 60 if self.mode == "late" else now + VALID_S
             signed_with = f"not {callback_key}" if self.mode == "forged" else callback_key
             body |= {"ExpireTime": expires, "Sign": sign(signed_with, expires)}
-        return json.dumps(body).encode()
+        return json.dumps(oddly(body, self._dice) if self.odd else body).encode()
 
     async def until(self, at: float) -> None:
         """Wait for a virtual time, UNIX seconds."""

@@ -9,6 +9,7 @@ one table of their names.
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import math
 import random
@@ -282,6 +283,11 @@ def _unknown_field(response: dict[str, Any]) -> None:
     response["FieldOfTomorrow"] = {"Nested": [1]}
 
 
+def _other_task(response: dict[str, Any]) -> None:
+    if "TaskId" in response:
+        response["TaskId"] = "another-recording"
+
+
 def _unknown_enum(response: dict[str, Any]) -> None:
     for name in ("Status", "FinishReason"):
         if response.get(name):
@@ -328,6 +334,34 @@ async def _bad_json(request: web.BaseRequest, answer: Answer, fault: Fault) -> w
     return web.Response(body=answer.body[:-2] + b"]]", headers=answer.headers)
 
 
+async def _early_hints(
+    request: web.BaseRequest, answer: Answer, fault: Fault
+) -> web.StreamResponse:
+    hints = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
+    head = _raw_head(answer.status, answer.headers, len(answer.body), "keep-alive")
+    return Sent(hints + head + answer.body)
+
+
+async def _gzip(request: web.BaseRequest, answer: Answer, fault: Fault) -> web.StreamResponse:
+    headers = {**answer.headers, "Content-Encoding": "gzip"}
+    return web.Response(body=gzip.compress(answer.body), headers=headers)
+
+
+async def _html_429(request: web.BaseRequest, answer: Answer, fault: Fault) -> web.StreamResponse:
+    page = b"<html><head><title>429</title></head><body><h1>Too Many Requests</h1></body></html>"
+    headers = {
+        **answer.headers,
+        "Content-Type": "text/html",
+        "Retry-After": fault.options["retry_after"],
+    }
+    return web.Response(body=page, status=429, headers=headers)
+
+
+async def _deep_json(request: web.BaseRequest, answer: Answer, fault: Fault) -> web.StreamResponse:
+    nested = b'{"Response": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    return web.Response(body=nested, headers=answer.headers)
+
+
 async def _reset(request: web.BaseRequest, answer: Answer, fault: Fault) -> web.StreamResponse:
     return _Raw(b"", reset=True)
 
@@ -370,11 +404,13 @@ def _with_header(answer: Answer, name: str, value: str) -> Answer:
     return answer._replace(headers={**answer.headers, name: value})
 
 
-def _raw_head(status: int, headers: Mapping[str, str], length: int) -> bytes:
+def _raw_head(
+    status: int, headers: Mapping[str, str], length: int, connection: str = "close"
+) -> bytes:
     lines = [
         f"HTTP/1.1 {status} OK",
         f"Content-Length: {length}",
-        "Connection: close",
+        f"Connection: {connection}",
         *(f"{name}: {value}" for name, value in headers.items()),
     ]
     return "\r\n".join([*lines, "", ""]).encode()
@@ -449,6 +485,16 @@ FAULTS: Mapping[str, Kind] = {
         send=_truncated,
         options={"part": (_part, 0.5)},
     ),
+    "early_hints": Kind("103 Early Hints before the answer", send=_early_hints),
+    "gzip": Kind("a compressed body, which no client asked for", send=_gzip),
+    "html_429": Kind(
+        "a proxy's HTML page that says Too Many Requests",
+        False,
+        send=_html_429,
+        options={"retry_after": (text, "1")},
+    ),
+    "deep_json": Kind("JSON that is nested 100,000 deep", send=_deep_json),
+    "other_task": Kind("an answer about another recording", edit=_other_task),
     "bad_json": Kind("a body that is no JSON", send=_bad_json),
     "reset": Kind("the connection is reset before anything happens", False, send=_reset),
     "answer_lost": Kind("the request takes effect, and then the connection is reset", send=_reset),

@@ -81,6 +81,7 @@ class Script:
     callback: str | None
     callback_key: str | None
     callback_mode: str | None
+    odd: bool | None
     rooms: Mapping[int, Room]
     faults: tuple[Fault, ...]
     recordings: tuple[Recording, ...]
@@ -118,6 +119,7 @@ def load_script(
         callback=table.take("callback", any_text),
         callback_key=table.take("callback_key", any_text),
         callback_mode=table.take("callback_mode", one_of(MODES)),
+        odd=table.take("odd", flag),
         rooms=table.take("rooms", _rooms, {}),
         faults=table.take("faults", list_of(parse_fault), ()),
         recordings=table.take("recordings", _recordings(app_id or DEFAULT_SDK_APP_ID), ()),

@@ -96,6 +96,8 @@ class Simulator:
     :param metadata_role: where given, the metadata of a server in the cloud that has this role
     :param callback_mode: how events are posted, one of ``normal, forged, late, doubled,
         out_of_order``
+    :param odd: whether answers and events come in another form than the API's pages show, with the
+        same meaning: see :mod:`~tiw_automation.simulator.oddity`
     :raises ScriptError: for a mistake in the script or in an argument
     """
 
@@ -118,6 +120,7 @@ class Simulator:
         user_sig_key: str | None = None,
         metadata_role: str | None = None,
         callback_mode: str | None = None,
+        odd: bool | None = None,
     ) -> None:
         arguments = {
             "speed": speed,
@@ -132,6 +135,7 @@ class Simulator:
             "user_sig_key": user_sig_key,
             "metadata_role": metadata_role,
             "callback_mode": callback_mode,
+            "odd": odd,
         }
         # They are checked like a script's keys.
         given: dict[str, Any] = {
@@ -167,6 +171,7 @@ class Simulator:
             limit=DEFAULT_LIMIT if chosen.limit is None else chosen.limit,
             clock=clock,
         )
+        self.odd = bool(chosen.odd)
         self._faults = Faults(clock)
         self._standing_fault: Fault | None = None
         self._added = 0
@@ -315,6 +320,15 @@ class Simulator:
     @callback_mode.setter
     def callback_mode(self, mode: str) -> None:
         self._courier.mode = one_of(MODES)(mode, Place("callback_mode"))
+
+    @property
+    def odd(self) -> bool:
+        """Whether answers and events come in an odd form; can be set at any time."""
+        return self._api.odd
+
+    @odd.setter
+    def odd(self, odd: bool) -> None:
+        self._api.odd = self._courier.odd = odd
 
     def stats(self) -> dict[str, Any]:
         """Return everything that is counted, as ``/_simulator/stats`` shows it."""

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The policies of docs/security.md: JSON that can be pasted, with the actions that are used."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from tiw_automation.simulator.schema import REQUESTS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def policies() -> list[dict[str, Any]]:
+    page = (ROOT / "docs/security.md").read_text(encoding="utf-8")
+    return [json.loads(block) for block in re.findall(r"```json\n(.*?)```", page, re.DOTALL)]
+
+
+def actions(policy: dict[str, Any]) -> set[str]:
+    (statement,) = policy["statement"]
+    assert statement["effect"] == "allow"
+    return set(statement["action"])
+
+
+def test_each_policy_has_the_form_that_cam_takes() -> None:
+    for policy in policies():
+        assert policy["version"] == "2.0"
+        (statement,) = policy["statement"]
+        for resource in statement["resource"]:
+            assert re.fullmatch(r"qcs::(tiw|cam)::uin/\d+:(sdkappid/\d+|roleName/[\w-]+)", resource)
+
+
+def test_policies_name_every_action_of_the_client_and_no_other() -> None:
+    named = set.union(*map(actions, policies()))
+    served = {f"{'sts' if name.startswith('AssumeRole') else 'tiw'}:{name}" for name in REQUESTS}
+    assert named - {"sts:AssumeRole"} == {name for name in served if name.startswith("tiw:")}
+
+
+def test_waiting_needs_one_action() -> None:
+    assert actions(policies()[0]) == {"tiw:DescribeOnlineRecord"}
+
+
+def test_the_way_to_report_a_fault_is_where_people_look() -> None:
+    page = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    assert "Report a vulnerability" in page
+    assert "docs/security.md" in page
