@@ -339,12 +339,14 @@ class RecordWatcher:
             while caller.waits:
                 if not caller.stirs():
                     await caller
-                for wait in caller.take_news():
+                for number, wait in enumerate(caller.take_news()):
                     ear.hear(wait)
                     if wait.settled:
                         self._board.leave(wait)
                         _pass_on(wait)
                         yield last_words(wait)
+                    if number % _WAITS_A_TURN == _WAITS_A_TURN - 1:
+                        await asyncio.sleep(0)
                 if caller.expired:
                     for number, wait in enumerate(self._board.expire(caller)):
                         if wait.settled:
@@ -778,9 +780,8 @@ def _watchers_of(loop: asyncio.AbstractEventLoop) -> dict[Settings, RecordWatche
 
 
 async def _sleep_until(turn: float) -> None:
-    delay = turn - time.monotonic()
-    if delay > 0:
-        await asyncio.sleep(delay)
+    # Others have their turn of the loop in any case, also where this process is behind its pace.
+    await asyncio.sleep(max(turn - time.monotonic(), 0.0))
 
 
 class _Interruption(TiwError):
