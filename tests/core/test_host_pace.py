@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 
 from tiw_automation.core import Quota
-from tiw_automation.core import pace_file as pace_file_module
 from tiw_automation.core import quota as quota_module
 from tiw_automation.core.host_pace import HostPace, parts
 from tiw_automation.core.pace_file import Slot
@@ -87,9 +86,7 @@ def test_a_few_unconfirmed_ones_keep_no_tenth_back() -> None:
     assert second.waits == pytest.approx(1 - 1 / PACE)
 
 
-def simulated(
-    quotas: list[Quota], clock: Clock, seconds: float, uses: list[float]
-) -> list[float]:
+def simulated(quotas: list[Quota], clock: Clock, seconds: float, uses: list[float]) -> list[float]:
     """Let processes take turns for a while; return the requests a second of each.
 
     :param uses: how many a second each would make.
@@ -122,8 +119,9 @@ def test_a_flood_with_a_share_costs_the_others_a_fifth_and_no_more(neighbours: l
     hosts = [HostPace("id", "host", "A") for _ in range(2)]
     for host, pid in zip(hosts, neighbours, strict=False):
         host._pid = pid
-    flood, other = Quota(PACE, 0.2, clock=clock, host=hosts[0]), Quota(
-        PACE, clock=clock, host=hosts[1]
+    flood, other = (
+        Quota(PACE, 0.2, clock=clock, host=hosts[0]),
+        Quota(PACE, clock=clock, host=hosts[1]),
     )
     flood.demand("flood", 300)
     other.demand("other", 100)
@@ -206,7 +204,7 @@ def test_a_process_that_cannot_use_the_file_paces_alone_and_tries_again_later(
 
     monkeypatch.setattr(HostPace, "take", counted)
     with monkeypatch.context() as broken:
-        broken.setattr(pace_file_module.os, *FAULTS[fault])
+        broken.setattr(os, *FAULTS[fault])
         start = clock.now
         for _ in range(4000):
             quota.acquire(clock.sleep)

@@ -70,7 +70,7 @@ def test_states_that_are_none(given: Any) -> None:
 
 
 def test_one_state_may_be_a_text() -> None:
-    assert check_until("PAUSED") == {"PAUSED"} == check_until(iter(["PAUSED"]))
+    assert check_until("PAUSED") == frozenset({"PAUSED"}) == check_until(iter(["PAUSED"]))
     assert check_until(None) is None
 
 
@@ -104,7 +104,7 @@ async def test_one_wait_returns_the_record_or_raises(
     with pytest.raises(TiwError) as raised:
         await watcher.wait("stopped", until="RECORDING", timeout=10)
     assert raised.value.code == "StateOutOfReach"
-    with pytest.raises(WaitTimeout, match="was not PAUSED within 0.5 s; it was last seen RECORD"):
+    with pytest.raises(WaitTimeout, match=r"was not PAUSED within 0\.5 s; it was last seen RECORD"):
         await watcher.wait("runs", until="PAUSED", timeout=0.5, poll_interval=0.1)
 
 

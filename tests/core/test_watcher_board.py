@@ -771,21 +771,25 @@ def no_descriptor() -> TransportError:
     return error
 
 
+def is_dead(driver: Driver) -> bool:
+    return driver.board.breaker.dead_since is not None
+
+
 def test_a_machine_without_descriptors_says_nothing_about_the_endpoint() -> None:
     """D."""
     driver = Driver()
     caller = driver.wait(*[f"r{n}" for n in range(12)])
     driver.advance(2.0)
     driver.answer_all(no_descriptor())
-    assert driver.board.breaker.dead_since is None
+    assert not is_dead(driver)
     assert not any(wait.settled for wait in caller.waits)
     # Nor is an endpoint that is dead back because of it.
     driver.advance(60.0)
     driver.answer_all(TransportError("gone"))
-    assert driver.board.breaker.dead_since is not None
+    assert is_dead(driver)
     driver.advance(60.0)
     driver.answer_all(no_descriptor())
-    assert driver.board.breaker.dead_since is not None
+    assert is_dead(driver)
     assert driver.board.breaker.probe_at > driver.now
 
 
@@ -916,3 +920,22 @@ def test_unconfirmed_answers_teach_nothing_about_lessons() -> None:
     answers(driver, 60.0, lambda task_id: task_id.startswith("forged"))
     assert driver.board.order.recording.events == PollOrder().recording.events
     assert list(driver.board.order.recording.rates) == rates
+
+
+def test_thousands_that_share_a_moment_have_their_event_in_slices() -> None:
+    agenda = Agenda()
+    waiters = [Caller(TERMS, 1000.0, 5.0) for _ in range(1000)]
+    for waiter in waiters:
+        agenda.plan(waiter, 1005.0)
+    for waiter in waiters[::3]:
+        agenda.forget(waiter)
+    found = []
+    slices = 0
+    while agenda.next() <= 1005.0:
+        batch = agenda.due(1005.0)
+        assert len(batch) <= 250
+        found += batch
+        slices += 1
+    assert slices >= 3
+    assert found == [waiter for number, waiter in enumerate(waiters) if number % 3]
+    assert len(agenda) == 0

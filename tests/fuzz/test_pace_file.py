@@ -38,13 +38,18 @@ floats = st.floats() | st.sampled_from(
 )
 integers = st.integers(-(2**63), 2**63 - 1) | st.sampled_from([0, 1, 2**22, 2**31, 2**40])
 headers = st.tuples(
-    st.sampled_from([MAGIC, b"tiwpace1", b"\0" * 8]), floats, floats, floats, st.integers(0, 2**64 - 1)
+    st.sampled_from([MAGIC, b"tiwpace1", b"\0" * 8]),
+    floats,
+    floats,
+    floats,
+    st.integers(0, 2**64 - 1),
 ).map(lambda values: struct.pack("=8sdddQ", *values).ljust(64, b"\0"))
 stamps = st.lists(floats, min_size=1, max_size=8).map(
     lambda values: struct.pack(f"={STAMPS}d", *(values * STAMPS)[:STAMPS])
 )
 slots = st.lists(
-    st.tuples(integers | st.just(os.getppid()), st.integers(0, 2**64 - 1), *[floats] * 6), max_size=20
+    st.tuples(integers | st.just(os.getppid()), st.integers(0, 2**64 - 1), *[floats] * 6),
+    max_size=20,
 ).map(lambda rows: b"".join(struct.pack("=qQdddddd", *row) for row in rows))
 files = st.binary(max_size=200) | st.tuples(headers, stamps, slots).map(b"".join)
 
@@ -127,7 +132,9 @@ def test_parts_never_add_up_to_more_than_the_pace(
         assert part.unconfirmed >= 0
         assert part.whole <= slot.pace / pace + 1e-9
     # Whatever one leaves the others may use.
-    free = [part.whole < slot.pace / pace - 1e-6 for part, slot in zip(found, processes, strict=True)]
+    free = [
+        part.whole < slot.pace / pace - 1e-6 for part, slot in zip(found, processes, strict=True)
+    ]
     hungry = [slot.waits > 0 or slot.unconfirmed > 0 for slot in processes]
     if any(a and b for a, b in zip(free, hungry, strict=True)):
         assert sum(part.whole for part in found) == pytest.approx(1.0)
