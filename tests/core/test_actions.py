@@ -228,6 +228,23 @@ def test_a_signature_is_given_or_made(client: TiwClient) -> None:
     assert client.requests_sent == 0
 
 
+@pytest.mark.parametrize("given", [{"s3cret": 7}, ["s3cret"], True, 1.5, "s3cret s3cret", ""])
+@pytest.mark.parametrize("name", ["record_user_sig", "user_sig_key"])
+def test_a_signature_or_a_key_of_another_type_is_refused_and_not_shown(
+    client: TiwClient, name: str, given: Any
+) -> None:
+    with pytest.raises(ConfigurationError, match=name) as caught:
+        client.start_online_record(ROOM, **{name: given})
+    assert "s3cret" not in str(caught.value)
+    assert client.requests_sent == 0
+
+
+def test_a_signature_of_digits_may_come_as_a_number(client: TiwClient) -> None:
+    signature: Any = 20251128
+    params = client.start_online_record_params(ROOM, record_user_sig=signature)
+    assert params["RecordUserSig"] == "20251128"
+
+
 @pytest.mark.parametrize(("key", "good"), [("the-apps-key", True), ("another-key", False)])
 def test_a_made_signature_is_one_that_tiw_takes(key: str, good: bool) -> None:
     with Simulator(speed=0, user_sig_key="the-apps-key") as simulator:

@@ -3,12 +3,16 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tiw_automation.core import ConfigurationError, CredentialsError, ServerError, TiwClient
+from tiw_automation.core.credential_sources import AssumedRole
 from tiw_automation.core.credentials import (
     Credentials,
     CredentialSource,
@@ -308,3 +312,202 @@ def test_a_client_of_a_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("HOME", str(tmp_path))
     settings = TiwClient(profile="work").settings
     assert (settings.credentials.identity, settings.region) == (ID, "ap-guangzhou")
+
+
+def a_folder(path: Path) -> None:
+    path.mkdir()
+
+
+def latin(path: Path) -> None:
+    path.write_bytes(b"\xff\xfe\xff")
+
+
+def too_large(path: Path) -> None:
+    path.write_bytes(b" " * 2_000_000)
+
+
+@pytest.mark.parametrize("make", [a_folder, latin, too_large, os.mkfifo])
+@pytest.mark.parametrize("name", [".tccli/default.credential", ".tencentcloud/credentials"])
+def test_a_file_that_cannot_be_read_is_not_there_unless_asked_for(
+    tmp_path: Path, make: Callable[[Path], None], name: str
+) -> None:
+    path = tmp_path / name
+    path.parent.mkdir()
+    make(path)
+    assert keys(find(tmp_path, PAIR)) == (ID, KEY, None)
+    other = ".tencentcloud/credentials" if "tccli" in name else ".tccli/default.credential"
+    with pytest.raises(CredentialsError, match=f"Looked at: .*{path}") as caught:
+        find(tmp_path)
+    # All that was ignored is named.
+    assert f"{tmp_path / other} (not there)" in str(caught.value)
+    if "tccli" in name:
+        sdk_file(tmp_path, "[default]\nsecret_id = a\nsecret_key = b\n")
+        assert keys(find(tmp_path)) == ("a", "b", None)
+        for given, environ in (("default", {}), (None, {"TENCENTCLOUD_PROFILE": "default"})):
+            with pytest.raises(CredentialsError, match=r"default\.credential"):
+                find(tmp_path, environ, profile=given)
+
+
+WITHOUT_RIGHTS = """
+import json, os, sys
+from tiw_automation.core import TiwClient, TiwError
+pair, no_metadata, home = json.loads(sys.argv[1])
+os.environ |= {**no_metadata, "HOME": home}
+# What is imported late may lie where such a process cannot read.
+TiwClient(secret_id="a", secret_key="b")
+if os.getuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+
+def show(environ, **given):
+    os.environ |= environ
+    try:
+        print(TiwClient(**given).settings.credentials.identity)
+    except TiwError as error:
+        print(error)
+    for name in environ:
+        del os.environ[name]
+
+show(pair)
+show({}, secret_id="AKIDgiven", secret_key="keykey")
+show({})
+show({**pair, "TENCENTCLOUD_PROFILE": "default"})
+show({"TENCENTCLOUD_PROFILE": "default"})
+"""
+
+
+@pytest.mark.parametrize("closed", ["home", "home/.tccli", "home/.tccli/default.credential"])
+def test_a_home_that_cannot_be_entered(tmp_path: Path, closed: str) -> None:
+    """By a process without rights: root may read everything."""
+    home = tmp_path / "home"
+    home.mkdir()
+    tccli(home, secretId="idofdefault", secretKey="keyofdefault")
+    for folder in (tmp_path, tmp_path.parent, tmp_path.parents[1]):
+        folder.chmod(0o755)
+    path = tmp_path / closed
+    # Whoever owns it may enter what is 0700.
+    path.chmod(0o700 if os.getuid() == 0 else 0)
+    given = json.dumps([PAIR, NO_METADATA, str(home)])
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", WITHOUT_RIGHTS, given],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        path.chmod(0o755)
+    assert not done.stderr
+    of_environment, of_arguments, nothing, beside_a_profile, asked_for = done.stdout.splitlines()
+    assert (of_environment, of_arguments, beside_a_profile) == (ID, "AKIDgiven", ID)
+    unreadable = f"{home}/.tccli/default.credential cannot be read: Permission denied"
+    assert nothing.startswith("No keys were found")
+    assert unreadable in nothing
+    assert asked_for.startswith(unreadable)
+
+
+def test_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in NO_METADATA.items():
+        monkeypatch.setenv(name, value)
+    for home in (None, "", "/dev/null", "/nonexistent", "relative", "~", "/\u20ac"):
+        if home is None:
+            monkeypatch.delenv("HOME")
+        else:
+            monkeypatch.setenv("HOME", home)
+        assert TiwClient(secret_id="a", secret_key="b").settings.credentials.identity == "a"
+
+
+def test_the_folder_that_terraform_shares(tmp_path: Path) -> None:
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    tccli(tmp_path, secretId="idofhome", secretKey="keyofhome")
+    (folder / "default.credential").write_text('{"secretId": "a", "secretKey": "b"}')
+    (folder / "default.configure").write_text('{"_sys_param": {"region": "ap-guangzhou"}}')
+    environ = {"TENCENTCLOUD_SHARED_CREDENTIALS_DIR": str(folder)}
+    assert keys(find(tmp_path, environ))[0] == "a"
+    assert keys(find(tmp_path, environ, profile="default"))[0] == "a"
+    assert read_profile(None, environ, tmp_path).region == "ap-guangzhou"
+    with pytest.raises(CredentialsError, match=str(folder)):
+        find(tmp_path, environ, profile="work")
+
+
+ROLE = "qcs::cam::uin/1:roleName/r"
+OTHER = "qcs::cam::uin/1:roleName/other"
+
+
+def test_the_role_that_terraform_assumes(tmp_path: Path) -> None:
+    names = {
+        "TENCENTCLOUD_ASSUME_ROLE_ARN": ROLE,
+        "TENCENTCLOUD_ASSUME_ROLE_SESSION_NAME": "deploy",
+    }
+    found = find(tmp_path, {**PAIR, **names})
+    assert isinstance(found, AssumedRole)
+    assert (found.role_arn, found.session_name, found.identity) == (ROLE, "deploy", ID)
+    ours = {"TENCENTCLOUD_ROLE_ARN": OTHER, "TENCENTCLOUD_ROLE_SESSION_NAME": "mine"}
+    found = find(tmp_path, {**PAIR, **names, **ours})
+    assert isinstance(found, AssumedRole)
+    assert (found.role_arn, found.session_name) == (OTHER, "mine")
+    tccli(
+        tmp_path, "work", secretId="a", secretKey="b", **{"role-arn": "qcs::cam::uin/1:roleName/w"}
+    )
+    found = find(tmp_path, names, profile="work")
+    assert isinstance(found, AssumedRole)
+    assert found.role_arn == "qcs::cam::uin/1:roleName/w"
+
+
+def pod(token_file: Path) -> dict[str, str]:
+    return {
+        "TKE_ROLE_ARN": ROLE,
+        "TKE_PROVIDER_ID": "cls-1",
+        "TKE_REGION": "ap-guangzhou",
+        "TKE_WEB_IDENTITY_TOKEN_FILE": str(token_file),
+    }
+
+
+def test_a_pods_role_comes_after_keys_and_needs_all_of_its_variables(tmp_path: Path) -> None:
+    variables = pod(tmp_path / "token")
+    assert find(tmp_path, variables).identity == f"CAM role {ROLE}"
+    assert find(tmp_path, variables) is find(tmp_path, variables)
+    assert find(tmp_path, {**variables, **PAIR}).identity == ID
+    for name in variables:
+        lacking = {**variables, name: ""}
+        with pytest.raises(CredentialsError, match=f"this pod .*without {name}"):
+            find(tmp_path, lacking)
+    with pytest.raises(CredentialsError, match=r"TKE_\* \(not set\)"):
+        find(tmp_path)
+    tccli(tmp_path, secretId="a", secretKey="b")
+    assert find(tmp_path, variables).identity == "a"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "secretid = AKIDsecret\nsecretkey = s3cretvalue\n",
+            r"secretid \(is secret_id meant\?\), secretkey \(is secret_key meant\?\), without "
+            "secret_id and secret_key",
+        ),
+        (
+            "secret-id = a\nsecret-key = b\ntoken = c\n",
+            r"secret-id \(is .* token, without secret_id",
+        ),
+        ("AKIDsecret = s3cretvalue\n", "holds 1 other name, without secret_id and secret_key"),
+        ("token = s3cretvalue\n", "holds token, without secret_id and secret_key"),
+        ("", "is empty, without secret_id and secret_key"),
+        ("secret_id = a\nsecretkey = s3cretvalue\n", "secret_id without secret_key"),
+    ],
+)
+def test_names_that_are_misspelt_in_the_sdks_file(tmp_path: Path, text: str, words: str) -> None:
+    sdk_file(tmp_path, f"[default]\n{text}")
+    with pytest.raises(CredentialsError, match=words) as caught:
+        find(tmp_path)
+    assert "s3cretvalue" not in str(caught.value)
+    assert "akidsecret" not in str(caught.value).lower()
+
+
+def test_a_section_of_defaults_is_a_section_like_others(tmp_path: Path) -> None:
+    sdk_file(tmp_path, "[DEFAULT]\nsecret_id = a\nsecret_key = b\n")
+    with pytest.raises(CredentialsError, match=r"no section \[default\].*\[DEFAULT\]"):
+        find(tmp_path)

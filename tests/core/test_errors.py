@@ -1,10 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import copy
+import importlib
+import inspect
 import pickle
+import pkgutil
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
 
 import pytest
 
+import tiw_automation.core
 from tiw_automation.core import (
     ApiError,
     AuthFailure,
@@ -12,6 +20,7 @@ from tiw_automation.core import (
     FailedOperation,
     InvalidParameter,
     LimitExceeded,
+    OnlineRecord,
     Outcome,
     PermissionDenied,
     RecordFailed,
@@ -25,6 +34,7 @@ from tiw_automation.core import (
     TiwError,
     UnsupportedOperation,
     Verdict,
+    WaitTimeout,
 )
 from tiw_automation.core.errors import api_error
 
@@ -102,6 +112,102 @@ def test_errors_survive_pickling_whole() -> None:
     assert isinstance(copy, TiwError)
     assert str(copy) == str(error)
     assert copy.outcome.verdict is Verdict.FAILED
+
+
+def tree(cls: type[TiwError] = TiwError) -> Iterator[type[TiwError]]:
+    yield cls
+    for below in cls.__subclasses__():
+        yield from tree(below)
+
+
+for module in pkgutil.walk_packages(
+    tiw_automation.core.__path__, f"{tiw_automation.core.__name__}."
+):
+    importlib.import_module(module.name)
+TREE = [cls for cls in dict.fromkeys(tree()) if cls.__module__.startswith("tiw_automation.core")]
+
+
+COMMON = {*inspect.signature(TiwError).parameters, "details"}
+
+
+def of_kind(cls: type[TiwError]) -> tuple[TiwError, Outcome]:
+    """Return an error of a class, and the outcome that holds it and is held by it, as in waits."""
+    answer = {"Status": "RECORDING", "TaskId": "t", "Odd": {"a": ["\ud800"]}}
+    record = OnlineRecord.from_response(answer, sdk_app_id=1, task_id="t")
+    known = {
+        "outcome": Outcome(1, "t", Verdict.PENDING, record=record),
+        "record_user_id": "u",
+        "failures": [("a.mp4", RecordingFailure("code: 1, msg: x"))],
+        "archived": [],
+        "retry_after_s": 1.0,
+    }
+    needed: dict[str, Any] = {
+        name: known[name]
+        for name, parameter in inspect.signature(cls).parameters.items()
+        if name in known or (parameter.default is parameter.empty and name not in COMMON)
+    }
+    error = cls("m", code="c", request_id="r", action="a", hint="h", retryable=True, **needed)
+    outcome = Outcome(1, "t", Verdict.PENDING, record=record, error=error)
+    if "outcome" in needed:
+        error.outcome = outcome  # type: ignore[attr-defined]
+    error.add_note("a note")
+    return error, outcome
+
+
+def same(found: TiwError | None, error: TiwError) -> bool:
+    return (
+        found is not None
+        and type(found) is type(error)
+        and str(found) == str(error)
+        and found.args == error.args
+        and found.to_dict() == error.to_dict()
+        and vars(found).keys() == vars(error).keys()
+    )
+
+
+@pytest.mark.parametrize("cls", TREE)
+def test_every_error_can_be_pickled_and_copied(cls: type[TiwError]) -> None:
+    error, outcome = of_kind(cls)
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        assert same(pickle.loads(pickle.dumps(error, protocol)), error)
+        copied = pickle.loads(pickle.dumps(outcome, protocol))
+        assert same(copied.error, error)
+        assert copied.to_dict() == outcome.to_dict()
+    assert same(copy.copy(error), error)
+    assert same(copy.deepcopy(error), error)
+    for copied in (copy.copy(outcome), copy.deepcopy(outcome)):
+        assert same(copied.error, error)
+
+
+@pytest.mark.parametrize("cls", TREE)
+def test_an_outcome_with_any_error_becomes_a_dict(cls: type[TiwError]) -> None:
+    error, outcome = of_kind(cls)
+    data = asdict(outcome)
+    assert same(data["error"], error)
+    assert data["record"]["status"] == "RECORDING"
+
+
+def test_an_error_that_was_raised_and_chained_can_be_copied() -> None:
+    _, outcome = of_kind(WaitTimeout)
+    failed = Outcome(1, "t", Verdict.FAILED, error=RecordingFailure("code: 1, msg: x"))
+    for raising in (outcome, failed):
+        with pytest.raises(TiwError) as caught:
+            raising.raise_for_verdict()
+        assert same(pickle.loads(pickle.dumps(caught.value)), caught.value)
+        assert same(copy.deepcopy(caught.value), caught.value)
+
+
+def test_what_the_api_wrote_is_escaped_where_it_enters() -> None:
+    odd = "x\r\n\x1b[31m\u202e\ud800"
+    error = api_error(odd, odd * 10_000, request_id=odd)
+    assert type(error) is ApiError
+    assert str(error).isprintable()
+    assert len(str(error)) < 10_000
+    assert all(str(text).isprintable() for text in error.to_dict().values())
+    assert api_error(" InternalError\n", "Sorry.").code == "InternalError"
+    assert api_error("", "").code == "ApiError"
+    digits = RecordingFailure(f"code: {'9' * 5000}, msg: x")
+    assert digits.inner_code is None
 
 
 # Sections "Error Codes" of the family's action pages, and the common ones

@@ -92,7 +92,7 @@ def test_callbacks_name_their_recording(odd: Simulator, client: TiwClient) -> No
             self.send_response(200)
             self.send_header("Content-Length", "0")
             self.end_headers()
-            if len(bodies) == 30:
+            if len({json.loads(body)["EventData"]["TaskId"] for body in bodies}) == 30:
                 arrived.set()
 
         def log_message(self, *_: object) -> None:

@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import json
+import pickle
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from tiw_automation.core import (
     AuthFailure,
     BadAnswer,
     ConfigurationError,
+    Interrupt,
     OnlineRecord,
     Outcome,
     RecordFailed,
@@ -206,6 +209,211 @@ def test_the_expiry_is_only_estimated_for_tencents_own_bucket() -> None:
     assert mine.videos_expire_at is None
 
 
+GOOD_URLS = [video["VideoUrl"] for video in FINISHED["VideoInfos"]]
+FIRST = FINISHED["VideoInfos"][0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "attribute", "read"),
+    [
+        ({"RoomId": "880528"}, "room_id", 880528),
+        ({"RoomId": 880528.0}, "room_id", 880528),
+        ({"RoomId": "+880528.0"}, "room_id", 880528),
+        ({"RoomId": "880_528"}, "room_id", None),
+        ({"RoomId": "\u0668"}, "room_id", None),
+        ({"RoomId": True}, "room_id", None),
+        ({"RoomId": 2**63}, "room_id", None),
+        ({"RoomId": "9" * 5000}, "room_id", None),
+        ({"TotalTime": 18317.0}, "total_time_ms", 18317),
+        ({"TotalTime": 18317.5}, "total_time_ms", None),
+        ({"TotalTime": float("inf")}, "total_time_ms", None),
+        ({"TotalTime": float("nan")}, "total_time_ms", None),
+        ({"ExceptionCnt": "0"}, "exception_count", 0),
+        ({"ExceptionCnt": [0]}, "exception_count", None),
+        ({"GroupId": 880528}, "group_id", "880528"),
+        ({"GroupId": 880528.0}, "group_id", "880528"),
+        ({"GroupId": {}}, "group_id", None),
+        ({"GroupId": "\ud800x"}, "group_id", "\\ud800x"),
+        ({"ReplayUrl": 0}, "replay_url", None),
+        ({"ReplayUrl": ["http://x"]}, "replay_url", None),
+        ({"Interrupts": {}}, "interrupts", ()),
+        ({"Interrupts": "none"}, "interrupts", ()),
+        ({"Interrupts": {"UserId": 7, "Count": "2"}}, "interrupts", (Interrupt("7", 2),)),
+        ({"Interrupts": [None, 3, {"Count": 1}]}, "interrupts", (Interrupt(None, 1),)),
+        ({"OmittedDurations": 0}, "omitted_durations", ()),
+        ({"RecordStartTime": 10**400}, "record_start_time", None),
+        ({"RecordStartTime": 1568949369000}, "record_start_time", None),
+        ({"RecordStartTime": "1568949369"}, "record_start_time", 1568949369),
+        ({"RecordStopTime": -5}, "record_stop_time", None),
+        ({"RecordStopTime": 0.0}, "record_stop_time", None),
+        ({"RequestId": {"a": 1}}, "request_id", None),
+        ({"RequestId": "r\n1"}, "request_id", "r\\n1"),
+        ({"Status": "Finished"}, "status", "FINISHED"),
+        ({"Status": " finished\n"}, "status", "FINISHED"),
+        ({"TaskId": None}, "task_id", TASK),
+        ({"TaskId": ""}, "task_id", TASK),
+        ({"TaskId": f" {TASK} "}, "task_id", TASK),
+        ({"FinishReason": None}, "finish_reason", None),
+        ({"FinishReason": " auto "}, "finish_reason", "AUTO"),
+    ],
+)
+def test_an_odd_field_costs_only_itself(
+    changes: dict[str, Any], attribute: str, read: object
+) -> None:
+    odd = record(**changes)
+    assert getattr(odd, attribute) == read
+    assert odd.video_urls == GOOD_URLS
+    assert judge(APP, TASK, odd, Acceptance()).verdict is Verdict.FINISHED
+    json.dumps(odd.to_dict(), ensure_ascii=False, allow_nan=False).encode()
+    assert OnlineRecord.from_dict(odd.to_dict()) == odd
+
+
+def test_everything_odd_at_once_still_gives_the_videos() -> None:
+    odd = record(
+        RoomId="880528",
+        TotalTime=18317.0,
+        Interrupts={},
+        ReplayUrl=0,
+        ExceptionCnt="0",
+        Status="Finished",
+        VideoInfos=[None, *({**video, "VideoSize": "356000"} for video in FINISHED["VideoInfos"])],
+    )
+    assert judge(APP, TASK, odd, Acceptance()).raise_for_verdict().video_urls == GOOD_URLS
+    assert [video.size_bytes for video in odd.videos] == [356000] * 3
+    assert record(VideoInfos=FIRST).video_urls == GOOD_URLS[:1]
+
+
+def test_a_task_id_of_digits_may_come_as_a_number() -> None:
+    for came in (1234567890, 1234567890.0, "1234567890"):
+        answer = {**FINISHED, "TaskId": came}
+        read = OnlineRecord.from_response(answer, sdk_app_id=APP, task_id="1234567890")
+        assert judge(APP, "1234567890", read, Acceptance()).verdict is Verdict.FINISHED
+    odds: list[Any] = [[TASK], {}, True, 7, 10**400]
+    for odd in odds:
+        with pytest.raises(BadAnswer) as caught:
+            record(TaskId=odd)
+        assert caught.value.retryable
+
+
+@pytest.mark.parametrize("written", ["Exception", " EXCEPTION", "exception\n"])
+def test_an_exception_in_any_spelling_is_a_failure(written: str) -> None:
+    answer = record(FinishReason=written, VideoInfos="unreadable")
+    failed = judge(APP, TASK, answer, Acceptance(require_videos=False))
+    assert failed.verdict is Verdict.FAILED
+    assert "EXCEPTION" in failed.message
+
+
+@pytest.mark.parametrize("odd", [7, 0, True, [], {}, ["EXCEPTION"], {"a": "EXCEPTION"}])
+def test_a_finish_reason_that_cannot_be_read_is_unknown(odd: object) -> None:
+    unknown = judge(APP, TASK, record(FinishReason=odd), Acceptance())
+    assert unknown.verdict is Verdict.UNKNOWN
+    assert unknown.error is not None
+    assert unknown.error.retryable
+    going_on = record(FinishReason=odd, Status="RECORDING")
+    assert judge(APP, TASK, going_on, Acceptance()).verdict is Verdict.PENDING
+
+
+@pytest.mark.parametrize("odd", [7, True, ["FINISHED"], {}, "", "  ", None])
+def test_a_status_that_cannot_be_read_is_unknown(odd: object) -> None:
+    unknown = judge(APP, TASK, record(Status=odd), Acceptance())
+    assert unknown.verdict is Verdict.UNKNOWN
+    assert unknown.error is not None
+    assert unknown.error.retryable
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "none",
+        "",
+        0,
+        True,
+        [None],
+        ["x", 3],
+        [[FIRST]],
+        {"Items": [FIRST]},
+        [{}],
+        [{**FIRST, "VideoUrl": 7}],
+        [{**FIRST, "VideoUrl": {"url": "http://videos/1.mp4"}}],
+    ],
+)
+@pytest.mark.parametrize("require_videos", [True, False])
+def test_videos_that_cannot_be_read_are_unknown(odd: object, require_videos: bool) -> None:
+    acceptance = Acceptance(require_videos=require_videos)
+    unknown = judge(APP, TASK, record(VideoInfos=odd), acceptance)
+    assert unknown.verdict is Verdict.UNKNOWN
+    assert unknown.error is not None
+    assert unknown.error.retryable
+    stopped = record(VideoInfos=odd, Status="STOPPED")
+    assert judge(APP, TASK, stopped, acceptance).verdict is Verdict.PENDING
+
+
+@pytest.mark.parametrize("none", [None, [], {}, [{**FIRST, "VideoUrl": ""}]])
+def test_no_videos_are_no_videos(none: object) -> None:
+    assert judge(APP, TASK, record(VideoInfos=none), Acceptance()).verdict is Verdict.FAILED
+
+
+def test_one_video_that_can_be_read_is_enough() -> None:
+    odd = record(VideoInfos=[None, {**FIRST, "VideoUrl": 7}, FIRST])
+    assert judge(APP, TASK, odd, Acceptance()).raise_for_verdict().video_urls == GOOD_URLS[:1]
+
+
+def test_a_malformed_url_or_id_breaks_nothing() -> None:
+    twice = [{**FIRST, "VideoUrl": "http://[::1/", "VideoId": "x" * 300}] * 2
+    odd = record(VideoInfos=twice)
+    assert odd.videos_expire_at is None
+    assert odd.to_dict()["video_urls"] == ["http://[::1/"] * 2
+    assert judge(APP, TASK, odd, Acceptance()).verdict is Verdict.FINISHED
+
+
+def test_what_is_nested_too_deep_is_left_out_of_raw() -> None:
+    deep: Any = []
+    for _ in range(100_000):
+        deep = [deep]
+    odd = record(Surprise=deep, Interrupts=deep)
+    outcome = judge(APP, TASK, odd, Acceptance())
+    assert outcome.verdict is Verdict.FINISHED
+    assert odd.raw["Surprise"] is None
+    assert odd.raw["TaskId"] == TASK
+    assert pickle.loads(pickle.dumps(outcome)) == outcome
+    assert asdict(outcome)["task_id"] == TASK
+    while deep:
+        # One by one: Python frees a deep list by recursion.
+        deep = deep.pop()
+
+
+def test_a_field_that_is_unreadable_is_one_warning(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tiw_automation.core.fields._warned", set())
+    for size in ("big\x1b[31m", "huge", None, 3):
+        record(VideoInfos=[{**FIRST, "VideoSize": size}] * 5, Interrupts=[None, None])
+    size_line, row_line = (line.getMessage() for line in caplog.records)
+    assert "DescribeOnlineRecord: Response.VideoInfos[].VideoSize is unreadable" in size_line
+    assert "Response.Interrupts[]" in row_line
+    assert {line.levelname for line in caplog.records} == {"WARNING"}
+
+
+@pytest.mark.parametrize("data", [{}, {"task_id": 3, "videos": [None, {"url": 1}]}, {"videos": 3}])
+def test_from_dict_takes_anything(data: dict[str, Any]) -> None:
+    read = OnlineRecord.from_dict(data)
+    assert list(read.to_dict()) == KEYS
+    assert read.video_urls == []
+
+
+def test_messages_are_printable() -> None:
+    odd = "\x1b[31m\n\u202e"
+    for answer in (
+        record(Status=odd),
+        record(FinishReason=odd),
+        OnlineRecord(APP, odd, status=odd),
+        OnlineRecord(APP, odd, status="FINISHED", finish_reason=odd),
+    ):
+        for acceptance in (Acceptance(), Acceptance(("AUTO",)), Acceptance(require_videos=False)):
+            assert judge(APP, odd, answer, acceptance).message.isprintable()
+    assert Outcome(APP, odd, Verdict.PENDING).message.isprintable()
+
+
 def test_an_answer_about_another_recording_is_refused() -> None:
     with pytest.raises(BadAnswer, match="another"):
         record(TaskId="another")
@@ -295,7 +503,8 @@ def test_an_outcome_is_json_native() -> None:
 
 
 @pytest.mark.parametrize(
-    "reasons", [[""], "", "AUTO,", ["NO-WAY"], [3], [None], 3, {"AUTO": 1}, ["\u0130O"], "9X", ["*"]]
+    "reasons",
+    [[""], "", "AUTO,", ["NO-WAY"], [3], [None], 3, {"AUTO": 1}, ["\u0130O"], "9X", ["*"]],
 )
 def test_a_malformed_finish_reason_is_refused(reasons: Any) -> None:
     with pytest.raises(ConfigurationError, match="AUTO, USER_CALL, EXCEPTION, FORCE_STOP"):

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
 
 from tiw_automation.core import ConfigurationError, Settings, TiwClient
 from tiw_automation.core import settings as settings_module
+from tiw_automation.core.credential_sources import AssumedRole
 
 ID = "AKIDexampleexampleexample"
 KEY = "keyexamplekeyexamplekey00"
@@ -137,13 +140,13 @@ def test_the_sdk_app_id_comes_from_the_argument_first() -> None:
 
 
 def test_files_and_proxies(tmp_path: Path) -> None:
-    bundle = tmp_path / "ca.pem"
-    bundle.write_text("")
+    bundle = Path(certifi.where())
     assert resolve(ca_file=bundle).ca_file == str(bundle)
     with pytest.raises(ConfigurationError, match="no file"):
         resolve(ca_file=tmp_path / "absent.pem")
-    assert resolve(proxy="http://proxy:3128").proxy == "http://proxy:3128"
-    for bad in ("proxy:3128", "socks5://h:1", "http://h:x", 5):
+    for good in ("http://proxy:3128", "proxy:3128", "proxy.corp.example:3128"):
+        assert resolve(proxy=good).proxy == good
+    for bad in ("socks5://h:1", "http://h:x", 5):
         with pytest.raises(ConfigurationError, match="proxy"):
             resolve(proxy=bad)
 
@@ -156,3 +159,129 @@ def test_no_secret_in_a_repr() -> None:
         assert KEY not in text
         assert "tokentoken" not in text
         assert "sesame" not in text
+
+
+def profile(home: Path, name: str = "default", **data: Any) -> None:
+    path = home / ".tccli" / f"{name}.configure"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(data))
+
+
+ELSEWHERE: dict[str, Any] = {
+    "_sys_param": {"region": "ap-guangzhou"},
+    "tiw": {"endpoint": "tiw.elsewhere.example"},
+    "sts": {"endpoint": "sts.elsewhere.example"},
+}
+ROLE = "qcs::cam::uin/1:roleName/r"
+
+
+def test_an_explicit_site_shuts_out_every_ambient_endpoint(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    profile(tmp_path, **ELSEWHERE)
+    environ = {
+        **PAIR,
+        "TIW_ENDPOINT": "http://127.0.0.1:8787",
+        "TIW_STS_ENDPOINT": "http://127.0.0.1:8787",
+    }
+    found = resolve(environ, home=tmp_path, site="intl", role_arn=ROLE)
+    assert (found.url, found.region) == ("https://tiw.intl.tencentcloudapi.com", "ap-singapore")
+    assert isinstance(found.credentials, AssumedRole)
+    assert found.credentials.url == "https://sts.intl.tencentcloudapi.com"
+    assert "TIW_ENDPOINT is ignored" in caplog.text
+    assert resolve(environ, home=tmp_path, site="cn").host == "tiw.tencentcloudapi.com"
+    # An argument is not ambient.
+    given = resolve(environ, home=tmp_path, site="cn", endpoint="https://mine.example")
+    assert (given.host, given.region) == ("mine.example", "ap-guangzhou")
+    without = resolve(PAIR, home=tmp_path, site="intl")
+    assert without.host == "tiw.intl.tencentcloudapi.com"
+
+
+def test_explicit_keys_shut_out_the_files_and_never_the_environment(tmp_path: Path) -> None:
+    profile(tmp_path, **ELSEWHERE)
+    keys = {"secret_id": "AKIDa", "secret_key": "b"}
+    found = resolve({}, home=tmp_path, role_arn=ROLE, **keys)
+    assert (found.host, found.region) == ("tiw.tencentcloudapi.com", "ap-singapore")
+    assert isinstance(found.credentials, AssumedRole)
+    assert found.credentials.url == "https://sts.tencentcloudapi.com"
+    simulator = {"TIW_ENDPOINT": "http://127.0.0.1:8787", "TENCENTCLOUD_REGION": "ap-guangzhou"}
+    found = resolve(simulator, home=tmp_path, **keys)
+    assert (found.url, found.region) == ("http://127.0.0.1:8787", "ap-guangzhou")
+    # Keys of the environment and a profile that is named take what the files say.
+    assert resolve(PAIR, home=tmp_path).host == "tiw.elsewhere.example"
+    named = resolve({}, home=tmp_path, profile="default", **keys)
+    assert named.host == "tiw.elsewhere.example"
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("127.0.0.1:8787", True),
+        ("127.9.9.9", True),
+        ("[::1]:8787", True),
+        ("localhost:8787", True),
+        ("LOCALHOST", True),
+        ("tiw.tencentcloudapi.com", False),
+        ("10.0.0.1", False),
+        ("0.0.0.0:8787", False),
+        ("localhost.example", False),
+        ("127.0.0.1.example", False),
+        ("[fe80::1]", False),
+        ("2130706433", False),
+    ],
+)
+def test_plain_http_is_for_this_machine(host: str, loopback: bool) -> None:
+    url = f"http://{host}"
+    for environ, given, name in (
+        (PAIR, {"endpoint": url}, "endpoint"),
+        ({**PAIR, "TIW_ENDPOINT": url}, {}, "TIW_ENDPOINT"),
+        ({**PAIR, "TIW_STS_ENDPOINT": url}, {"role_arn": ROLE}, "TIW_STS_ENDPOINT"),
+    ):
+        if loopback:
+            resolve(environ, **given)
+        else:
+            with pytest.raises(ConfigurationError, match=f"{name}: .*plain http") as caught:
+                resolve(environ, **given)
+            assert "allow_http" in str(caught.value)
+        resolve(environ, **given, allow_http=True)
+        resolve({**environ, "TIW_ALLOW_HTTP": "yes"}, **given)
+    assert resolve(endpoint=f"https://{host}").scheme == "https"
+
+
+def test_allow_http_is_yes_or_no() -> None:
+    refused = {**PAIR, "TIW_ALLOW_HTTP": "1", "TIW_ENDPOINT": "http://h"}
+    assert resolve(refused).url == "http://h"
+    with pytest.raises(ConfigurationError, match="plain http"):
+        resolve(refused, allow_http=False)
+    for value in ("maybe", "2", " "):
+        with pytest.raises(ConfigurationError, match="TIW_ALLOW_HTTP"):
+            resolve({**PAIR, "TIW_ALLOW_HTTP": value})
+    with pytest.raises(ConfigurationError, match="allow_http"):
+        resolve(allow_http="maybe")
+
+
+def test_a_profile_of_the_files_may_not_use_plain_http_either(tmp_path: Path) -> None:
+    profile(tmp_path, tiw={"endpoint": "http://tiw.example"})
+    with pytest.raises(ConfigurationError, match=r"profile's endpoint: .*plain http"):
+        resolve(home=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["http://me:s3cret/password@host", "http://me:s3cret@[", "s3cret@host", "http://h/?k=@s3cret"],
+)
+def test_no_part_of_an_endpoint_with_a_password_is_repeated(endpoint: str) -> None:
+    with pytest.raises(ConfigurationError, match="TIW_ENDPOINT") as caught:
+        resolve({**PAIR, "TIW_ENDPOINT": endpoint})
+    assert "s3cret" not in str(caught.value)
+
+
+def test_settings_that_cannot_be_read_are_ignored_unless_asked_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / ".tccli" / "default.configure"
+    path.mkdir(parents=True)
+    assert resolve(home=tmp_path).host == "tiw.tencentcloudapi.com"
+    assert not caplog.records
+    with pytest.raises(ConfigurationError, match="not a regular file"):
+        resolve(home=tmp_path, profile="default")

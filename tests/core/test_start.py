@@ -140,6 +140,48 @@ def test_numbers_and_flags_are_taken_as_templates_render_them() -> None:
     }
 
 
+def test_an_integer_where_a_text_is_wanted_is_its_digits() -> None:
+    """Templates that render native objects make a number of "880528"."""
+    params = start_params(
+        {
+            "group_id": 880528,
+            "extra_data": 0,
+            "trtc_room_id_str": 10**40,
+            "record_control": {"enabled": True, "stream_controls": [{"stream_id": 7}]},
+        }
+    )
+    assert params["GroupId"] == "880528"
+    assert params["ExtraData"] == "0"
+    assert params["TRTCRoomIdStr"] == "1" + 40 * "0"
+    assert params["RecordControl"]["StreamControls"] == [{"StreamId": "7"}]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [{"a": 7}, ["a"], True, False, 1.5, b"a", object(), 10**5000, [[[]]]],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_was_made_of_a_text_is_refused_with_what_to_do(value: object) -> None:
+    with pytest.raises(ConfigurationError, match="extra_data has to be a text") as caught:
+        start_params({"extra_data": value})
+    assert "Give the text itself, in quotes" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [10**5000, "9" * 5000, "x" * 900_000, "\x1b[2J\n", {"a": "\x1b"}],
+    ids=["number", "digits", "long", "escapes", "dict"],
+)
+def test_a_message_shows_a_value_safely(value: Any) -> None:
+    for options in ({"auto_stop_timeout": value}, {"record_mode": value}, {"whiteboard": [value]}):
+        with pytest.raises(ConfigurationError) as caught:
+            start_params(options)
+        assert len(str(caught.value)) < 1000
+        assert str(caught.value).isprintable()
+    with pytest.raises(ConfigurationError, match="room_id has to be an integer"):
+        check_room_id(value)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

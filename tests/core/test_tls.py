@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import http.server
+import os
 import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -103,8 +105,6 @@ def test_a_given_bundle_is_trusted(port: int, bundle: Path) -> None:
 def test_the_environments_bundle_is_trusted(
     port: int, bundle: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    for other in BUNDLES:
-        monkeypatch.delenv(other, raising=False)
     monkeypatch.setenv(name, str(bundle))
     assert status(port) == "FINISHED"
 
@@ -114,11 +114,72 @@ def test_a_certificate_for_another_host_is_refused(port_of_another: int, bundle:
         status(port_of_another, ca_file=bundle)
 
 
-def test_a_bundle_that_is_none(port: int, tmp_path: Path) -> None:
-    broken = tmp_path / "broken.pem"
-    broken.write_text("no certificate")
-    with pytest.raises((ConfigurationError, TransportError)):
-        status(port, ca_file=broken)
+def a_folder(authority: trustme.CA, path: Path) -> Path:
+    """Return a folder of certificates as ``openssl rehash`` leaves it."""
+    path.mkdir()
+    authority.cert_pem.write_to_path(str(path / "ca.pem"))
+    subprocess.run(["openssl", "rehash", str(path)], check=True, timeout=30)
+    return path
+
+
+@pytest.mark.parametrize("name", ["ca_file", *BUNDLES])
+def test_a_folder_of_certificates_is_trusted(
+    port: int,
+    authority: trustme.CA,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    folder = a_folder(authority, tmp_path / "certs")
+    if name in BUNDLES:
+        monkeypatch.setenv(name, str(folder))
+        assert status(port) == "FINISHED"
+    else:
+        assert status(port, ca_file=folder) == "FINISHED"
+
+
+def nothing(path: Path) -> None:
+    pass
+
+
+def text(path: Path) -> None:
+    path.write_text("no certificate")
+
+
+def broken(path: Path) -> None:
+    path.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+
+
+def a_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize("name", ["ca_file", *BUNDLES])
+@pytest.mark.parametrize("make", [nothing, text, broken, Path.touch, Path.mkdir, a_pipe])
+def test_a_bundle_that_is_none(
+    make: Any, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is refused at once, not by a wait of days."""
+    path = tmp_path / "odd.pem"
+    make(path)
+    given: dict[str, Any] = {"ca_file": path} if name == "ca_file" else {}
+    if not given:
+        monkeypatch.setenv(name, str(path))
+    with pytest.raises(ConfigurationError, match=f"{name}: .*odd.pem"):
+        TiwClient(secret_id="AKIDexample", secret_key="keyexample", **given)
+
+
+def test_a_role_is_not_assumed_without_authorities(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "absent.pem"))
+    with pytest.raises(ConfigurationError, match="REQUESTS_CA_BUNDLE"):
+        TiwClient(
+            endpoint="http://127.0.0.1:1",
+            secret_id="AKIDexample",
+            secret_key="keyexample",
+            role_arn="qcs::cam::uin/1:roleName/r",
+        )
 
 
 def test_a_proxy_that_refuses_is_named(port: int, bundle: Path, refusing_proxy: int) -> None:

@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from tiw_automation.core import OnlineRecord, Video, VideoKind, tracks_of
+from typing import Any
+
+import pytest
+
+from tiw_automation.core import ConfigurationError, OnlineRecord, Video, VideoKind, tracks_of
 
 
 def video(
@@ -74,3 +78,16 @@ def test_what_the_api_left_out() -> None:
         0,
     )
     assert tracks_of(record()) == []
+
+
+def test_a_number_may_come_as_text() -> None:
+    lesson = record(video(0, "a", 40, 1000), video(0, "a", 1100, 900), total_ms=4000)
+    assert tracks_of(lesson, least_gap_ms="100") == tracks_of(lesson, least_gap_ms=100)
+    assert tracks_of(lesson, least_gap_ms=" 100 ") == tracks_of(lesson, least_gap_ms=100)
+
+
+@pytest.mark.parametrize("odd", [-1, "-1", "1.5", 1.5, True, None, "", "9" * 5000, [100], "1_0"])
+def test_a_gap_that_is_not_a_number_is_refused(odd: Any) -> None:
+    with pytest.raises(ConfigurationError, match="least_gap_ms must be a whole number") as caught:
+        tracks_of(record(), least_gap_ms=odd)
+    assert len(str(caught.value)) < 300

@@ -4,6 +4,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
+from typing import Any
 
 import pytest
 
@@ -38,10 +39,17 @@ def test_it_is_safe_in_a_url() -> None:
         assert not set(made) & set("+/=")
 
 
-@pytest.mark.parametrize("key", ["", " ", "a b", "a\n"])
-def test_a_key_that_is_none(key: str) -> None:
+@pytest.mark.parametrize(
+    "key", ["", " ", "a b", "a\n", "a\u00a0", "a\ud800", None, {"a": 7}, ["a"], True, 1.5, b"a"]
+)
+def test_a_key_that_is_none(key: Any) -> None:
     with pytest.raises(ConfigurationError, match="user_sig_key"):
         make_user_sig(1400000000, "tic_record_user_1_a", key)
+
+
+def test_a_key_of_digits_may_come_as_a_number() -> None:
+    made = make_user_sig(1400000000, "tic_record_user_1_a", 12345, now=1700000000)  # type: ignore[arg-type]
+    assert made == make_user_sig(1400000000, "tic_record_user_1_a", "12345", now=1700000000)
 
 
 def test_it_has_to_last_for_an_hour() -> None:

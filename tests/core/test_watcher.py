@@ -4,13 +4,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import copy
 import http.server
 import json
 import logging
+import pickle
 import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -188,6 +191,11 @@ async def test_every_kind_of_end_comes_out_of_one_watch(api: ScriptedApi) -> Non
     assert "last seen RECORDING" in outcomes["endless"].message
     assert outcomes["refused"].error is not None
     assert outcomes["refused"].error.code == "UnauthorizedOperation.SdkAppId"
+    for outcome in outcomes.values():
+        shown = outcome.to_dict()
+        assert pickle.loads(pickle.dumps(outcome)).to_dict() == shown
+        assert copy.deepcopy(outcome).to_dict() == shown
+        assert asdict(outcome)["task_id"] == outcome.task_id
     asked = Counter(api.asked)
     assert [asked[task_id] for task_id in ids[:5]] == [1] * 5
 

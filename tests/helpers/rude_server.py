@@ -55,19 +55,48 @@ def answer(raw: bytes) -> Behaviour:
     return behave
 
 
+def answers(*pieces: bytes) -> Behaviour:
+    """Return a behaviour that answers each request of a connection with the next piece."""
+
+    def behave(peer: socket.socket, stop: threading.Event) -> None:
+        for raw in pieces:
+            _read_request(peer)
+            peer.sendall(raw)
+        stop.wait()
+
+    return behave
+
+
+@contextlib.contextmanager
+def silent_address() -> Iterator[int]:
+    """Yield a port of 127.0.0.2 that swallows connections: its backlog is full."""
+    with socket.socket() as listener, contextlib.ExitStack() as waiting:
+        listener.bind(("127.0.0.2", 0))
+        listener.listen(0)
+        for _ in range(4):
+            one = waiting.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
 def _read_request(peer: socket.socket) -> bytes:
     data = b""
     while b"\r\n\r\n" not in data:
-        data += peer.recv(65536)
+        data += _received(peer)
     head, _, body = data.partition(b"\r\n\r\n")
-    length = next(
-        int(line.split(b":")[1])
-        for line in head.split(b"\r\n")
-        if line.lower().startswith(b"content-length:")
-    )
+    lines = head.lower().split(b"\r\n")
+    length = sum(int(line[15:]) for line in lines if line.startswith(b"content-length:"))
     while len(body) < length:
-        body += peer.recv(65536)
+        body += _received(peer)
     return head + b"\r\n\r\n" + body
+
+
+def _received(peer: socket.socket) -> bytes:
+    data = peer.recv(65536)
+    if not data:
+        raise ConnectionError("the client has hung up")
+    return data
 
 
 @contextlib.contextmanager

@@ -127,6 +127,11 @@ def get_provider_info() -> dict[str, Any]:
                         "label": "Proxy",
                         "schema": {"type": _OPTIONAL, "format": "password"},
                     },
+                    "allow_http": {
+                        "label": "Allow plain http",
+                        "description": "To another machine, where the network is your own.",
+                        "schema": {"type": ["boolean", "null"]},
+                    },
                 },
             }
         ],

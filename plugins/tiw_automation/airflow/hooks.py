@@ -14,6 +14,7 @@ from tiw_automation.airflow.lookup import find_connection
 from tiw_automation.core import ConfigurationError, TaskNotFound, TiwClient, TiwError
 
 _EXTRAS = (
+    "allow_http",
     "ca_file",
     "callback_secret",
     "profile",
@@ -38,9 +39,9 @@ class TiwHook(BaseHook):
 
     Login is the SecretId, password the SecretKey, host (with port and schema) the endpoint; the
     extras are ``region``, ``site``, ``sdk_app_id``, ``token``, ``profile``, ``callback_secret``,
-    ``user_sig_secret``, ``requests_per_second``, ``role_arn``, ``ca_file``, ``proxy`` and
-    ``timeout``. What the connection leaves out comes from the environment. A missing default
-    connection leaves out everything; a missing one of another name is an error.
+    ``user_sig_secret``, ``requests_per_second``, ``role_arn``, ``ca_file``, ``proxy``,
+    ``allow_http`` and ``timeout``. What the connection leaves out comes from the environment. A
+    missing default connection leaves out everything; a missing one of another name is an error.
 
     :param tencentcloud_conn_id: the connection.
     """

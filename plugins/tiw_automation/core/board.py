@@ -764,7 +764,8 @@ class Board:
                 settled.append(wait)
         if seen.verdict is Verdict.UNKNOWN:
             ceiling = doubled(_RETRY_BASE_S, poll.errors_in_a_row - 1, _RETRY_CAP_S)
-            pause = max(floor, self._jitter() * ceiling)
+            asked = answer.retry_after_s if isinstance(answer, TiwError) else None
+            pause = max(floor, self._jitter() * ceiling, asked or 0.0)
             self.order_of(poll).put_back(poll, now, now + pause)
         else:
             self._answered(poll, seen, now, floor)

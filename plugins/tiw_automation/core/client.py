@@ -10,34 +10,37 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Self
 
 from tiw_automation.core import announcements
+from tiw_automation.core.attempt import Attempt
 from tiw_automation.core.callbacks import (
     CallbackSettings,
     check_callback_key,
     check_callback_url,
 )
+from tiw_automation.core.changes import PAUSE, RESUME, STOP, Change, ChangeAttempt
 from tiw_automation.core.errors import (
     AuthFailure,
+    BadAnswer,
     ConfigurationError,
-    InvalidParameter,
-    PermissionDenied,
     RecordingFailure,
     RequestLimitExceeded,
-    ResourceInUse,
     SignatureExpired,
-    StartUncertain,
     TaskNotFound,
     TiwError,
-    UnsupportedOperation,
+    TransportError,
 )
 from tiw_automation.core.fields import Fields
+from tiw_automation.core.formatting import escaped
 from tiw_automation.core.quota import Quota, Ticket, shared_quota
 from tiw_automation.core.records import (
     OnlineRecord,
     RecordStatus,
+    allow_task_id,
     check_sdk_app_id,
     check_task_id,
 )
@@ -46,19 +49,17 @@ from tiw_automation.core.running import PAGE_SIZE, RunningTask, check_task_type,
 from tiw_automation.core.sdk import TiwSdkClient
 from tiw_automation.core.settings import Settings
 from tiw_automation.core.start import check_room_id, start_params
+from tiw_automation.core.start_attempt import ACTION as START
+from tiw_automation.core.start_attempt import ENDED, StartAttempt, Starter
 from tiw_automation.core.transport import Transport
 from tiw_automation.core.user_sig import (
+    as_secret,
     check_record_user_id,
     make_user_sig,
     new_record_user_id,
 )
 
 logger = logging.getLogger(__name__)
-
-_T = TypeVar("_T")
-
-_ENDED = (RecordStatus.STOPPED, RecordStatus.FINISHED)
-_STARTS = 3
 
 
 class TiwClient:
@@ -75,10 +76,12 @@ class TiwClient:
     :param site: ``cn`` or ``intl``; sets host and region.
     :param region: ``ap-guangzhou`` or ``ap-singapore``.
     :param endpoint: a host, host:port or http(s) URL that replaces the site's host.
+    :param allow_http: whether an http:// endpoint may be another machine than this one, False by
+        default: what is sent and answered can be read on the way.
     :param requests_per_second: the pace of each action, 19 by default; Tencent allows 20.
     :param quota_share: this process's share of that pace, above 0 and at most 1, 1 by default.
-    :param ca_file: a bundle of CA certificates to trust.
-    :param proxy: the URL of an HTTP proxy.
+    :param ca_file: a bundle of CA certificates to trust, or a folder of them (openssl rehash).
+    :param proxy: the URL of an HTTP proxy; by default the environment's.
     :param timeout: the hard deadline of one call in seconds, 10 by default.
     :raises ConfigurationError: an argument or a variable makes no sense.
     :raises CredentialsError: no whole pair of keys was found.
@@ -96,6 +99,7 @@ class TiwClient:
         site: str | None = None,
         region: str | None = None,
         endpoint: str | None = None,
+        allow_http: bool | None = None,
         requests_per_second: float | None = None,
         quota_share: float | None = None,
         ca_file: str | os.PathLike[str] | None = None,
@@ -112,6 +116,7 @@ class TiwClient:
             site=site,
             region=region,
             endpoint=endpoint,
+            allow_http=allow_http,
             requests_per_second=requests_per_second,
             quota_share=quota_share,
             ca_file=ca_file,
@@ -119,6 +124,7 @@ class TiwClient:
             timeout=timeout,
         )
         self.requests_sent = 0
+        self._known = _KnownIds()
         self._count_lock = threading.Lock()
         self._transport = Transport(
             self.settings.url, proxy=self.settings.proxy, ca_file=self.settings.ca_file
@@ -127,7 +133,7 @@ class TiwClient:
             scheme=self.settings.scheme,
             host=self.settings.host,
             region=self.settings.region,
-            keys=lambda: self.settings.credentials.current().get_credential_info(),
+            keys=lambda left_s: self.settings.credentials.current(left_s).get_credential_info(),
             transport=self._transport,
         )
         self._retry = Retry(RetryBudget())
@@ -135,7 +141,7 @@ class TiwClient:
     def __repr__(self) -> str:
         return f"TiwClient({self.settings!r})"
 
-    def __enter__(self) -> TiwClient:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -192,9 +198,10 @@ class TiwClient:
         """Start recording a room and return its TaskId (StartOnlineRecord).
 
         Safe to repeat with the same ``record_user_id``: while its recording runs, its TaskId is
-        returned and no second one is started. That is also how an answer that was lost is found
-        again. Tencent starts to record some two seconds later, so a wrong signature or room only
-        shows as the recording's failure.
+        returned and no second one is started. A start whose answer was lost is looked up by its
+        user, and made again only where it was not carried out for all that is known;
+        :mod:`~tiw_automation.core.start_attempt` says when. Tencent starts to record some two
+        seconds later, so a wrong signature or room only shows as the recording's failure.
 
         :param room_id: the room, 1 to 4294967295.
         :param record_user_id: the user that TIW enters the room as, unused by anybody else; one
@@ -203,11 +210,14 @@ class TiwClient:
         :param user_sig_key: the application's key, to make the signature with.
         :param preset: ``whiteboard_only``, ``mixed_stream`` or ``audio_files``.
         :param before_each: called before each StartOnlineRecord, also a repeated one, takes its
-            turn; what it raises ends the start, and no further one is sent.
+            turn; what it raises ends the start, and no further one is sent. Where an earlier one
+            may have been carried out, the ``__cause__`` of what it raised is a StartUncertain.
         :param options: any of :data:`~tiw_automation.core.start.START_OPTIONS`.
         :raises ConfigurationError: an option makes no sense, or there is not exactly one of
             ``record_user_sig`` and ``user_sig_key``; nothing was sent.
         :raises StartUncertain: it is not known whether the recording runs, or its TaskId is not.
+            Its ``record_user_id`` is the user, also one that was made up.
+        :raises TiwError: nothing was started.
         """
         params = self.start_online_record_params(
             room_id,
@@ -218,9 +228,10 @@ class TiwClient:
             sdk_app_id=sdk_app_id,
             **options,
         )
-        return self._start(
-            params, params["SdkAppId"], params["RoomId"], params["RecordUserId"], before_each
-        )
+        attempt = self._start_attempt(params, record_user_id is None, before_each)
+        task_id = attempt.result()
+        self._known.add(task_id)
+        return task_id
 
     def start_online_record_params(
         self,
@@ -260,21 +271,30 @@ class TiwClient:
     ) -> str | None:
         """Return the TaskId of the recording of a user in a room, if it runs.
 
-        Asks DescribeRunningTasks, which only the Chinese site has, and DescribeOnlineRecord.
+        Asks DescribeRunningTasks, which only the Chinese site has, and DescribeOnlineRecord. A
+        recording of the room that cannot be read is a warning, and the search goes on.
 
-        :raises InvalidParameter: this site does not tell what runs.
+        :raises InvalidParameter: this site has no list of what runs.
         :raises PermissionDenied: these keys may not ask.
+        :raises TiwError: the list could not be read, or the keys or the network failed.
         """
         room = check_room_id(room_id)
-        for task in self.describe_running_tasks(sdk_app_id=sdk_app_id):
-            if task.status == "FINISHED" or task.room_id not in (room, None):
-                continue
-            try:
-                record = self.describe_online_record(task.task_id, sdk_app_id)
-            except (RecordingFailure, TaskNotFound):
-                continue
-            if record.record_user_id == record_user_id and record.status not in _ENDED:
-                return task.task_id
+        app_id = self.sdk_app_id(sdk_app_id)
+        for task_id, seen in self._recordings_in(
+            room, app_id, lambda task: task.status != RecordStatus.FINISHED
+        ):
+            if isinstance(seen, TiwError):
+                if not isinstance(seen, (RecordingFailure, TaskNotFound)):
+                    logger.warning(
+                        "Whose recording %s is could not be read: %s",
+                        escaped(task_id),
+                        escaped(seen),
+                    )
+            elif seen.record_user_id == record_user_id:
+                self._known.add(task_id)
+                if seen.status not in ENDED:
+                    allow_task_id(task_id)
+                    return task_id
         return None
 
     def pause_online_record(self, task_id: str, sdk_app_id: int | str | None = None) -> bool:
@@ -283,10 +303,9 @@ class TiwClient:
         A recording that is paused already is no error.
 
         :raises UnsupportedOperation: it has ended or has not begun.
+        :raises ChangeUncertain: it may have been carried out.
         """
-        return self._change(
-            "PauseOnlineRecord", task_id, sdk_app_id, lambda status: status == RecordStatus.PAUSED
-        )
+        return self._change(PAUSE, task_id, sdk_app_id)
 
     def resume_online_record(self, task_id: str, sdk_app_id: int | str | None = None) -> bool:
         """Go on with a paused recording (ResumeOnlineRecord); return whether this call did it.
@@ -294,22 +313,18 @@ class TiwClient:
         A recording that runs already is no error.
 
         :raises UnsupportedOperation: it has ended.
+        :raises ChangeUncertain: it may have been carried out.
         """
-        return self._change(
-            "ResumeOnlineRecord",
-            task_id,
-            sdk_app_id,
-            lambda status: status == RecordStatus.RECORDING,
-        )
+        return self._change(RESUME, task_id, sdk_app_id)
 
     def stop_online_record(self, task_id: str, sdk_app_id: int | str | None = None) -> bool:
         """End a recording (StopOnlineRecord); return whether this call did it.
 
         A recording that has ended already is no error. Its videos follow minutes later.
+
+        :raises ChangeUncertain: it may have been carried out.
         """
-        stopped = self._change(
-            "StopOnlineRecord", task_id, sdk_app_id, lambda status: status in _ENDED
-        )
+        stopped = self._change(STOP, task_id, sdk_app_id)
         announcements.stopped(task_id)
         return stopped
 
@@ -332,8 +347,9 @@ class TiwClient:
         :raises TaskNotFound: there is no such recording in the application.
         :raises ConfigurationError: no usable task id or SdkAppId was given.
         """
-        task_id = check_task_id(task_id)
-        app_id = self.sdk_app_id(sdk_app_id)
+        return self._describe(check_task_id(task_id), self.sdk_app_id(sdk_app_id), ticket)
+
+    def _describe(self, task_id: str, app_id: int, ticket: Ticket | None = None) -> OnlineRecord:
         params = {"SdkAppId": app_id, "TaskId": task_id}
         if ticket is None:
             response = self._repeatable("DescribeOnlineRecord", params)
@@ -419,25 +435,34 @@ class TiwClient:
         params: Mapping[str, Any],
         timeout_s: float,
         ticket: Ticket | None = None,
+        attempt: Attempt | None = None,
     ) -> dict[str, Any]:
         if not str(action).isidentifier():
             raise ConfigurationError(
                 f"An action has to be a name such as StartOnlineRecord, not {action!r}."
             )
         turn = ticket or Ticket(self.quota(action))
+        known = attempt or Attempt()
         if ticket is None:
             turn.take()
         self._count()
         credentials = self.settings.credentials
-        used = credentials.current()
+        begun = time.monotonic()
+        used = credentials.current(timeout_s)
+        # Keys that were renewed first have taken some of the time.
+        timeout_s -= time.monotonic() - begun
+
+        def leave() -> None:
+            turn.check()
+            known.leaves()
+
+        def begin_again() -> None:
+            known.begins_again()
+            self._take_turn(turn)
 
         def respond() -> dict[str, Any]:
             return self._sdk.respond(
-                action,
-                params,
-                timeout_s,
-                before_sending=turn.check,
-                before_repeating=lambda: self._take_turn(turn),
+                action, params, timeout_s, before_sending=leave, before_repeating=begin_again
             )
 
         try:
@@ -446,12 +471,13 @@ class TiwClient:
             except SignatureExpired:
                 raise
             except AuthFailure as refusal:
-                if not credentials.renew(used):
+                known.begins_again()
+                if not credentials.renew(used, timeout_s):
                     whose = f"The keys are from the {used.source}."
                     refusal.hint = f"{refusal.hint} {whose}" if refusal.hint else whose
                     raise
                 logger.info("The keys from the %s have changed.", used.source)
-                self._take_turn(turn)
+                begin_again()
                 return respond()
         except TiwError as error:
             error.action = error.action or action
@@ -473,132 +499,75 @@ class TiwClient:
             lambda left_s: self._call(action, params, left_s), self.settings.timeout_s
         )
 
-    def _refusable(
-        self, action: str, params: Mapping[str, Any], before_each: Callable[[], None]
-    ) -> dict[str, Any]:
-        """Call an action that must not be repeated blindly, and again where it was throttled.
-
-        What is over the limit was not carried out.
-        """
-
-        def attempt(left_s: float) -> dict[str, Any] | TiwError:
-            before_each()
-            try:
-                return self._call(action, params, left_s)
-            except RequestLimitExceeded:
-                raise
-            except TiwError as error:
-                return error
-
-        result = self._retry.call(attempt, self.settings.timeout_s)
-        if isinstance(result, TiwError):
-            raise result
-        return result
-
-    def _start(
+    def _start_attempt(
         self,
         params: Mapping[str, Any],
-        app_id: int,
-        room: int,
-        user: str,
+        is_made_up: bool,
         before_each: Callable[[], None],
-    ) -> str:
-        """Start, and where the answer is lost find out by the user's name what became of it.
+    ) -> StartAttempt:
+        app_id, room, user = params["SdkAppId"], params["RoomId"], params["RecordUserId"]
+        starter = Starter(
+            send=lambda attempt, left_s: self._call(START, params, left_s, attempt=attempt),
+            look=lambda: self._recordings_in(room, app_id, lambda task: True),
+            retry=self._retry,
+            timeout_s=self.settings.timeout_s,
+            clock=self._sdk.server_time,
+            known=self._known.snapshot(),
+        )
+        return StartAttempt(starter, room, user, is_made_up=is_made_up, before_each=before_each)
 
-        Repeating is safe: the API refuses a second recording of a user whose first one runs.
+    def _recordings_in(
+        self, room: int, app_id: int, wanted: Callable[[RunningTask], bool]
+    ) -> Iterator[tuple[str, OnlineRecord | TiwError]]:
+        """Ask for each recording of a room that the running list names.
+
+        An error that concerns one recording is yielded in its place.
+
+        :raises TiwError: the list cannot be read, or an error concerns the account or the network.
         """
-        action = "StartOnlineRecord"
-        lost: TiwError | None = None
-        for number in range(_STARTS):
-            if number:
-                self._retry.pause(number)
-            try:
-                response = self._refusable(action, params, before_each)
-                task_id = Fields(response, "Response", action=action).text("TaskId")
-                if task_id:
-                    return task_id
-                lost = TiwError("StartOnlineRecord answered without a TaskId.", action=action)
-            except ResourceInUse as error:
-                if error.code != "ResourceInUse.RecordUserId":
-                    raise
-                found = self._running(room, user, app_id)
-                if found is not None:
-                    return found
-                raise StartUncertain(
-                    f"A recording of {user} in room {room} runs, but its TaskId is not known.",
-                    record_user_id=user,
-                    action=action,
-                    hint=(
-                        "Its callback or the console says the TaskId; or start one with another "
-                        "record_user_id once this one has ended."
-                    ),
-                ) from lost or error
-            except RequestLimitExceeded:
-                if lost is None:
-                    raise
-            except TiwError as error:
-                if not error.retryable:
-                    raise
-                lost = error
-            logger.warning("What became of starting %s is not known yet: %s", user, lost)
-            found = self._running(room, user, app_id)
-            if found is not None:
-                return found
-        raise StartUncertain(
-            f"Whether a recording of {user} in room {room} was started is not known: {lost}",
-            record_user_id=user,
-            action=action,
-            hint=f"Start it again with record_user_id {user}: that never starts a second one.",
-        ) from lost
+        for task in self.describe_running_tasks(sdk_app_id=app_id):
+            if task.room_id in (room, None) and wanted(task):
+                try:
+                    yield task.task_id, self._describe(task.task_id, app_id)
+                except TiwError as error:
+                    if _concerns_all(error):
+                        raise
+                    yield task.task_id, error
 
-    def _running(self, room: int, user: str, app_id: int) -> str | None:
-        try:
-            return self.find_online_record(room, user, app_id)
-        except (InvalidParameter, PermissionDenied) as error:
-            logger.info("What runs is not told here: %s", error)
-        except TiwError as error:
-            if not error.retryable and not isinstance(error, RecordingFailure):
-                raise
-            logger.warning("What runs could not be asked: %s", error)
-        return None
-
-    def _change(
-        self,
-        action: str,
-        task_id: str,
-        sdk_app_id: int | str | None,
-        is_done: Callable[[str | None], bool],
-    ) -> bool:
-        """Change a recording's state; look at the state where an answer was lost."""
+    def _change(self, change: Change, task_id: str, sdk_app_id: int | str | None) -> bool:
         task_id = check_task_id(task_id)
         app_id = self.sdk_app_id(sdk_app_id)
         params = {"SdkAppId": app_id, "TaskId": task_id}
-        lost = False
+        self._known.add(task_id)
+        return ChangeAttempt(
+            change,
+            task_id,
+            send=lambda attempt, left_s: self._call(change.action, params, left_s, attempt=attempt),
+            status=lambda: self._describe(task_id, app_id).status,
+        ).result(self._retry, self.settings.timeout_s)
 
-        def attempt(left_s: float) -> bool:
-            nonlocal lost
-            try:
-                if lost and is_done(self.describe_online_record(task_id, app_id).status):
-                    return True
-                self._call(action, params, left_s)
-            except UnsupportedOperation as refusal:
-                stopped = refusal.code == "UnsupportedOperation.TaskHasAlreadyStopped"
-                if (stopped and is_done(RecordStatus.STOPPED)) or is_done(
-                    self.describe_online_record(task_id, app_id).status
-                ):
-                    # If an answer was lost, it was ours that did it.
-                    return lost
-                # What was done takes some two seconds to show.
-                refusal.retryable = lost and not stopped
-                raise
-            except RequestLimitExceeded:
-                raise
-            except TiwError as error:
-                lost = lost or error.retryable
-                raise
-            return True
 
-        return self._retry.call(attempt, self.settings.timeout_s)
+class _KnownIds:
+    """The latest TaskIds of this client's own doing; thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ids: deque[str] = deque(maxlen=1000)
+
+    def add(self, task_id: str) -> None:
+        with self._lock:
+            if task_id not in self._ids:
+                self._ids.append(task_id)
+
+    def snapshot(self) -> frozenset[str]:
+        with self._lock:
+            return frozenset(self._ids)
+
+
+def _concerns_all(error: TiwError) -> bool:
+    """Return whether an error about one recording would come for every other one too."""
+    of_network = isinstance(error, TransportError) and not isinstance(error, BadAnswer)
+    return error.concerns_account or of_network or isinstance(error, RequestLimitExceeded)
 
 
 def _user_sig(app_id: int, user: str, signature: str | None, key: str | None) -> str:
@@ -610,6 +579,10 @@ def _user_sig(app_id: int, user: str, signature: str | None, key: str | None) ->
         )
     if key is not None:
         return make_user_sig(app_id, user, key)
-    if not signature or any(sign.isspace() for sign in signature):
-        raise ConfigurationError("record_user_sig is empty or has blanks.")
-    return signature
+    checked = as_secret(signature)
+    if checked is None:
+        raise ConfigurationError(
+            "record_user_sig has to be a text without blanks.",
+            hint="Give the signature that was made for the recording user.",
+        )
+    return checked

@@ -23,7 +23,7 @@ from urllib3.util import Url, parse_url
 
 from tiw_automation.core.errors import BadAnswer, ConfigurationError, TiwError, TransportError
 from tiw_automation.core.retry import chance, doubled
-from tiw_automation.core.transport import Transport
+from tiw_automation.core.transport import Transport, content_length, retry_after_s
 
 logger = logging.getLogger(__name__)
 
@@ -300,8 +300,7 @@ class VideoDownloader:
             raise BadAnswer(f"The video came encoded ({encoding}) unasked.", retryable=False)
         etag = response.headers.get("ETag", "")
         state.etag = etag if _STRONG_ETAG.fullmatch(etag) else None
-        length = response.headers.get("Content-Length", "")
-        state.total = int(length) if length.isdigit() else None
+        state.total = content_length(response.headers)
         if state.total is None and state.size_bytes is None:
             raise BadAnswer(
                 "Neither the server nor the record says how large the video is.", retryable=False
@@ -346,7 +345,7 @@ class VideoDownloader:
 
     def _pause_s(self, error: TransportError, failures: int) -> float:
         pause = self._uniform() * doubled(1.0, failures - 1, _BACKOFF_CAP_S)
-        asked = error.retry_after_s if isinstance(error, _Busy) else 0.0
+        asked = error.retry_after_s or 0.0
         return max(pause, min(asked, _RETRY_AFTER_CAP_S))
 
     def _given_up(self, state: _State, error: TransportError, failures: int) -> VideoError:
@@ -400,7 +399,10 @@ def _redirect(state: _State, url: str, response: urllib3.BaseHTTPResponse) -> st
     """Return where a redirect leads, or None where the answer is none."""
     if response.status not in (301, 302, 303, 307, 308):
         return None
-    target = parse_url(urljoin(url, response.headers.get("Location", "")))
+    try:
+        target = parse_url(urljoin(url, response.headers.get("Location", "")))
+    except (ValueError, LocationParseError):
+        raise BadAnswer("The server redirects to a malformed URL.") from None
     here = parse_url(url)
     upgrade = (here.scheme, target.scheme) == ("http", "https") and target.port in (None, 443)
     same = (here.scheme, here.port) == (target.scheme, target.port)
@@ -440,10 +442,9 @@ def _refusal(state: _State, response: urllib3.BaseHTTPResponse, page: bytes) -> 
     if status in (404, 410):
         return VideoGone(f"{state.shown}: there is no such video any more ({said}).")
     if status in (408, 425, 429) or status >= 500:
-        wait = response.headers.get("Retry-After", "")
         return _Busy(
             f"The server answered {said}.",
-            float(wait) if wait.isdigit() else 0.0,
+            retry_after_s(response.headers) or 0.0,
             hint="The storage is busy or broken; try again later.",
         )
     return VideoError(f"{state.shown}: the server answered {said}.", code=f"Video.Http{status}")

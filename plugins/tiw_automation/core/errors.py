@@ -32,6 +32,8 @@ class TiwError(Exception):
     default_code: ClassVar[str] = "TiwError"
     default_retryable: ClassVar[bool] = False
     default_hint: ClassVar[str | None] = None
+    retry_after_s: float | None = None
+    """How long the server asked to wait (``Retry-After``), seconds, where it did."""
 
     def __init__(
         self,
@@ -244,7 +246,10 @@ _INNER = re.compile(r"code:\s*(?P<code>[0-9]{1,9}),\s*msg:\s*(?P<text>.*)", re.D
 class StartUncertain(TiwError):
     """A recording may run, or runs, whose TaskId is not known.
 
-    :param record_user_id: its recording user; starting with the same one again is safe.
+    ``__cause__`` is why.
+
+    :param record_user_id: its recording user, also one that was made up. While its recording runs,
+        a start with the same one starts no second recording.
     """
 
     default_code = "StartUncertain"
@@ -252,6 +257,20 @@ class StartUncertain(TiwError):
     def __init__(self, message: str, *, record_user_id: str, **details: Any) -> None:
         super().__init__(message, **details)
         self.record_user_id = record_user_id
+
+
+class ChangeUncertain(TransportError):
+    """A pause, resume or stop may have been carried out: no usable answer came to it.
+
+    :param task_id: the recording; the same call may be made again.
+    """
+
+    default_code = "ChangeUncertain"
+    default_hint = "Ask for the recording's state, or make the same call again: it is safe."
+
+    def __init__(self, message: str, *, task_id: str, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.task_id = task_id
 
 
 class RecordFailed(TiwError):

@@ -132,8 +132,9 @@ def _text(value: object) -> str | None:
     if isinstance(value, float):
         exact = value.is_integer() and abs(value) < _EXACT_END
         return str(int(value)) if exact else None
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    return str(value) if whole and abs(value) < _DIGITS_END else None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value) if abs(value) < _DIGITS_END else None
+    return None
 
 
 def _word(value: object) -> str | None:

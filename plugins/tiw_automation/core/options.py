@@ -20,6 +20,7 @@ SETTINGS: Mapping[str, type] = {
     "site": str,
     "region": str,
     "endpoint": str,
+    "allow_http": bool,
     "requests_per_second": float,
     "timeout": float,
     "ca_file": str,
@@ -29,6 +30,8 @@ SETTINGS: Mapping[str, type] = {
 SECRETS = frozenset({"secret_id", "secret_key", "token", "proxy", "callback_key"})
 """The options whose values no message repeats."""
 
+# Python writes out no number that is much longer.
+_MOST_BITS = 8192
 _YES = ("true", "yes", "on", "1")
 _NO = ("false", "no", "off", "0")
 _WORDS: Mapping[type, str] = {
@@ -58,6 +61,15 @@ def read_options(given: Mapping[str, Any], known: Mapping[str, type]) -> dict[st
         if value is not None and value != "":
             found[name] = _as(known[name], name, value)
     return found
+
+
+def as_text(value: object) -> str | None:
+    """Return a text as it is and an integer's digits, as a template renders them; else None."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int) or value.bit_length() > _MOST_BITS:
+        return None
+    return str(value)
 
 
 def _as(kind: type, name: str, value: Any) -> Any:

@@ -193,8 +193,8 @@ class OnlineRecord:
         :raises BadAnswer: the answer is about another recording, or is not an object.
         """
         read = Fields(response, "Response", action="DescribeOnlineRecord")
-        answered = (read.text("TaskId") or "").strip() or task_id
-        if answered != task_id or "TaskId" in read.unreadable:
+        answered = read.text("TaskId") or task_id
+        if answered.strip() not in (task_id.strip(), "") or "TaskId" in read.unreadable:
             shown = "unreadable" if "TaskId" in read.unreadable else escaped(answered, _SHOWN)
             raise BadAnswer(
                 f"Asked for recording '{escaped(task_id, _SHOWN)}', the answer's TaskId is "
@@ -261,9 +261,7 @@ class OnlineRecord:
             ),
             replay_url=read.url(names("replay_url")),
             interrupts=tuple(
-                Interrupt(
-                    user_id=item.text(names("user_id")), count=item.integer(names("count"))
-                )
+                Interrupt(user_id=item.text(names("user_id")), count=item.integer(names("count")))
                 for item in read.items(names("interrupts"))
             ),
             request_id=_request_id(read, names("request_id")),
@@ -514,9 +512,7 @@ def judge(
     if not answer.video_urls and "videos" in answer.unreadable:
         return _unknown(sdk_app_id, task_id, answer, "with VideoInfos that cannot be read")
     if not answer.video_urls and acceptance.require_videos:
-        return Outcome(
-            sdk_app_id, task_id, Verdict.FAILED, record=answer, error=_no_videos(answer)
-        )
+        return Outcome(sdk_app_id, task_id, Verdict.FAILED, record=answer, error=_no_videos(answer))
     _warn_of_unknown_reason(answer, acceptance)
     return Outcome(sdk_app_id, task_id, Verdict.FINISHED, record=answer)
 
@@ -603,9 +599,11 @@ def check_task_ids(value: object) -> list[str]:
     :raises ConfigurationError: there is none, or one is no string, empty or of another form than
         ``[A-Za-z0-9][A-Za-z0-9_.:=@+-]{0,127}``.
     """
+    if isinstance(value, str) and value in _started_task_ids:
+        return [value]
     if isinstance(value, str):
         _refuse_text_of_a_list(value)
-        value = [value] if value in _started_task_ids else map(str.strip, value.split(","))
+        value = map(str.strip, value.split(","))
     if isinstance(value, Mapping) or not isinstance(value, Iterable):
         raise ConfigurationError(
             f"A task id has to be a string or a list of strings, not {escaped(value, _SHOWN)}.",

@@ -84,7 +84,8 @@ class RetryBudget:
 class Retry:
     """Repeats a call while its error may pass, with full jitter, within a deadline and a budget.
 
-    The pauses are drawn evenly from zero to 0.25 s, then twice as much each time, 4 s at most.
+    The pauses are drawn evenly from zero to 0.25 s, then twice as much each time, 4 s at most, or
+    are as long as the server asked for (``Retry-After``).
 
     :param clock: a monotonic clock in seconds.
     :param uniform: draws a number between two others.
@@ -122,7 +123,7 @@ class Retry:
             try:
                 result = attempt(deadline - self._clock())
             except TiwError as error:
-                delay = self._delay_s(number)
+                delay = max(self._delay_s(number), error.retry_after_s or 0.0)
                 out_of_time = self._clock() + delay >= deadline
                 if not error.retryable or out_of_time or not self._budget.take():
                     raise

@@ -105,7 +105,5 @@ def read_page(
             f"{type(response.get('Tasks')).__name__}.",
             action="DescribeRunningTasks",
         )
-    tasks = [
-        RunningTask.from_item(row, sdk_app_id=sdk_app_id, task_type=task_type) for row in rows
-    ]
+    tasks = [RunningTask.from_item(row, sdk_app_id=sdk_app_id, task_type=task_type) for row in rows]
     return read.integer("Total"), [task for task in tasks if task.task_id]

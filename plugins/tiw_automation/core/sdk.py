@@ -14,7 +14,6 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from tencentcloud.common.abstract_client import AbstractClient
@@ -25,25 +24,35 @@ from tencentcloud.tiw.v20190919 import tiw_client
 from tiw_automation import __version__
 from tiw_automation.core.errors import (
     BadAnswer,
+    ConfigurationError,
+    RequestLimitExceeded,
     ServerError,
     SignatureExpired,
     TiwError,
     api_error,
 )
-from tiw_automation.core.transport import Answer, Transport
+from tiw_automation.core.formatting import escaped
+from tiw_automation.core.transport import Answer, Transport, http_date, retry_after_s
 
 logger = logging.getLogger(__name__)
 
-Keys = Callable[[], tuple[str, str, str | None]]
-"""Returns SecretId, SecretKey and token; asked on every request, so that they may change."""
+Keys = Callable[[float], tuple[str, str, str | None]]
+"""Returns SecretId, SecretKey and token; asked on every request, so that they may change.
+
+Its argument is how long it may take, in seconds.
+"""
 
 # Below this the clock is not what the signature was refused for; Date counts whole seconds.
 _LEAST_SKEW_S = 60.0
+# Tencent's own answers nest six deep; what reads them further on recurses.
+_DEEPEST = 64
+_LONGEST_CODE = 200
 
 
 class SdkClient(AbstractClient):  # type: ignore[misc]
     """A client of the SDK whose every call ends, and raises errors of this package only.
 
+    :param keys: None for an action that is not signed.
     :param clock: this machine's time in UNIX seconds.
     """
 
@@ -53,7 +62,7 @@ class SdkClient(AbstractClient):  # type: ignore[misc]
         scheme: str,
         host: str,
         region: str,
-        keys: Keys,
+        keys: Keys | None,
         transport: Transport,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -63,10 +72,16 @@ class SdkClient(AbstractClient):  # type: ignore[misc]
             language="en-US",
             request_client=f"tiw-automation-{__version__}",
         )
-        super().__init__(_OnEveryRequest(keys), region, profile)
+        super().__init__(_OnEveryRequest(keys) if keys else None, region, profile)
         self.request = _Requests(transport)
         self.clock = clock
         self.clock_offset_s = 0.0
+        self.answered_at: float | None = None
+        """The server's clock at the last answer, UNIX seconds, where the answer showed it."""
+
+    def server_time(self) -> float:
+        """Return the server's time as far as it is known, UNIX seconds."""
+        return self.clock() + self.clock_offset_s
 
     def respond(
         self,
@@ -88,13 +103,14 @@ class SdkClient(AbstractClient):  # type: ignore[misc]
         :raises TiwError: the API refused, or no whole answer came.
         """
         deadline = time.monotonic() + timeout_s
+        signed_with = self.clock_offset_s
         try:
-            return self._once(action, params, deadline, before_sending)
+            return self._once(action, params, deadline, before_sending, signed_with)
         except SignatureExpired as refusal:
-            if not self._learn_the_time(refusal):
+            if not self._learn_the_time(refusal, signed_with):
                 raise
         before_repeating()
-        return self._once(action, params, deadline, before_sending)
+        return self._once(action, params, deadline, before_sending, self.clock_offset_s)
 
     def _once(
         self,
@@ -102,38 +118,54 @@ class SdkClient(AbstractClient):  # type: ignore[misc]
         params: Mapping[str, Any],
         deadline: float,
         before_sending: Callable[[], None] | None,
+        clock_offset_s: float,
     ) -> dict[str, Any]:
         headers = {"X-TC-TraceId": str(uuid.uuid4())}
-        options = {"Deadline": deadline, "BeforeSending": before_sending}
+        options = {
+            "Deadline": deadline,
+            "BeforeSending": before_sending,
+            "ClockOffset": clock_offset_s,
+        }
         body = self.call_json(action, dict(params), headers, options)
         response: dict[str, Any] = body["Response"]
         return response
 
-    def _learn_the_time(self, refusal: SignatureExpired) -> bool:
+    def _learn_the_time(self, refusal: SignatureExpired, signed_with: float) -> bool:
+        """Take over the server's time; return whether the refused request was signed with another.
+
+        :param signed_with: the offset of the clock that the request was signed with. Another
+            thread may have learned the time since.
+        """
         if refusal.server_time is None:
             return False
         skew = refusal.server_time - self.clock()
         refusal.hint = f"This machine's clock is {_in_words(skew)} the server's; set it (NTP)."
-        if abs(skew - self.clock_offset_s) < _LEAST_SKEW_S:
+        if abs(skew - signed_with) < _LEAST_SKEW_S:
             return False
-        self.clock_offset_s = skew
-        logger.warning(
-            "This machine's clock is %s the server's. Requests are signed with the server's time; "
-            "set the clock (NTP).",
-            _in_words(skew),
-        )
+        if abs(skew - self.clock_offset_s) >= _LEAST_SKEW_S:
+            self.clock_offset_s = skew
+            logger.warning(
+                "This machine's clock is %s the server's. Requests are signed with the server's "
+                "time; set the clock (NTP).",
+                _in_words(skew),
+            )
         return True
 
     def _build_req_with_tc3_signature(
         self, action: str, params: Any, req: Any, options: Mapping[str, Any] | None = None
     ) -> None:
         """Sign as the SDK does, with one reading of the clock and headers of this call alone."""
-        now = int(self.clock() + self.clock_offset_s)
+        given = options or {}
+        now = int(self.clock() + given["ClockOffset"])
         date = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d")
-        secret_id, secret_key, token = self.credential.get_credential_info()
-        req.data = json.dumps(params)
-        req.deadline = (options or {})["Deadline"]
-        req.before_sending = (options or {})["BeforeSending"]
+        try:
+            req.data = json.dumps(params)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ConfigurationError(
+                f"The parameters of {action} cannot be written as JSON: {error}."
+            ) from None
+        req.deadline = given["Deadline"]
+        req.before_sending = given["BeforeSending"]
         req.header = {
             **req.header,
             "Content-Type": "application/json",
@@ -145,6 +177,11 @@ class SdkClient(AbstractClient):  # type: ignore[misc]
             "X-TC-Timestamp": str(now),
             "X-TC-Version": self._apiVersion,
         }
+        if self.credential is None:
+            req.header["Authorization"] = "SKIP"
+            return
+        left_s = req.deadline - time.monotonic()
+        secret_id, secret_key, token = self.credential.get_credential_info(left_s)
         if token:
             req.header["X-TC-Token"] = token
         signature = self._get_tc3_signature(params, req, date, self._service, secret_key, None)
@@ -159,20 +196,30 @@ class SdkClient(AbstractClient):  # type: ignore[misc]
 
     def _check_error(self, answer: Answer) -> None:
         """Raise for everything that is not a ``Response`` without an ``Error``."""
+        server_time = http_date(answer.headers.get("Date") or "")
+        self.answered_at = server_time
         try:
             response = json.loads(answer.content)["Response"]
             error = response.get("Error")
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise _not_the_api(answer) from None
+        if _is_deep(response):
+            raise _not_the_api(answer)
         if error is None and answer.status_code == 200:
             return
         if not isinstance(error, Mapping) or not isinstance(error.get("Code"), str):
             raise _not_the_api(answer)
+        request_id = response.get("RequestId")
         refusal = api_error(
-            error["Code"], str(error.get("Message") or ""), request_id=response.get("RequestId")
+            escaped(error["Code"], _LONGEST_CODE),
+            escaped(error.get("Message") or ""),
+            request_id=escaped(request_id, _LONGEST_CODE) if request_id else None,
         )
+        if answer.status_code == 429 and not isinstance(refusal, RequestLimitExceeded):
+            refusal = _too_many(refusal.message, code=refusal.code, request_id=refusal.request_id)
+        refusal.retry_after_s = retry_after_s(answer.headers)
         if isinstance(refusal, SignatureExpired):
-            refusal.server_time = _date(answer)
+            refusal.server_time = server_time
         raise refusal
 
 
@@ -207,25 +254,44 @@ class _Requests:
         )
 
 
-def _date(answer: Answer) -> float | None:
-    try:
-        return parsedate_to_datetime(answer.headers.get("Date") or "").timestamp()
-    except ValueError:
-        return None
-
-
 def _in_words(skew_s: float) -> str:
     return f"{abs(skew_s):.0f} s {'behind' if skew_s > 0 else 'ahead of'}"
 
 
+def _is_deep(value: object) -> bool:
+    level = [value]
+    for _ in range(_DEEPEST):
+        inner: list[object] = []
+        for part in level:
+            if isinstance(part, dict):
+                inner += part.values()
+            elif isinstance(part, list):
+                inner += part
+        level = [part for part in inner if isinstance(part, (dict, list))]
+        if not level:
+            return False
+    return True
+
+
 def _not_the_api(answer: Answer) -> TiwError:
     kind = (answer.headers.get("Content-Type") or "no content type").partition(";")[0]
+    kind = escaped(kind, _LONGEST_CODE)
     found = f"HTTP {answer.status_code}, {kind}, {len(answer.content)} bytes"
-    if answer.status_code >= 500:
-        return ServerError(
+    error: TiwError
+    if answer.status_code == 429:
+        error = _too_many(f"The server says that there are too many requests ({found}).")
+    elif answer.status_code >= 500:
+        error = ServerError(
             f"The server answered with an error page ({found}).", code=f"Http{answer.status_code}"
         )
-    return BadAnswer(
-        f"The answer is not the API's ({found}).",
-        hint="Check the endpoint, and whether a proxy stands between.",
-    )
+    else:
+        error = BadAnswer(
+            f"The answer is not the API's ({found}).",
+            hint="Check the endpoint, and whether a proxy stands between.",
+        )
+    error.retry_after_s = retry_after_s(answer.headers)
+    return error
+
+
+def _too_many(message: str, **details: Any) -> RequestLimitExceeded:
+    return RequestLimitExceeded(message, **{"code": "Http429", **details})

@@ -2,7 +2,9 @@
 """Every setting of a client, resolved and checked once.
 
 Precedence: an explicit value, then an explicit profile, then the environment, then the files of the
-default profile, then the default.
+default profile, then the default. An explicit site shuts out every endpoint that is not an
+argument; explicit keys shut out the endpoint and the region of the default profile's files, which
+may be those of another account.
 """
 
 from __future__ import annotations
@@ -10,21 +12,23 @@ from __future__ import annotations
 import logging
 import math
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
+from tiw_automation.core.credential_sources import UnreadableFile
 from tiw_automation.core.credentials import (
     CredentialSource,
     Profile,
     find_credentials,
     read_profile,
 )
+from tiw_automation.core.endpoints import check_scheme, parse_endpoint
 from tiw_automation.core.errors import ConfigurationError
+from tiw_automation.core.options import read_options
 from tiw_automation.core.records import check_sdk_app_id
+from tiw_automation.core.route import check_ca, parse_proxy
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +90,7 @@ class Settings:
         site: str | None = None,
         region: str | None = None,
         endpoint: str | None = None,
+        allow_http: bool | str | None = None,
         requests_per_second: float | None = None,
         quota_share: float | None = None,
         ca_file: str | os.PathLike[str] | None = None,
@@ -96,17 +101,22 @@ class Settings:
     ) -> Settings:
         """Fill in what is not given, and check everything.
 
+        :param allow_http: whether keys may go to another machine over plain http.
         :param environ: read instead of ``os.environ``.
         :param home: looked in for files instead of the user's home directory.
-        :raises ConfigurationError: a setting makes no sense; it names the setting.
+        :raises ConfigurationError: a setting is invalid; the message names it.
         :raises CredentialsError: no whole pair of keys was found.
         """
         env = os.environ if environ is None else environ
-        files = _files(profile, env, home)
+        # Explicit keys may be of another account than the files, and need other settings.
+        skip_files = not profile and bool(secret_id or secret_key)
+        files = Profile() if skip_files else _files(profile, env, home)
+        http = _may_use_http(allow_http, env)
         scheme, host, resolved_region = _address(
-            site, region, endpoint, env, files, first=bool(profile)
+            site, region, endpoint, env, files, first=bool(profile), allow_http=http
         )
-        checked_proxy, checked_ca_file = _proxy_url(proxy), _readable("ca_file", ca_file)
+        checked_proxy, checked_ca_file = _proxy_url(proxy), _trusted(ca_file)
+        timeout_s = _positive("timeout", timeout, DEFAULT_TIMEOUT_S)
         app_id = sdk_app_id if sdk_app_id is not None else (env.get("TIW_SDK_APP_ID") or None)
         share = quota_share if quota_share is not None else (env.get("TIW_QUOTA_SHARE") or 1)
         return cls(
@@ -118,9 +128,10 @@ class Settings:
                 role_arn=role_arn,
                 environ=env,
                 home=home,
-                sts_url=_sts_url(site, env, files),
+                sts_url=_sts_url(site, env, files, allow_http=http),
                 proxy=checked_proxy,
                 ca_file=checked_ca_file,
+                timeout_s=timeout_s,
             ),
             sdk_app_id=None if app_id is None else check_sdk_app_id(app_id),
             scheme=scheme,
@@ -130,7 +141,7 @@ class Settings:
                 "requests_per_second", requests_per_second, DEFAULT_REQUESTS_PER_SECOND
             ),
             quota_share=_positive("quota_share (TIW_QUOTA_SHARE)", share, 1.0, at_most=1.0),
-            timeout_s=_positive("timeout", timeout, DEFAULT_TIMEOUT_S),
+            timeout_s=timeout_s,
             ca_file=checked_ca_file,
             proxy=checked_proxy,
         )
@@ -142,8 +153,9 @@ def _files(profile: str | None, env: Mapping[str, str], home: Path | None) -> Pr
     except ConfigurationError as error:
         if profile:
             raise
-        # Nobody asked for it by name, and everything may be given elsewhere.
-        _warn_once(f"{error} It is ignored.")
+        # It was not asked for by name, and everything may be given elsewhere.
+        if not isinstance(error, UnreadableFile):
+            _warn_once(f"{error} It is ignored.")
         return Profile()
 
 
@@ -155,6 +167,7 @@ def _address(
     files: Profile,
     *,
     first: bool,
+    allow_http: bool,
 ) -> tuple[str, str, str]:
     """Return scheme, host and region; ``first`` says that the profile goes before ``env``."""
     if site is not None and site not in _SITES:
@@ -163,16 +176,23 @@ def _address(
         )
     host, default_region = _SITES[site] if site else (_DEFAULT_HOST, _DEFAULT_REGION)
     allowed = [default_region] if site else _SERVED_REGIONS
-    # The command line writes its default host into every profile: that says nothing.
-    of_files = files.endpoint if files.endpoint != _DEFAULT_HOST else None
-    elsewhere = [env.get("TIW_ENDPOINT"), of_files]
-    given_endpoint = endpoint or next(filter(None, elsewhere[::-1] if first else elsewhere), None)
+    given_endpoint = ("endpoint", endpoint)
+    if site and not endpoint and env.get("TIW_ENDPOINT"):
+        _warn_once(f"TIW_ENDPOINT is ignored: site {site!r} was given, and names the host.")
+    elif not endpoint and not site:
+        # The command line writes its default host into every profile: that says nothing.
+        of_files = files.endpoint if files.endpoint != _DEFAULT_HOST else None
+        ambient = [("TIW_ENDPOINT", env.get("TIW_ENDPOINT")), ("The profile's endpoint", of_files)]
+        given_endpoint = next(
+            (found for found in (ambient[::-1] if first else ambient) if found[1]),
+            ("endpoint", None),
+        )
     if region is not None and site and region != default_region:
         raise ConfigurationError(
             f"region {region!r} contradicts site {site!r}, which is served from {default_region}.",
             hint="Leave one of the two out.",
         )
-    if region is not None and region not in allowed and not given_endpoint:
+    if region is not None and region not in allowed and not given_endpoint[1]:
         raise ConfigurationError(
             f"region: TIW is not served from {region!r}.",
             hint=f"Use one of {', '.join(allowed)}, or leave it out.",
@@ -190,15 +210,23 @@ def _address(
                 f"{source} {value} is ignored: TIW is served from {', '.join(allowed)} here."
             )
     scheme = "https"
-    if given_endpoint is not None:
-        scheme, host = _parse_endpoint(given_endpoint)
+    name, value = given_endpoint
+    if value is not None and value != "":
+        scheme, host = parse_endpoint(value, name)
+        check_scheme(scheme, host, name, allow_http=allow_http)
     return scheme, host, region or default_region
 
 
-def _sts_url(site: str | None, env: Mapping[str, str], files: Profile) -> str:
-    given = env.get("TIW_STS_ENDPOINT") or files.sts_endpoint
-    if given:
-        return "://".join(_parse_endpoint(given))
+def _sts_url(site: str | None, env: Mapping[str, str], files: Profile, *, allow_http: bool) -> str:
+    if site is None:
+        for name, value in (
+            ("TIW_STS_ENDPOINT", env.get("TIW_STS_ENDPOINT")),
+            ("The profile's endpoint of sts", files.sts_endpoint),
+        ):
+            if value:
+                scheme, host = parse_endpoint(value, name)
+                check_scheme(scheme, host, name, allow_http=allow_http)
+                return f"{scheme}://{host}"
     return "https://sts.intl.tencentcloudapi.com" if site == "intl" else _DEFAULT_STS_URL
 
 
@@ -209,38 +237,6 @@ def _warn_once(message: str) -> None:
     if message not in _warned:
         _warned.add(message)
         logger.warning(message)
-
-
-_HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?\.?|[0-9a-f:.]*:[0-9a-f:.]*", re.IGNORECASE)
-
-
-def _parse_endpoint(value: object) -> tuple[str, str]:
-    hint = "Give a host, host:port or a full http(s):// URL without a path, such as http://127.0.0.1:8787."
-    if not isinstance(value, str):
-        raise ConfigurationError(f"endpoint has to be a string, not {value!r}.", hint=hint)
-    text = value.strip()
-    try:
-        parts = urlsplit(text if "://" in text else f"https://{text}")
-        port = parts.port
-    except ValueError as error:
-        raise ConfigurationError(
-            f"endpoint: {value!r} is malformed ({error}).", hint=hint
-        ) from None
-    if parts.username is not None or parts.password is not None:
-        # The value is not repeated: it holds a password.
-        raise ConfigurationError("endpoint: a user or a password has no place in it.", hint=hint)
-    if (
-        parts.scheme not in ("http", "https")
-        or not parts.hostname
-        or not _HOST_NAME.fullmatch(parts.hostname)
-        or parts.path not in ("", "/")
-        or parts.query
-        or parts.fragment
-        or port == 0
-    ):
-        raise ConfigurationError(f"endpoint: {value!r} is malformed.", hint=hint)
-    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return parts.scheme, name if port is None else f"{name}:{port}"
 
 
 def _positive(name: str, value: Any, default: float, *, at_most: float = math.inf) -> float:
@@ -259,27 +255,26 @@ def _positive(name: str, value: Any, default: float, *, at_most: float = math.in
     return number
 
 
-def _readable(name: str, value: str | os.PathLike[str] | None) -> str | None:
+def _trusted(value: str | os.PathLike[str] | None) -> str | None:
     if value is None or value == "":
         return None
-    path = Path(value).expanduser()
-    if not path.is_file():
-        raise ConfigurationError(f"{name}: there is no file {str(path)!r}.")
-    return str(path)
+    try:
+        path = os.path.expanduser(os.fspath(value))
+    except TypeError:
+        raise ConfigurationError("ca_file must be a path.") from None
+    check_ca(path, "ca_file")
+    return path
 
 
 def _proxy_url(value: str | None) -> str | None:
     if value is None or value == "":
         return None
-    try:
-        parts = urlsplit(value)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
-        parts.port  # noqa: B018  # raises for a port that is no number
-    except (ValueError, AttributeError):
-        usable = False
-    if not usable:
-        raise ConfigurationError(
-            "proxy is malformed.",
-            hint="Give http://host:port, with user:password@ if it asks for one.",
-        )
+    parse_proxy(value, "proxy")
     return value
+
+
+def _may_use_http(given: bool | str | None, env: Mapping[str, str]) -> bool:
+    if given is not None and given != "":
+        return bool(read_options({"allow_http": given}, {"allow_http": bool})["allow_http"])
+    name = "TIW_ALLOW_HTTP"
+    return bool(read_options({name: env.get(name)}, {name: bool}).get(name, False))

@@ -8,37 +8,48 @@ ever. Here every read is given only what is left, from the name look-up to the l
 from __future__ import annotations
 
 import contextlib
+import gzip
 import http.client
 import io
+import itertools
+import logging
+import math
 import os
+import queue
+import re
+import selectors
 import socket
 import ssl
 import threading
 import time
+import zlib
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from types import SimpleNamespace
 from typing import Any
 from weakref import WeakSet
 
-import certifi
 import urllib3
-from requests.utils import get_environ_proxies, select_proxy
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.response import BaseHTTPResponse
-from urllib3.util import make_headers, parse_url
 from urllib3.util.retry import Retry
 from urllib3.util.timeout import Timeout
 
-from tiw_automation.core.errors import (
-    BadAnswer,
-    ConfigurationError,
-    DeadlineExceeded,
-    TransportError,
-)
+from tiw_automation.core.errors import BadAnswer, DeadlineExceeded, TiwError, TransportError
+from tiw_automation.core.formatting import escaped
+from tiw_automation.core.route import find_ca, find_proxy
 
 # The largest answer of this API holds some hundred videos, well under a megabyte.
 _MAX_BODY_BYTES = 8 * 1024 * 1024
+# RFC 8305: an address that has not answered by then gets a rival.
+_STAGGER_S = 0.25
+_INTERIM_ANSWERS = 20
+_LONGEST_REASON = 200
+_RETRY_AFTER_CAP_S = 300.0
+_LENGTH = re.compile(r"(\d{1,15})(\s*,\s*\1)*", re.ASCII)
 
 _NO_RETRIES = Retry(0, read=False, redirect=False, connect=False, status=False)
 
@@ -46,7 +57,7 @@ _NO_RETRIES = Retry(0, read=False, redirect=False, connect=False, status=False)
 class _Call(threading.local):
     """The exchange that the current thread carries out: its deadline, and who may still wait."""
 
-    deadline: float = float("inf")
+    deadline: float = math.inf
     before_sending: Callable[[], None] | None = None
 
     def remaining_s(self) -> float:
@@ -81,11 +92,51 @@ class _DeadlineReader(io.RawIOBase):
         super().close()
 
 
+class _Quiet(logging.Filter):
+    """Drops what urllib3 logs of our requests: the query of a video's URL is a signature.
+
+    Only that a connection begins is let through, which names no more than the host.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return _call.deadline == math.inf or str(record.msg).startswith("Starting new ")
+
+
+for _name in ("connection", "connectionpool", "poolmanager", "util.retry"):
+    logging.getLogger(f"urllib3.{_name}").addFilter(_Quiet())
+
+
 class _DeadlineResponse(http.client.HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
         self.fp.close()
         self.fp = io.BufferedReader(_DeadlineReader(sock))
+
+    def _read_status(self) -> tuple[str, int, str]:
+        """Skip interim answers (RFC 9110, 15.2); http.client takes 103 for the answer itself."""
+        for _ in range(_INTERIM_ANSWERS):
+            found: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
+            # After 101 the connection speaks another protocol, which was not asked for.
+            if found[1] == 101 or found[1] >= 200:
+                break
+            http.client.parse_headers(self.fp)
+        if found[1] < 200:
+            raise http.client.HTTPException(f"HTTP {found[1]} is not an answer")
+        return found
+
+    def begin(self) -> None:
+        super().begin()
+        # Here, while http.client still closes what it has opened.
+        lengths = self.headers.get_all("Content-Length")
+        if lengths and not self.chunked:
+            content_length({"Content-Length": ", ".join(lengths)})
+
+    def _read_next_chunk_size(self) -> int:
+        size: int = super()._read_next_chunk_size()  # type: ignore[misc]
+        if size < 0:
+            # It would be read as "all that comes", without a limit.
+            raise http.client.HTTPException("a chunk has a negative size")
+        return size
 
 
 def _addresses(host: str, port: int) -> list[tuple[Any, ...]]:
@@ -95,7 +146,7 @@ def _addresses(host: str, port: int) -> list[tuple[Any, ...]]:
     def look_up() -> None:
         try:
             found.append(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        except OSError as error:
+        except Exception as error:
             found.append(error)
 
     thread = threading.Thread(target=look_up, name="tiw-look-up", daemon=True)
@@ -103,30 +154,72 @@ def _addresses(host: str, port: int) -> list[tuple[Any, ...]]:
     thread.join(_call.remaining_s())
     if not found:
         raise TimeoutError(f"the name {host} was not resolved")
-    if isinstance(found[0], OSError):
+    if isinstance(found[0], Exception):
         raise found[0]
-    return list(found[0])
+    return _interleaved(found[0])
+
+
+def _interleaved(addresses: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Return the addresses with their families taking turns, so that a broken one costs little."""
+    families: dict[int, list[tuple[Any, ...]]] = {}
+    for address in addresses:
+        families.setdefault(address[0], []).append(address)
+    turns = itertools.zip_longest(*families.values())
+    return [address for turn in turns for address in turn if address is not None]
 
 
 def _connect(host: str, port: int, options: Any) -> socket.socket:
-    failure: OSError = OSError(f"{host} has no address")
-    for family, kind, protocol, _, address in _addresses(host.strip("[]"), port):
-        sock = socket.socket(family, kind, protocol)
+    """Return a connection to the address that answers first (happy eyeballs, RFC 8305).
+
+    The next address is tried when one has failed, or has been silent for a moment.
+    """
+    waiting = deque(_addresses(host.strip("[]"), port))
+    failure = OSError(f"{host} has no address")
+    next_at = 0.0
+    with selectors.DefaultSelector() as begun:
         try:
-            for option in options or ():
-                sock.setsockopt(*option)
-            sock.settimeout(_call.remaining_s())
-            sock.connect(address)
-            # The TLS handshake that may follow is one operation under this timeout.
-            sock.settimeout(_call.remaining_s())
-            return sock
-        except TimeoutError:
-            sock.close()
-            raise
-        except OSError as error:
-            sock.close()
-            failure = error
+            while waiting or begun.get_map():
+                pause = _call.remaining_s()
+                if waiting and (time.monotonic() >= next_at or not begun.get_map()):
+                    try:
+                        begun.register(_begin(waiting.popleft(), options), selectors.EVENT_WRITE)
+                    except OSError as error:
+                        failure = error
+                        continue
+                    next_at = time.monotonic() + _STAGGER_S
+                if waiting:
+                    pause = min(pause, next_at - time.monotonic())
+                for key, _ in begun.select(max(pause, 0.0)):
+                    sock: Any = key.fileobj
+                    begun.unregister(sock)
+                    code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                    if not code:
+                        # The TLS handshake that may follow is one operation under this timeout.
+                        sock.settimeout(_call.remaining_s())
+                        return sock  # type: ignore[no-any-return]
+                    sock.close()
+                    failure = OSError(code, os.strerror(code))
+                    next_at = 0.0
+        finally:
+            for key in list(begun.get_map().values()):
+                key.fileobj.close()  # type: ignore[union-attr]
     raise failure
+
+
+def _begin(address: tuple[Any, ...], options: Any) -> socket.socket:
+    """Begin to connect; the socket can be written to when that is over."""
+    family, kind, protocol, _, where = address
+    sock = socket.socket(family, kind, protocol)
+    try:
+        for option in options or ():
+            sock.setsockopt(*option)
+        sock.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            sock.connect(where)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 class _DeadlineMixin:
@@ -155,12 +248,32 @@ class _TlsConnection(_DeadlineMixin, HTTPSConnection):
     pass
 
 
+class _IdleConnections(queue.LifoQueue[Any]):
+    """Where a pool keeps its connections; a forked child begins with none."""
+
+    def __init__(self, maxsize: int = 0) -> None:
+        super().__init__(maxsize)
+        _queues.add(self)
+
+    def start_anew(self) -> None:
+        """Drop what is the parent's, and the lock that another of its threads may have held."""
+        connections = [connection for connection in self.queue if connection is not None]
+        super().__init__(self.maxsize)
+        for connection in connections:
+            connection.close()
+
+
+_queues: WeakSet[_IdleConnections] = WeakSet()
+
+
 class _Pool(HTTPConnectionPool):
     ConnectionCls = _Connection
+    QueueCls = _IdleConnections
 
 
 class _TlsPool(HTTPSConnectionPool):
     ConnectionCls = _TlsConnection
+    QueueCls = _IdleConnections
 
 
 class Answer:
@@ -183,15 +296,15 @@ class Answer:
 class Transport:
     """Sends requests of the SDK's making over connections of our own.
 
-    The environment's ``.netrc`` is not read and redirects are not followed. Proxies come from
-    ``proxy``, else from the environment by the usual rules (``NO_PROXY`` included); the CA
-    bundle from ``ca_file``, else ``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE`` or
-    ``SSL_CERT_FILE``, else certifi's.
+    The environment's ``.netrc`` is not read and redirects are not followed. The proxy and the CA
+    bundle are the given ones, else the environment's, found as requests finds them
+    (:mod:`~tiw_automation.core.route`).
 
     :param url: scheme and host of the endpoint.
+    :param ca_file: a file of CA certificates, or a folder of them.
     :param pool_size: connections kept; at least the number of threads that call.
     :param use_environment: whether the environment's proxy counts.
-    :raises ConfigurationError: the CA bundle cannot be read.
+    :raises ConfigurationError: the proxy is malformed, or there is no CA certificate.
     """
 
     def __init__(
@@ -204,29 +317,22 @@ class Transport:
         use_environment: bool = True,
     ) -> None:
         self.url = url
-        options: dict[str, Any] = {"maxsize": pool_size, "retries": _NO_RETRIES, "num_pools": 2}
-        if url.startswith("https:"):
-            options["ca_certs"] = ca_file or _environment_ca() or certifi.where()
-        resolved = proxy
-        if use_environment and not proxy:
-            resolved = select_proxy(url, get_environ_proxies(url, no_proxy=None))
-        self._proxy = resolved
-        self._options = options
+        self._options: dict[str, Any] = {
+            "maxsize": pool_size,
+            "retries": _NO_RETRIES,
+            "num_pools": 2,
+            **(find_ca(url, ca_file) if url.startswith("https:") else {}),
+        }
+        self._proxy = find_proxy(url, proxy, use_environment=use_environment)
         self._manager = self._new_manager()
         _transports.add(self)
 
     def _new_manager(self) -> urllib3.PoolManager:
         manager: urllib3.PoolManager
-        if self._proxy:
-            parsed = parse_url(self._proxy)
-            headers = make_headers(proxy_basic_auth=parsed.auth) if parsed.auth else None
-            bare = parsed._replace(auth=None).url
-            try:
-                manager = urllib3.ProxyManager(bare, proxy_headers=headers, **self._options)
-            except urllib3.exceptions.ProxySchemeUnknown:
-                raise ConfigurationError(
-                    f"proxy: {parsed.scheme!r} is not supported.", hint="Use an http:// proxy."
-                ) from None
+        if self._proxy is not None:
+            manager = urllib3.ProxyManager(
+                self._proxy.url, proxy_headers=self._proxy.headers, **self._options
+            )
         else:
             manager = urllib3.PoolManager(**self._options)
         manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
@@ -251,7 +357,7 @@ class Transport:
         :param before_sending: called when there is a connection, right before the request leaves.
         :raises DeadlineExceeded: it was not.
         :raises TransportError: no connection, a broken one, a refused certificate.
-        :raises BadAnswer: the body is cut or absurdly large.
+        :raises BadAnswer: the body is cut, very large or in an encoding that was not asked for.
         """
         with self.bounded(deadline):
             _call.before_sending = before_sending
@@ -260,12 +366,13 @@ class Transport:
             finally:
                 _call.before_sending = None
             try:
-                content = response.read(_MAX_BODY_BYTES + 1)
+                content = response.read(_MAX_BODY_BYTES + 1, decode_content=False)
+                declared = content_length(response.headers)
+                if declared is not None and len(content) < min(declared, _MAX_BODY_BYTES):
+                    raise BadAnswer("The answer was cut off.")
+                content = _decoded(content, response.headers.get("Content-Encoding", ""))
                 if len(content) > _MAX_BODY_BYTES:
                     raise BadAnswer(f"The answer is larger than {_MAX_BODY_BYTES} bytes.")
-                declared = response.headers.get("Content-Length")
-                if declared and declared.isdigit() and len(content) < int(declared):
-                    raise BadAnswer("The answer was cut off.")
             except BaseException:
                 response.close()
                 raise
@@ -307,12 +414,14 @@ class Transport:
         _call.deadline = deadline
         try:
             yield
-        except TransportError:
+        except TiwError:
             raise
         except Exception as error:
-            raise self._translated(error, started, deadline) from error
+            # The wrapper repeats the URL, whose query may be a signature.
+            wrapped = isinstance(error, urllib3.exceptions.MaxRetryError) and error.reason
+            raise self._translated(error, started, deadline) from (wrapped or error)
         finally:
-            _call.deadline = float("inf")
+            _call.deadline = math.inf
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -354,6 +463,8 @@ _transports: WeakSet[Transport] = WeakSet()
 
 
 def _after_fork() -> None:
+    for idle in list(_queues):
+        idle.start_anew()
     for transport in list(_transports):
         transport.forget_connections()
 
@@ -363,7 +474,10 @@ os.register_at_fork(after_in_child=_after_fork)
 
 def _is_timeout(error: BaseException | None) -> bool:
     while error is not None:
-        if isinstance(error, (TimeoutError, urllib3.exceptions.TimeoutError)):
+        if isinstance(error, urllib3.exceptions.TimeoutError):
+            return True
+        # With a number it is the kernel's own, which has nothing to do with the deadline.
+        if isinstance(error, TimeoutError) and error.errno is None:
             return True
         error = getattr(error, "reason", None) if _has_reason(error) else error.__context__
     return False
@@ -388,12 +502,79 @@ def _reason(error: BaseException) -> str:
     """Return the innermost cause in words; urllib3's own wrappers repeat URL and object ids."""
     inner = _innermost(error)
     words = inner.strerror if isinstance(inner, OSError) and inner.strerror else str(inner)
-    return f"{words or type(inner).__name__}".rstrip(".")
+    return escaped(words or type(inner).__name__, _LONGEST_REASON).rstrip(".")
 
 
-def _environment_ca() -> str | None:
-    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
-        path = os.environ.get(name)
-        if path:
-            return path
-    return None
+def content_length(headers: Mapping[str, str]) -> int | None:
+    """Return how long a body was announced to be, in bytes, or None where that is open.
+
+    :raises BadAnswer: it is not a number, so that nothing says where the answer ends.
+    """
+    text = headers.get("Content-Length")
+    if text is None or "Transfer-Encoding" in headers:
+        return None
+    found = _LENGTH.fullmatch(text.strip())
+    if found is None:
+        raise BadAnswer(f"The answer's Content-Length is not a number: {escaped(text, 40)}")
+    return int(found[1])
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Return how long ``Retry-After`` asks to wait, 300 s at most, or None where it does not.
+
+    It may be seconds or a date; anything else is as if it was not there.
+    """
+    text = headers.get("Retry-After", "").strip()
+    if text.isascii() and text.isdigit():
+        # The limit is on its digits too: int() refuses thousands of them.
+        return min(float(text[:15]), _RETRY_AFTER_CAP_S)
+    at = http_date(text)
+    if at is None:
+        return None
+    # The server's own clock, where it shows it: this machine's may be off.
+    now = http_date(headers.get("Date", ""))
+    return min(max(at - (time.time() if now is None else now), 0.0), _RETRY_AFTER_CAP_S)
+
+
+def http_date(text: str) -> float | None:
+    """Return the UNIX seconds of a date as HTTP writes it, or None where it is not one."""
+    try:
+        found = parsedate_to_datetime(text)
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+
+
+def _decoded(content: bytes, encoding: str) -> bytes:
+    """Return a body without its encoding; one that is too large is returned in part.
+
+    None was asked for, but some proxies encode whatever passes.
+    """
+    name = encoding.strip().lower()
+    most = _MAX_BODY_BYTES + 1
+    try:
+        if name in ("", "identity"):
+            return content
+        if name in ("gzip", "x-gzip"):
+            return gzip.GzipFile(fileobj=io.BytesIO(content)).read(most)
+        if name == "deflate":
+            return _inflated(content, most)
+    except (OSError, EOFError, zlib.error):
+        raise BadAnswer(f"The answer's {name} encoding is broken.") from None
+    raise BadAnswer(
+        f"The answer came in an encoding that was not asked for: {escaped(name, 40)}",
+        hint="Check whether a proxy stands between.",
+    )
+
+
+def _inflated(content: bytes, most: int) -> bytes:
+    try:
+        stream = zlib.decompressobj()
+        data = stream.decompress(content, most)
+    except zlib.error:
+        # Some servers leave the zlib frame out.
+        stream = zlib.decompressobj(-zlib.MAX_WBITS)
+        data = stream.decompress(content, most)
+    if not stream.eof and len(data) < most:
+        raise EOFError
+    return data

@@ -18,6 +18,8 @@ import time
 import zlib
 
 from tiw_automation.core.errors import ConfigurationError
+from tiw_automation.core.formatting import escaped
+from tiw_automation.core.options import as_text
 from tiw_automation.core.records import check_sdk_app_id
 
 DEFAULT_EXPIRE_S = 24 * 3600
@@ -25,6 +27,7 @@ LEAST_EXPIRE_S = 3600
 """TIW asks for an hour at the least; a recording lasts a day at the most."""
 LONGEST_USER_ID_BYTES = 60
 
+_SHOWN = 200
 _USER_ID = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -51,13 +54,22 @@ def check_record_user_id(value: object, room_id: int) -> str:
         or not _USER_ID.fullmatch(value)
     ):
         raise ConfigurationError(
-            f"record_user_id {value!r} is not one for room {room_id}.",
+            f"record_user_id {escaped(repr(value), _SHOWN)} is not one for room {room_id}.",
             hint=(
                 f"It begins with {prefix}, goes on with letters, digits, _ or -, and has at most "
                 f"{LONGEST_USER_ID_BYTES} of them; leave it out to have one made."
             ),
         )
     return value
+
+
+def as_secret(value: object) -> str | None:
+    """Return a key or a signature; None where it is no text, is empty or has blanks.
+
+    An integer is its digits: a template may have read them as a number.
+    """
+    text = as_text(value)
+    return None if not text or " " in text or not text.isprintable() else text
 
 
 def make_user_sig(
@@ -73,9 +85,10 @@ def make_user_sig(
     :param key: the application's secret key for signatures.
     :param expire_s: how long it is valid, in seconds; an hour at the least.
     :param now: UNIX seconds, the present by default.
-    :raises ConfigurationError: the key is empty or has blanks, or the time is too short.
+    :raises ConfigurationError: the key is no text, empty or has blanks, or the time is too short.
     """
-    if not key or any(sign.isspace() for sign in key):
+    secret = as_secret(key)
+    if secret is None:
         raise ConfigurationError(
             "user_sig_key has to be the application's key, without blanks.",
             hint="The console of IM or TRTC shows it beside the SdkAppId.",
@@ -89,7 +102,7 @@ def make_user_sig(
     signed = (
         f"TLS.identifier:{user_id}\nTLS.sdkappid:{app_id}\nTLS.time:{made}\nTLS.expire:{expire_s}\n"
     )
-    digest = hmac.digest(key.encode(), signed.encode(), hashlib.sha256)
+    digest = hmac.digest(secret.encode(), signed.encode(), hashlib.sha256)
     content = {
         "TLS.ver": "2.0",
         "TLS.identifier": user_id,

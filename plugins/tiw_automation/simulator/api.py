@@ -115,14 +115,17 @@ class Api:
     def _respond(self, request: SignedRequest, call: Call, fault: Fault | None) -> str:
         call.check_size()
         now = self._clock()
-        if call.v1 is None:
+        secret_id = ""
+        if call.action == sts.WEB_IDENTITY and request.headers.get("Authorization") == "SKIP":
+            pass
+        elif call.v1 is None:
             secret_id = verify(request, self._accounts, now)
         else:
             secret_id = verify_v1(request, call.v1, self._accounts, now)
         _check_common(call)
         counts = self._counts
         counts.request(call, request)
-        owner = self._accounts[secret_id].owner or secret_id
+        owner = self._accounts[secret_id].owner or secret_id if secret_id else ""
         count = self._limiter.request(owner, call.action, now)
         if count is not None:
             counts.rejects += 1
@@ -138,6 +141,8 @@ class Api:
         parameters = check(call.parameters(), REQUESTS[call.action], is_flat=call.is_flat)
         if call.action == "AssumeRole":
             return json.dumps(self._keys.assume_role(parameters, secret_id))
+        if call.action == sts.WEB_IDENTITY:
+            return json.dumps(self._keys.assume_role_with_web_identity(parameters))
         return self._recorder.execute(call.action, parameters)
 
 
@@ -146,7 +151,7 @@ def _check_common(call: Call) -> None:
         name = "Region" if call.version else "Version"
         name = name if call.action else "Action"
         raise missing(name if call.v1 is not None else f"X-TC-{name}")
-    is_sts = call.action == "AssumeRole"
+    is_sts = call.action in sts.ACTIONS
     if call.action not in REQUESTS or (call.action in _CN_ONLY and call.region != CN_REGION):
         raise ApiFault(
             "InvalidAction", f"The request action=`{call.action}` is invalid or not found."

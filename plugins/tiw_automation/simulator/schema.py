@@ -202,6 +202,13 @@ _START = {
 }
 _VALUE = "InvalidParameterValue"
 _ROLE_ARN = r"qcs::cam::uin/[0-9]+:role(Name)?/.+"
+_ROLE = {
+    "RoleArn": Field(str, required=True, pattern=_ROLE_ARN, code="InvalidParameter.ParamError"),
+    "RoleSessionName": Field(
+        str, required=True, pattern=r"[\w+=,.@-]{2,128}", code="InvalidParameter.ParamError"
+    ),
+    "DurationSeconds": Field(int, least=1, most=43200, code="InvalidParameter.OverTimeError"),
+}
 
 REQUESTS: Mapping[str, Schema] = {
     "StartOnlineRecord": _START,
@@ -235,17 +242,18 @@ REQUESTS: Mapping[str, Schema] = {
         "Limit": Field(int, least=1, most=500, code=_VALUE),
     },
     "AssumeRole": {
-        "RoleArn": Field(str, required=True, pattern=_ROLE_ARN, code="InvalidParameter.ParamError"),
-        "RoleSessionName": Field(
-            str, required=True, pattern=r"[\w+=,.@-]{2,128}", code="InvalidParameter.ParamError"
-        ),
-        "DurationSeconds": Field(int, least=1, most=43200, code="InvalidParameter.OverTimeError"),
+        **_ROLE,
         "Policy": Field(str),
         "ExternalId": Field(str),
         "Tags": Field({"Key": Field(str, required=True), "Value": Field(str)}, is_list=True),
         "SourceIdentity": Field(str),
         "SerialNumber": Field(str),
         "TokenCode": Field(str),
+    },
+    "AssumeRoleWithWebIdentity": {
+        **_ROLE,
+        "ProviderId": Field(str, required=True, least=1),
+        "WebIdentityToken": Field(str, required=True, least=1),
     },
 }
 """The parameters of every action that is simulated."""

@@ -322,6 +322,15 @@ class Simulator:
         self._courier.mode = one_of(MODES)(mode, Place("callback_mode"))
 
     @property
+    def web_identity_token(self) -> str | None:
+        """The token with which a pod may assume roles without keys; None lets no pod in."""
+        return self._keys.web_identity_token
+
+    @web_identity_token.setter
+    def web_identity_token(self, token: str | None) -> None:
+        self._keys.web_identity_token = token
+
+    @property
     def odd(self) -> bool:
         """Whether answers and events come in an odd form; can be set at any time."""
         return self._api.odd
@@ -593,10 +602,11 @@ class Simulator:
     def _metadata(self, role: str) -> web.Response:
         if self.metadata_role is None or role not in ("", self.metadata_role):
             return _not_found()
+        headers = {"Date": self._head()[0]["Date"]}
         if not role:
-            return web.Response(text=self.metadata_role)
+            return web.Response(text=self.metadata_role, headers=headers)
         with self._api.lock:
-            return web.json_response(self._keys.of_the_server())
+            return web.json_response(self._keys.of_the_server(), headers=headers)
 
     async def _video(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
         if request.method not in ("GET", "HEAD"):

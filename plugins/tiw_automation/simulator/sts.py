@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Temporary keys: from STS's AssumeRole, and from the metadata of a server in the cloud."""
+"""Temporary keys: from STS, for keys or for a pod's token, and from a cloud server's metadata."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from .clock import Clock
+from .errors import ApiFault
 from .signature import Account
 
 VERSION = "2018-08-13"
+WEB_IDENTITY = "AssumeRoleWithWebIdentity"
+"""What a pod on TKE calls, with a token in place of a signature."""
+ACTIONS = ("AssumeRole", WEB_IDENTITY)
 DEFAULT_LIFETIME_S = 7200
 METADATA_PATH = "/latest/meta-data/cam/security-credentials"
 METADATA_RENEWAL_S = 600
@@ -28,6 +32,8 @@ class TemporaryKeys:
         self._accounts = accounts
         self._clock = clock
         self._metadata: dict[str, Any] | None = None
+        self.web_identity_token: str | None = None
+        """The token of the one pod that may assume roles, if there is one."""
 
     def assume_role(self, parameters: dict[str, Any], secret_id: str) -> dict[str, Any]:
         """Return the answer to AssumeRole without its RequestId.
@@ -35,7 +41,21 @@ class TemporaryKeys:
         :param parameters: checked
         :param secret_id: who asks
         """
-        keys = self._issue(parameters.get("DurationSeconds", DEFAULT_LIFETIME_S), secret_id)
+        return self._answer(parameters, secret_id)
+
+    def assume_role_with_web_identity(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Return the answer to AssumeRoleWithWebIdentity without its RequestId.
+
+        :param parameters: checked
+        """
+        token = self.web_identity_token or ""
+        given = str(parameters["WebIdentityToken"])
+        if not token or not secrets.compare_digest(given.encode(), token.encode()):
+            raise ApiFault("InvalidParameter.ParamError", "The WebIdentityToken is invalid.")
+        return self._answer(parameters, None)
+
+    def _answer(self, parameters: dict[str, Any], owner: str | None) -> dict[str, Any]:
+        keys = self._issue(parameters.get("DurationSeconds", DEFAULT_LIFETIME_S), owner)
         times = {name: keys.pop(name) for name in ("ExpiredTime", "Expiration")}
         return {"Credentials": keys, **times}
 

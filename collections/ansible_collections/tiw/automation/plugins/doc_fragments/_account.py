@@ -36,12 +36,13 @@ options:
         region and its role go before those of the environment.
       - In the environment E(TENCENTCLOUD_PROFILE) or E(TCCLI_PROFILE).
       - Where there are no keys at all, those of the default profile, of
-        C(~/.tencentcloud/credentials) and of the role of the server in the cloud are tried.
+        C(~/.tencentcloud/credentials), of the role of the pod on TKE and of the role of the server
+        in the cloud are tried.
     type: str
   role_arn:
     description:
       - The CAM role to assume with the keys, such as V(qcs::cam::uin/100000000001:roleName/tiw).
-      - In the environment E(TENCENTCLOUD_ROLE_ARN).
+      - In the environment E(TENCENTCLOUD_ROLE_ARN) or E(TENCENTCLOUD_ASSUME_ROLE_ARN).
     type: str
   sdk_app_id:
     description:
@@ -51,7 +52,8 @@ options:
   site:
     description:
       - The site of the account. V(cn) is Tencent Cloud China, V(intl) Tencent Cloud
-        International. It sets host and region.
+        International. It sets host and region, and goes before E(TIW_ENDPOINT) and the endpoint
+        of a profile.
       - With neither O(site) nor O(region) the host C(tiw.tencentcloudapi.com) is asked with the
         region V(ap-singapore).
     type: str
@@ -68,7 +70,14 @@ options:
     description:
       - A host, C(host:port) or C(http(s)://) URL to send the requests to instead of the host of
         the O(site). In the environment E(TIW_ENDPOINT).
+      - C(http://) is for this machine itself, unless O(allow_http) is set.
     type: str
+  allow_http:
+    description:
+      - Whether a C(http://) O(endpoint) may be another machine than this one, where the network in
+        between is your own. What is sent and answered there can be read on the way.
+      - In the environment E(TIW_ALLOW_HTTP).
+    type: bool
   requests_per_second:
     description:
       - The pace of the requests, V(19) if not given. Tencent Cloud allows 20 in a second for
@@ -80,7 +89,8 @@ options:
     type: float
   ca_file:
     description:
-      - The path of a bundle of CA certificates to trust, on the host that runs the module.
+      - The path of a bundle of CA certificates to trust, or of a folder of them
+        (C(openssl rehash)), on the host that runs the module.
     type: path
   proxy:
     description:

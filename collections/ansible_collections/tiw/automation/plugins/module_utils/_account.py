@@ -30,6 +30,7 @@ ACCOUNT_ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "site": {"type": "str", "choices": ["cn", "intl"]},
     "region": {"type": "str"},
     "endpoint": {"type": "str"},
+    "allow_http": {"type": "bool"},
     "requests_per_second": {"type": "float"},
     "timeout": {"type": "float"},
     "ca_file": {"type": "path"},

@@ -146,6 +146,12 @@ options:
       - A host, C(host:port) or C(http(s)://) URL to send the requests to instead of the host of the
         O(site). In the environment E(TIW_ENDPOINT).
     type: str
+  allow_http:
+    description:
+      - Whether a C(http://) O(endpoint) may be another machine than this one, where the network in
+        between is your own. What is sent and answered there can be read on the way.
+      - In the environment E(TIW_ALLOW_HTTP).
+    type: bool
   requests_per_second:
     description:
       - The pace of the requests, V(19) if not given.

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The way to a host: which proxy, and which authorities are trusted.
+
+What is not given comes from the environment by the rules of requests, which are those of curl, and
+is checked before anything is sent. No message repeats a proxy's address: it may hold a password.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import ssl
+from dataclasses import dataclass, field
+from functools import lru_cache
+from urllib.parse import unquote
+
+import certifi
+from requests import Session
+from requests.utils import get_environ_proxies, prepend_scheme_if_needed, select_proxy
+from urllib3.util import Url, parse_url
+
+from tiw_automation.core.errors import ConfigurationError
+
+_CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+_PROXY_HINT = (
+    "Give http://host:port, with user:password@ if it asks for one; signs such as @ / # in them "
+    "are written %40 %2F %23."
+)
+# What OpenSSL looks for in a folder.
+_HASHED = re.compile(r"[0-9a-f]{8}\.\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A proxy's address, and the headers that it asks for."""
+
+    url: str
+    headers: dict[str, str] | None = field(repr=False)
+
+
+def find_proxy(url: str, given: str | None, *, use_environment: bool = True) -> Proxy | None:
+    """Return the proxy on the way to a URL, if there is one.
+
+    :param given: goes before the environment's, and ``NO_PROXY`` does not count for it.
+    :raises ConfigurationError: it is malformed, or of a kind that is not supported.
+    """
+    if given:
+        return parse_proxy(given, "proxy")
+    if not use_environment:
+        return None
+    found = select_proxy(url, get_environ_proxies(url))
+    return parse_proxy(found, _variable_of(found)) if found else None
+
+
+def parse_proxy(value: str, name: str) -> Proxy:
+    """Take a proxy's URL apart; without a scheme it is http.
+
+    :param name: what it was given as, for the message.
+    :raises ConfigurationError: it is malformed, or of a kind that is not supported.
+    """
+    malformed = ConfigurationError(f"{name} is malformed.", hint=_PROXY_HINT)
+    try:
+        text = value.strip()
+        # Else "localhost:3128" would be of the scheme "localhost".
+        text = text if "://" in text else "//" + text.lstrip("/")
+        parsed = parse_url(prepend_scheme_if_needed(text, "http"))  # type: ignore[no-untyped-call]
+    except Exception:
+        raise malformed from None
+    host = parsed.host or ""
+    # A password with a bare / # or ? ends the host early; the rest must not be taken for a path.
+    strange = parsed.path not in (None, "", "/") or parsed.query or parsed.fragment
+    usable = host.isascii() and host.isprintable() and not set(host) & set(" %@\\<>\"'`{}|^")
+    if strange or not host or not usable or parsed.port == 0:
+        raise malformed
+    if parsed.scheme not in ("http", "https"):
+        raise ConfigurationError(
+            f"{name}: a proxy of this kind is not supported.", hint="Use an http:// proxy."
+        )
+    return Proxy(Url(parsed.scheme, host=host, port=parsed.port).url, _authorization(parsed.auth))
+
+
+def _authorization(auth: str | None) -> dict[str, str] | None:
+    if not auth:
+        return None
+    user, _, password = auth.partition(":")
+    text = f"{unquote(user)}:{unquote(password)}"
+    try:
+        signs = text.encode("latin-1")
+    except UnicodeEncodeError:
+        signs = text.encode(errors="replace")
+    return {"proxy-authorization": f"Basic {base64.b64encode(signs).decode()}"}
+
+
+def _variable_of(proxy: str) -> str:
+    names = (name for name in os.environ if name.lower().endswith("_proxy"))
+    found = sorted(name for name in names if os.environ[name] == proxy)
+    return f"The proxy in {' or '.join(found)}" if found else "The environment's proxy"
+
+
+def find_ca(url: str, given: str | None) -> dict[str, str]:
+    """Return the authorities to trust for a URL, in the form that urllib3 takes.
+
+    They are the given ones, else those of ``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE`` or
+    ``SSL_CERT_FILE``, else certifi's.
+
+    :raises ConfigurationError: there is no certificate.
+    """
+    if given:
+        return check_ca(given, "ca_file")
+    with Session() as session:
+        chosen = session.merge_environment_settings(url, {}, None, None, None)["verify"]
+    if not isinstance(chosen, str):
+        chosen = os.environ.get("SSL_CERT_FILE")
+    if not chosen:
+        return {"ca_certs": certifi.where()}
+    name = next((name for name in _CA_VARIABLES if os.environ.get(name) == chosen), "ca_file")
+    return check_ca(chosen, name)
+
+
+def check_ca(path: str, name: str) -> dict[str, str]:
+    """Return a file or folder of certificates in the form that urllib3 takes.
+
+    :param name: what it was given as, for the message.
+    :raises ConfigurationError: it cannot be read, or there is no certificate in it.
+    """
+    try:
+        kind = _kind_of(path)
+    except ssl.SSLError:
+        kind = None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "its name is invalid"
+        raise ConfigurationError(f"{name}: {path!r} cannot be read: {reason}.") from None
+    if kind is not None:
+        return {kind: path}
+    if not os.path.exists(path):
+        raise ConfigurationError(f"{name}: there is no file or folder {path!r}.")
+    if os.path.isdir(path):
+        raise ConfigurationError(
+            f"{name}: the folder {path!r} holds no certificate under the name of its hash.",
+            hint="Run openssl rehash on it, or name one file that holds all certificates.",
+        )
+    raise ConfigurationError(
+        f"{name}: {path!r} holds no certificate.",
+        hint="It begins with -----BEGIN CERTIFICATE-----.",
+    )
+
+
+def _kind_of(path: str) -> str | None:
+    """Return under which name urllib3 takes it, or None where it holds no certificate."""
+    if os.path.isdir(path):
+        hashed = any(_HASHED.fullmatch(entry) for entry in os.listdir(path))
+        return "ca_cert_dir" if hashed else None
+    # A pipe or a device would be waited for.
+    if not os.path.isfile(path):
+        return None
+    found = os.stat(path)
+    return "ca_certs" if _holds_certificates(path, found.st_mtime_ns, found.st_size) else None
+
+
+@lru_cache(maxsize=16)
+def _holds_certificates(path: str, mtime_ns: int, size: int) -> bool:
+    """Return whether a file, as it stands, holds any; a system's bundle takes a while to read."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cafile=path)
+    return context.cert_store_stats()["x509"] > 0
