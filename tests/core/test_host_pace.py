@@ -80,6 +80,12 @@ def test_parts(processes: list[Slot], expected: list[float]) -> None:
     assert [part.whole for part in parts(processes, pace)] == pytest.approx(expected, abs=0.006)
 
 
+def test_a_share_that_its_own_waits_would_fill_leaves_a_tenth_to_unconfirmed_ones() -> None:
+    mine, other = parts([slot(100, 100, share=0.2), slot(100)], PACE)
+    assert (mine.waits, mine.unconfirmed) == pytest.approx((0.18, 0.02))
+    assert other.whole == pytest.approx(0.8)
+
+
 def test_a_few_unconfirmed_ones_keep_no_tenth_back() -> None:
     first, second = parts([slot(0, 1), slot(100)], PACE)
     assert first.unconfirmed == pytest.approx(1 / PACE)

@@ -47,7 +47,7 @@ from tiw_automation.core import (
     TransportError,
     Verdict,
 )
-from tiw_automation.core.board import Agenda, Board, Caller, Key, Poll, Terms, Wait
+from tiw_automation.core.board import Agenda, Board, Budget, Caller, Key, Poll, Terms, Wait
 from tiw_automation.core.errors import _BY_CODE, api_error
 from tiw_automation.core.host_pace import HostPace
 from tiw_automation.core.order import SAFETY_SHARE, PollOrder
@@ -939,3 +939,17 @@ def test_thousands_that_share_a_moment_have_their_event_in_slices() -> None:
     assert slices >= 3
     assert found == [waiter for number, waiter in enumerate(waiters) if number % 3]
     assert len(agenda) == 0
+
+
+def test_a_budget_follows_its_rate_at_once_and_saves_half_a_token() -> None:
+    budget = Budget(1 / 60)
+    budget.take(1000.0)
+    assert budget.next_at == pytest.approx(1030.0)
+    budget.take(1000.0)
+    assert budget.next_at == pytest.approx(1060.0)
+    budget.rate = 2.0
+    assert budget.next_at == pytest.approx(1000.5)
+    # What is taken without a token is no debt.
+    for _ in range(10):
+        budget.take(1000.1)
+    assert budget.next_at == pytest.approx(1000.6)

@@ -518,17 +518,21 @@ class Breaker:
 class Budget:
     """Tokens that come evenly, of which half a one is saved: turns come when they come.
 
-    :param rate: how many a second.
+    :param rate: how many a second; it may change at any time.
     """
 
     def __init__(self, rate: float) -> None:
         self.rate = rate
-        self.next_at = -math.inf
+        self._taken_at = -math.inf
+
+    @property
+    def next_at(self) -> float:
+        """When the next token comes, or came."""
+        return self._taken_at + 1.0 / self.rate
 
     def take(self, now: float) -> None:
         """Take a token, there or not."""
-        interval = 1.0 / self.rate
-        self.next_at = min(max(self.next_at, now - interval / 2), now) + interval
+        self._taken_at = min(max(self.next_at, now - 0.5 / self.rate), now)
 
 
 class Board:

@@ -74,8 +74,9 @@ def parts(processes: Sequence[Slot], pace: float) -> list[Part]:
     In this order, and never more for a process than its own pace (its quota share):
 
     1. its waits, in proportion to their number, up to the requests a second that they would use.
-       Where there are unconfirmed recordings a tenth is kept back for them, or less if they are
-       fewer than would use it at a request a second each;
+       Where there are unconfirmed recordings a tenth is kept back for them, of the whole and of
+       what their process may have, or less if they are fewer than would use it at a request a
+       second each;
     2. the unconfirmed recordings, in proportion to their number, from all that is left;
     3. what is left then, the waits again: whatever one leaves the others may use.
 
@@ -84,7 +85,10 @@ def parts(processes: Sequence[Slot], pace: float) -> list[Part]:
     waits = [slot.waits for slot in processes]
     unconfirmed = [slot.unconfirmed for slot in processes]
     most = [min(slot.pace / pace, 1.0) for slot in processes]
-    used = [min(limit, slot.wanted / pace) for slot, limit in zip(processes, most, strict=True)]
+    used = [
+        min(limit - min(SMALL_PART * limit, slot.unconfirmed / pace), slot.wanted / pace)
+        for slot, limit in zip(processes, most, strict=True)
+    ]
     kept = min(SMALL_PART, sum(unconfirmed) / pace)
     first = _filled(1.0 - kept, waits, used)
     left = [limit - part for limit, part in zip(most, first, strict=True)]
