@@ -302,7 +302,7 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ({"task_ids": "a", "requests_per_second": 0}, ["requests_per_second", "above zero"]),
     ({"task_ids": "a", "timeout": -1}, ["timeout", "above zero"]),
     ({"task_ids": "a", "ca_file": "/nowhere.pem"}, ["ca_file", "/nowhere.pem"]),
-    ({"task_ids": "a", "proxy": "socks"}, ["proxy", "http://host:port"]),
+    ({"task_ids": "a", "proxy": "socks5://h"}, ["proxy", "http://host:port"]),
     ({"task_ids": "a", "sdk_app_id": "mine"}, ["sdk_app_id", "'mine'"]),
     ({"task_ids": "a", "sdk_app_id": None}, ["sdk_app_id"]),
     ({"task_ids": "a", "secret_key": None}, ["secret_key"]),

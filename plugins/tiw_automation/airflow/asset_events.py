@@ -62,7 +62,7 @@ def finished_recordings(events: Any) -> list[dict[str, Any]]:
     if isinstance(events, Mapping):
         events = [event for of_one_asset in events.values() for event in of_one_asset]
     found: dict[str, dict[str, Any]] = {}
-    for event in events:
+    for event in events or ():
         for recording in _told_by(event):
             known = found.setdefault(recording["event_id"], recording)
             if known["record"] is None:

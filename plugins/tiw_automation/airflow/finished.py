@@ -40,7 +40,7 @@ class Snapshot:
 
 def feed_of(
     *,
-    tencentcloud_conn_id: str,
+    tencentcloud_conn_id: str | None,
     sdk_app_id: int | str | None,
     poll_interval: float,
     discover: bool,

@@ -27,8 +27,10 @@ from tiw_automation.airflow.asset_events import to_event, to_extra
 from tiw_automation.airflow.events import Settled, settled, settled_by, to_payload
 from tiw_automation.airflow.finished import AcknowledgedFeed, Snapshot, feed_of, snapshots
 from tiw_automation.airflow.hooks import TiwHook
+from tiw_automation.airflow.lookup import with_more
 from tiw_automation.core import (
     Acceptance,
+    ConfigurationError,
     OnlineRecord,
     Outcome,
     RecordWatcher,
@@ -71,10 +73,10 @@ class TiwOnlineRecordTrigger(BaseTrigger):
     :param record_task_ids: the recordings.
     :param end_time: when to give up, UNIX seconds by the wall clock, or None for never.
     :param sdk_app_id: the application, or None for the connection's.
-    :param tencentcloud_conn_id: the connection.
+    :param tencentcloud_conn_id: the connection, or None for the environment's settings.
     :param poll_interval: the least seconds between two requests for one recording, and the
         time before the first: the sensor has just asked.
-    :param accept_finish_reasons: the reasons that are no failure.
+    :param accept_finish_reasons: the reasons that are no failure; None means all but EXCEPTION.
     :param require_videos: whether a finished recording without a video is a failure.
     :param initial_delay: another time before the first request, in seconds.
     """
@@ -88,7 +90,7 @@ class TiwOnlineRecordTrigger(BaseTrigger):
         record_task_ids: list[str],
         end_time: float | None,
         sdk_app_id: int | str | None = None,
-        tencentcloud_conn_id: str = TiwHook.default_conn_name,
+        tencentcloud_conn_id: str | None = TiwHook.default_conn_name,
         poll_interval: float = DEFAULT_POLL_INTERVAL_S,
         accept_finish_reasons: list[str] | None = None,
         require_videos: bool = True,
@@ -127,26 +129,32 @@ class TiwOnlineRecordTrigger(BaseTrigger):
         # Ten thousand triggers need the name and the interval once. What else is held for each,
         # while it waits, is this frame: so one recording is awaited right here, and nothing else
         # is kept.
-        self.tencentcloud_conn_id = sys.intern(self.tencentcloud_conn_id)
+        if self.tencentcloud_conn_id is not None:
+            self.tencentcloud_conn_id = sys.intern(self.tencentcloud_conn_id)
         self.poll_interval = _one_of_equal(self.poll_interval)
-        watcher = await _watcher(self.tencentcloud_conn_id, self.end_time)
-        if isinstance(watcher, TiwError):
-            yield TriggerEvent(self._never_asked(watcher))  # type: ignore[no-untyped-call]
-            return
-        if len(self.record_task_ids) == 1:
-            try:
-                ends: Any = await watcher.wait(self.record_task_ids[0], **self._terms())
-            except TiwError as error:
-                ends = error
-            ends = [self._settled(watcher, ends)]
-        else:
-            ends = await self._all(watcher)
-        yield TriggerEvent(  # type: ignore[no-untyped-call]
-            to_payload(watcher.client.sdk_app_id(self.sdk_app_id), ends)
-        )
+        try:
+            watcher = await _watcher(self.tencentcloud_conn_id, self.end_time)
+            if isinstance(watcher, TiwError):
+                payload = self._never_asked(watcher)
+            elif len(self.record_task_ids) == 1:
+                app_id = watcher.client.sdk_app_id(self.sdk_app_id)
+                try:
+                    ends: Any = await watcher.wait(self.record_task_ids[0], **self._terms())
+                except TiwError as error:
+                    ends = error
+                payload = to_payload(app_id, [self._settled(app_id, ends)])
+            else:
+                app_id = watcher.client.sdk_app_id(self.sdk_app_id)
+                payload = to_payload(app_id, await self._all(watcher))
+        except ConfigurationError as error:
+            raise with_more(
+                error,
+                "It is the triggerer that looked: it needs the connections and the environment "
+                "that the workers have.",
+            ) from error
+        yield TriggerEvent(payload)  # type: ignore[no-untyped-call]
 
-    def _settled(self, watcher: RecordWatcher, answer: OnlineRecord | TiwError) -> Settled:
-        app_id = watcher.client.sdk_app_id(self.sdk_app_id)
+    def _settled(self, app_id: int, answer: OnlineRecord | TiwError) -> Settled:
         return settled_by(app_id, self.record_task_ids[0], answer, self._acceptance())
 
     async def _all(self, watcher: RecordWatcher) -> list[Settled]:
@@ -223,7 +231,7 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
         *,
         record_task_ids: list[str] | None = None,
         sdk_app_id: int | str | None = None,
-        tencentcloud_conn_id: str = TiwHook.default_conn_name,
+        tencentcloud_conn_id: str | None = TiwHook.default_conn_name,
         poll_interval: float = DEFAULT_POLL_INTERVAL_S,
         accept_finish_reasons: list[str] | None = None,
         require_videos: bool = True,
@@ -397,10 +405,10 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
 class _Connecting:
     """The making of one account's watcher, for all waits that begin meanwhile.
 
-    :param conn_id: the connection.
+    :param conn_id: the connection, or None for the environment's settings.
     """
 
-    def __init__(self, conn_id: str) -> None:
+    def __init__(self, conn_id: str | None) -> None:
         self.conn_id = conn_id
         self.waiters = 0
         self.trouble: TiwError | None = None
@@ -474,11 +482,11 @@ async def _within(
         return None
 
 
-_connecting: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Connecting]]
+_connecting: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str | None, _Connecting]]
 _connecting = WeakKeyDictionary()
 
 
-async def _watcher(conn_id: str, end_time: float | None) -> RecordWatcher | TiwError:
+async def _watcher(conn_id: str | None, end_time: float | None) -> RecordWatcher | TiwError:
     """Return the watcher of a connection's account; who starts together reads it once.
 
     Where Airflow cannot say what the connection is, that is tried again until the wait's time is
@@ -497,7 +505,7 @@ async def _watcher(conn_id: str, end_time: float | None) -> RecordWatcher | TiwE
             del under_way[conn_id]
 
 
-async def _connect(tencentcloud_conn_id: str) -> RecordWatcher:
+async def _connect(tencentcloud_conn_id: str | None) -> RecordWatcher:
     # In a thread, because reading a connection blocks and deadlocks the loop of some versions;
     # by asgiref, because Airflow 3.1 then talks to its supervisor in the loop that it came
     # from: from any other thread two answers cross, and the triggerer dies.
