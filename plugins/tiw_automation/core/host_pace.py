@@ -38,7 +38,7 @@ from tiw_automation.core.pace_file import (
 
 # A process that took no turn for this long has no use for its part just now.
 _QUIET_S = 5.0
-# Whoever has few waits among many still gets on.
+# A process with few waits among many still gets on.
 _LEAST_PART = 0.05
 SMALL_PART = 0.1
 """The part of the pace for recordings that no caller knows of, while others are due."""
@@ -47,7 +47,7 @@ _SWEPT_AFTER_S = 3600.0
 _SWEPT_AT_ONCE = 100
 # The file is locked for microseconds; who holds it for longer was stopped while it did.
 _LOCK_TRIES = 20
-# Whoever takes a turn comes again, and may be an event loop.
+# A process that takes a turn tries again, and may be an event loop.
 _LOCK_TRIES_FOR_A_TURN = 3
 
 
@@ -216,7 +216,7 @@ class HostPace:
         """
         self._pace = pace
         if not waits and not unconfirmed:
-            # Whoever takes a turn waits for something.
+            # A turn is taken for something.
             waits = 1
         mine = Slot(
             pid=self._pid,

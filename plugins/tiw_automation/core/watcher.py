@@ -249,7 +249,7 @@ class RecordWatcher:
         :param until: states (:class:`RecordStatus`); a recording's wait is over when it is in one
             of them, or can be in none of them any more: then its outcome has an error with the
             code ``StateOutOfReach``. None waits for FINISHED.
-        :param unconfirmed: whether these ids come from somebody who need not know the recordings.
+        :param unconfirmed: whether these ids come from a sender who need not know the recordings.
             Those that no other call of this watcher waits for take at most a tenth of the pace
             while anything else is due, here or in another process of the host.
         :param on_change: called with what is known of a recording whenever its status changes.
