@@ -525,8 +525,6 @@ def test_rests_that_end_together_end_in_slices_and_lose_nobody() -> None:
     assert order.next_due(1004.0) == 1005.0
     assert order.next_due(1005.0) == 1005.0
     assert order._in_rings < 1000
-    popped = []
-    while (place := order.pop(1006.0)) is not None:
-        popped.append(place)
+    popped = list(iter(lambda: order.pop(1006.0), None))
     assert len(popped) == 5000
     assert set(map(id, popped)) == set(map(id, places))

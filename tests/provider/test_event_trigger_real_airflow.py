@@ -147,7 +147,9 @@ def airflow(
         "CALLBACKS": connection(simulator, callback_secret=KEY),
         "WAITED": connection(simulator),
         # A name that leads to loopback, so that a call in spite of all would be counted.
-        "INTERNATIONAL": connection(simulator, host="tiw.intl.localhost", region="ap-singapore"),
+        "INTERNATIONAL": connection(
+            simulator, host="tiw.intl.localhost", region="ap-singapore", allow_http=True
+        ),
         "SECRETLESS": connection(simulator),
     }
     environment = {
