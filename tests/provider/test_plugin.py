@@ -10,14 +10,14 @@ import threading
 import time
 import tracemalloc
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import entry_points, version
 from typing import Any
 
 import pytest
 from airflow.sdk import Asset
-from sqlalchemy import delete, select, update
+from sqlalchemy import select, update
 
 from tiw_automation.airflow import assets, callback_receiver
 from tiw_automation.airflow.announced import told_key
@@ -591,45 +591,6 @@ async def test_what_is_no_http_is_left_alone(receiver: CallbackReceiver) -> None
 
 
 # What is stored, in Airflow's own tables
-
-
-@pytest.fixture(scope="module")
-def tables() -> Iterator[None]:
-    from airflow import models, settings
-    from airflow.models.base import Base
-
-    models.import_all_models()  # type: ignore[no-untyped-call]
-    Base.metadata.create_all(settings.engine)
-    yield
-    Base.metadata.drop_all(settings.engine)
-
-
-@pytest.fixture
-def use(tables: None) -> Iterator[Callable[[Asset], int]]:
-    """Return a function that makes an asset one that a DAG uses, and returns its id."""
-    from airflow.models.asset import AssetActive, AssetEvent, AssetModel
-    from airflow.utils.session import create_session
-
-    def make(asset: Asset) -> int:
-        with create_session() as session:
-            extra = json.loads(json.dumps(asset.extra))
-            model = AssetModel(name=asset.name, uri=asset.uri, group=asset.group, extra=extra)
-            session.add(model)
-            session.flush()
-            session.add(AssetActive.for_asset(model))
-            return model.id
-
-    yield make
-    used: list[Any] = [AssetEvent, AssetActive, AssetModel]
-    if AIRFLOW >= (3, 3):
-        from airflow.models.asset import AssetWatcherModel
-        from airflow.models.asset_state_store import AssetStateStoreModel
-        from airflow.models.trigger import Trigger
-
-        used = [AssetStateStoreModel, AssetWatcherModel, Trigger, *used]
-    with create_session() as session:
-        for table in used:
-            session.execute(delete(table))
 
 
 def told() -> dict[str, list[str]]:

@@ -74,10 +74,11 @@ def tiw_online_record_asset(
         with ``PartitionedAssetTimetable`` (callbacks: Airflow 3.2, tasks: 3.3). Airflow gives the
         events of triggers no partition, so nothing watches then.
     :param accept_finish_reasons: the reasons that are no failure, for the watcher and for
-        callbacks; a task has its own.
+        callbacks; a task has its own. None, or AUTO, USER_CALL and FORCE_STOP in any order, means
+        all but EXCEPTION, and makes the same asset.
     :param require_videos: whether a finished recording without a video is a failure, for both.
     :param poll_interval: see the trigger, as for what follows.
-    :raises ConfigurationError: an argument makes no sense.
+    :raises ConfigurationError: an argument is invalid.
     """
     ids = None if record_task_ids is None else check_task_ids(record_task_ids)
     app_id = None if sdk_app_id is None else check_sdk_app_id(sdk_app_id)
