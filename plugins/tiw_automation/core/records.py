@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import difflib
 import logging
-import math
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
@@ -28,7 +28,7 @@ from tiw_automation.core.errors import (
     WaitTimeout,
 )
 from tiw_automation.core.fields import Fields
-from tiw_automation.core.formatting import escaped
+from tiw_automation.core.formatting import escaped, shown
 
 logger = logging.getLogger(__name__)
 
@@ -623,8 +623,7 @@ def check_task_id(value: object) -> str:
     """
     if not isinstance(value, str):
         raise ConfigurationError(
-            f"A task id has to be a string, not {escaped(repr(value), _SHOWN)} "
-            f"({type(value).__name__}).",
+            f"A task id has to be a string, not {shown(value)} ({type(value).__name__}).",
             hint=_TASK_ID_HINT,
         )
     if _TASK_ID.fullmatch(value) or value in _started_task_ids:
@@ -667,10 +666,14 @@ def check_sdk_app_id(value: object) -> int:
     value = whole_number(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**63:
         raise ConfigurationError(
-            f"sdk_app_id has to be a positive integer, not {escaped(repr(value), _SHOWN)}.",
+            f"sdk_app_id has to be a positive integer, not {shown(value)}.",
             hint="It is the number that the TIW console shows for the application.",
         )
     return value
+
+
+# An integer may be larger.
+_FLOATS_END = sys.float_info.max
 
 
 def check_seconds(name: str, value: object) -> float:
@@ -678,9 +681,13 @@ def check_seconds(name: str, value: object) -> float:
 
     :raises ConfigurationError: it is no number, below zero or without an end.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or not 0 <= value <= _FLOATS_END
+    ):
         raise ConfigurationError(
-            f"{name} has to be a number of seconds, zero or more, not {value!r}."
+            f"{name} has to be a number of seconds, zero or more, not {shown(value)}."
         )
     return float(value)
 
