@@ -188,12 +188,10 @@ def asset_uri(
     :param sdk_app_id: None for the connection's own.
     :raises ConfigurationError: the connection's name is empty or no text.
     """
-    if tencentcloud_conn_id is not None and (
-        not isinstance(tencentcloud_conn_id, str) or not tencentcloud_conn_id.strip()
-    ):
+    given: object = tencentcloud_conn_id
+    if given is not None and (not isinstance(given, str) or not given.strip()):
         raise ConfigurationError(
-            f"tencentcloud_conn_id must be the name of a connection, not "
-            f"{shown(tencentcloud_conn_id)}.",
+            f"tencentcloud_conn_id must be the name of a connection, not {shown(given)}.",
             hint="None stands for the environment's settings.",
         )
     # No connection of Airflow's can have that name.
