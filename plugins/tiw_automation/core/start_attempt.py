@@ -252,17 +252,21 @@ class StartAttempt:
         return False if began < self._left_at - _MOST_SKEW_S else None
 
     def _uncertain(self) -> StartUncertain:
-        what = "runs" if self._runs else "may have been started"
-        hint = (
-            "Its callback or the TIW console says the TaskId; or start one with another "
-            "record_user_id once this one has ended."
-            if self._runs
-            else f"Look in the TIW console. Or start it again with record_user_id {self._user}: "
-            "while a recording of that user runs, that never starts a second one."
-        )
+        whose = f"a recording of {self._user} in room {self._room}"
+        if self._runs:
+            message = f"A{whose[1:]} runs, but its TaskId is not known"
+            hint = (
+                "Its callback or the TIW console says the TaskId; or start one with another "
+                "record_user_id once this one has ended."
+            )
+        else:
+            message = f"Whether {whose} was started is not known, nor its TaskId"
+            hint = (
+                f"Look in the TIW console. Or start it again with record_user_id {self._user}: "
+                "while a recording of that user runs, that never starts a second one."
+            )
         return StartUncertain(
-            f"A recording of {self._user} in room {self._room} {what}, but its TaskId is not "
-            f"known: {in_words(self._doubts)}.",
+            f"{message}: {in_words(self._doubts)}.",
             record_user_id=self._user,
             action=ACTION,
             hint=hint,
