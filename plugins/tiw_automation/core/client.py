@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -35,7 +34,8 @@ from tiw_automation.core.errors import (
     TransportError,
 )
 from tiw_automation.core.fields import Fields
-from tiw_automation.core.formatting import escaped
+from tiw_automation.core.formatting import escaped, shown
+from tiw_automation.core.locks import ProcessLock
 from tiw_automation.core.quota import Quota, Ticket, shared_quota
 from tiw_automation.core.records import (
     OnlineRecord,
@@ -45,7 +45,14 @@ from tiw_automation.core.records import (
     check_task_id,
 )
 from tiw_automation.core.retry import Retry, RetryBudget
-from tiw_automation.core.running import PAGE_SIZE, RunningTask, check_task_type, read_page
+from tiw_automation.core.running import (
+    MOST_PAGES,
+    PAGE_SIZE,
+    RunningTask,
+    check_task_type,
+    count_rows,
+    read_page,
+)
 from tiw_automation.core.sdk import TiwSdkClient
 from tiw_automation.core.settings import Settings
 from tiw_automation.core.start import check_room_id, start_params
@@ -125,7 +132,7 @@ class TiwClient:
         )
         self.requests_sent = 0
         self._known = _KnownIds()
-        self._count_lock = threading.Lock()
+        self._count_lock = ProcessLock()
         self._transport = Transport(
             self.settings.url, proxy=self.settings.proxy, ca_file=self.settings.ca_file
         )
@@ -403,17 +410,24 @@ class TiwClient:
         app_id = self.sdk_app_id(sdk_app_id)
         found: dict[str, RunningTask] = {}
         offset = 0
-        while True:
+        for _ in range(MOST_PAGES):
             # The list changes while it is read, so tasks are told apart by their ids.
             params = {"SdkAppID": app_id, "TaskType": kind, "Offset": offset, "Limit": PAGE_SIZE}
             response = self._repeatable("DescribeRunningTasks", params)
             total, page = read_page(response, sdk_app_id=app_id, task_type=kind)
             known = len(found)
             found.update((task.task_id, task) for task in page)
-            offset += PAGE_SIZE
-            # Total may be missing, and a page come again: what brings nothing new is the last.
-            if len(found) == known or (total is not None and offset >= total):
+            # A page may be shorter than was asked for although more follow.
+            offset += count_rows(response)
+            # Total may be missing or wrong, and a page come again: what brings nothing new is the
+            # last.
+            if len(found) == known or (total is not None and len(found) <= total <= offset):
                 return list(found.values())
+        raise BadAnswer(
+            f"The list of running tasks does not end: {len(found)} tasks in {MOST_PAGES} answers.",
+            action="DescribeRunningTasks",
+            retryable=False,
+        )
 
     def sdk_app_id(self, given: int | str | None = None) -> int:
         """Return the application to work on: the given one, else the client's.
@@ -439,7 +453,7 @@ class TiwClient:
     ) -> dict[str, Any]:
         if not str(action).isidentifier():
             raise ConfigurationError(
-                f"An action has to be a name such as StartOnlineRecord, not {action!r}."
+                f"An action has to be a name such as StartOnlineRecord, not {shown(action)}."
             )
         turn = ticket or Ticket(self.quota(action))
         known = attempt or Attempt()
@@ -551,7 +565,7 @@ class _KnownIds:
     """The latest TaskIds of this client's own doing; thread-safe."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
         self._ids: deque[str] = deque(maxlen=1000)
 
     def add(self, task_id: str) -> None:

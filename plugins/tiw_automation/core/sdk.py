@@ -46,6 +46,7 @@ Its argument is how long it may take, in seconds.
 _LEAST_SKEW_S = 60.0
 # Tencent's own answers nest six deep; what reads them further on recurses.
 _DEEPEST = 64
+_MOST_DIGITS = 1000
 _LONGEST_CODE = 200
 
 
@@ -199,7 +200,7 @@ class SdkClient(AbstractClient):  # type: ignore[misc]
         server_time = http_date(answer.headers.get("Date") or "")
         self.answered_at = server_time
         try:
-            response = json.loads(answer.content)["Response"]
+            response = _parsed(answer.content)["Response"]
             error = response.get("Error")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise _not_the_api(answer) from None
@@ -211,8 +212,8 @@ class SdkClient(AbstractClient):  # type: ignore[misc]
             raise _not_the_api(answer)
         request_id = response.get("RequestId")
         refusal = api_error(
-            escaped(error["Code"], _LONGEST_CODE),
-            escaped(error.get("Message") or ""),
+            error["Code"],
+            str(error.get("Message") or ""),
             request_id=escaped(request_id, _LONGEST_CODE) if request_id else None,
         )
         if answer.status_code == 429 and not isinstance(refusal, RequestLimitExceeded):
@@ -252,6 +253,20 @@ class _Requests:
         return self._transport.exchange(
             req.method, req.uri, req.data.encode(), req.header, req.deadline, req.before_sending
         )
+
+
+def _parsed(content: bytes) -> Any:
+    """Return what an answer's JSON says; one odd text or number costs only itself."""
+    try:
+        return json.loads(content, parse_int=_number)
+    except UnicodeDecodeError:
+        # A text that was cut within a sign, or is of another encoding.
+        return json.loads(content.decode(errors="replace"), parse_int=_number)
+
+
+def _number(digits: str) -> int | float:
+    # Python refuses to read thousands of digits, and with them the whole answer.
+    return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
 
 
 def _in_words(skew_s: float) -> str:

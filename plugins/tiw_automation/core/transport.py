@@ -49,6 +49,8 @@ _STAGGER_S = 0.25
 _INTERIM_ANSWERS = 20
 _LONGEST_REASON = 200
 _RETRY_AFTER_CAP_S = 300.0
+# The years 2000 to 2099: a clock that shows another one is not to be followed.
+_DATES_BEGIN, _DATES_END = 946684800, 4102444800
 _LENGTH = re.compile(r"(\d{1,15})(\s*,\s*\1)*", re.ASCII)
 
 _NO_RETRIES = Retry(0, read=False, redirect=False, connect=False, status=False)
@@ -537,10 +539,11 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
 
 
 def http_date(text: str) -> float | None:
-    """Return the UNIX seconds of a date as HTTP writes it, or None where it is not one."""
+    """Return the UNIX seconds of a date as HTTP writes it; None where no server means it."""
     try:
         found = parsedate_to_datetime(text)
-        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+        seconds = (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+        return seconds if _DATES_BEGIN <= seconds < _DATES_END else None
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
 
