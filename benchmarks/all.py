@@ -81,6 +81,7 @@ AIRFLOW = (
     (Benchmark("sensor_calls.py"),),
     (Benchmark("triggers.py", limit_s=2400),),
     (Benchmark("deferred.py", limit_s=2400),),
+    (Benchmark("callback_flood.py", limit_s=900),),
 )
 LISTS = {"quick": QUICK, "full": FULL, "airflow": AIRFLOW}
 PACKAGES = (

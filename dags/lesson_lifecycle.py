@@ -34,6 +34,10 @@ def lesson_lifecycle() -> None:
         task_id="record",
         room_id="{{ params.room_id }}",
         concat={"enabled": True},
+        # A start that is killed before its TaskId was pushed stops what it has started.
+        stop_on_kill=True,
+        # What ends a recording that no task can stop any more, once its room is silent.
+        auto_stop_timeout=600,
         retries=3,
         retry_delay=timedelta(seconds=20),
     )
@@ -44,17 +48,17 @@ def lesson_lifecycle() -> None:
             ".isoformat() }}"
         ),
     )
-    # Runs also when the lesson could not be waited for: a recording that is forgotten costs money.
+    # A teardown runs as well when the run is marked failed, or the lesson could not be waited for:
+    # a recording that is forgotten costs money.
     stop = TiwStopOnlineRecordOperator(
         task_id="stop",
         record_task_id=record.output,
         wait_for_completion=True,
         deferrable=True,
         poll_interval=5,
-        trigger_rule="all_done_min_one_success",
         retries=3,
         retry_delay=timedelta(seconds=20),
-    )
+    ).as_teardown(setups=record)
     archive = TiwOnlineRecordToObjectStorageOperator(
         task_id="archive",
         records=XComArg(stop, key="records"),

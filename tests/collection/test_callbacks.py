@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -142,3 +143,80 @@ def test_a_fault_between_the_two_settings_is_mended_by_the_next_run(
     (mended,) = play(callback(url=OURS, key=KEY)).results
     assert mended["changed"] is True
     assert is_set(tiw_simulator) == (OURS, KEY)
+
+
+def test_a_key_is_made_once_and_again_where_that_is_asked_for(
+    tiw_simulator: Simulator, play: Play
+) -> None:
+    generated = {"url": OURS, "generate_key": True}
+    played = play(
+        callback(**generated),
+        callback(**generated),
+        callback(**generated, rotate_key=True),
+        callback(**generated),
+        callback(url=OURS),
+        arguments=("--diff",),
+    )
+    first, same, rotated, kept, plain = played.results
+    assert [result["changed"] for result in played.results] == [True, False, True, False, False]
+    assert re.fullmatch(r"[A-Za-z0-9_-]{43}", first["key"])
+    assert re.fullmatch(r"[A-Za-z0-9_-]{43}", rotated["key"])
+    assert first["key"] != rotated["key"]
+    assert same["key"] is None
+    assert kept["key"] is None
+    assert "key" not in plain
+    assert rotated["diff"]["after"]["key"] == "a new one"
+    assert is_set(tiw_simulator) == (OURS, rotated["key"])
+
+
+def test_a_key_is_made_where_an_address_is_taken_over_and_not_in_check_mode(
+    tiw_simulator: Simulator, play: Play
+) -> None:
+    tiw_simulator.set_callback(THEIRS, "their-callback-key")
+    (checked,) = play(
+        callback(url=OURS, generate_key=True, force=True), arguments=("--check",)
+    ).results
+    assert checked["changed"] is True
+    assert checked["callback"]["key_is_set"] is True
+    assert checked["key"] is None
+    assert tiw_simulator.writes == 0
+    (taken,) = play(callback(url=OURS, generate_key=True, force=True)).results
+    assert is_set(tiw_simulator) == (OURS, taken["key"])
+    assert taken["key"] != "their-callback-key"
+
+
+def test_a_key_that_was_made_is_not_lost_with_the_task(
+    tiw_simulator: Simulator, play: Play
+) -> None:
+    tiw_simulator.fault = {"action": "SetOnlineRecordCallback", "name": "outage"}
+    (broken,) = play(callback(url=OURS, generate_key=True, timeout=1)).results
+    assert broken["failed"]
+    assert is_set(tiw_simulator) == (None, broken["key"])
+    tiw_simulator.clear_faults()
+    (mended,) = play(callback(url=OURS, generate_key=True)).results
+    assert mended["key"] is None
+    assert is_set(tiw_simulator) == (OURS, broken["key"])
+
+
+def test_weak_keys_are_refused_and_what_is_weak_already_is_a_warning(
+    tiw_simulator: Simulator, play: Play
+) -> None:
+    tiw_simulator.set_callback("http://hooks.example.com/tiw", "weak-key")
+    played = play(
+        callback(url=OURS, key="Z"),
+        callback(url=OURS, key="k" * 15),
+        callback(url=OURS, key=KEY, generate_key=True),
+        callback(url=OURS, rotate_key=True),
+        callback(url="http://hooks.example.com/tiw"),
+    )
+    *refused, left = played.results
+    words = ["at least 16", "at least 16", "mutually exclusive", "without generate_key"]
+    for result, word in zip(refused, words, strict=True):
+        assert result["failed"]
+        assert word in result["msg"]
+    assert tiw_simulator.writes == 0
+    assert left["changed"] is False
+    said = " ".join(played.output.split())
+    assert "plain http" in said
+    assert "has 8 characters" in said
+    assert "weak-key" not in played.output

@@ -133,7 +133,7 @@ ONE_OF_EACH: list[dict[str, dict[str, Any]]] = [
     {"tiw.automation.online_record_callback": {"url": "https://hooks.example.com/"}},
     {"tiw.automation.online_record_callback_info": {}},
     {"tiw.automation.online_record_info": {"task_id": "runs"}},
-    {"tiw.automation.running_task_info": {"site": "cn"}},
+    {"tiw.automation.running_task_info": {"region": "ap-guangzhou"}},
 ]
 
 
@@ -339,7 +339,7 @@ def check_used(documentation: Mapping[str, Any], text: str) -> int:
     [
         ("module", MODULES),
         ("lookup", ["online_record"]),
-        ("filter", ["tracks"]),
+        ("filter", ["task_ids", "tracks"]),
         ("role", ["archive_recordings"]),
     ],
 )
@@ -423,7 +423,7 @@ def test_the_readme_has_what_certification_asks_for() -> None:
     assert links
     assert not [link for link in links if not link.startswith("https://")]
     assert "pip install ansible" not in text
-    for name in (*MODULES, "tracks", "archive_recordings", *PLAYBOOKS, *EVENTS):
+    for name in (*MODULES, "task_ids", "tracks", "archive_recordings", *PLAYBOOKS, *EVENTS):
         assert f"`{name}`" in text, name
 
 

@@ -23,10 +23,10 @@ import pytest
 import yaml
 from aiohttp import web
 
-from tiw_automation.core import Acceptance, ConfigurationError
+from tiw_automation.core import ConfigurationError
 from tiw_automation.core.callbacks import EventType, sign
 from tiw_automation.core.options import SECRETS, SETTINGS
-from tiw_automation.core.record_events import event_id
+from tiw_automation.core.record_events import event_id, transition_id
 from tiw_automation.simulator import Simulator
 
 COLLECTION = Path(__file__).resolve().parents[2] / "collections/ansible_collections/tiw/automation"
@@ -295,14 +295,14 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ({"task_ids": "a", "poll_interval": 0}, ["poll_interval", "not 0", "seconds"]),
     ({"task_ids": "a", "poll_interval": "often"}, ["poll_interval", "'often'"]),
     ({"task_ids": "a", "discover": "perhaps"}, ["discover", "'perhaps'", "true or false"]),
-    ({"task_ids": "a", "accept_finish_reasons": ["GONE"]}, ["'GONE'", "AUTO", "FORCE_STOP"]),
+    ({"task_ids": "a", "accept_finish_reasons": ["go!"]}, ["'go!'", "AUTO", "FORCE_STOP"]),
     ({"task_ids": "a", "site": "mars"}, ["site", "'mars'", "cn, intl"]),
     ({"task_ids": "a", "region": "ap-moon", "endpoint": None}, ["'ap-moon'", "ap-guangzhou"]),
     ({"task_ids": "a", "endpoint": "ftp://x"}, ["endpoint", "'ftp://x'"]),
     ({"task_ids": "a", "requests_per_second": 0}, ["requests_per_second", "above zero"]),
     ({"task_ids": "a", "timeout": -1}, ["timeout", "above zero"]),
     ({"task_ids": "a", "ca_file": "/nowhere.pem"}, ["ca_file", "/nowhere.pem"]),
-    ({"task_ids": "a", "proxy": "socks"}, ["proxy", "http://host:port"]),
+    ({"task_ids": "a", "proxy": "socks5://h"}, ["proxy", "http://host:port"]),
     ({"task_ids": "a", "sdk_app_id": "mine"}, ["sdk_app_id", "'mine'"]),
     ({"task_ids": "a", "sdk_app_id": None}, ["sdk_app_id"]),
     ({"task_ids": "a", "secret_key": None}, ["secret_key"]),
@@ -342,6 +342,95 @@ async def test_a_state_file_of_somebody_else_is_left_alone(
         with pytest.raises(ValueError, match="state_file"):
             await asyncio.wait_for(running.task, 30)
     assert other.read_text() == text
+
+
+BEGINNING = '{"found": ["algebra", "his'
+
+
+@pytest.mark.parametrize("content", [BEGINNING, BEGINNING[:12], "\0" * 4096], ids=len)
+async def test_a_state_file_that_is_damaged_is_set_aside(
+    content: str, chinese: Simulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = tmp_path / "state.json"
+    state.write_text(content)
+    chinese.add("algebra", timeline=[{"RECORDING": 60}])
+    async with source(chinese, discover=True, state_file=str(state)) as running:
+        assert (await running.next())["task_id"] == "algebra"
+    assert (tmp_path / "state.json.damaged").read_text() == content
+    assert json.loads(state.read_text())["states"] == {}
+    assert caplog.text.count("is damaged") == 1
+
+
+async def test_what_is_odd_in_a_state_file_costs_only_itself(
+    chinese: Simulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = tmp_path / "state.json"
+    kept = {
+        "found": ["algebra", "x{{lookup('pipe', 'id')}}", 5, None, ["history"], "a" * 999],
+        "states": {
+            "algebra": ["RECORDING", {"RECORDING": 2}],
+            "history": ["PAUSED"],
+            "drama": 7,
+            "chemistry": ["PAUSED", {"PAUSED": float("inf")}],
+            "music": ["PAUSED", {"PAUSED": -1}],
+            "x{{1}}": ["PAUSED", {"PAUSED": 1}],
+        },
+        "version": 2,
+    }
+    state.write_text(json.dumps(kept))
+    chinese.add("algebra", timeline=[{"RECORDING": 10000}])
+    options = {"discover": True, "emit": "transitions", "state_file": str(state)}
+    async with source(chinese, **options) as running:
+        event = await running.next()
+        await running.nothing_more()
+    assert event["event_id"] == transition_id(chinese.sdk_app_id, "algebra", "RECORDING", 2)
+    assert json.loads(state.read_text()) == {
+        "found": ["algebra"],
+        "states": {"algebra": ["RECORDING", {"RECORDING": 2}]},
+    }
+    assert caplog.text.count("10 odd entries") == 1
+    assert set(chinese.requests_by_task) == {"algebra"}
+
+
+async def test_a_state_file_that_never_ends_is_refused_in_time(
+    chinese: Simulator, tmp_path: Path
+) -> None:
+    pipe, empty, huge = tmp_path / "pipe", tmp_path / "empty", tmp_path / "huge"
+    os.mkfifo(pipe)
+    empty.touch()
+    with huge.open("wb") as file:
+        file.truncate(2**33)
+    for path in (pipe, huge, Path("/dev/zero"), tmp_path):
+        async with source(chinese, discover=True, state_file=str(path)) as running:
+            with pytest.raises(ConfigurationError, match="state_file"):
+                await asyncio.wait_for(running.task, 30)
+    async with source(chinese, discover=True, state_file=str(empty), stop_when_done=True) as new:
+        await asyncio.wait_for(new.task, 30)
+
+
+async def test_an_id_of_the_list_that_is_a_template_is_in_no_event(
+    chinese: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A rule passes the id on as an extra variable, and Ansible takes that for a template."""
+    hostile = "x{{lookup('pipe', 'id')}}\x1b[31m\n"
+    chinese.add(hostile, timeline=[{"RECORDING": 60}])
+    chinese.add("algebra", timeline=[{"RECORDING": 60}])
+    async with source(chinese, discover=True, emit="transitions") as running:
+        told = {(await running.next())["task_id"]}
+        told.add((await running.next())["task_id"])
+        await running.nothing_more()
+    assert told == {"algebra"}
+    assert hostile not in chinese.requests_by_task
+    assert "\x1b" not in caplog.text
+
+
+async def test_a_text_holds_several_ids_and_reasons(tiw_simulator: Simulator) -> None:
+    tiw_simulator.add("algebra", timeline=[], finish_reason="EXCEPTION")
+    tiw_simulator.add("history", timeline=[])
+    options = {"task_ids": "algebra, history", "accept_finish_reasons": "EXCEPTION, USER_CALL"}
+    async with source(tiw_simulator, **options) as running:
+        verdicts = {e["task_id"]: e["verdict"] for e in [await running.next() for _ in range(2)]}
+    assert verdicts == {"algebra": "finished", "history": "finished"}
 
 
 async def test_a_refusal_later_on_ends_nothing(
@@ -525,7 +614,9 @@ def test_what_is_not_to_be_trusted_is_dropped_without_a_question(
         (gate.callback(None, EventType.STARTED), "task id"),
         (gate.callback(done, EventData=[1]), "EventData"),
         (gate.callback(None), "task id"),
-        (gate.callback("a b\nc"), "blanks"),
+        (gate.callback("a b\nc"), "not a task id"),
+        (gate.callback(done, EventType=EventType.STARTED, SdkAppId=2**63), "SdkAppId"),
+        (gate.callback(done, SdkAppId=True), "SdkAppId"),
         ({}, "no ExpireTime"),
         ([gate.callback(done)], "no JSON object"),
         ("x", "no JSON object"),
@@ -574,6 +665,61 @@ def test_what_is_not_confirmed_yet_has_to_be_posted_again(
     tiw_simulator.fault = None
     (event,) = gate.settle(gate.callback(done), confirm_timeout=0)
     assert event["verdict"] == "finished"
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"EventData": {"RoomId": "1253", "Error": "x", "VideoInfos": {}}},
+        {"Timestamp": "1575545412"},
+        {"SdkAppId": str},
+    ],
+    ids=["EventData", "Timestamp", "SdkAppId"],
+)
+def test_an_odd_form_costs_no_event(
+    odd: dict[str, Any], gate: Gate, tiw_simulator: Simulator
+) -> None:
+    (done,) = tiw_simulator.add_finished(1)
+    posted = gate.callback(done, **odd)
+    if "EventData" in odd:
+        posted["EventData"] = {"TaskId": done, **odd["EventData"]}
+    if "SdkAppId" in odd:
+        posted["SdkAppId"] = str(tiw_simulator.sdk_app_id)
+    (event,) = gate.settle(posted)
+    assert event["task_id"] == done
+
+
+def test_what_is_posted_no_more_comes_with_the_next_post(
+    gate: Gate, tiw_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tiw_automation.core.confirmation._POSTED_FOR_S", 0.0)
+    ids = tiw_simulator.add_finished(3)
+    for task_id in ids[1:]:
+        with pytest.raises(web.HTTPServiceUnavailable):
+            gate.post(gate.callback(task_id), confirm_timeout=0)
+    (inner,) = gate.main.__globals__["_gates"].values()
+    deadline = time.monotonic() + 30
+    while not all(answer.done() for answer in inner._confirmer._answers.values()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    events = gate.settle(gate.callback(ids[0]), confirm_timeout=0)
+    assert [event["task_id"] for event in events] == ids
+    assert {event["verdict"] for event in events} == {"finished"}
+    assert len({event["meta"]["uuid"] for event in events}) == 3
+    # Each once, whatever is posted after that.
+    again = [gate.post(gate.callback(task_id), confirm_timeout=0) for task_id in ids]
+    assert again == [[], [], []]
+    assert tiw_simulator.requests == {"DescribeOnlineRecord": 3}
+
+
+def test_a_weak_key_is_a_warning(
+    gate: Gate, tiw_simulator: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    (done,) = tiw_simulator.add_finished(1)
+    for _ in range(2):
+        assert gate.post(gate.callback(done), callback_key="short-one") == []
+    assert caplog.text.count("callback key of 9 characters is in use") == 1
+    assert "short-one" not in caplog.text
 
 
 FILTER_WRONG: list[tuple[dict[str, Any], str]] = [
@@ -687,6 +833,10 @@ def test_documentation_schema_and_code_have_the_same_options(path: Path) -> None
         assert entry["description"], name
         assert (entry.get("format") == "password") is (name in SECRETS), name
         assert entry.get("default") == option.get("default"), name
+        if name == "task_ids":
+            # Also a text with commas between the ids.
+            entry, text = entry["oneOf"]
+            assert text == {"type": "string"}
         if option["type"] == "list":
             assert entry["type"] == "array"
             entry = entry["items"]
@@ -694,8 +844,8 @@ def test_documentation_schema_and_code_have_the_same_options(path: Path) -> None
         else:
             assert entry["type"] == JSON_TYPES[option["type"]]
         assert entry.get("enum") == option.get("choices"), name
-    default = options["accept_finish_reasons"]["default"]
-    assert tuple(default) == Acceptance().accept_finish_reasons
+    # Unset means all but EXCEPTION, also a reason that nobody knows yet.
+    assert not {"default", "choices"} & set(options["accept_finish_reasons"])
 
 
 @pytest.mark.parametrize("name", ["finished_recordings", "recording_callbacks"])

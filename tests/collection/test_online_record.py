@@ -22,7 +22,12 @@ def record(state: str, **options: Any) -> dict[str, Any]:
 
 
 def start(**options: Any) -> dict[str, Any]:
-    chosen = {"room_id": ROOM, "record_user_id": USER, "user_sig_key": KEY, "site": "cn"}
+    chosen = {
+        "room_id": ROOM,
+        "record_user_id": USER,
+        "user_sig_key": KEY,
+        "region": "ap-guangzhou",
+    }
     return record("started", **{**chosen, **options})
 
 
@@ -106,7 +111,7 @@ def test_check_mode_says_what_would_be_and_writes_nothing(china: Simulator, play
     diffs = [result["diff"] for result in results[:7]]
     assert diffs[0] == {
         "before": {"task_id": None, "status": None},
-        "after": {"task_id": None, "status": "RECORDING"},
+        "after": {"task_id": f"check-mode:{USER}", "status": "RECORDING"},
     }
     assert diffs[2]["before"] == {"task_id": "runs", "status": "RECORDING"}
     assert diffs[2]["after"] == {"task_id": "runs", "status": "PAUSED"}
@@ -135,10 +140,10 @@ def test_a_lost_answer_never_starts_a_second_one(china: Simulator, play: Play) -
 
 def test_where_nobody_tells_what_runs(tiw_simulator: Simulator, play: Play) -> None:
     tiw_simulator.set_app(user_sig_key=KEY)
-    abroad = {"site": "intl"}
+    abroad = {"region": "ap-singapore"}
     foreseen = play(start(**abroad), arguments=("--check",))
     assert foreseen.results[0]["changed"] is True
-    assert "Whether it runs already is not told here" in " ".join(foreseen.output.split())
+    assert "Whether it runs already cannot be found out here" in " ".join(foreseen.output.split())
     first, second = play(start(**abroad), start(**abroad)).results
     assert first["changed"] is True
     assert second["failed"]

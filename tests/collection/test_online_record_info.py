@@ -58,6 +58,19 @@ def test_without_waiting_each_is_asked_once_also_in_check_mode(
     assert tiw_simulator.requests == {"DescribeOnlineRecord": 2}
 
 
+@pytest.mark.parametrize("task_ids", [["odd", "slow"], ["slow", "odd"]])
+def test_one_that_is_refused_ends_no_other(
+    tiw_simulator: Simulator, run: Run, task_ids: list[str]
+) -> None:
+    for task_id in task_ids:
+        tiw_simulator.add(task_id, timeline=[{"RECORDING": 1000}])
+    tiw_simulator.inject("server_error", code="InvalidParameterValue", task_id="odd")
+    found = run(task_ids=task_ids)
+    assert found["failed"], found["_output"]
+    assert found["pending"] == ["slow"]
+    assert found["errors"]["odd"]["code"] == "InvalidParameterValue"
+
+
 def test_what_to_fail_on(tiw_simulator: Simulator, run: Run) -> None:
     add_lessons(tiw_simulator)
     tiw_simulator.add("slow", timeline=[{"RECORDING": 1000}])

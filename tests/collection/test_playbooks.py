@@ -210,6 +210,9 @@ def test_what_was_posted_is_no_template(
     template = f"{{{{ lookup('ansible.builtin.pipe', 'touch {run}') }}}}"
     for event_type, task_id in (
         ("OnlineRecordFinished", template),
+        # A line end behind an id, and an id that is longer than any.
+        ("OnlineRecordFinished", "lesson\n"),
+        ("OnlineRecordFinished", "x" * 129),
         (template, "lesson"),
         (f"OnlineRecord{template}", "lesson"),
     ):

@@ -30,10 +30,10 @@ def test_running_tasks(
         tiw_simulator.add(f"lesson-{number}", timeline=[{"RECORDING": 1000}], room_id=number + 1)
     tiw_simulator.add("over", timeline=[])
     all_of_them, others, abroad, wrong = play(
-        running(site="cn"),
-        running(site="cn", task_type="TranscodeH5"),
-        running(site="intl"),
-        running(site="cn", task_type="Everything"),
+        running(region="ap-guangzhou"),
+        running(region="ap-guangzhou", task_type="TranscodeH5"),
+        running(region="ap-singapore"),
+        running(region="ap-guangzhou", task_type="Everything"),
         arguments=("--check",),
     ).results
     assert all_of_them["task_ids"] == [f"lesson-{number}" for number in range(501)]
@@ -138,12 +138,13 @@ def test_the_filter(tiw_simulator: Simulator, play: Play) -> None:
         shown("result_0.records[0] | tiw.automation.tracks"),
         shown("result_0.records[0] | tiw.automation.tracks(least_gap_ms=100000)"),
         shown("result_0.records | map('tiw.automation.tracks') | list"),
+        shown("result_0.records[0] | tiw.automation.tracks(least_gap_ms='100000')"),
         shown("result_0.records | tiw.automation.tracks"),
         shown("{'task_id': 'a'} | tiw.automation.tracks"),
         shown("result_0.records[0] | tiw.automation.tracks('wide')"),
     )
     results = played.results
-    assert not [result["msg"] for result in results[:4] if result.get("failed")], played.output
+    assert not [result["msg"] for result in results[:5] if result.get("failed")], played.output
     record = OnlineRecord.from_dict(results[0]["records"][0])
     tracks = [track.to_dict() for track in tracks_of(record)]
     assert results[1]["msg"] == tracks
@@ -154,6 +155,8 @@ def test_the_filter(tiw_simulator: Simulator, play: Play) -> None:
     assert [len(track["videos"]) for track in tracks] == [2, 2]
     assert [track["gaps"] for track in results[2]["msg"]] == [[], []]
     assert results[3]["msg"] == [tracks]
-    for result, words in zip(results[4:], ["use map(", "not dict", "least_gap_ms"], strict=True):
+    # As text, as it comes from -e.
+    assert results[4]["msg"] == results[2]["msg"]
+    for result, words in zip(results[5:], ["use map(", "not dict", "least_gap_ms"], strict=True):
         assert result["failed"]
         assert words in result["msg"]

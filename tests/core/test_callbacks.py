@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import hmac
 import json
+import re
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -14,16 +16,25 @@ from tiw_automation.core import (
     CallbackSettings,
     ConfigurationError,
     RecordingFailure,
+    callback_body,
+    new_callback_key,
     parse_callback,
 )
-from tiw_automation.core.callbacks import MAX_BODY_BYTES, EventType, sign
+from tiw_automation.core.callbacks import (
+    MAX_BODY_BYTES,
+    EventType,
+    check_callback_key,
+    check_callback_url,
+    is_plain_http,
+    sign,
+)
 
 KEY = "Xz4ZgayTr7rMgWQrH"
 EXPIRES = 1588040109
 NOW = EXPIRES - 60
 
 
-def body(event_type: str, data: Any, **changes: Any) -> bytes:
+def body(event_type: str | None, data: Any, **changes: Any) -> bytes:
     callback = {
         "EventType": event_type,
         "EventData": data,
@@ -190,26 +201,333 @@ def test_a_signature_ends() -> None:
         body("OnlineRecordFinished\n", WHOSE),
         body("O" * 65, WHOSE),
         body("OnlineRecordFinished", WHOSE, SdkAppId=...),
-        body("OnlineRecordFinished", WHOSE, SdkAppId="1"),
         body("OnlineRecordFinished", "text"),
-        body("OnlineRecordFinished", {**WHOSE, "TaskId": 5}),
         body("OnlineRecordFinished", {**WHOSE, "TaskId": " t1"}),
         body("OnlineRecordStarted", {**WHOSE, "TaskId": "t\n1"}),
         body("OnlineRecordStarted", {**WHOSE, "TaskId": "\ud800"}),
-        body("OnlineRecordFinished", {**WHOSE, "Error": "text"}),
-        body("OnlineRecordFinished", {**WHOSE, "VideoInfos": {}}),
+        body("OnlineRecordFinished", [WHOSE]),
+        body("OnlineRecordFinished", {**WHOSE, "TaskId": {}}),
+        body("OnlineRecordFinished", {**WHOSE, "TaskId": False}),
+        body("OnlineRecordFinished", {**WHOSE, "TaskId": -5}),
+        body("OnlineRecordFinished", {**WHOSE, "TaskId": "t" * 129}),
+        body("OnlineRecordFinished", {**WHOSE, "TaskId": "t" * 100_000}),
+        body("OnlineRecordFinished", {**WHOSE, "TaskId": 10**4000}),
+        body(None, WHOSE),
+        body("OnlineRecordFinished", WHOSE) + b"x",
+        body("OnlineRecordFinished", {f"k{n}": n for n in range(2000)}),
+        None,
+        5,
+        [],
     ],
-    ids=range(20),
+    ids=range(29),
 )
-def test_what_is_no_callback(posted: bytes) -> None:
-    with pytest.raises(CallbackError):
+def test_what_is_no_callback(posted: Any) -> None:
+    with pytest.raises(CallbackError) as caught:
         parse_callback(posted, KEY, now=NOW)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {**WHOSE, "RoomId": "1253"},
+        {**WHOSE, "RoomId": {"a": 1}, "RecordUserId": 5, "PauseTime": "x"},
+        {**WHOSE, "Error": "x"},
+        {**WHOSE, "Error": [1]},
+        {**WHOSE, "Error": {"Code": 5, "Message": {}}},
+        {**WHOSE, "VideoInfos": {}},
+        {**WHOSE, "VideoInfos": "x", "OmittedDurations": 7},
+        {**WHOSE, "VideoInfos": [[], 5, None, {"VideoUrl": 7, "VideoType": []}]},
+        {**WHOSE, "Sign": "0" * 32, "ExpireTime": 7},
+        {"New": {"TaskId": "another", "Sign": "x"}, "TaskId": "t1"},
+        {"VideoInfos": [{"ExpireTime": n, "Sign": f"{n:032x}"} for n in range(500)], **WHOSE},
+    ],
+    ids=range(11),
+)
+def test_what_is_odd_beside_the_hint_costs_only_itself(data: dict[str, Any]) -> None:
+    found = parse_callback(body("OnlineRecordFinished", data), KEY, now=NOW)
+    assert (found.event_type, found.sdk_app_id, found.task_id, found.timestamp) == (
+        "OnlineRecordFinished",
+        1400000001,
+        "t1",
+        NOW,
+    )
+    # What is asked for all the same is read or None, and never an error.
+    assert found.raw["EventData"] == data
+    assert found.record is None or found.record.task_id == "t1"
+    assert found.error is None or found.error.message is not None
+    names = ("room_id", "record_user_id", "pause_time", "stop_time", "estimated_stop_time")
+    assert all(isinstance(getattr(found, name), int | str | None) for name in names)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sdk_app_id", "timestamp"),
+    [
+        ({"SdkAppId": "1400000001"}, 1400000001, NOW),
+        ({"SdkAppId": 1400000001.0}, 1400000001, NOW),
+        ({"SdkAppId": 2**63 - 1}, 2**63 - 1, NOW),
+        ({"Timestamp": "1575545412"}, 1400000001, 1575545412),
+        ({"Timestamp": 1575545412.0}, 1400000001, 1575545412),
+        ({"Timestamp": "soon"}, 1400000001, None),
+        ({"Timestamp": True}, 1400000001, None),
+        ({"Timestamp": 10**4000}, 1400000001, None),
+        ({"Timestamp": [1]}, 1400000001, None),
+        ({"Timestamp": None}, 1400000001, None),
+        ({"Timestamp": ...}, 1400000001, None),
+    ],
+    ids=range(11),
+)
+def test_a_number_may_have_another_form(
+    changes: dict[str, Any], sdk_app_id: int, timestamp: int | None
+) -> None:
+    posted = body("OnlineRecordFinished", WHOSE, **changes)
+    for form in (posted, json.loads(posted)):
+        found = parse_callback(form, KEY, now=NOW)
+        assert (found.task_id, found.sdk_app_id, found.timestamp) == ("t1", sdk_app_id, timestamp)
+
+
+@pytest.mark.parametrize(
+    "sdk_app_id",
+    [-1, 0, 2**63, 10**4000, True, False, None, "x", "", "-5", [], {}, 1.5, ...],
+    ids=range(14),
+)
+def test_what_is_no_application_is_refused(sdk_app_id: Any) -> None:
+    posted = body("OnlineRecordFinished", WHOSE, SdkAppId=sdk_app_id)
+    with pytest.raises(CallbackError, match="SdkAppId"):
+        parse_callback(posted, KEY, now=NOW)
+
+
+def test_a_task_id_that_is_a_number_is_its_digits() -> None:
+    posted = body("OnlineRecordFinished", {"TaskId": 12345678901234567890})
+    assert parse_callback(posted, KEY, now=NOW).task_id == "12345678901234567890"
+
+
+@pytest.mark.parametrize("data", [None, {}, [], "", 0, False, ...])
+def test_event_data_may_be_empty(data: Any) -> None:
+    posted = body("OnlineRecordStarted", WHOSE, EventData=data)
+    found = parse_callback(posted, KEY, now=NOW)
+    assert (found.task_id, found.room_id, found.error) == (None, None, None)
+
+
+RIGHT = f'"ExpireTime": {EXPIRES}, "Sign": "{sign(KEY, EXPIRES)}"'
+REST = '"EventType": "OnlineRecordFinished", "SdkAppId": 14'
+EVENT = '"EventData": {"TaskId": "t1", "Text": "}\\",{[ \\\\", "Deep": [[{"a": [{}]}], "]"]}'
+
+
+@pytest.mark.parametrize(
+    "posted",
+    [
+        f"{{{RIGHT}, {EVENT}, {REST}}}",
+        f"{{{EVENT}, {REST}, {RIGHT}}}",
+        f"{{{REST}, {RIGHT}, {EVENT}}}",
+        f"{{{EVENT}, {REST}, {RIGHT}}}".replace(" ", ""),
+        f"\r\n\t {{ {EVENT} , {REST} , {RIGHT} }} \n".replace(": ", " \n : \t ").replace(
+            ", ", ",\n"
+        ),
+        "\ufeff" + f"{{{EVENT}, {REST}, {RIGHT}}}",
+        f'{{"Sign": "x", "ExpireTime": 1, {EVENT}, {REST}, {RIGHT}}}',
+        f'{{{EVENT}, {REST}, {RIGHT}, "More": {{"Sign": "x", "ExpireTime": 2}}}}',
+        f'{{"\\u0045ventData": {{"\\u0054askId": "\\u0074\\u0031"}}, {REST}, {RIGHT}}}',
+        f'{{"EventData": {{"TaskId": "t0"}}, {EVENT}, {REST}, {RIGHT}}}',
+        f'{{{EVENT}, {REST}, {RIGHT}, "Ä": "\\u00e4 ä \U0001f600"}}',
+    ],
+    ids=range(11),
+)
+def test_a_genuine_post_may_be_written_in_any_way(posted: str) -> None:
+    for form in (posted, posted.encode(), bytearray(posted.encode())):
+        found = parse_callback(form, KEY, now=NOW)  # type: ignore[arg-type]
+        assert (found.task_id, found.sdk_app_id, found.is_finished) == ("t1", 14, True)
+
+
+@pytest.mark.parametrize(
+    "posted",
+    [
+        # The right pair is not where the signature belongs, or another one follows.
+        f'{{{REST}, "EventData": {{"TaskId": "t1", {RIGHT}}}}}',
+        f'{{{REST}, {EVENT}, {RIGHT}, "ExpireTime": {EXPIRES + 9}}}',
+        f'{{{REST}, {EVENT}, {RIGHT}, "Sign": "{"0" * 32}"}}',
+        f'{{{REST}, {EVENT}, {RIGHT}, "Sign": null}}',
+        f'{{{REST}, {EVENT}, {RIGHT}, "\\u0053ign": "{"0" * 32}"}}',
+        f'{{{REST}, {EVENT}, {RIGHT}, "Expire\\u0054ime": {EXPIRES + 9}}}',
+        f'{{{REST}, {EVENT}, {RIGHT}, "ExpireTime": {EXPIRES}.0}}',
+        f'{{{REST}, {EVENT}, {RIGHT}, "ExpireTime": {EXPIRES}e0}}',
+        f'{{{REST}, {EVENT}, {RIGHT}, "ExpireTime": true}}',
+        f'{{{REST}, {EVENT}, {RIGHT}, "ExpireTime": [{EXPIRES}]}}',
+        f'{{{REST}, {EVENT}, "Text": "{RIGHT.replace(chr(34), chr(92) + chr(34))}"}}',
+        f"[{{{REST}, {EVENT}, {RIGHT}}}]",
+        f'{{"a": {{{REST}, {EVENT}, {RIGHT}}}}}',
+        f'{{{REST}, {EVENT}, "ExpireTime": 0{EXPIRES}, "Sign": "{sign(KEY, EXPIRES)}"}}',
+    ],
+    ids=range(14),
+)
+def test_a_signature_counts_in_its_place_alone(posted: str) -> None:
+    with pytest.raises(CallbackError):
+        parse_callback(posted.encode(), KEY, now=NOW)
+
+
+def test_one_signature_that_has_ended_does_not_stand_in_for_another() -> None:
+    later = EXPIRES + 60
+    decoy = f'"EventData": {{"TaskId": "t1", "ExpireTime": {later}, "Sign": "{sign(KEY, later)}"}}'
+    posted = f"{{{REST}, {decoy}, {RIGHT}}}"
+    with pytest.raises(CallbackForged):
+        parse_callback(posted, KEY, now=EXPIRES + 30)
+
+
+FILLERS = {
+    "objects": b"{},",
+    "lists": b"[],",
+    "deep": b"[[[[[[[[[[]]]]]]]]]],",
+    "strings": b'"",',
+    "numbers": b"1,",
+    "escapes": b'"\\"\\n",',
+    "named": b'{"Sign":"","ExpireTime":1},',
+    "spaces": b"      ",
+}
+
+
+def flood(filler: bytes, signature: str) -> bytes:
+    """Return a callback that is as long as one may be."""
+    head = (
+        b'{"EventType":"OnlineRecordFinished","SdkAppId":14,'
+        b'"EventData":{"TaskId":"t1","VideoInfos":['
+    )
+    tail = f'1]}},"ExpireTime":{EXPIRES},"Sign":"{signature}"}}'.encode()
+    count = (MAX_BODY_BYTES - len(head) - len(tail)) // len(filler)
+    return head + filler * count + tail
+
+
+@pytest.mark.parametrize("filler", FILLERS.values(), ids=FILLERS)
+def test_the_longest_callback_builds_nothing(
+    filler: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: list[int] = []
+    loads = json.loads
+
+    def recorded(text: Any, **options: Any) -> Any:
+        parsed.append(len(text))
+        return loads(text, **options)
+
+    monkeypatch.setattr("tiw_automation.core.callback_body.json.loads", recorded)
+    posted = flood(filler, sign(KEY, EXPIRES))
+    tracemalloc.start()
+    try:
+        found = parse_callback(posted, KEY, now=NOW)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found.task_id == "t1"
+    assert most < 100_000
+    assert max(parsed) < 100
+
+
+@pytest.mark.parametrize("filler", FILLERS.values(), ids=FILLERS)
+def test_the_longest_callback_is_skipped_in_pieces(
+    filler: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two of them another thread can run, such as the event loop's."""
+    pieces: list[int] = []
+    match = callback_body._match
+
+    def recorded(*args: Any) -> re.Match[bytes]:
+        found = match(*args)
+        pieces.append(found.end() - found.start())
+        return found
+
+    monkeypatch.setattr(callback_body, "_match", recorded)
+    assert parse_callback(flood(filler, sign(KEY, EXPIRES)), KEY, now=NOW).task_id == "t1"
+    assert max(pieces) <= 32 * 1024
+    # And each does a good part of the work.
+    assert len(pieces) < 200
+
+
+@pytest.mark.parametrize(("levels", "is_read"), [(3, True), (5, False)])
+def test_what_is_long_may_be_four_levels_deep(levels: int, is_read: bool) -> None:
+    videos = b'"VideoInfos":' + b"[" * levels + b"{}," * 20_000 + b"1" + b"]" * levels
+    posted = f'{{{REST}, "EventData":{{"TaskId":"t1",'.encode() + videos + b"}, "
+    posted += RIGHT.encode() + b"}"
+    if is_read:
+        assert parse_callback(posted, KEY, now=NOW).task_id == "t1"
+    else:
+        with pytest.raises(CallbackError):
+            parse_callback(posted, KEY, now=NOW)
+
+
+@pytest.mark.parametrize("filler", FILLERS.values(), ids=FILLERS)
+def test_what_is_forged_is_not_read(filler: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(_: bytes) -> Any:
+        raise AssertionError("It was read before its signature was checked.")
+
+    monkeypatch.setattr("tiw_automation.core.callback_body.read_fields", never)
+    with pytest.raises(CallbackForged):
+        parse_callback(flood(filler, "0" * 32), KEY, now=NOW)
+
+
+def test_nothing_but_the_hint_is_read_before_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def never(*_: Any, **__: Any) -> Any:
+        raise AssertionError("It was built before anything asked for it.")
+
+    monkeypatch.setattr("tiw_automation.core.callbacks.OnlineRecord.from_response", never)
+    monkeypatch.setattr("tiw_automation.core.callbacks.api_error", never)
+    posted = body("OnlineRecordFinished", {**WHOSE, "Error": FAILURE, "VideoInfos": [{}]})
+    for form in (posted, json.loads(posted)):
+        found = parse_callback(form, KEY, now=NOW)
+        assert "raw" not in vars(found)
+        assert found.without_body() == found
+        assert found.without_body().raw == {}
 
 
 @pytest.mark.parametrize("key", ["", None])
 def test_without_a_key_nothing_is_believed(key: Any) -> None:
     with pytest.raises(ConfigurationError, match="key"):
         parse_callback(body("OnlineRecordFinished", WHOSE), key, now=NOW)
+
+
+def test_a_key_is_made_that_nobody_guesses() -> None:
+    keys = {new_callback_key() for _ in range(50)}
+    assert len(keys) == 50
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]{43}", key) for key in keys)
+    assert all(check_callback_key(key) == key for key in keys)
+
+
+@pytest.mark.parametrize("key", ["a", "k" * 15, "k" * 65])
+def test_a_key_of_another_length_is_not_set(key: str) -> None:
+    with pytest.raises(ConfigurationError, match=str(len(key))) as caught:
+        check_callback_key(key)
+    assert f"{key}." not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", [KEY, "k" * 16, "k" * 64, "", None])
+def test_a_key_that_may_be_set(key: str | None) -> None:
+    assert check_callback_key(key) == (key or "")
+
+
+def test_a_weak_key_in_use_is_a_warning_once(caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(3):
+        with pytest.raises(CallbackForged):
+            parse_callback(body("OnlineRecordFinished", WHOSE), "weak-key", now=NOW)
+        assert parse_callback(body("OnlineRecordFinished", WHOSE), KEY, now=NOW).task_id
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert "8 characters" in line
+    assert "weak-key" not in line
+
+
+@pytest.mark.parametrize(
+    ("url", "plain"),
+    [
+        ("http://hooks.example.com/tiw", True),
+        ("http://10.0.0.5:8080/x", True),
+        ("HTTP://hooks.example.com/tiw", True),
+        ("https://hooks.example.com/tiw", False),
+        ("http://localhost:8080/x", False),
+        ("http://127.0.0.1:8080/x", False),
+        ("http://[::1]:8080/x", False),
+    ],
+)
+def test_which_address_is_open_to_others(url: str, plain: bool) -> None:
+    assert is_plain_http(check_callback_url(url)) is plain
 
 
 def test_the_key_is_not_shown() -> None:

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import asyncio
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -169,6 +172,92 @@ def test_what_is_asked_for_ends_with_the_confirmer(
     confirmer.close()
     (done,) = tiw_simulator.add_finished(1)
     assert eventually(confirmer, callback(tiw_simulator, done)).verdict is Verdict.FINISHED
+
+
+async def test_a_fault_on_the_way_only_delays(client: TiwClient, tiw_simulator: Simulator) -> None:
+    (done,) = tiw_simulator.add_finished(1)
+    tiw_simulator.fault = "outage"
+    threading.Timer(0.5, setattr, [tiw_simulator, "fault", None]).start()
+    found = await confirm(RecordWatcher(client), callback(tiw_simulator, done))
+    assert found.verdict is Verdict.FINISHED
+
+
+@pytest.mark.parametrize("event", [EventType.FINISHED, EventType.STARTED])
+async def test_what_a_stranger_names_is_asked_for_within_the_small_pace(
+    event: str, client: TiwClient, tiw_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (done,) = tiw_simulator.add_finished(1)
+    asked: list[bool] = []
+    describe = RecordWatcher.describe
+
+    def recorded(*args: Any, **options: Any) -> Any:
+        asked.append(options["unconfirmed"])
+        return describe(*args, **options)
+
+    monkeypatch.setattr(RecordWatcher, "describe", recorded)
+    await confirm(RecordWatcher(client), callback(tiw_simulator, done, event))
+    assert asked == [True]
+
+
+async def test_an_end_is_waited_for_as_long_as_it_takes_to_ask_twice(
+    client: TiwClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A burst at a small pace takes longer than a recording may be behind its callback."""
+    asked: list[float] = []
+
+    async def slow(*_: Any, **__: Any) -> Outcome:
+        asked.append(time.monotonic())
+        await asyncio.sleep(0.2)
+        verdict = Verdict.PENDING if len(asked) == 1 else Verdict.FINISHED
+        return Outcome(14, "t1", verdict)
+
+    monkeypatch.setattr(confirmation, "describe", slow)
+    monkeypatch.setattr(confirmation, "LAG_S", 0.3)
+    found = await confirm(RecordWatcher(client), Callback(EventType.FINISHED, 14, task_id="t1"))
+    assert found.verdict is Verdict.FINISHED
+
+
+def test_what_is_posted_no_more_is_asked_for_all_the_same(
+    confirmer_of: Callable[..., CallbackConfirmer], tiw_simulator: Simulator
+) -> None:
+    now = [0.0]
+    confirmer = confirmer_of(clock=lambda: now[0])
+    ids = tiw_simulator.add_finished(30)
+    tiw_simulator.fault = "outage"
+    for task_id in ids:
+        assert confirmer.ask(callback(tiw_simulator, task_id), 0.0) is None
+    _until(lambda: tiw_simulator.requests.get("DescribeOnlineRecord", 0) > 0)
+    tiw_simulator.fault = None
+    _until(lambda: all(answer.done() for answer in confirmer._answers.values()))
+    # Each may be posted again so far.
+    assert confirmer.unclaimed() == []
+    now[0] += 29.0
+    assert eventually(confirmer, callback(tiw_simulator, ids[0])).task_id == ids[0]
+    now[0] += 2.0
+    found = confirmer.unclaimed()
+    assert [about.task_id for about, _ in found] == ids[1:]
+    assert {outcome.verdict for _, outcome in found} == {Verdict.FINISHED}
+    assert {about.event_type for about, _ in found} == {EventType.FINISHED}
+    assert confirmer.unclaimed() == []
+
+
+def test_what_is_kept_of_a_callback_is_not_its_body(
+    confirmer_of: Callable[..., CallbackConfirmer], tiw_simulator: Simulator
+) -> None:
+    tiw_simulator.add("runs", timeline=[{"RECORDING": 10000}])
+    confirmer = confirmer_of()
+    body = Body()
+    posted = Callback(EventType.FINISHED, tiw_simulator.sdk_app_id, 5, "runs", posted=body)
+    assert confirmer.ask(posted, 0.0) is None
+    followed = weakref.ref(body)
+    del posted, body
+    gc.collect()
+    assert followed() is None
+    assert len(confirmer._answers) == 1
+
+
+class Body(dict[str, Any]):
+    """A body that a weak reference can follow."""
 
 
 def _until(done: Callable[[], bool]) -> None:

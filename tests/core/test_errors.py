@@ -142,7 +142,7 @@ def of_kind(cls: type[TiwError]) -> tuple[TiwError, Outcome]:
         "retry_after_s": 1.0,
     }
     needed: dict[str, Any] = {
-        name: known[name]
+        name: known.get(name, f"a {name}")
         for name, parameter in inspect.signature(cls).parameters.items()
         if name in known or (parameter.default is parameter.empty and name not in COMMON)
     }

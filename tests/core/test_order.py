@@ -515,3 +515,16 @@ TestOrderMachine.settings = hypothesis_settings(
 def test_the_defaults_are_those_that_the_documentation_names() -> None:
     assert recording_durations().rates[0] == pytest.approx(1 / (51 * 60))
     assert processing_durations().rates[0] == pytest.approx(1 / 300)
+
+
+def test_rests_that_end_together_end_in_slices_and_lose_nobody() -> None:
+    order: PollOrder[Place] = PollOrder()
+    places = [Place() for _ in range(5000)]
+    for place in places:
+        order.add(place, 1000.0, 1005.0)
+    assert order.next_due(1004.0) == 1005.0
+    assert order.next_due(1005.0) == 1005.0
+    assert order._in_rings < 1000
+    popped = list(iter(lambda: order.pop(1006.0), None))
+    assert len(popped) == 5000
+    assert set(map(id, popped)) == set(map(id, places))

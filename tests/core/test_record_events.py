@@ -15,7 +15,14 @@ from tiw_automation.core import (
     Video,
     judge,
 )
-from tiw_automation.core.record_events import FINISH, TRANSITION, event_id, to_event, transition_id
+from tiw_automation.core.record_events import (
+    FINISH,
+    TRANSITION,
+    event_id,
+    missing_id,
+    to_event,
+    transition_id,
+)
 
 QUERY = "?sign=0123456789"
 
@@ -31,15 +38,24 @@ def event_of(found: OnlineRecord) -> dict[str, Any]:
 
 
 def test_an_end_has_one_id_whatever_it_is_like() -> None:
-    finished = event_of(record("FINISHED", finish_reason="AUTO"))
-    missing = to_event(judge(14, "algebra", TaskNotFound("no"), Acceptance()))
-    assert finished["event_id"] == missing["event_id"] == event_id(14, "algebra")
-    assert (finished["type"], missing["type"]) == (FINISH, FINISH)
-    assert (finished["verdict"], missing["verdict"]) == ("failed", "missing")
-    assert (missing["record"], missing["status"]) == (None, None)
-    assert set(finished) == set(missing)
+    failed = event_of(record("FINISHED", finish_reason="AUTO"))
+    video = Video(None, "https://v.example.com/a.mp4", *[None] * 8)
+    finished = event_of(record("FINISHED", finish_reason="AUTO", videos=(video,)))
+    assert finished["event_id"] == failed["event_id"] == event_id(14, "algebra")
+    assert (finished["type"], failed["type"]) == (FINISH, FINISH)
+    assert (finished["verdict"], failed["verdict"]) == ("finished", "failed")
+    assert set(finished) == set(failed)
     # Kept by whoever has seen it, for ever.
     assert event_id(14, "algebra") == "dbc56562-e427-5b76-b810-30b6c4ae2037"
+
+
+def test_missing_has_an_id_of_its_own() -> None:
+    """So that the end of a recording that is found later is no duplicate."""
+    missing = to_event(judge(14, "algebra", TaskNotFound("no"), Acceptance()))
+    assert missing["event_id"] == missing_id(14, "algebra") != event_id(14, "algebra")
+    assert missing_id(14, "algebra") == "3d18f000-02a5-5739-936e-fc8510e57ca5"
+    assert (missing["type"], missing["verdict"]) == (FINISH, "missing")
+    assert (missing["record"], missing["status"]) == (None, None)
 
 
 def test_each_state_has_an_id_and_each_return_to_it() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from tiw_automation.core import Outcome, TiwClient
 from tiw_automation.core import record_feed as module
+from tiw_automation.core.missing import Missing, asked_with
 from tiw_automation.core.record_feed import RecordFeed
 from tiw_automation.core.running import RunningListUnavailable, check_lists_running
 from tiw_automation.simulator import Simulator
@@ -26,6 +28,7 @@ def chinese() -> Any:
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_REFUSED_S", 0.2)
     monkeypatch.setattr(module, "_GATHER_S", 0.01)
+    monkeypatch.setattr(module, "_LOOK_AT_SETTINGS_S", 0.3)
 
 
 class Told:
@@ -212,3 +215,154 @@ async def test_what_has_ended_is_forgotten_unless_it_is_listed(
     await told.until(forgotten, "finished-000001")
     assert set(told.ends) == {"finished-000001 finished"}
     assert told.feed.end("runs") is None
+
+
+# Recordings that are missing
+
+
+@pytest.fixture
+def hours(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Return a function by which hours pass, for what is missing."""
+    passed = 0.0
+
+    class Clock:
+        monotonic = staticmethod(lambda: time.monotonic() + passed)
+        time = staticmethod(lambda: time.time() + passed)
+
+    def pass_by(count: float) -> None:
+        nonlocal passed
+        passed += count * 3600
+
+    monkeypatch.setattr(module, "time", Clock)
+    return pass_by
+
+
+@pytest.fixture
+def two() -> Any:
+    with Simulator(speed=10) as one, Simulator(speed=10, sdk_app_id=one.sdk_app_id + 1) as other:
+        yield one, other
+
+
+async def test_other_settings_find_what_was_missing_at_once(two: Any) -> None:
+    wrong, right = two
+    ids = right.add_finished(3)
+    told = Told(wrong.settings())
+
+    def mended() -> bool:
+        if len(told.ends) == 3:
+            assert {each.split()[1] for each in told.ends} == {"missing"}
+            assert not told.feed.waiting
+            assert all(told.feed.missing(task_id) for task_id in ids)
+            told.settings = right.settings()
+        return len(told.ends) >= 6
+
+    await told.until(mended, *ids)
+    assert sorted(told.ends[3:]) == [f"{task_id} finished" for task_id in ids]
+    assert [told.feed.missing(task_id) for task_id in ids] == [None] * 3
+    # With the wrong settings each was asked for once.
+    assert set(wrong.requests_by_task.values()) == {1}
+
+
+async def test_the_same_settings_ask_after_pauses_that_double(
+    tiw_simulator: Simulator, hours: Callable[[float], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    told = Told(tiw_simulator.settings())
+    asked: list[int] = []
+
+    def much_later() -> bool:
+        requests = tiw_simulator.requests_by_task.get("absent", 0)
+        if told.feed.missing("absent") and not told.feed.waiting and requests > len(asked):
+            found = told.feed.missing("absent")
+            assert found is not None
+            asked.append(int(found.pause_s))
+            hours(found.pause_s / 3600)
+        return len(asked) >= 11
+
+    await told.until(much_later, "absent")
+    assert asked == [300, 600, 1200, 2400, 4800, 9600, 19200, 38400, 76800, 86400, 86400]
+    # Passed on once for all that.
+    assert told.ends == ["absent missing"]
+
+
+async def test_one_error_an_hour_with_the_count_and_three_ids(
+    tiw_simulator: Simulator, hours: Callable[[float], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    ids = [f"absent-{n}" for n in range(5)]
+    told = Told(tiw_simulator.settings())
+
+    def errors() -> list[str]:
+        return [r.getMessage() for r in caplog.records if "do not exist" in r.getMessage()]
+
+    await told.until(lambda: len(told.ends) == 5 and len(errors()) == 1, *ids)
+    (first,) = errors()
+    assert first.startswith("5 recordings do not exist (absent-0, absent-1, absent-2) by")
+    assert str(tiw_simulator.sdk_app_id) in first
+    rounds = 0
+
+    def an_hour_later() -> bool:
+        nonlocal rounds
+        rounds += 1
+        if rounds == 1:
+            hours(0.99)
+        elif rounds == 10:
+            assert len(errors()) == 1
+            hours(0.02)
+        return len(errors()) == 2
+
+    await told.until(an_hour_later)
+
+
+async def test_a_missing_recording_that_appears_is_followed_to_its_end(
+    tiw_simulator: Simulator, hours: Callable[[float], None]
+) -> None:
+    told = Told(tiw_simulator.settings())
+
+    def appears() -> bool:
+        if told.ends == ["late missing"] and "added" not in told.changes:
+            tiw_simulator.add("late", timeline=[{"RECORDING": 1000}])
+            told.changes.append("added")
+            hours(1)
+        if told.changes[-1:] == ["late pending/RECORDING"] and told.feed.end("late") is None:
+            assert told.feed.waiting == {"late"}
+            tiw_simulator.advance(2000)
+        return len(told.ends) == 2
+
+    await told.until(appears, "late")
+    assert told.ends == ["late missing", "late finished"]
+
+
+async def test_what_was_kept_is_asked_for_when_it_is_due(two: Any) -> None:
+    _, right = two
+    (done,) = right.add_finished(1)
+    with TiwClient(**right.settings()) as client:
+        same = asked_with(client)
+    now = time.time()
+    kept = {
+        done: Missing("other settings", now + 80_000, 86_400),
+        "not-yet": Missing(same, now + 200, 300),
+        "due": Missing(same, now - 1, 300),
+        "far-ahead": Missing(same, now + 10**9, 300),
+    }
+    told = Told(right.settings())
+    told.feed.adopt_missing(kept)
+
+    def asked() -> bool:
+        due = [told.feed.missing(task_id) for task_id in ("due", "far-ahead")]
+        return bool(told.ends) and [each.pause_s for each in due if each] == [600, 600]
+
+    await told.until(asked)
+    # The one who kept the others has passed them on before.
+    assert told.ends == [f"{done} finished"]
+    assert "not-yet" not in right.requests_by_task
+    assert right.requests_by_task == {done: 1, "due": 1, "far-ahead": 1}
+
+
+async def test_an_odd_id_keeps_no_other_from_its_end(
+    tiw_simulator: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    (done,) = tiw_simulator.add_finished(1)
+    told = Told(tiw_simulator.settings())
+    await told.until(lambda: told.ends, "", "a b\x1b[2J", done, "x" * 900)
+    assert told.ends == [f"{done} finished"]
+    assert len([r for r in caplog.records if "is not followed" in r.getMessage()]) == 3
+    assert "\x1b" not in caplog.text

@@ -17,12 +17,14 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import logging
 import random
 import tempfile
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -32,6 +34,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tiw_automation.core import (
     Acceptance,
+    BadAnswer,
     DeadlineExceeded,
     OnlineRecord,
     PermissionDenied,
@@ -44,7 +47,8 @@ from tiw_automation.core import (
     TransportError,
     Verdict,
 )
-from tiw_automation.core.board import Agenda, Board, Caller, Key, Poll, Terms, Wait
+from tiw_automation.core.board import Agenda, Board, Budget, Caller, Key, Poll, Terms, Wait
+from tiw_automation.core.errors import _BY_CODE, api_error
 from tiw_automation.core.host_pace import HostPace
 from tiw_automation.core.order import SAFETY_SHARE, PollOrder
 
@@ -687,3 +691,265 @@ TestWaitsMachine = WaitsMachine.TestCase
 TestWaitsMachine.settings = hypothesis_settings(
     max_examples=80, stateful_step_count=50, deadline=None, derandomize=True
 )
+
+
+# What odd answers cost: A5, A6 and D of the field notes.
+
+ODD: list[TiwError] = [
+    *[api_error(code, "odd") for code in sorted(_BY_CODE) if "RequestLimit" not in code],
+    api_error("Something.New", "odd"),
+    BadAnswer("The answer is about another recording."),
+    TiwError("odd"),
+    TiwError("odd", retryable=True),
+]
+
+
+@pytest.mark.parametrize("error", ODD, ids=lambda error: error.code)
+@pytest.mark.parametrize("order", [("odd", "good"), ("good", "odd")])
+@pytest.mark.parametrize("terms", [TERMS, ONCE], ids=["watch", "describe"])
+def test_what_is_odd_about_one_id_is_its_own(
+    error: TiwError, order: tuple[str, str], terms: Terms
+) -> None:
+    """I6, in every order of the ids."""
+    driver = Driver()
+    caller = driver.wait(*order, timeout=60.0, terms=terms)
+    for _ in range(200):
+        driver.advance(0.5)
+        for poll in list(driver.flying):
+            is_odd = poll.task_id == "odd"
+            driver.answer(poll, error if is_odd else record(poll.task_id, "FINISHED"))
+    ends = {wait.poll.task_id: wait.seen() for wait in caller.waits}
+    assert ends["good"].verdict is Verdict.FINISHED
+    assert ends["odd"].error is not None
+    assert ends["odd"].verdict is not Verdict.FINISHED
+
+
+def test_answers_about_another_recording_never_speak_against_the_endpoint() -> None:
+    """A6."""
+    driver = Driver()
+    driver.wait(*[f"odd{n}" for n in range(6)])
+    good = driver.wait("good", delay=20.0)
+    for _ in range(60):
+        driver.advance(0.5)
+        for poll in list(driver.flying):
+            odd = poll.task_id.startswith("odd")
+            wrong = BadAnswer("Asked for one, the answer is about another.")
+            driver.answer(poll, wrong if odd else record(poll.task_id, "FINISHED"))
+        assert driver.board.breaker.dead_since is None
+    assert next(iter(good.waits)).seen().verdict is Verdict.FINISHED
+
+
+@pytest.mark.parametrize(
+    ("error", "speaks_against_it"),
+    [
+        (TransportError("no connection"), True),
+        (DeadlineExceeded("no answer"), True),
+        (ServerError("page", code="Http502"), True),
+        (TransportError("refused", code="ProxyError"), True),
+        (ServerError("its own"), False),
+        (BadAnswer("cut"), False),
+        (api_error("FailedOperation", "odd"), False),
+        (api_error("Brand.New", "odd"), False),
+        (TiwError("no thread", code="NoThread", retryable=True), False),
+    ],
+    ids=lambda value: getattr(value, "code", None),
+)
+def test_only_connections_and_error_pages_speak_against_the_endpoint(
+    error: TiwError, speaks_against_it: bool
+) -> None:
+    """A6."""
+    driver = Driver()
+    driver.wait(*[f"r{n}" for n in range(12)])
+    driver.advance(2.0)
+    driver.answer_all(error)
+    assert (driver.board.breaker.dead_since is not None) is speaks_against_it
+
+
+def no_descriptor() -> TransportError:
+    error = TransportError("It could not be reached: too many open files.")
+    error.__cause__ = OSError(errno.EMFILE, "too many open files")
+    return error
+
+
+def is_dead(driver: Driver) -> bool:
+    return driver.board.breaker.dead_since is not None
+
+
+def test_a_machine_without_descriptors_says_nothing_about_the_endpoint() -> None:
+    """D."""
+    driver = Driver()
+    caller = driver.wait(*[f"r{n}" for n in range(12)])
+    driver.advance(2.0)
+    driver.answer_all(no_descriptor())
+    assert not is_dead(driver)
+    assert not any(wait.settled for wait in caller.waits)
+    # Nor is an endpoint that is dead back because of it.
+    driver.advance(60.0)
+    driver.answer_all(TransportError("gone"))
+    assert is_dead(driver)
+    driver.advance(60.0)
+    driver.answer_all(no_descriptor())
+    assert is_dead(driver)
+    assert driver.board.breaker.probe_at > driver.now
+
+
+def wrong_certificate() -> TransportError:
+    return TransportError("certificate has expired", code="TlsError", retryable=False)
+
+
+def test_a_certificate_that_is_wrong_for_a_moment_ends_no_wait() -> None:
+    """D: it had been right before."""
+    driver = Driver()
+    caller = driver.wait(*[f"r{n}" for n in range(12)])
+    driver.advance(2.0)
+    driver.answer_all("RECORDING")
+    for _ in range(20):
+        driver.advance(10.0)
+        driver.answer_all(wrong_certificate())
+    assert not any(wait.settled for wait in caller.waits)
+    assert len(driver.sent) < 150
+    for _ in range(30):
+        driver.advance(10.0)
+        driver.answer_all("FINISHED")
+    assert {wait.seen().verdict for wait in caller.waits} == {Verdict.FINISHED}
+
+
+def test_a_certificate_that_was_never_right_is_a_refusal_after_some_attempts() -> None:
+    """D."""
+    driver = Driver()
+    caller = driver.wait(*[f"r{n}" for n in range(12)])
+    began = driver.now
+    while not all(wait.settled for wait in caller.waits):
+        driver.advance(0.5)
+        driver.answer_all(wrong_certificate())
+        assert driver.now - began < 60.0
+    assert {wait.seen().verdict for wait in caller.waits} == {Verdict.UNKNOWN}
+    assert Counter(key for _, key in driver.sent).most_common(1)[0][1] <= 4
+
+
+# Recordings that no caller knows of: F3 of the field notes.
+
+UNCONFIRMED = Terms(Acceptance(require_videos=False), 2.0, once=False, unconfirmed=True)
+
+
+def answers(driver: Driver, seconds: float, finished: Callable[[str], bool]) -> None:
+    end = driver.now + seconds
+    while driver.now < end:
+        driver.advance(0.05)
+        for poll in list(driver.flying):
+            status = "FINISHED" if finished(poll.task_id) else "RECORDING"
+            driver.answer(poll, record(poll.task_id, status))
+
+
+def test_a_flood_of_unconfirmed_ids_takes_a_tenth_while_others_are_due() -> None:
+    """F3."""
+    driver = Driver()
+    driver.wait(*[f"lesson{n}" for n in range(2000)])
+    answers(driver, 5.0, lambda _: False)
+    before = len(driver.sent)
+    driver.wait(*[f"forged{n}" for n in range(300)], terms=UNCONFIRMED)
+    answers(driver, 60.0, lambda _: False)
+    asked = [key[1].startswith("forged") for _, key in driver.sent[before:]]
+    assert len(asked) / 60 == pytest.approx(PACE, rel=0.1)
+    assert 0.08 <= sum(asked) / len(asked) <= 0.105
+
+
+def test_a_genuine_burst_is_asked_for_within_its_tenth() -> None:
+    """F3: two hundred lessons that end on the hour, beside a thousand that go on."""
+    driver = Driver()
+    driver.wait(*[f"lesson{n}" for n in range(1000)])
+    answers(driver, 5.0, lambda _: False)
+    caller = driver.wait(*[f"ended{n}" for n in range(200)], terms=UNCONFIRMED)
+    answers(driver, 200 / (PACE / 10) + 10, lambda task_id: task_id.startswith("ended"))
+    assert {wait.seen().verdict for wait in caller.waits} == {Verdict.FINISHED}
+
+
+def test_unconfirmed_ids_may_use_everything_while_nothing_else_is_due() -> None:
+    """F3."""
+    driver = Driver()
+    caller = driver.wait(*[f"ended{n}" for n in range(200)], terms=UNCONFIRMED)
+    answers(driver, 200 / PACE + 1, lambda _: True)
+    assert all(wait.settled for wait in caller.waits)
+    # A wait that comes then is asked for at once, and not after a debt of theirs.
+    driver.cancel(caller)
+    more = driver.wait(*[f"again{n}" for n in range(200)], terms=UNCONFIRMED)
+    answers(driver, 3.0, lambda _: False)
+    driver.wait("lesson")
+    answers(driver, 0.3, lambda _: False)
+    assert "lesson" in {key[1] for _, key in driver.sent}
+    driver.cancel(more)
+    assert not len(driver.board.unconfirmed)
+
+
+def test_waits_of_other_processes_leave_them_their_budget_alone() -> None:
+    """F3."""
+    driver = Driver()
+    driver.board.others_wait = True
+    driver.wait(*[f"forged{n}" for n in range(300)], terms=UNCONFIRMED)
+    answers(driver, 30.0, lambda _: False)
+    assert len(driver.sent) / 30 == pytest.approx(PACE / 10, rel=0.1)
+
+
+@pytest.mark.parametrize("when", ["waiting", "under way", "resting"])
+def test_a_wait_that_joins_makes_it_a_recording_like_the_others(when: str) -> None:
+    """F3."""
+    driver = Driver()
+    driver.board.others_wait = True
+    driver.wait(*[f"forged{n}" for n in range(50)], terms=UNCONFIRMED)
+    if when != "waiting":
+        while not any(key[1] == "forged7" for _, key in driver.sent):
+            driver.advance(0.5)
+            if when == "resting":
+                driver.answer_all("RECORDING")
+    caller = driver.wait("forged7")
+    poll = next(iter(caller.waits)).poll
+    assert not poll.unconfirmed
+    assert (len(driver.board.order), len(driver.board.unconfirmed)) == (1, 49)
+    answers(driver, 3.0, lambda task_id: task_id == "forged7")
+    assert next(iter(caller.waits)).seen().verdict is Verdict.FINISHED
+    assert poll.key not in driver.board.polls
+    assert (len(driver.board.order), len(driver.board.unconfirmed)) == (0, 49)
+
+
+def test_unconfirmed_answers_teach_nothing_about_lessons() -> None:
+    """F3."""
+    driver = Driver()
+    driver.wait("lesson")
+    rates = list(driver.board.order.recording.rates)
+    driver.wait(*[f"forged{n}" for n in range(100)], terms=UNCONFIRMED)
+    answers(driver, 60.0, lambda task_id: task_id.startswith("forged"))
+    assert driver.board.order.recording.events == PollOrder().recording.events
+    assert list(driver.board.order.recording.rates) == rates
+
+
+def test_thousands_that_share_a_moment_have_their_event_in_slices() -> None:
+    agenda = Agenda()
+    waiters = [Caller(TERMS, 1000.0, 5.0) for _ in range(1000)]
+    for waiter in waiters:
+        agenda.plan(waiter, 1005.0)
+    for waiter in waiters[::3]:
+        agenda.forget(waiter)
+    found = []
+    slices = 0
+    while agenda.next() <= 1005.0:
+        batch = agenda.due(1005.0)
+        assert len(batch) <= 250
+        found += batch
+        slices += 1
+    assert slices >= 3
+    assert found == [waiter for number, waiter in enumerate(waiters) if number % 3]
+    assert len(agenda) == 0
+
+
+def test_a_budget_follows_its_rate_at_once_and_saves_half_a_token() -> None:
+    budget = Budget(1 / 60)
+    budget.take(1000.0)
+    assert budget.next_at == pytest.approx(1030.0)
+    budget.take(1000.0)
+    assert budget.next_at == pytest.approx(1060.0)
+    budget.rate = 2.0
+    assert budget.next_at == pytest.approx(1000.5)
+    # What is taken without a token is no debt.
+    for _ in range(10):
+        budget.take(1000.1)
+    assert budget.next_at == pytest.approx(1000.6)

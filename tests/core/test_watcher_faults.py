@@ -6,12 +6,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import errno
+import gc
 import itertools
+import json
 import logging
 import os
+import subprocess
+import sys
+import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,12 +30,16 @@ from tiw_automation.core import (
     Outcome,
     RecordWatcher,
     TiwClient,
+    TiwError,
     Verdict,
     WaitTimeout,
+    announcements,
 )
+from tiw_automation.core import quota as quota_module
 from tiw_automation.core import running_hints as hints_module
 from tiw_automation.core.hearing import Progress
 from tiw_automation.core.order import Stage
+from tiw_automation.core.threads import DaemonThreads
 from tiw_automation.core.watcher import WatcherStats
 from tiw_automation.simulator import Simulator
 
@@ -445,3 +457,307 @@ async def test_thousands_of_waits_are_taken_in_and_let_go_in_many_turns_of_the_l
         await cancelled
     await asyncio.sleep(0.2)
     assert mine.stats().waits == 0
+
+
+# One fault, one wait: D of the field notes.
+
+
+def broken(_: Any) -> None:
+    raise ValueError("this observer is broken")
+
+
+async def test_observers_that_raise_end_no_wait_and_are_logged_once(
+    api: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    task_ids = api.add_finished(20)
+    waits = watcher(api)
+    waits.on_stats = broken
+    outcomes = await _collect(waits, task_ids, timeout=20, on_change=broken, on_progress=broken)
+    assert [outcome.verdict for outcome in outcomes] == [Verdict.FINISHED] * 20
+    await waits.wait(task_ids[0], on_change=broken, on_progress=broken)
+    errors = [r for r in caplog.records if r.levelno == logging.ERROR and r.exc_info]
+    # Each of the two calls has two of its own, and the watcher one.
+    assert sorted(r.getMessage().partition(" ")[0] for r in errors) == [
+        *["on_change"] * 2,
+        *["on_progress"] * 2,
+        "on_stats",
+    ]
+    assert waits.stats().waits == 0
+
+
+async def test_a_machine_without_threads_for_a_moment_ends_no_wait(
+    api: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_ids = api.add_finished(100)
+    refused: list[threading.Thread] = []
+    start = threading.Thread.start
+
+    def no_thread(thread: threading.Thread) -> None:
+        if thread.name == "tiw-call" and len(refused) < 5:
+            refused.append(thread)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    outcomes = await _collect(watcher(api), task_ids, timeout=20, poll_interval=0.05)
+    assert len(refused) == 5
+    assert {outcome.verdict for outcome in outcomes} == {Verdict.FINISHED}
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EMFILE, "too many open files"), MemoryError()], ids=["EMFILE", "memory"]
+)
+async def test_what_is_used_up_for_a_moment_delays_one_poll(
+    api: Simulator, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    task_ids = api.add_finished(30)
+    waits = watcher(api)
+    describe = waits.client.describe_online_record
+    left = [error] * 5
+
+    def poor(*given: Any, **named: Any) -> Any:
+        if left:
+            raise left.pop()
+        return describe(*given, **named)
+
+    monkeypatch.setattr(waits.client, "describe_online_record", poor)
+    outcomes = await _collect(waits, task_ids, timeout=20, poll_interval=0.05)
+    assert {outcome.verdict for outcome in outcomes} == {Verdict.FINISHED}
+
+
+async def test_a_running_list_without_a_thread_is_read_later(
+    api: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = watcher(api)._board
+    hints = hints_module.RunningHints(client(api), board)
+    threads = DaemonThreads(1, "none")
+
+    def no_thread(*_: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    answer = await hints._read(1400000001, threads)
+    assert isinstance(answer, TiwError)
+    assert answer.retryable
+    hints._refused(1400000001, answer)
+    assert not hints._off
+
+
+def test_shared_watchers_leave_with_their_loop(api: Simulator) -> None:
+    task_ids = api.add_finished(2)
+    loops: list[weakref.ref[Any]] = []
+    watchers: list[weakref.ref[Any]] = []
+
+    async def one() -> None:
+        loops.append(weakref.ref(asyncio.get_running_loop()))
+        mine = RecordWatcher.shared(client(api))
+        assert RecordWatcher.shared(mine.client) is mine
+        watchers.append(weakref.ref(mine))
+        assert len(await _collect(mine, task_ids, timeout=20)) == 2
+
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(50):
+        asyncio.run(one())
+    deadline = time.monotonic() + 20
+    # A thread lets go of its last loop when it has answered it.
+    while any(ref() for ref in [*loops, *watchers]) and time.monotonic() < deadline:
+        gc.collect()
+        time.sleep(0.05)
+    assert not any(ref() for ref in [*loops, *watchers])
+    assert len(os.listdir("/proc/self/fd")) <= before + 4
+
+
+def test_hints_while_watchers_come_and_go(api: Simulator) -> None:
+    made = client(api)
+    failures: list[BaseException] = []
+    over = threading.Event()
+
+    def come_and_go() -> None:
+        while not over.is_set():
+            kept = [RecordWatcher(made, running_list=False) for _ in range(20)]
+            del kept
+
+    def hint() -> None:
+        try:
+            for _ in range(3000):
+                RecordWatcher.hint_all("lesson")
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=come_and_go) for _ in range(2)]
+    hinting = [threading.Thread(target=hint) for _ in range(2)]
+    for thread in [*threads, *hinting]:
+        thread.start()
+    for thread in hinting:
+        thread.join()
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_child_that_is_forked_while_locks_are_held_goes_on(api: Simulator) -> None:
+    task_ids = api.add_finished(3)
+    parents = watcher(api)
+    inside, leave = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        quota = parents.client.quota("DescribeOnlineRecord")
+        with announcements._lock, parents._threads._lock, quota._lock, quota_module._quotas_lock:
+            inside.set()
+            leave.wait(30)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert inside.wait(10)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        with contextlib.suppress(BaseException):
+            RecordWatcher.hint_all("lesson")
+            mine = RecordWatcher(parents.client)
+            outcomes = asyncio.run(_collect(mine, task_ids, timeout=20))
+            again = asyncio.run(_collect(parents, task_ids, timeout=20))
+            code = 0 if len(outcomes) == len(again) == 3 else 2
+        os._exit(code)
+    deadline = time.monotonic() + 30
+    ended = 0
+    while not ended and time.monotonic() < deadline:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        time.sleep(0.05)
+    if not ended:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+    leave.set()
+    holder.join()
+    assert ended
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+async def test_waits_beside_a_flood_of_unconfirmed_ids(api: Simulator) -> None:
+    """F3: the median delay is at most 1.5 times that without."""
+
+    async def median_delay(flood: int) -> float:
+        waits = RecordWatcher(client(api, requests_per_second=30), running_list=False)
+        lessons = [f"lesson{n}beside{flood}" for n in range(100)]
+        forged = [f"forged{n}" for n in range(flood)]
+        for lesson in lessons:
+            api.add(lesson, timeline=[{"RECORDING": 4.0}])
+        for task_id in forged:
+            api.add(task_id, timeline=[{"RECORDING": 100_000}])
+        over_at = time.monotonic() + 4.0
+
+        async def post() -> None:
+            # When the lessons have all been asked for, and before they end.
+            await asyncio.sleep(3.8)
+            if forged:
+                await _collect(waits, forged, timeout=60, poll_interval=2.0, unconfirmed=True)
+
+        posting = asyncio.create_task(post())
+        delays = []
+        found = waits.watch(lessons, timeout=60, poll_interval=1.0, acceptance=LENIENT)
+        async for outcome in found:
+            assert outcome.verdict is Verdict.FINISHED
+            delays.append(time.monotonic() - over_at)
+        posting.cancel()
+        await asyncio.gather(posting, return_exceptions=True)
+        return sorted(delays)[50]
+
+    calm = await median_delay(0)
+    assert await median_delay(300) <= 1.5 * calm
+
+
+async def test_many_waits_hold_up_nobody_else(api: Simulator) -> None:
+    """They begin, rest, run out of time and end in slices; the garbage collector is not ours."""
+    waits = RecordWatcher(client(api, requests_per_second=19), running_list=False)
+    longest = 0.0
+
+    async def look() -> None:
+        nonlocal longest
+        while True:
+            began = time.process_time()
+            await asyncio.sleep(0)
+            longest = max(longest, time.process_time() - began)
+
+    ids = [f"t{n}" for n in range(60_000)]
+    # The ids are checked by the call itself.
+    outcomes = waits.watch(ids, timeout=6.0, initial_delay=0.5)
+    gc.collect()
+    gc.disable()
+    try:
+        looking = asyncio.create_task(look())
+        seen = [outcome.verdict async for outcome in outcomes]
+        looking.cancel()
+    finally:
+        gc.enable()
+    assert len(seen) == 60_000
+    assert longest < 0.1
+
+
+FLOOD = """
+import asyncio, json, sys, tempfile
+from tiw_automation.core import RecordWatcher, TiwClient
+
+given = json.loads(sys.stdin.readline())
+tempfile.tempdir = given["folder"]
+
+async def flood():
+    waits = RecordWatcher(TiwClient(**given["settings"]), running_list=False)
+    ids = [f"forged{n}" for n in range(300)]
+    print("ready", flush=True)
+    sys.stdin.readline()
+    ends = waits.watch(ids, timeout=given["seconds"], poll_interval=2.0, unconfirmed=given["small"])
+    async for _ in ends:
+        pass
+    print(waits.polls, flush=True)
+
+asyncio.run(flood())
+"""
+
+
+async def test_waits_beside_a_flood_in_another_process(
+    api: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F3: an api-server with 300 posts takes next to nothing from a triggerer with 100 waits."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    mine = client(api, requests_per_second=30)
+    settings = {**api.settings(), "requests_per_second": 30, "timeout": 1.0}
+    settings["secret_id"] = mine.settings.credentials.identity
+    for number in range(300):
+        api.add(f"forged{number}", timeline=[{"RECORDING": 100_000}])
+    given = {"settings": settings, "folder": str(tmp_path), "seconds": 14.0, "small": True}
+    process = subprocess.Popen(
+        [sys.executable, "-c", FLOOD],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(json.dumps(given) + "\n")
+        process.stdin.flush()
+        assert await asyncio.to_thread(process.stdout.readline) == "ready\n"
+
+        async def median_delay(flood: bool) -> float:
+            waits = RecordWatcher(mine, running_list=False)
+            lessons = [f"lesson{n}beside{flood}" for n in range(100)]
+            for lesson in lessons:
+                api.add(lesson, timeline=[{"RECORDING": 4.0}])
+            over_at = time.monotonic() + 4.0
+            if flood:
+                print("go", file=process.stdin, flush=True)
+            found = waits.watch(lessons, timeout=60, poll_interval=1.0, acceptance=LENIENT)
+            delays = [time.monotonic() - over_at async for _ in found]
+            return sorted(delays)[50]
+
+        calm = await median_delay(flood=False)
+        assert await median_delay(flood=True) <= 1.5 * calm
+        # It gets on meanwhile.
+        polls = int(await asyncio.to_thread(process.stdout.readline))
+        assert polls > 14 * 30 / 10 * 0.5
+    finally:
+        process.kill()
+        process.communicate()

@@ -81,3 +81,21 @@ def told_in_runs(airflow: Any, dag_id: str, task_id: str = "told") -> list[Any]:
     assert "failed" not in [run["state"] for run in runs]
     done = [run["dag_run_id"] for run in runs if run["state"] == "success"]
     return [airflow.xcom(dag_id, run_id, task_id) for run_id in done]
+
+
+def set_paused(airflow: Any, dag_id: str, is_paused: bool) -> None:
+    airflow.patch(f"/dags/{dag_id}", {"is_paused": is_paused})
+    assert airflow.get(f"/dags/{dag_id}")["is_paused"] is is_paused
+
+
+def watchers_of(airflow: Any, uri: str) -> int:
+    """Return how many triggers watch an asset: none while all of its DAGs are paused."""
+    asset = asset_of(airflow, uri)
+    assert asset is not None
+    table = "asset_trigger" if AIRFLOW < (3, 2) else "asset_watcher"
+    database = sqlite3.connect(f"file:{airflow.home / 'airflow.db'}?mode=ro", uri=True)
+    try:
+        count = f"SELECT count(*) FROM {table} WHERE asset_id = ?"
+        return int(database.execute(count, [asset["id"]]).fetchone()[0])
+    finally:
+        database.close()

@@ -7,7 +7,8 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from connections import connection
@@ -15,8 +16,10 @@ from connections import connection
 from tiw_automation.simulator import Simulator
 
 if TYPE_CHECKING:
+    from airflow.sdk import Asset
     from supervisors import Supervisor
 
+AIRFLOW = tuple(int(part) for part in version("apache-airflow-core").split(".")[:2])
 _HOME = tempfile.TemporaryDirectory(prefix="tiw-airflow-")
 os.environ["AIRFLOW_HOME"] = _HOME.name
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
@@ -71,3 +74,43 @@ def supervised(tiw_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Sup
     made = Supervisor(tencentcloud_default=known, mine=known)
     monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", made, raising=False)
     return made
+
+
+@pytest.fixture(scope="module")
+def tables() -> Iterator[None]:
+    from airflow import models, settings
+    from airflow.models.base import Base
+
+    models.import_all_models()  # type: ignore[no-untyped-call]
+    Base.metadata.create_all(settings.engine)
+    yield
+    Base.metadata.drop_all(settings.engine)
+
+
+@pytest.fixture
+def use(tables: None) -> Iterator[Callable[[Asset], int]]:
+    """Return a function that makes an asset one that a DAG uses, and returns its id."""
+    from airflow.models.asset import AssetActive, AssetEvent, AssetModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import delete
+
+    def make(asset: Asset) -> int:
+        with create_session() as session:
+            extra = json.loads(json.dumps(asset.extra))
+            model = AssetModel(name=asset.name, uri=asset.uri, group=asset.group, extra=extra)
+            session.add(model)
+            session.flush()
+            session.add(AssetActive.for_asset(model))
+            return model.id
+
+    yield make
+    used: list[Any] = [AssetEvent, AssetActive, AssetModel]
+    if AIRFLOW >= (3, 3):
+        from airflow.models.asset import AssetWatcherModel
+        from airflow.models.asset_state_store import AssetStateStoreModel
+        from airflow.models.trigger import Trigger
+
+        used = [AssetStateStoreModel, AssetWatcherModel, Trigger, *used]
+    with create_session() as session:
+        for table in used:
+            session.execute(delete(table))

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +24,7 @@ import boto3
 import gcs_server
 import pytest
 import video_server as videos
-from airflow.sdk import Asset, ObjectStoragePath
+from airflow.sdk import DAG, Asset, ObjectStoragePath
 from airflow.sdk.io import attach
 from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
@@ -34,6 +35,7 @@ from moto.server import ThreadedMotoServer
 from serving import serving
 from werkzeug.serving import make_server
 
+from tiw_automation.airflow.lineage import lineage
 from tiw_automation.airflow.transfers import (
     TiwArchiveFailed,
     TiwOnlineRecordToObjectStorageOperator,
@@ -174,10 +176,12 @@ def video(url: str, video_id: str = "v1", size_bytes: int = len(SMALL)) -> Video
     return Video(video_id, url, "mp4", 2, "teacher", 0, 1000, size_bytes, 320, 240)
 
 
+PLAIN = {"sdk_app_id": 1400000001, "task_id": "lesson", "status": "FINISHED"}
+
+
 def records(*found: Video, **changes: Any) -> list[dict[str, Any]]:
-    plain = {"sdk_app_id": 1400000001, "task_id": "lesson", "status": "FINISHED"}
     # As XCom hands them over.
-    whole: Any = {**plain, "videos": found, **changes}
+    whole: Any = {**PLAIN, "videos": found, **changes}
     data: list[dict[str, Any]] = json.loads(json.dumps([OnlineRecord(**whole).to_dict()]))
     return data
 
@@ -551,6 +555,11 @@ def test_the_parts_suit_the_size(s3: Any) -> None:
         ({"records": [], "names": "{task_id}"}, "{video_id} or {index}"),
         ({"records": [], "manifest": "../{task_id}"}, "no path inside"),
         ({"records": [], "max_workers": 0}, "max_workers"),
+        ({"records": [], "max_workers": "many"}, "max_workers must be a whole number"),
+        ({"records": [], "max_workers": 1.5}, "max_workers must be a whole number"),
+        ({"records": [], "attempts": None}, "attempts must be a whole number"),
+        ({"records": [], "progress_interval": None}, "progress_interval has to be a number"),
+        ({"records": [], "video_timeout": "60"}, "video_timeout has to be a number"),
         ({"records": [], "video_kinds": ["film"]}, "video_kinds"),
         ({"records": [], "destination": "/mnt/recordings"}, "is no URL"),
         ({"records": [], "tencentcloud_conn_id": "absent"}, "no connection 'absent'"),
@@ -560,6 +569,64 @@ def test_bad_arguments(tmp_path: Path, given: dict[str, Any], words: str) -> Non
     with pytest.raises(ConfigurationError) as caught:
         operator(given.pop("destination", f"file://{tmp_path}"), **given).execute(fresh_context())
     assert words in str(caught.value)
+
+
+def test_a_record_that_is_odd_costs_itself(tmp_path: Path, bucket: Any) -> None:
+    good = records(video(bucket.put("v1.mp4", SMALL)))
+    odd = [
+        {**PLAIN, "task_id": "odd", "videos": 5},
+        {**PLAIN, "task_id": "odder", "status": ["FINISHED"]},
+        {**PLAIN, "task_id": "far", "record_start_time": "yesterday", "omitted_durations": [3]},
+    ]
+    where = fresh_context()
+    with pytest.raises(RuntimeError, match=r"\[odd: unknown\].*\[odder: unknown\]") as caught:
+        operator(f"file://{tmp_path}", records=[*odd, *good]).execute(where)
+    assert "far" not in str(caught.value)
+    assert where.pushed["return_value"] == [f"file://{tmp_path}/lesson/whiteboard-v1.mp4"]
+
+
+def test_the_fields_of_a_natively_rendered_task(tmp_path: Path, bucket: Any) -> None:
+    given = records(video(bucket.put("v1.mp4", SMALL)), task_id="880528")
+    with DAG("lessons", schedule=None, render_template_as_native_obj=True):
+        made = operator(
+            "{{ folder }}",
+            records="{{ records }}",
+            names="{task_id}/{{ number }}-{video_id}",
+            manifest="{{ number }}",
+            record_task_id="{{ number }}",
+        )
+    where: Any = {"folder": f"file://{tmp_path}", "records": given, "number": "17"}
+    made.render_template_fields(where)
+    assert made.records == given
+    assert (made.manifest, made.record_task_id) == ("17", "17")
+    made.record_task_id, made.manifest = None, "{task_id}.json"
+    assert made.execute(fresh_context()) == [f"file://{tmp_path}/880528/17-v1"]
+
+
+async def test_do_xcom_push_false_and_no_connection_in_a_running_loop(
+    tmp_path: Path,
+    tiw_simulator: Simulator,
+    connect: Connect,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connect(tiw_simulator, password="anotherkeyanotherkeyanother")
+    for name, value in tiw_simulator.environment().items():
+        monkeypatch.setenv(name, value)
+    (done,) = tiw_simulator.add_finished(1)
+    where = fresh_context()
+    made = operator(
+        progress_interval=timedelta(seconds=30),
+        video_timeout=timedelta(minutes=1),
+        max_workers="2",
+        destination=f"file://{tmp_path}",
+        record_task_id=f"{done}, absent",
+        tencentcloud_conn_id=None,
+        do_xcom_push=False,
+    )
+    with pytest.raises(TiwArchiveFailed, match="absent: missing"):
+        made.execute(where)
+    assert where.pushed == {}
+    assert len(list(tmp_path.rglob("*.mp4"))) == 1
 
 
 def test_the_outlets_are_told(tmp_path: Path, bucket: Any) -> None:
@@ -602,6 +669,12 @@ def test_openlineage(s3: Any, tmp_path: Path, bucket: Any) -> None:
         facets = done.get_openlineage_facets_on_complete(None)
         assert [(d.namespace, d.name) for d in facets.outputs] == [output]
         assert [(d.namespace, d.name) for d in facets.inputs] == [(bucket.origin, "/x/v1.mp4")]
+
+
+def test_a_text_that_is_no_url_has_no_name() -> None:
+    pytest.importorskip("airflow.providers.openlineage.extractors")
+    found = lineage(outputs=["http://[", "https://e/a.mp4?q"])
+    assert [data.name for data in found.outputs] == ["/a.mp4"]
 
 
 def test_openlineage_is_not_needed() -> None:

@@ -148,6 +148,40 @@ def test_what_is_watched_on_other_terms_is_another_asset() -> None:
     assert each == tiw_online_record_asset(partitioned=True)
 
 
+@pytest.mark.parametrize(
+    "reasons",
+    [
+        None,
+        ["AUTO", "USER_CALL", "FORCE_STOP"],
+        ("FORCE_STOP", "AUTO", "USER_CALL", "AUTO"),
+        "USER_CALL, FORCE_STOP,AUTO",
+    ],
+)
+def test_the_usual_reasons_make_the_default_asset(reasons: Any) -> None:
+    asset = tiw_online_record_asset(accept_finish_reasons=reasons)
+    assert asset.uri == URI
+    assert asset.extra == {}
+    trigger: Any = asset.watchers[0].trigger
+    assert trigger.accept_finish_reasons is None
+
+
+def test_a_reason_that_is_not_known_is_taken_with_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    asset = tiw_online_record_asset(accept_finish_reasons=["AUTO", "AUTOMATIC", "EXCEPTIO"])
+    assert asset.uri == f"{URI}?accept_finish_reasons=AUTO+AUTOMATIC+EXCEPTIO"
+    assert "EXCEPTION" in caplog.text
+    caplog.clear()
+    odd = Outcome(APP, "odd", Verdict.FINISHED, record("odd", FinishReason="AUTOMATIC"))
+    for _ in range(3):
+        assert judged(odd, asset.extra).verdict is Verdict.FINISHED
+    # Once, not for each recording.
+    assert len([r for r in caplog.records if "accept_finish_reasons" in r.getMessage()]) <= 2
+    new = Outcome(APP, "new", Verdict.FINISHED, record("new", FinishReason="TIRED"))
+    assert judged(new, asset.extra).verdict is Verdict.FAILED
+    assert judged(new, {}).verdict is Verdict.FINISHED
+
+
 def test_every_application_and_connection_has_its_own() -> None:
     assert asset_uri("school", 14) == "tiw://school/14/online-records/finished"
     assert asset_uri("a/b", None) == "tiw://a%2Fb/default/online-records/finished"
@@ -199,7 +233,9 @@ def test_an_asset_says_its_terms_to_those_who_see_it_alone() -> None:
         ({"poll_interval": "5"}, "poll_interval"),
         ({"poll_interval": float("nan")}, "poll_interval"),
         ({"sweep_after": -1}, "sweep_after"),
-        ({"accept_finish_reasons": ["TIRED"]}, "TIRED"),
+        ({"accept_finish_reasons": ["not a reason"]}, "not a reason"),
+        ({"accept_finish_reasons": [7]}, "accept_finish_reasons"),
+        ({"accept_finish_reasons": 7}, "accept_finish_reasons"),
         ({"record_task_ids": "a", "watch": False}, "nothing watches"),
         ({"record_task_ids": "a", "partitioned": True}, "nothing watches"),
     ],
@@ -258,6 +294,51 @@ def test_events_of_every_source_are_read_alike() -> None:
     assert found[4]["event_id"] == event_id(APP, "e")
     assert d["event_id"] == found[3]["event_id"]
     assert finished_recordings(events["an asset"]) == [a, b]
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"from_trigger": True, "payload": to_event([])},
+        # As "Create asset event" on the asset's page makes it.
+        {"from_rest_api": True},
+        {},
+        None,
+        "x",
+        [],
+        {"from_trigger": True},
+        {"from_trigger": True, "payload": "x"},
+        {"event_id": 5},
+        {"event_id": "a"},
+        {"event_id": "a", "record_task_id": 7, "record": None},
+        {"recordings": "x"},
+        {"recordings": 7},
+        {"recordings": [None, 7, {"event_id": "a"}]},
+        {"records": 7, "paths": []},
+        {"records": [7, None, "x", {"videos": [{"url": 7}]}], "paths": []},
+        {"sdk_app_id": "x"},
+        {"sdk_app_id": None},
+        {"sdk_app_id": -1},
+    ],
+)
+def test_an_event_without_a_recording_adds_nothing(extra: Any) -> None:
+    odd = SimpleNamespace(extra=extra, partition_key="algebra")
+    good = event(to_extra(outcome("algebra")))
+    assert finished_recordings([odd]) == []
+    assert finished_recordings({"an asset": [odd, good, odd]}) == [to_extra(outcome("algebra"))]
+
+
+@pytest.mark.parametrize("events", [None, {}, [], {"an asset": []}])
+def test_a_run_without_events_has_no_recordings(events: Any) -> None:
+    assert finished_recordings(events) == []
+
+
+def test_missing_is_told_apart_from_the_end() -> None:
+    missing = to_extra(Outcome(APP, "algebra", Verdict.MISSING))
+    end = to_extra(outcome("algebra"))
+    assert missing["event_id"] != end["event_id"] == event_id(APP, "algebra")
+    both = [event({"from_trigger": True, "payload": each}) for each in (missing, end)]
+    assert [each["verdict"] for each in finished_recordings(both)] == ["missing", "finished"]
 
 
 @pytest.mark.skipif(AIRFLOW < (3, 3), reason="Airflow 3.3 has partitions")

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from supervisors import Supervisor
@@ -48,6 +50,30 @@ def test_a_missing_named_connection_is_an_error() -> None:
         TiwHook("mine").get_conn()
 
 
+def test_no_connection_means_the_environment_alone(
+    tiw_simulator: Simulator, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect(tiw_simulator, password="anotherkeyanotherkeyanother", extra={"callback_secret": "x"})
+    for name, value in tiw_simulator.environment().items():
+        monkeypatch.setenv(name, value)
+    hook = TiwHook(None)
+    assert hook.test_connection()[0] is True
+    assert (hook.user_sig_key, hook.callback_secret) == (None, None)
+    assert hook.transport_settings() == {"proxy": None, "ca_file": None}
+
+
+@pytest.mark.parametrize("conn_id", ["tencentcloud_default", None])
+def test_without_keys_it_says_which_connection_was_not_found(
+    conn_id: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TIW_METADATA_ENDPOINT", "http://127.0.0.1:1")
+    with pytest.raises(CredentialsError, match="No keys were found") as caught:
+        TiwHook(conn_id).get_conn()
+    words = "Airflow's connection 'tencentcloud_default' was not found"
+    assert (words in str(caught.value)) is (conn_id is not None)
+
+
 def test_an_unknown_extra_is_named_with_the_nearest(
     tiw_simulator: Simulator, connect: Connect, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -68,6 +94,10 @@ def test_an_unknown_extra_is_named_with_the_nearest(
         ({"extra": {"timeout": 0}}, ConfigurationError, "timeout"),
         ({"extra": {"requests_per_second": -1}}, ConfigurationError, "requests_per_second"),
         ({"host": "a b"}, ConfigurationError, "endpoint"),
+        ({"extra": {"profile": 5}}, ConfigurationError, "profile must be a text, not int"),
+        ({"extra": {"role_arn": ["a"]}}, ConfigurationError, "role_arn must be a text, not list"),
+        ({"extra": {"ca_file": {}}}, ConfigurationError, "ca_file must be a text, not dict"),
+        ({"extra": {"proxy": 77777}}, ConfigurationError, "proxy must be a text, not int"),
         ({"password": ""}, CredentialsError, "without secret_key"),
         ({"login": ' "quoted"'}, CredentialsError, "secret_id"),
     ],
@@ -82,6 +112,17 @@ def test_bad_settings(
     connect(tiw_simulator, **changes)
     with pytest.raises(error, match=words):
         TiwHook().get_conn()
+
+
+@pytest.mark.parametrize("extra", ["[1]", '"a"', "5", "null", "{not JSON"])
+def test_extras_that_are_no_object(extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = {"conn_type": "tencentcloud", "login": "AKIDmine", "password": "k", "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_ODD", json.dumps(made))
+    for read in (TiwHook("odd").get_conn, lambda: TiwHook("odd").user_sig_key):
+        # Airflow 3.1 refuses to read such a connection, later ones go on without its extras.
+        with pytest.raises(TiwError, match=r"'odd' (must be a JSON object|just now)"):
+            read()
+    assert TiwHook("odd").test_connection()[0] is False
 
 
 # What a task or a trigger asks its supervisor

@@ -19,6 +19,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowTaskTimeout, TaskDeferred
 from airflow.sdk import DAG
 from airflow.sdk.execution_time.timeout import timeout
+from jinja2 import UndefinedError
 
 from tiw_automation.airflow.operators import (
     TiwDescribeOnlineRecordOperator,
@@ -27,6 +28,7 @@ from tiw_automation.airflow.operators import (
     TiwStartOnlineRecordOperator,
     TiwStopOnlineRecordOperator,
 )
+from tiw_automation.airflow.sensors import TiwOnlineRecordSensor
 from tiw_automation.airflow.waiting import TiwOnlineRecordFailed
 from tiw_automation.core import (
     START_OPTIONS,
@@ -80,6 +82,190 @@ def test_every_option_of_the_core_can_be_given_and_templated() -> None:
     fields = set(TiwStartOnlineRecordOperator.template_fields)
     assert {option.name for option in START_OPTIONS} < fields
     assert {"room_id", "record_user_id", "record_user_sig", "preset"} < fields
+
+
+# Texts that Python would read as something else.
+ODD_TEXTS = [
+    "880528",
+    "007",
+    "1_000",
+    "0x10",
+    "1e5",
+    "None",
+    "True",
+    '{"a": 7}',
+    '[{"a": 7}]',
+    '"quoted"',
+    "('a', 'b')",
+    "a, b",
+    "-5",
+]
+TEXTS = ("group_id", "chat_group_id", "extra_data", "trtc_room_id_str")
+
+
+def sent_by(
+    operator: TiwStartOnlineRecordOperator, where: Any, patch: pytest.MonkeyPatch
+) -> dict[str, Any]:
+    """Return the parameters that a start sends once its templates are rendered."""
+    sent: list[dict[str, Any]] = []
+    start_one = TiwClient.start_online_record
+
+    def noted(client: TiwClient, room_id: int, **given: Any) -> str:
+        plain = {name: value for name, value in given.items() if name != "before_each"}
+        sent.append(client.start_online_record_params(room_id, **plain))
+        return start_one(client, room_id, **given)
+
+    patch.setattr(TiwClient, "start_online_record", noted)
+    operator.render_template_fields(where)
+    operator.execute(where)
+    (params,) = sent
+    return params
+
+
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize(
+    "template", ["{text}", "{{{{ text }}}}", "{{{{ text }}}}{{{{ none_of_it }}}}"]
+)
+@pytest.mark.parametrize("text", ODD_TEXTS)
+def test_a_text_is_sent_as_it_was_given_or_rendered(
+    text: str, template: str, native: bool, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = template.format(text=text)
+    with DAG("lessons", schedule=None, render_template_as_native_obj=native):
+        operator = start(
+            **dict.fromkeys(TEXTS, given),
+            record_user_id="{{ user }}",
+            record_user_sig="{{ number }}",
+            sdk_app_id="{{ app }}",
+            whiteboard={"width": "{{ 640 }}", "height": "{{ height }}", "init_param": given},
+            mix_stream={
+                "enabled": "{{ yes }}",
+                "custom": {
+                    "canvas": {"layout_params": {"width": 640, "height": "{{ height }}"}},
+                    "input_stream_list": [
+                        {
+                            "layout_params": {"width": 640, "height": 480},
+                            "input_stream_id": given,
+                        }
+                    ],
+                },
+            },
+            auto_stop_timeout="{{ seconds }}",
+        )
+    where: Any = {
+        **context(),
+        "text": text,
+        "none_of_it": "",
+        "user": USER,
+        "number": "12345678",
+        "app": simulator.sdk_app_id,
+        "height": 480,
+        "yes": True,
+        "seconds": 600,
+    }
+    params = sent_by(operator, where, monkeypatch)
+    assert params["SdkAppId"] == simulator.sdk_app_id
+    assert (params["RecordUserId"], params["RecordUserSig"]) == (USER, "12345678")
+    assert params["AutoStopTimeout"] == 600
+    assert params["Whiteboard"] == {"Width": 640, "Height": 480, "InitParam": text}
+    (stream,) = params["MixStream"]["Custom"]["InputStreamList"]
+    assert stream["InputStreamId"] == text
+    names = [option.api_name for option in START_OPTIONS if option.name in TEXTS]
+    assert [params[name] for name in names] == [text] * len(TEXTS)
+
+
+def test_what_a_template_gives_natively(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with DAG("lessons", schedule=None, render_template_as_native_obj=True):
+        operator = start(
+            record_user_id="{{ empty }}{{ user }}",
+            group_id="{{ number }}",
+            chat_group_id="{{ unset }}",
+            extras="{{ extras }}",
+            whiteboard="{{ {'width': 640, 'height': 480} }}",
+            concat="{{ concat }}",
+            audio_file_needed="{{ yes }}",
+            trtc_room_id="{{ number }}",
+        )
+    where: Any = {
+        **context(),
+        "empty": "",
+        "user": USER,
+        "number": 4711,
+        "unset": None,
+        "extras": ["MIX_STREAM"],
+        "concat": {"enabled": True, "image": "https://e/x.png"},
+        "yes": True,
+    }
+    params = sent_by(operator, where, monkeypatch)
+    assert params["GroupId"] == "4711"
+    assert "ChatGroupId" not in params
+    assert params["Extras"] == ["MIX_STREAM"]
+    assert params["Whiteboard"] == {"Width": 640, "Height": 480}
+    assert params["Concat"] == {"Enabled": True, "Image": "https://e/x.png"}
+    assert params["AudioFileNeeded"] is True
+    assert params["TRTCRoomId"] == 4711
+
+
+def test_what_is_not_defined_is_an_error_in_a_natively_rendered_task() -> None:
+    with DAG("lessons", schedule=None, render_template_as_native_obj=True):
+        operator = start(group_id="{{ nothing }}")
+    with pytest.raises(UndefinedError, match="'nothing' is undefined"):
+        operator.render_template_fields(context())
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("{{ ids }}", ["1", "2"]),
+        ("{{ ['1', 'b'] }}", ["1", "b"]),
+        ("['1', 'b']", ["1", "b"]),
+        ("{{ ids[0] }}", "1"),
+        ("{{ number }}", "880528"),
+        ("880528", "880528"),
+        ("{{ ids | join(',') }}", "1,2"),
+        (["{{ ids[0] }}", "007"], ["1", "007"]),
+    ],
+)
+def test_the_task_ids_of_a_natively_rendered_task(given: Any, found: Any) -> None:
+    where: Any = {"ids": ["1", "2"], "number": 880528}
+    with DAG("lessons", schedule=None, render_template_as_native_obj=True):
+        kinds: tuple[Any, ...] = (TiwOnlineRecordSensor, TiwStopOnlineRecordOperator)
+        waits = [kind(task_id=kind.__name__, record_task_id=given) for kind in kinds]
+        asked = TiwDescribeOnlineRecordOperator(task_id="ask", record_task_id="{{ number }}")
+    for wait in waits:
+        wait.render_template_fields(where)
+        assert wait.record_task_id == found
+    asked.render_template_fields(where)
+    assert asked.record_task_id == "880528"
+
+
+def test_the_texts_of_mapped_tasks_stay_texts() -> None:
+    with DAG("rooms", render_template_as_native_obj=True) as dag:
+        mapped = TiwStartOnlineRecordOperator.partial(
+            task_id="record", group_id="{{ group }}", extra_data='{"a": 7}'
+        ).expand(room_id=[1, 2])
+    whose: Any = {
+        **context(map_index=1),
+        "dag": dag,
+        "dag_run": SimpleNamespace(conf={}),
+        "expanded_ti_count": 2,
+        "group": "007",
+    }
+    mapped.render_template_fields(whose)
+    task = whose["task"]
+    assert (task.room_id, task.group_id, task.extra_data) == (2, "007", '{"a": 7}')
+
+
+@pytest.mark.parametrize("signature", [12345678, ["a"], {"a": 1}])
+def test_a_signature_of_another_type_is_refused_and_not_shown(
+    signature: Any, simulator: Simulator
+) -> None:
+    with pytest.raises(ConfigurationError, match="record_user_sig must be a text") as caught:
+        start(record_user_sig=signature).execute(context())
+    assert "12345678" not in str(caught.value)
+    assert simulator.requests == {}
 
 
 def test_it_starts_with_a_signature_made_from_the_connections_key(simulator: Simulator) -> None:
@@ -541,14 +727,17 @@ def test_a_stop_that_waits_defers(simulator: Simulator) -> None:
     assert arguments["record_task_ids"] == [task_id]
     simulator.advance(600)
     row = {"record_task_id": task_id, "message": "m", "timed_out": False}
-    where = context()
-    event = {"sdk_app_id": simulator.sdk_app_id, "outcomes": [{**row, "verdict": "finished"}]}
-    urls = operator.execute_complete(where, event)
-    assert urls
-    assert operator.replay_url == urls[0]
-    event = {"sdk_app_id": simulator.sdk_app_id, "outcomes": [{**row, "verdict": "failed"}]}
+    for verdict in ("finished", "failed"):
+        event = {"sdk_app_id": simulator.sdk_app_id, "outcomes": [{**row, "verdict": verdict}]}
+        # What this worker finds counts, whatever the triggerer has said.
+        urls = operator.execute_complete(context(), event)
+        assert urls
+        assert operator.replay_url == urls[0]
+    simulator.add("broken", error={"message": "code: 40004, msg: now, im login failed"})
+    row |= {"record_task_id": "broken", "verdict": "failed"}
+    event = {"sdk_app_id": simulator.sdk_app_id, "outcomes": [row]}
     with pytest.raises(TiwOnlineRecordFailed):
-        operator.execute_complete(where, event)
+        stop("broken", deferrable=True).execute_complete(context(), event)
 
 
 def test_a_stop_whose_time_is_up_is_tried_again_and_says_what_was_seen(
@@ -573,8 +762,8 @@ def test_a_stop_whose_time_is_up_is_tried_again_and_says_what_was_seen(
         ({"wait_timeout": timedelta(hours=-1)}, "wait_timeout has to be a number of seconds"),
         ({"poll_interval": None}, "poll_interval has to be a number of seconds"),
         ({"video_kinds": ["cam"]}, "video_kinds: 'cam' is not a kind"),
-        ({"accept_finish_reasons": "AUTOMATIC"}, "'AUTOMATIC' is not a finish reason"),
-        ({"accept_finish_reasons": 5}, "accept_finish_reasons has to be a list, not 5"),
+        ({"accept_finish_reasons": "by itself"}, "'by itself' is not a finish reason"),
+        ({"accept_finish_reasons": 5}, "accept_finish_reasons must be a list of finish reasons"),
     ],
 )
 def test_nothing_is_stopped_where_the_wait_makes_no_sense(
@@ -583,6 +772,74 @@ def test_nothing_is_stopped_where_the_wait_makes_no_sense(
     with pytest.raises(ConfigurationError, match=re.escape(words)):
         stop("lesson", **given).execute(context())
     assert simulator.requests == {}
+
+
+def test_do_xcom_push_false_pushes_nothing(simulator: Simulator) -> None:
+    (done,) = simulator.add_finished(1)
+    where = context()
+    operator = stop(done, deferrable=False, do_xcom_push=False)
+    operator.execute(where)
+    event = {"sdk_app_id": simulator.sdk_app_id, "outcomes": []}
+    operator.execute_complete(where, event)
+    assert where["ti"].pushed == {}
+    assert operator.replay_url
+
+
+async def test_in_a_running_loop(simulator: Simulator) -> None:
+    task_id = start().execute(context())
+    simulator.advance(30)
+    asked = TiwDescribeOnlineRecordOperator(task_id="ask", record_task_id=task_id)
+    assert asked.execute(context())["status"] == "RECORDING"
+    with pytest.raises(TimeoutError, match="last seen STOPPED"):
+        stop(task_id, deferrable=False, wait_timeout=0, poll_interval=0.1).execute(context())
+    simulator.advance(600)
+    assert stop(task_id, deferrable=False).execute(context())
+
+
+def test_no_connection_means_the_environment(
+    simulator: Simulator, connect: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect(simulator, password="anotherkeyanotherkeyanother")
+    for name, value in simulator.environment().items():
+        monkeypatch.setenv(name, value)
+    signature = make_user_sig(simulator.sdk_app_id, USER, "the-apps-key")
+    nothing: dict[str, Any] = {"tencentcloud_conn_id": None}
+    task_id = start(record_user_id=USER, record_user_sig=signature, **nothing).execute(context())
+    simulator.advance(30)
+    for kind in (
+        TiwPauseOnlineRecordOperator,
+        TiwResumeOnlineRecordOperator,
+        TiwDescribeOnlineRecordOperator,
+        TiwStopOnlineRecordOperator,
+    ):
+        assert kind(task_id="change", record_task_id=task_id, **nothing).execute(context())
+        simulator.advance(3)
+    assert simulator.recordings[0]["status"] == "STOPPED"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        TiwPauseOnlineRecordOperator,
+        TiwResumeOnlineRecordOperator,
+        TiwDescribeOnlineRecordOperator,
+        TiwStopOnlineRecordOperator,
+    ],
+)
+@pytest.mark.parametrize(
+    "bad", [None, "", "a,b", ["a", "b"], 880528, "['a']", "a\nb", {"a": 1}, "x" * 129]
+)
+def test_what_is_not_one_task_id_is_refused(kind: Any, bad: Any, simulator: Simulator) -> None:
+    with pytest.raises(ConfigurationError, match=r"(?i)task[_ ]id"):
+        kind(task_id="change", record_task_id=bad).execute(context())
+    assert simulator.requests == {}
+
+
+def test_one_task_id_in_any_form(simulator: Simulator) -> None:
+    (done,) = simulator.add_finished(1)
+    for given in (done, f" {done} ", [done], (done, done)):
+        asked = TiwDescribeOnlineRecordOperator(task_id="ask", record_task_id=given)  # type: ignore[arg-type]
+        assert asked.execute(context())["task_id"] == done
 
 
 def test_one_reason_needs_no_list(simulator: Simulator) -> None:

@@ -3,24 +3,28 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import entry_points, version
 from typing import Any
 
 import pytest
 from airflow.sdk import Asset
-from sqlalchemy import delete, select, update
+from sqlalchemy import select, update
 
 from tiw_automation.airflow import assets, callback_receiver
 from tiw_automation.airflow.announced import told_key
 from tiw_automation.airflow.asset_store import EventSink
 from tiw_automation.airflow.callback_receiver import CallbackReceiver, callback_apps
 from tiw_automation.airflow.plugin import TiwCallbackPlugin
-from tiw_automation.core import OnlineRecord, Outcome, Verdict, confirmation
+from tiw_automation.core import OnlineRecord, Outcome, Verdict, confirmation, parse_callback
 from tiw_automation.core.callbacks import MAX_BODY_BYTES, sign
 from tiw_automation.core.record_events import event_id
 from tiw_automation.simulator import Simulator
@@ -29,6 +33,7 @@ AIRFLOW = tuple(int(part) for part in version("apache-airflow-core").split(".")[
 Connect = Callable[..., None]
 KEY = "a-callback-key-of-the-tests"
 REFUSAL = {"error_code": 1}
+ANSWER = {"error_code": 0}
 
 
 class Sink:
@@ -114,6 +119,13 @@ def receiver(
     assert isinstance(app, CallbackReceiver)
     app._sink = Sink()  # type: ignore[assignment]
     return app
+
+
+async def until_idle(receiver: CallbackReceiver) -> None:
+    """Wait until all that was posted is dealt with."""
+    async with asyncio.timeout(30):
+        while receiver._under_way:
+            await asyncio.sleep(0.02)
 
 
 # What is mounted
@@ -225,9 +237,7 @@ async def test_an_end_that_is_not_seen_yet_is_posted_again(
     assert receiver._sink.stored == []  # type: ignore[attr-defined]
     # It is asked for all the same, so that the next post finds it done.
     tiw_simulator.advance(20)
-    async with asyncio.timeout(10):
-        while receiver._under_way:
-            await asyncio.sleep(0.02)
+    await until_idle(receiver)
     assert len(receiver._sink.stored) == 1  # type: ignore[attr-defined]
     assert await post(receiver, body) == (200, {"error_code": 0})
 
@@ -258,9 +268,15 @@ async def test_keys_that_are_wrong_are_told_of_in_the_log_alone(
 async def test_a_database_that_is_away_is_told_of_in_the_log_alone(
     receiver: CallbackReceiver, tiw_simulator: Simulator, caplog: pytest.LogCaptureFixture
 ) -> None:
-    receiver._sink = Sink(fails=True)  # type: ignore[assignment]
-    assert await post(receiver, callback(tiw_simulator, "algebra")) == (503, REFUSAL)
+    (done,) = tiw_simulator.add_finished(1)
+    sink = Sink(fails=True)
+    receiver._sink = sink  # type: ignore[assignment]
+    assert await post(receiver, callback(tiw_simulator, done)) == (503, REFUSAL)
     assert "the database is away" in caplog.text
+    # And stored once it is back, though it is posted no more.
+    sink.fails = False
+    await until_idle(receiver)
+    assert len(sink.stored) == 1
 
 
 async def test_there_is_an_end_to_how_many_wait(
@@ -275,7 +291,7 @@ async def test_there_is_an_end_to_how_many_wait(
     ("given", "status"),
     [
         ({"chunks": [b" " * (MAX_BODY_BYTES + 1)]}, 413),
-        ({"chunks": [b" " * 65536] * 17}, 413),
+        ({"chunks": [b" " * 65536] * 13}, 413),
         ({"chunks": [b" " * 65536] * 40}, 413),
         ({"chunks": [b""], "headers": ((b"content-length", b"9999999"),)}, 413),
         ({"chunks": [b""], "headers": ((b"content-length", b"-1"),)}, 413),
@@ -296,6 +312,160 @@ async def test_what_is_refused(
     monkeypatch.setattr(callback_receiver, "_BODY_WITHIN_S", 0.2)
     chunks = given.pop("chunks")
     assert await post(receiver, *chunks, **given) == (status, REFUSAL)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"EventData": {"RoomId": "1253"}},
+        {"EventData": {"Error": "x"}},
+        {"EventData": {"VideoInfos": {}, "RecordUserId": [], "TotalTime": "x"}},
+        {"Timestamp": "1575545412"},
+        {"Timestamp": {}},
+        {"SdkAppId": "text"},
+    ],
+    ids=str,
+)
+async def test_an_odd_form_costs_no_event(
+    changes: dict[str, Any], receiver: CallbackReceiver, tiw_simulator: Simulator
+) -> None:
+    (done,) = tiw_simulator.add_finished(1)
+    if "EventData" in changes:
+        changes = {"EventData": {"TaskId": done, **changes["EventData"]}}
+    if "SdkAppId" in changes:
+        changes = {"SdkAppId": str(tiw_simulator.sdk_app_id)}
+    assert await post(receiver, callback(tiw_simulator, done, **changes)) == (200, ANSWER)
+    assert len(receiver._sink.stored) == 1  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("sdk_app_id", [-1, 0, 2**63, True, None, "x", 99])
+async def test_another_application_or_none_is_refused(
+    sdk_app_id: Any,
+    receiver: CallbackReceiver,
+    tiw_simulator: Simulator,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    body = callback(tiw_simulator, "algebra", SdkAppId=sdk_app_id)
+    assert await post(receiver, body) == (403, REFUSAL)
+    assert "SdkAppId" in caplog.text
+    assert "Traceback" not in caplog.text
+    assert tiw_simulator.requests == {}
+
+
+async def test_the_history_is_looked_up_for_what_is_confirmed_alone(
+    receiver: CallbackReceiver, tiw_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callback_receiver, "_ANSWER_WITHIN_S", 0.3)
+    looked_up: list[str] = []
+
+    class Recorded(Sink):
+        def wants(self, conn_id: str, app_id: int, own: int | None, event_id: str) -> bool:
+            looked_up.append(event_id)
+            return super().wants(conn_id, app_id, own, event_id)
+
+    receiver._sink = Recorded()  # type: ignore[assignment]
+    (done,) = tiw_simulator.add_finished(1)
+    tiw_simulator.add("runs", timeline=[{"RECORDING": 10000}])
+    for number in range(20):
+        assert await post(receiver, callback(tiw_simulator, f"absent-{number}")) == (200, ANSWER)
+    assert await post(receiver, callback(tiw_simulator, "runs")) == (503, REFUSAL)
+    assert looked_up == []
+    for _ in range(3):
+        assert await post(receiver, callback(tiw_simulator, done)) == (200, ANSWER)
+    assert looked_up == [event_id(tiw_simulator.sdk_app_id, done)]
+
+
+async def test_a_genuine_burst_is_stored_though_nobody_posts_it_again(
+    receiver: CallbackReceiver, tiw_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callback_receiver, "_ANSWER_WITHIN_S", 0.05)
+    monkeypatch.setattr(callback_receiver, "_MOST_WAITING", 20)
+    ids = tiw_simulator.add_finished(60)
+    answers = await asyncio.gather(
+        *(post(receiver, callback(tiw_simulator, task_id)) for task_id in ids)
+    )
+    assert (503, REFUSAL) in answers
+    await until_idle(receiver)
+    assert len(receiver._sink.stored) == 60  # type: ignore[attr-defined]
+    assert tiw_simulator.requests == {"DescribeOnlineRecord": 60}
+
+
+async def test_what_is_too_long_is_an_error_in_the_log_once_a_minute(
+    receiver: CallbackReceiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(5):
+        assert (await post(receiver, b" " * (MAX_BODY_BYTES + 1)))[0] == 413
+    (line,) = [each for each in caplog.records if each.levelno == logging.ERROR]
+    assert str(MAX_BODY_BYTES + 1) in line.getMessage()
+    assert "2,100 videos" in line.getMessage()
+
+
+async def test_the_longest_is_read_outside_the_event_loop(
+    receiver: CallbackReceiver, tiw_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[bool] = []
+
+    def recorded(body: bytes, key: str) -> Any:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return parse_callback(body, key)
+
+    monkeypatch.setattr(callback_receiver, "parse_callback", recorded)
+    (done,) = tiw_simulator.add_finished(1)
+    body = callback(tiw_simulator, done)
+    assert await post(receiver, body) == (200, ANSWER)
+    assert await post(receiver, body + b" " * (MAX_BODY_BYTES - len(body))) == (200, ANSWER)
+    assert threads == [True, False]
+    # What is forged needs no thread, however long it is.
+    forged = callback(tiw_simulator, done, key="another-key-of-somebody")
+    forged += b" " * (MAX_BODY_BYTES - len(forged))
+    assert await post(receiver, forged) == (403, REFUSAL)
+    assert threads == [True, False]
+
+
+async def test_who_hangs_holds_a_few_megabytes_and_keeps_no_short_post_out(
+    receiver: CallbackReceiver, tiw_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callback_receiver, "_BODY_WITHIN_S", 1.0)
+    (done,) = tiw_simulator.add_finished(1)
+    chunk = b" " * 65536
+    hanging = [
+        asyncio.create_task(post(receiver, *[chunk] * 11, hangs=True, leaves=False))
+        for _ in range(300)
+    ]
+    await asyncio.sleep(0.2)
+    assert 10 * 2**20 < receiver._room._taken <= callback_receiver._BYTES_UNDER_WAY
+    assert await post(receiver, callback(tiw_simulator, done)) == (200, ANSWER)
+    statuses = Counter(status for status, _ in await asyncio.gather(*hanging))
+    assert set(statuses) == {408, 503}
+    assert statuses[503] > 250
+    assert receiver._room._taken == 0
+
+
+async def test_nothing_of_a_body_is_kept_or_built(
+    receiver: CallbackReceiver, tiw_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: Any, **__: Any) -> Any:
+        raise AssertionError("It was built.")
+
+    monkeypatch.setattr("tiw_automation.core.callbacks.OnlineRecord.from_response", never)
+    monkeypatch.setattr("tiw_automation.core.callbacks.api_error", never)
+    monkeypatch.setattr(callback_receiver, "_ANSWER_WITHIN_S", 0.0)
+    tiw_simulator.fault = "outage"
+    data: dict[str, Any] = {"VideoInfos": [{}] * 150_000, "Error": {"Code": "x", "Message": "y"}}
+    body = callback(tiw_simulator, "lesson-00", EventData={"TaskId": "lesson-00", **data})
+    await post(receiver, body)
+    tracemalloc.start()
+    try:
+        for number in range(1, 31):
+            posted = body.replace(b"lesson-00", b"lesson-%02d" % number)
+            assert (await post(receiver, posted))[0] == 503
+        del posted
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(receiver._under_way) == 31
+    assert kept < 2_000_000
+    tiw_simulator.fault = None
 
 
 async def test_forged_posts_do_not_fill_the_log(
@@ -395,6 +565,19 @@ async def test_a_new_secret_needs_no_restart(
     assert "has no callback_secret" in caplog.text
 
 
+async def test_a_weak_secret_is_a_warning(
+    receiver: CallbackReceiver,
+    tiw_simulator: Simulator,
+    connect: Connect,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    connect(tiw_simulator, "school", extra={"callback_secret": "ab1cd"})
+    for _ in range(3):
+        assert callback_apps() != []
+    assert caplog.text.count("callback key of 5 characters is in use") == 1
+    assert "ab1cd" not in caplog.text
+
+
 async def test_what_it_knows_is_never_shown(receiver: CallbackReceiver) -> None:
     settings = await receiver._sources["school"].settings()
     assert KEY not in repr(settings)
@@ -408,45 +591,6 @@ async def test_what_is_no_http_is_left_alone(receiver: CallbackReceiver) -> None
 
 
 # What is stored, in Airflow's own tables
-
-
-@pytest.fixture(scope="module")
-def tables() -> Iterator[None]:
-    from airflow import models, settings
-    from airflow.models.base import Base
-
-    models.import_all_models()  # type: ignore[no-untyped-call]
-    Base.metadata.create_all(settings.engine)
-    yield
-    Base.metadata.drop_all(settings.engine)
-
-
-@pytest.fixture
-def use(tables: None) -> Iterator[Callable[[Asset], int]]:
-    """Return a function that makes an asset one that a DAG uses, and returns its id."""
-    from airflow.models.asset import AssetActive, AssetEvent, AssetModel
-    from airflow.utils.session import create_session
-
-    def make(asset: Asset) -> int:
-        with create_session() as session:
-            extra = json.loads(json.dumps(asset.extra))
-            model = AssetModel(name=asset.name, uri=asset.uri, group=asset.group, extra=extra)
-            session.add(model)
-            session.flush()
-            session.add(AssetActive.for_asset(model))
-            return model.id
-
-    yield make
-    used: list[Any] = [AssetEvent, AssetActive, AssetModel]
-    if AIRFLOW >= (3, 3):
-        from airflow.models.asset import AssetWatcherModel
-        from airflow.models.asset_state_store import AssetStateStoreModel
-        from airflow.models.trigger import Trigger
-
-        used = [AssetStateStoreModel, AssetWatcherModel, Trigger, *used]
-    with create_session() as session:
-        for table in used:
-            session.execute(delete(table))
 
 
 def told() -> dict[str, list[str]]:

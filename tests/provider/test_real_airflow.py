@@ -321,6 +321,31 @@ def test_a_lesson_from_beginning_to_end(simulator: Simulator, airflow: Any, tmp_
     assert lineage["inputs"] == {video["url"].partition("?")[0] for video in record["videos"]}
 
 
+def test_a_run_that_is_marked_failed_stops_its_recording(
+    simulator: Simulator, airflow: Any
+) -> None:
+    dag = "lesson_lifecycle"
+    run_id = airflow.trigger(dag, {"room_id": 4713, "lesson_seconds": 3600})
+    airflow.wait_for_task(dag, run_id, "lesson", "deferred")
+
+    def recording() -> dict[str, Any]:
+        (facts,) = [facts for facts in simulator.recordings if facts["room_id"] == 4713]
+        return dict(facts)
+
+    asset_events.until(lambda: recording()["status"] == "RECORDING", airflow, of="the recording")
+    airflow.patch(f"/dags/{dag}/dagRuns/{run_id}", {"state": "failed"})
+    airflow.wait_for_run(dag, run_id)
+    assert recording()["status"] == "FINISHED", airflow.task_log(dag, run_id, "stop")
+    states = {task["task_id"]: task["state"] for task in airflow.task_states(dag, run_id)}
+    assert states == {
+        "record": "success",
+        "lesson": "failed",
+        "stop": "success",
+        "archive": "skipped",
+    }
+    assert airflow.run_state(dag, run_id) == "failed"
+
+
 def test_many_recordings_in_chunks(simulator: Simulator, airflow: Any) -> None:
     ids = simulator.add_finished(1000)
     run_id = airflow.trigger("many_recordings", {"record_task_ids": ids, "chunk": 100})

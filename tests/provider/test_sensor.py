@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import math
 import os
@@ -21,14 +22,16 @@ from airflow.providers.common.compat.sdk import (
     AirflowException,
     AirflowSensorTimeout,
     AirflowSkipException,
+    AirflowTaskTimeout,
     BaseOperator,
     TaskDeferred,
 )
 from airflow.sdk import DAG
+from airflow.sdk.execution_time.timeout import timeout as airflow_timeout
 from airflow.triggers.base import BaseTrigger
 from supervisors import Supervisor
 
-from tiw_automation.airflow import triggers
+from tiw_automation.airflow import loops, triggers
 from tiw_automation.airflow.events import Settled, to_payload
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.airflow.sensors import TiwOnlineRecordFailed, TiwOnlineRecordSensor
@@ -223,9 +226,9 @@ async def test_what_has_ended_before_a_deferral_is_not_asked_for_in_the_triggere
             await asyncio.to_thread(
                 waiting.execute_complete, context(pushes), payload, **stored(deferred.value.kwargs)
             )
-        # Once by the worker that deferred, and the finished ones by the one that came back.
+        # By the worker that deferred, and by the one that came back.
         asked = simulator.requests_by_task
-        assert [asked[task_id] for task_id in (*done, "broken")] == [2, 2, 1]
+        assert [asked[task_id] for task_id in (*done, "broken")] == [2, 2, 2]
     pushed = [record["task_id"] for record in pushes.values["records"]]
     assert pushed == [done[0], "lesson", done[1]]
 
@@ -383,6 +386,152 @@ def test_dag_test_has_the_results_that_a_scheduler_has(tmp_path: Path) -> None:
     assert "1 of 3 recordings: [broken: failed]" in done
     order = ["over", "lesson", "lesson"]
     assert [task_id in url for task_id, url in zip(order, urls, strict=True)] == [True] * 3
+
+
+def came_back(
+    waiting: TiwOnlineRecordSensor, event: Any, kept: dict[str, Any] | None = None
+) -> tuple[TiwOnlineRecordTrigger, dict[str, Any]]:
+    """Return what a task is deferred with that comes back with an event."""
+    with pytest.raises(TaskDeferred) as deferred:
+        waiting.resume_execution(
+            "execute_complete", {**(kept or {}), "event": event}, context(Pushes())
+        )
+    assert isinstance(deferred.value.trigger, TiwOnlineRecordTrigger)
+    return deferred.value.trigger, stored(deferred.value.kwargs)
+
+
+async def test_a_triggerer_of_another_account_fails_no_recording(
+    tiw_simulator: Simulator, connect: Connect, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It has no connection and another account's variables, say."""
+    tiw_simulator.add("lesson", timeline=[{"RECORDING": 1000}, {"STOPPED": 5}])
+    waiting = sensor("lesson", deferrable=True, poke_interval=0.1, timeout=3600)
+    connect(tiw_simulator)
+    with pytest.raises(TaskDeferred) as deferred:
+        await asyncio.to_thread(waiting.execute, context(Pushes()))
+    kept, trigger = stored(deferred.value.kwargs), deferred.value.trigger
+    rests: list[float] = []
+    with Simulator(sdk_app_id=tiw_simulator.sdk_app_id) as another:
+        for _ in range(4):
+            assert isinstance(trigger, TiwOnlineRecordTrigger)
+            rests.append(trigger.initial_delay or 0.0)
+            trigger.initial_delay = None
+            connect(another)
+            event = await fire(trigger)
+            assert event["outcomes"][0]["verdict"] == "missing"
+            connect(tiw_simulator)
+            capfd.readouterr()
+            trigger, kept = await asyncio.to_thread(came_back, waiting, event, kept)
+            log = logged(capfd)
+            assert len(re.findall(r"\[error +\] The triggerer was wrong about 1 of 1", log)) == 1
+            assert "It called lesson missing, this worker finds: Recording lesson is REC" in log
+            assert "connection 'tencentcloud_default'" in log
+        tiw_simulator.advance(2000)
+        urls = await asyncio.to_thread(
+            waiting.resume_execution, "execute_complete", kept | {"event": event}, context(Pushes())
+        )
+    assert len(urls) == 2
+    assert rests[:2] == [0, 0]
+    assert [10 <= rests[2] <= 12.5, 20 <= rests[3] <= 25] == [True, True]
+    assert waiting._rest_s(1000) <= 375  # type: ignore[operator]
+
+
+NOT_CONFIRMED = [
+    (Verdict.MISSING, "TaskNotFound"),
+    (Verdict.FAILED, "im login failed"),
+    (Verdict.UNKNOWN, "AuthFailure.SignatureFailure"),
+    (Verdict.FINISHED, "is FINISHED"),
+]
+
+
+@pytest.mark.parametrize(("verdict", "words"), NOT_CONFIRMED)
+def test_what_a_worker_does_not_confirm_is_waited_for_at_longer_and_longer_pauses(
+    verdict: Verdict,
+    words: str,
+    tiw_simulator: Simulator,
+    connect: Connect,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    connect(tiw_simulator)
+    (done,) = tiw_simulator.add_finished(1)
+    tiw_simulator.add("slow", timeline=[{"RECORDING": 1000}])
+    ends = [Settled(done, Verdict.FINISHED, ""), Settled("slow", verdict, words)]
+    event = to_payload(tiw_simulator.sdk_app_id, ends)
+    waiting = sensor([done, "slow"], deferrable=True, timeout=3600)
+    rests, kept = [], {"end_time": time.time() + 3600}
+    for _ in range(9):
+        trigger, kept = came_back(waiting, event, kept)
+        assert trigger.record_task_ids == ["slow"]
+        rests.append(trigger.initial_delay or 5)
+    assert "[error" in logged(capfd)
+    # Twice as long each time, with a quarter more by chance; from 300 s on no longer.
+    assert [5 * 2 ** max(n, 0) <= rest for n, rest in enumerate(rests[:6])] == [True] * 6
+    assert all(300 <= rest <= 375 for rest in rests[6:])
+    # Where its time has elapsed, that is what the task ends with.
+    pushes = Pushes()
+    with pytest.raises(AirflowSensorTimeout, match=r"\[slow: pending\].*last seen RECORDING"):
+        waiting.execute_complete(context(pushes), event, **kept | {"end_time": time.time()})
+    assert len(pushes.values["return_value"]) == 1
+    # One that is confirmed ends with what was pushed before.
+    tiw_simulator.advance(2000)
+    assert len(waiting.execute_complete(context(Pushes()), event, **kept)) == 3
+
+
+@pytest.mark.parametrize("verdict", [Verdict.MISSING, Verdict.FINISHED])
+def test_an_event_of_another_application_decides_nothing(
+    verdict: Verdict,
+    tiw_simulator: Simulator,
+    connect: Connect,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    connect(tiw_simulator)
+    tiw_simulator.add("slow", timeline=[{"RECORDING": 1000}, {"STOPPED": 5}])
+    event = to_payload(1400009999, [Settled("slow", verdict, "")])
+    waiting = sensor("slow", deferrable=True, timeout=3600)
+    kept: dict[str, Any] = {"end_time": time.time() + 3600}
+    rests: list[float] = []
+    for _ in range(3):
+        trigger, kept = came_back(waiting, event, kept)
+        rests.append(trigger.initial_delay or 0.0)
+    log = logged(capfd)
+    assert f"application 1400009999, this worker for {tiw_simulator.sdk_app_id}." in log
+    assert "was wrong about" not in log
+    assert rests[0] == 0
+    assert 10 <= rests[1] <= 12.5 < 20 <= rests[2]
+    # It is not believed where the worker cannot ask, either.
+    tiw_simulator.fault = "outage"
+    came_back(waiting, event, kept)
+    tiw_simulator.fault = None
+    tiw_simulator.advance(2000)
+    assert len(waiting.execute_complete(context(Pushes()), event, **kept)) == 2
+
+
+def test_a_triggerer_counts_where_the_worker_cannot_reach_tencent(
+    tiw_simulator: Simulator, connect: Connect
+) -> None:
+    connect(tiw_simulator)
+    ends = [Settled("absent", Verdict.MISSING, "no such task"), Settled("f", Verdict.FAILED, "m")]
+    event = to_payload(tiw_simulator.sdk_app_id, ends)
+    tiw_simulator.fault = "outage"
+    with pytest.raises(TiwOnlineRecordFailed, match=r"2 of 2 .*no such task \[f: failed\] m"):
+        sensor(["absent", "f"]).execute_complete(context(Pushes()), event)
+
+
+def test_what_a_triggerer_called_missing_and_has_finished(
+    tiw_simulator: Simulator, connect: Connect, capfd: pytest.CaptureFixture[str]
+) -> None:
+    connect(tiw_simulator)
+    ids = tiw_simulator.add_finished(5)
+    ends = [Settled(task_id, Verdict.MISSING, "") for task_id in ids]
+    event = to_payload(tiw_simulator.sdk_app_id, ends)
+    pushes = Pushes()
+    urls = sensor(ids).execute_complete(context(pushes), event)
+    assert pushes.values["return_value"] == urls
+    assert len(urls) == 5
+    (line,) = [line for line in logged(capfd).splitlines() if "[error" in line]
+    assert "wrong about 5 of 5" in line
+    # Three are named, however many there are.
+    assert [task_id in line for task_id in ids] == [True] * 3 + [False] * 2
 
 
 def test_what_has_not_ended_after_all_is_deferred_again(
@@ -630,6 +779,10 @@ def test_the_story_in_its_units_and_where_little_is_known() -> None:
         "UTC, ended by FORCE_STOP, interruptions: 0, exceptions: 0, videos: mixed (25:01:01, "
         "123.5 MB), audio (0:00:00, 4.3 kB), unknown (unknown length, unknown size)."
     )
+    far = OnlineRecord(
+        sdk_app_id=1, task_id="t", record_start_time=2**62, record_stop_time=-(2**62)
+    )
+    assert "recorded from an unknown time to an unknown time" in story(far)
     assert story(OnlineRecord(sdk_app_id=1, task_id="t", status="FINISHED")) == (
         "Recording t is FINISHED: recorded from an unknown time to an unknown time, ended by an "
         "unknown reason, interruptions: 0, exceptions: 0, videos: none."
@@ -1052,19 +1205,169 @@ def test_openlineage_knows_the_videos(tiw_simulator: Simulator, connect: Connect
 
 
 @pytest.mark.parametrize(
-    "event", [None, {}, {"sdk_app_id": 1}, {"sdk_app_id": 1, "outcomes": [{"verdict": "good"}]}, []]
+    "event",
+    [
+        None,
+        {},
+        [],
+        "success",
+        {"sdk_app_id": 1},
+        {"sdk_app_id": "1", "outcomes": []},
+        {"sdk_app_id": 1, "outcomes": None},
+        {"sdk_app_id": 1, "outcomes": {"record_task_id": "t"}},
+        {"sdk_app_id": 1, "outcomes": [None]},
+        {"sdk_app_id": 1, "outcomes": ["finished"]},
+        {"sdk_app_id": 1, "outcomes": [{"verdict": "good"}]},
+        {"sdk_app_id": 1, "outcomes": [{"record_task_id": "t", "verdict": "\x1b[31m" * 999}]},
+    ],
 )
 def test_an_event_of_another_form_fails_loudly(event: Any) -> None:
-    with pytest.raises(ValueError, match="same tiw-automation"):
+    with pytest.raises(ConfigurationError, match="same tiw-automation") as caught:
         sensor("t").execute_complete(context(Pushes()), event)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 400
 
 
-@pytest.mark.parametrize("bad", [[], "", " ", [3], None])
+def test_an_event_and_what_was_kept_of_another_version(
+    tiw_simulator: Simulator, connect: Connect
+) -> None:
+    connect(tiw_simulator)
+    ids = tiw_simulator.add_finished(2)
+    # One names what this one does not know, and the other leaves out what it does.
+    event = {
+        "sdk_app_id": tiw_simulator.sdk_app_id,
+        "asked_by": "a later one",
+        "outcomes": [
+            {"record_task_id": ids[0], "verdict": "finished", "polls": 7},
+            {"record_task_id": ids[0], "verdict": "finished"},
+        ],
+    }
+    kept = {"record_task_ids": ids, "end_time": None, "in_vain": None, "attempts": 3}
+    assert len(sensor("other").execute_complete(context(Pushes()), event, **kept)) == 2
+
+
+@pytest.mark.parametrize("bad", [[], "", " ", [3], None, 880528, {"a": 1}, "['a']", "a b", ["a,b"]])
 def test_bad_task_ids(tiw_simulator: Simulator, connect: Connect, bad: Any) -> None:
     connect(tiw_simulator)
     with pytest.raises(ConfigurationError, match="task id"):
         sensor(bad).poke(context(Pushes()))
     assert tiw_simulator.requests == {}
+
+
+def test_several_recordings_in_one_text(tiw_simulator: Simulator, connect: Connect) -> None:
+    connect(tiw_simulator)
+    ids = tiw_simulator.add_finished(2)
+    for text in (",".join(ids), f" {ids[0]} , {ids[1]}", f"{ids[0]},{ids[1]},{ids[0]}"):
+        assert len(sensor(text).poke(context(Pushes())).xcom_value or []) == 2
+
+
+def test_reasons_that_are_not_given_are_all_but_exception(
+    tiw_simulator: Simulator, connect: Connect
+) -> None:
+    connect(tiw_simulator)
+    tiw_simulator.add("slow", timeline=[{"RECORDING": 1000}])
+    written = ["FORCE_STOP", "AUTO", "USER_CALL"]
+    for reasons, kept in ((None, None), (written, None), (["EXCEPTION"], ["EXCEPTION"])):
+        waiting = sensor("slow", deferrable=True, accept_finish_reasons=reasons)
+        with pytest.raises(TaskDeferred) as deferred:
+            waiting.execute(context(Pushes()))
+        # A triggerer holds it for each wait.
+        assert deferred.value.trigger.serialize()[1]["accept_finish_reasons"] == kept
+    tiw_simulator.add("forced", timeline=[], finish_reason="FORCE_STOP")
+    assert sensor("forced").poke(context(Pushes())).is_done
+    tiw_simulator.add("odd", timeline=[], finish_reason="EXCEPTION")
+    with pytest.raises(TiwOnlineRecordFailed, match="FinishReason EXCEPTION"):
+        sensor("odd").poke(context(Pushes()))
+
+
+@pytest.mark.parametrize("deferred", [False, True])
+def test_do_xcom_push_false_pushes_nothing(
+    deferred: bool, tiw_simulator: Simulator, connect: Connect
+) -> None:
+    connect(tiw_simulator)
+    (done,) = tiw_simulator.add_finished(1)
+    pushes = Pushes()
+    for ids in (done, [done, "absent"]):
+        waiting = sensor(ids, do_xcom_push=False)
+        with contextlib.suppress(TiwOnlineRecordFailed):
+            if deferred:
+                event = to_payload(tiw_simulator.sdk_app_id, [Settled(done, Verdict.FINISHED, "")])
+                waiting.execute_complete(context(pushes), event)
+            else:
+                waiting.execute(context(pushes))
+    assert pushes.values == {}
+    # The links are Airflow's own to push.
+    assert waiting.replay_url
+
+
+async def test_in_a_running_loop(tiw_simulator: Simulator, connect: Connect) -> None:
+    """Of a notebook, say."""
+    connect(tiw_simulator)
+    ids = tiw_simulator.add_finished(2)
+    assert len(sensor(ids).execute(context(Pushes()))) == 2
+    event = to_payload(tiw_simulator.sdk_app_id, [Settled(i, Verdict.FINISHED, "") for i in ids])
+    assert len(sensor(ids).execute_complete(context(Pushes()), event)) == 2
+    with pytest.raises(TiwOnlineRecordFailed, match="absent: missing"):
+        sensor("absent").execute(context(Pushes()))
+
+
+async def test_a_signal_ends_a_wait_in_a_running_loop() -> None:
+    ended = threading.Event()
+
+    async def wait() -> None:
+        try:
+            await asyncio.sleep(600)
+        finally:
+            ended.set()
+
+    began = time.monotonic()
+    with pytest.raises(AirflowTaskTimeout), airflow_timeout(0.3):  # type: ignore[no-untyped-call]
+        loops.run(wait)
+    assert ended.is_set()
+    assert time.monotonic() - began < 60
+
+
+def test_no_connection_means_the_environment(
+    tiw_simulator: Simulator, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The default connection is another account's.
+    connect(tiw_simulator, password="anotherkeyanotherkeyanother")
+    for name, value in tiw_simulator.environment().items():
+        monkeypatch.setenv(name, value)
+    (done,) = tiw_simulator.add_finished(1)
+    tiw_simulator.add("slow", timeline=[{"RECORDING": 1000}])
+    given: dict[str, Any] = {"tencentcloud_conn_id": None, "poke_interval": 0.1}
+    assert len(sensor(done, **given).execute(context(Pushes()))) == 1
+    ids = [done, "slow"]
+    with pytest.raises(TaskDeferred) as deferred:
+        sensor(ids, deferrable=True, **given).execute(context(Pushes()))
+    tiw_simulator.advance(2000)
+    event = asyncio.run(fire(deferred.value.trigger))
+    kept = stored(deferred.value.kwargs)
+    assert len(sensor(ids, **given).execute_complete(context(Pushes()), event, **kept)) == 3
+
+
+@pytest.mark.parametrize("ids", [["a"], ["a", "b"]])
+@pytest.mark.parametrize("missing", ["keys", "sdk_app_id"])
+async def test_a_triggerer_without_settings_says_where_they_are_missing(
+    missing: str,
+    ids: list[str],
+    tiw_simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TIW_METADATA_ENDPOINT", "http://127.0.0.1:1")
+    if missing == "sdk_app_id":
+        for name, value in tiw_simulator.environment().items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.delenv("TIW_SDK_APP_ID")
+    trigger = TiwOnlineRecordTrigger(record_task_ids=ids, end_time=None)
+    with pytest.raises(ConfigurationError, match=f"(?i)no {missing} w") as caught:
+        await fire(trigger)
+    assert "It is the triggerer that looked" in str(caught.value)
+    if missing == "keys":
+        assert "connection 'tencentcloud_default' was not found" in str(caught.value)
 
 
 def test_a_refusal_is_an_ordinary_failure(tiw_simulator: Simulator, connect: Connect) -> None:

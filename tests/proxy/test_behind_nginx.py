@@ -23,10 +23,12 @@ from pathlib import Path
 import pytest
 from serving import serving
 
+from tiw_automation.core.callbacks import MAX_BODY_BYTES
+
 PAGE = Path(__file__).parents[2] / "docs" / "airflow-events.md"
 PREFIX = "/tiw/callbacks/"
 NAME = "airflow-callbacks.example"
-MEBIBYTE = 1024 * 1024
+LONGEST = 768 * 1024
 ANSWER = b'{"error_code": 0}'
 
 
@@ -193,11 +195,22 @@ def test_nothing_else_of_airflow(path: str, plain_nginx: int, airflow: Airflow) 
     assert airflow.seen == []
 
 
-def test_a_mebibyte_and_no_more(plain_nginx: int, airflow: Airflow) -> None:
-    assert send(plain_nginx, "POST", f"{PREFIX}x", b" " * (MEBIBYTE + 1))[0] == 413
+def test_what_tencent_can_send_and_no_more(plain_nginx: int, airflow: Airflow) -> None:
+    assert LONGEST == MAX_BODY_BYTES
+    assert send(plain_nginx, "POST", f"{PREFIX}x", b" " * (LONGEST + 1))[0] == 413
     assert airflow.seen == []
-    assert send(plain_nginx, "POST", f"{PREFIX}x", b" " * MEBIBYTE)[0] == 200
-    assert [size for *_, size in airflow.seen] == [MEBIBYTE]
+    assert send(plain_nginx, "POST", f"{PREFIX}x", b" " * LONGEST)[0] == 200
+    assert [size for *_, size in airflow.seen] == [LONGEST]
+
+
+def test_who_sends_slowly_never_reaches_airflow(plain_nginx: int, airflow: Airflow) -> None:
+    with contextlib.ExitStack() as opened:
+        for _ in range(50):
+            slow = opened.enter_context(socket.create_connection(("127.0.0.1", plain_nginx), 30))
+            head = f"POST {PREFIX}x HTTP/1.1\r\nHost: {NAME}\r\nContent-Length: {LONGEST}"
+            slow.sendall(head.encode() + b"\r\n\r\n{")
+        assert send(plain_nginx, "POST", f"{PREFIX}x", b"{}") == (200, ANSWER)
+        assert len(airflow.seen) == 1
 
 
 @pytest.mark.parametrize(

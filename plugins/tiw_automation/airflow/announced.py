@@ -3,6 +3,7 @@
 
 Airflow 3.3 keeps state for an asset; before that an Airflow Variable does. An announcement is
 written down only when its event is stored: so a kill in between repeats an event, and loses none.
+That a recording is missing is written down before its event: that one is published at most once.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any, Protocol
 
 from asgiref.sync import sync_to_async
 
-from tiw_automation.airflow import supervisor
+from tiw_automation.airflow import kept, supervisor
+from tiw_automation.core.formatting import escaped
+from tiw_automation.core.missing import Missing
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +45,10 @@ TELLING_S = 30.0
 """How long Airflow may take to store what a trigger has told: about two seconds as a rule."""
 
 
+class Unreadable(Exception):
+    """What is kept is not JSON; it is there, and asking again gives the same."""
+
+
 class Store(Protocol):
     """Holds one JSON value for a key."""
 
@@ -49,7 +56,10 @@ class Store(Protocol):
     """Whether somebody else, too, says here what has been told."""
 
     async def get(self, key: str) -> Any:
-        """Return the value, or None."""
+        """Return the value, or None.
+
+        :raises Unreadable: the value is not JSON.
+        """
 
     async def set(self, key: str, value: Any) -> None:
         """Replace the value."""
@@ -98,6 +108,7 @@ class VariableStore:
     async def get(self, key: str) -> Any:
         """Return the value, or None.
 
+        :raises Unreadable: the value is not JSON.
         :raises Exception: Airflow did not say.
         """
         found = await self._find(key)
@@ -109,7 +120,10 @@ class VariableStore:
                 raise OSError(f"Airflow cannot read Variables now, {key} included.")
             await self.delete(probe)
             found = await self._find(key)
-        return None if found is None else json.loads(found)
+        try:
+            return None if found is None else json.loads(found)
+        except (ValueError, RecursionError) as error:
+            raise Unreadable(f"{type(error).__name__} in {len(found or '')} characters") from None
 
     async def set(self, key: str, value: Any) -> None:
         """Replace the value.
@@ -154,6 +168,8 @@ class Announced:
     :param key: its name there.
 
     ``sweep_at`` is kept with it: when an event without a recording is due, UNIX seconds.
+    ``wakes`` is whether one is due at once, because the trigger before this one has published:
+    a DAG that was paused then was not started by that, and may be unpaused by now.
     """
 
     def __init__(self, store: Store | None, key: str) -> None:
@@ -162,7 +178,11 @@ class Announced:
         self._settled: dict[str, float] = {}
         self._stored: set[str] = set()
         self._waiting: dict[str, None] = {}
+        self._missing: dict[str, Missing] = {}
+        self._passed_on_as_missing: set[str] = set()
         self.sweep_at: float | None = None
+        self.wakes = False
+        self._has_published = False
         self._told: set[str] = set()
         self._telling: dict[str, float] = {}
         self._dirty = False
@@ -174,21 +194,25 @@ class Announced:
         pause_s = _RETRY_FIRST_S
         while self._store is not None:
             try:
-                kept = await self._store.get(self._key)
-            except ValueError as error:
-                # Airflow's answer where several assets share this trigger.
-                logger.warning(
-                    "What was announced is remembered by this triggerer alone, because the "
-                    "trigger belongs to several assets (%s): give each its own asset_name.",
-                    error,
-                )
-                self._store = None
+                value = await self._store.get(self._key)
+            except Unreadable as error:
+                self._warn_of_what_was_kept(error)
+                return
             except Exception as error:
+                if type(error) is ValueError:
+                    # Airflow's answer where several assets share this trigger.
+                    logger.warning(
+                        "What was announced is remembered by this triggerer alone, because the "
+                        "trigger belongs to several assets (%s): give each its own asset_name.",
+                        error,
+                    )
+                    self._store = None
+                    return
                 logger.warning("What was announced cannot be read yet: %r", error)
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, _RETRY_LAST_S)
             else:
-                self._take(kept)
+                self._take(value)
                 return
 
     @property
@@ -209,10 +233,42 @@ class Announced:
         return list(self._waiting)
 
     def wait_only_for(self, task_ids: Collection[str]) -> None:
-        """Wait no longer for any other; nobody asks for it any more."""
+        """Wait no longer for any other."""
         for task_id in self._waiting.keys() - set(task_ids):
             del self._waiting[task_id]
+            self._missing.pop(task_id, None)
+            self._passed_on_as_missing.discard(task_id)
             self._dirty = True
+
+    @property
+    def missing(self) -> Mapping[str, Missing]:
+        """The recordings that are waited for and were not found."""
+        return self._missing
+
+    def set_missing(self, task_id: str, missing: Missing | None) -> None:
+        """Keep when a recording that was not found is due again; None where it was found."""
+        if missing == self._missing.get(task_id):
+            return
+        self._missing.pop(task_id, None)
+        if missing is not None:
+            self._missing[task_id] = missing
+        self._dirty = True
+
+    def is_passed_on_as_missing(self, task_id: str) -> bool:
+        """Whether it was published that a recording is missing."""
+        return task_id in self._passed_on_as_missing
+
+    async def pass_on_as_missing(self, task_ids: Collection[str]) -> bool:
+        """Keep that these are published as missing, and return whether that is kept.
+
+        Their event may leave only then.
+        """
+        new = set(task_ids) - self._passed_on_as_missing
+        self._passed_on_as_missing |= new
+        if not new or await self._write():
+            return True
+        self._passed_on_as_missing -= new
+        return False
 
     async def claim(self, event_ids: Iterable[str]) -> set[str]:
         """Say that these are about to be told, and return those that a callback has told before.
@@ -241,6 +297,8 @@ class Announced:
         """Say that these have ended; until they are :meth:`stored`, a restart says so again."""
         for task_id in task_ids:
             self._waiting.pop(task_id, None)
+            self._missing.pop(task_id, None)
+            self._passed_on_as_missing.discard(task_id)
             self._settled[task_id] = time.monotonic()
 
     async def stored(self, task_ids: Collection[str]) -> None:
@@ -248,12 +306,22 @@ class Announced:
         self._stored.update(task_ids)
         await self._write()
 
-    def stored_soon(self, task_ids: Collection[str]) -> None:
-        """Do the same once Airflow must have stored them."""
+    async def published(self, task_ids: Collection[str]) -> None:
+        """Say that an event with these is stored, and may have started no DAG that is paused."""
+        self.wakes, self._has_published = False, True
+        await self.stored(task_ids)
+
+    async def published_nothing(self) -> None:
+        """Say that an event without a recording is stored."""
+        self.wakes = False
+        await self._write()
+
+    def soon(self, then: Callable[[], Awaitable[None]]) -> None:
+        """Call one of these once Airflow must have stored the event."""
 
         async def wait() -> None:
             await asyncio.sleep(STORED_AFTER_S)
-            await self.stored(task_ids)
+            await then()
 
         task = asyncio.get_running_loop().create_task(wait())
         self._later.add(task)
@@ -275,33 +343,54 @@ class Announced:
         for task in list(self._later):
             task.cancel()
 
-    def _take(self, kept: Any) -> None:
-        if not isinstance(kept, dict):
-            return
-        now = time.monotonic()
-        self._settled = {str(task_id): now for task_id in kept.get("settled", ())}
-        self._stored = set(self._settled)
-        self._waiting = {str(task_id): None for task_id in kept.get("waiting", ())}
-        self.sweep_at = kept.get("sweep_at")
+    def _take(self, value: Any) -> None:
+        found, odd = kept.read(value)
+        if odd:
+            self._warn_of_what_was_kept("; ".join(odd))
+        self._settled = dict.fromkeys(found.settled, time.monotonic())
+        self._stored = set(found.settled)
+        self._waiting = dict.fromkeys(found.waiting)
+        self._missing = dict(found.missing)
+        self._passed_on_as_missing = set(found.passed_on_as_missing)
+        self.sweep_at = found.sweep_at
+        self.wakes = found.published
 
-    async def _write(self) -> None:
+    def _warn_of_what_was_kept(self, why: object) -> None:
+        logger.warning(
+            "What is kept as %s cannot be read (%s). That is taken for empty, so that recordings "
+            "that have ended may be announced again.",
+            self._key,
+            escaped(why),
+        )
+
+    async def _write(self) -> bool:
+        """Keep all of it; return whether it is kept."""
         self._dirty = True
         if self._store is None:
-            return
+            return True
         async with self._writing:
             if not self._dirty:
-                return
+                return True
             self._dirty = False
             unsure = [task_id for task_id in self._settled if task_id not in self._stored]
-            value = {
-                "settled": sorted(self._stored),
-                "waiting": [*self._waiting, *unsure],
-                "sweep_at": self.sweep_at,
-            }
+            value = kept.Kept(
+                settled=list(self._stored),
+                waiting=[*self._waiting, *unsure],
+                missing=self._missing,
+                passed_on_as_missing=list(self._passed_on_as_missing),
+                sweep_at=self.sweep_at,
+                published=self.wakes or self._has_published,
+            )
             try:
-                await self._store.set(self._key, value)
-                while self._told:
-                    await self._store.delete(self._told.pop())
+                await self._store.set(self._key, value.to_json())
             except Exception as error:
                 self._dirty = True
                 logger.warning("What was announced cannot be kept yet: %r", error)
+                return False
+            try:
+                for key in list(self._told):
+                    await self._store.delete(key)
+                    self._told.discard(key)
+            except Exception as error:
+                logger.warning("What a callback has left cannot be removed yet: %r", error)
+            return True

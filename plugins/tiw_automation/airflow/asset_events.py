@@ -7,11 +7,24 @@ same id for the same recording, so that a DAG can tell what it has already seen.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from functools import lru_cache
 from typing import Any
 
-from tiw_automation.core import Acceptance, OnlineRecord, Outcome, Verdict, judge
-from tiw_automation.core.record_events import event_id, without_queries
+from tiw_automation.core import (
+    Acceptance,
+    ConfigurationError,
+    OnlineRecord,
+    Outcome,
+    TiwError,
+    Verdict,
+    check_sdk_app_id,
+    judge,
+)
+from tiw_automation.core.record_events import id_of_end, without_queries
+
+logger = logging.getLogger(__name__)
 
 PARTITIONED_BY = "tiw_partitioned_by"
 """The key of an asset's own ``extra`` that asks for a partition for each recording."""
@@ -23,8 +36,30 @@ def judged(outcome: Outcome, asset_extra: Mapping[str, Any]) -> Outcome:
     """Return what the end of a recording is by an asset's own terms."""
     if outcome.record is None or outcome.error is not None:
         return outcome
-    acceptance = Acceptance(**asset_extra.get(TERMS, {}))
+    acceptance = _terms(asset_extra)
     return judge(outcome.sdk_app_id, outcome.task_id, outcome.record, acceptance)
+
+
+def _terms(asset_extra: Any) -> Acceptance:
+    """Return an asset's terms; the default where what is stored is no terms, with a warning."""
+    given = asset_extra.get(TERMS) if isinstance(asset_extra, Mapping) else None
+    if given is None:
+        return Acceptance()
+    try:
+        reasons = given.get("accept_finish_reasons")
+        return _acceptance(
+            tuple(reasons) if isinstance(reasons, list) else reasons,
+            given.get("require_videos", True) is not False,
+        )
+    except (AttributeError, TypeError, ConfigurationError) as error:
+        logger.warning("An asset's %s are not read: %s", TERMS, error)
+        return Acceptance()
+
+
+@lru_cache(maxsize=64)
+def _acceptance(reasons: Any, require_videos: bool) -> Acceptance:
+    # Made once for the same terms: it warns of each reason that is not known.
+    return Acceptance.of(reasons, require_videos)
 
 
 def to_extra(outcome: Outcome, *, with_record: bool = True) -> dict[str, Any]:
@@ -35,7 +70,7 @@ def to_extra(outcome: Outcome, *, with_record: bool = True) -> dict[str, Any]:
     """
     record = outcome.record if with_record else None
     return {
-        "event_id": event_id(outcome.sdk_app_id, outcome.task_id),
+        "event_id": id_of_end(outcome),
         "sdk_app_id": outcome.sdk_app_id,
         "record_task_id": outcome.task_id,
         "verdict": outcome.verdict.value,
@@ -57,12 +92,16 @@ def finished_recordings(events: Any) -> list[dict[str, Any]]:
     several recordings: ask with :class:`TiwDescribeOnlineRecordOperator` then. The events of
     :class:`TiwOnlineRecordToObjectStorageOperator` are read too; the paths are in theirs.
 
-    :param events: ``triggering_asset_events`` of the task's context, or a list of events.
+    Events without a recording, such as the one that starts a DAG after it was unpaused, and other
+    people's events on the same asset add nothing.
+
+    :param events: ``triggering_asset_events`` of the task's context, or a list of events; None,
+        as a run by hand has it, for none.
     """
     if isinstance(events, Mapping):
         events = [event for of_one_asset in events.values() for event in of_one_asset]
     found: dict[str, dict[str, Any]] = {}
-    for event in events:
+    for event in events or ():
         for recording in _told_by(event):
             known = found.setdefault(recording["event_id"], recording)
             if known["record"] is None:
@@ -103,23 +142,43 @@ def tell_outlets(
 
 
 def _told_by(event: Any) -> list[dict[str, Any]]:
-    extra: Mapping[str, Any] = event.extra or {}
-    if extra.get("from_trigger"):
-        extra = extra.get("payload") or {}
+    extra = event.extra
+    if isinstance(extra, Mapping) and extra.get("from_trigger"):
+        extra = extra.get("payload")
+    if not isinstance(extra, Mapping):
+        return []
     if "event_id" in extra:
-        return [dict(extra)]
-    if "recordings" in extra:
-        return [dict(recording) for recording in extra["recordings"]]
-    if "records" in extra and "paths" in extra:
-        return [to_extra(_archived(record)) for record in extra["records"]]
+        return [dict(extra)] if _is_recording(extra) else []
+    if isinstance(extra.get("recordings"), (list, tuple)):
+        return [dict(each) for each in extra["recordings"] if _is_recording(each)]
+    if isinstance(extra.get("records"), (list, tuple)) and "paths" in extra:
+        return list(filter(None, map(_archived, extra["records"])))
     task_id = getattr(event, "partition_key", None)
     if task_id and "sdk_app_id" in extra:
-        outcome = Outcome(int(extra["sdk_app_id"]), task_id, Verdict.FINISHED)
+        try:
+            app_id = check_sdk_app_id(extra["sdk_app_id"])
+        except ConfigurationError:
+            return []
+        outcome = Outcome(app_id, task_id, Verdict.FINISHED)
         return [{**to_extra(outcome), "message": f"Recording {task_id} is FINISHED."}]
     # Somebody's own event on the same asset.
     return []
 
 
-def _archived(record: Mapping[str, Any]) -> Outcome:
-    known = OnlineRecord.from_dict(record)
-    return Outcome(known.sdk_app_id, known.task_id, Verdict.FINISHED, known)
+def _is_recording(data: Any) -> bool:
+    return (
+        isinstance(data, Mapping)
+        and isinstance(data.get("event_id"), str)
+        and isinstance(data.get("record_task_id"), str)
+        and "record" in data
+    )
+
+
+def _archived(record: Any) -> dict[str, Any] | None:
+    try:
+        known = OnlineRecord.from_dict(record)
+        if not known.task_id or not known.sdk_app_id:
+            return None
+        return to_extra(Outcome(known.sdk_app_id, known.task_id, Verdict.FINISHED, known))
+    except (AttributeError, TypeError, ValueError, TiwError):
+        return None

@@ -42,11 +42,11 @@ def tiw_online_record_asset(
     *,
     record_task_ids: str | Sequence[str] | None = None,
     sdk_app_id: int | str | None = None,
-    tencentcloud_conn_id: str = TiwHook.default_conn_name,
+    tencentcloud_conn_id: str | None = TiwHook.default_conn_name,
     watch: bool = True,
     partitioned: bool = False,
     poll_interval: float = DEFAULT_POLL_INTERVAL_S,
-    accept_finish_reasons: Sequence[str] | None = None,
+    accept_finish_reasons: str | Sequence[str] | None = None,
     require_videos: bool = True,
     include_failed: bool = False,
     sweep_after: float | None = _SWEEP_AFTER_S,
@@ -68,15 +68,17 @@ def tiw_online_record_asset(
     :param record_task_ids: the recordings to watch; by default all that begin, which only the
         Chinese site can list.
     :param sdk_app_id: the application, or None for the connection's.
+    :param tencentcloud_conn_id: the connection, or None for the environment's settings.
     :param watch: whether the triggerer watches; False where callbacks or tasks tell.
     :param partitioned: whether each event is a partition of its own, for one run per recording
         with ``PartitionedAssetTimetable`` (callbacks: Airflow 3.2, tasks: 3.3). Airflow gives the
         events of triggers no partition, so nothing watches then.
     :param accept_finish_reasons: the reasons that are no failure, for the watcher and for
-        callbacks; a task has its own.
+        callbacks; a task has its own. None, or AUTO, USER_CALL and FORCE_STOP in any order, means
+        all but EXCEPTION, and makes the same asset.
     :param require_videos: whether a finished recording without a video is a failure, for both.
     :param poll_interval: see the trigger, as for what follows.
-    :raises ConfigurationError: an argument makes no sense.
+    :raises ConfigurationError: an argument is invalid.
     """
     ids = None if record_task_ids is None else check_task_ids(record_task_ids)
     app_id = None if sdk_app_id is None else check_sdk_app_id(sdk_app_id)
@@ -136,12 +138,10 @@ def tiw_online_record_asset(
     return asset
 
 
-def _other_reasons(given: Sequence[str] | None) -> list[str] | None:
+def _other_reasons(given: str | Sequence[str] | None) -> list[str] | None:
     """Return what is accepted, alike for all who mean the same; None for the default."""
-    if given is None:
-        return None
-    accepted = set(Acceptance(tuple(given)).accept_finish_reasons)
-    return None if accepted == set(Acceptance().accept_finish_reasons) else sorted(accepted)
+    accepted = Acceptance.of(given, require_videos=True).accept_finish_reasons
+    return None if accepted is None else sorted(accepted)
 
 
 def _of_the_watcher(
@@ -168,14 +168,17 @@ def _seconds(name: str, value: object) -> float:
 
 
 def asset_uri(
-    tencentcloud_conn_id: str, sdk_app_id: int | None, *, partitioned: bool = False
+    tencentcloud_conn_id: str | None, sdk_app_id: int | None, *, partitioned: bool = False
 ) -> str:
     """Return the URI by which a connection's callbacks find the assets of an application.
 
     An asset that is not the default has it before a query, which says in what it differs.
 
+    :param tencentcloud_conn_id: None for the environment's settings.
     :param sdk_app_id: None for the connection's own.
     """
+    # No connection of Airflow's can have that name.
+    conn_id = "~" if tencentcloud_conn_id is None else tencentcloud_conn_id
     app = "default" if sdk_app_id is None else sdk_app_id
     tail = "by-recording" if partitioned else "finished"
-    return f"tiw://{quote(tencentcloud_conn_id, safe='')}/{app}/online-records/{tail}"
+    return f"tiw://{quote(conn_id, safe='')}/{app}/online-records/{tail}"

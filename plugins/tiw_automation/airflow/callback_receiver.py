@@ -8,10 +8,12 @@ recording. So a callback only says which recording to ask for; DescribeOnlineRec
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,10 +30,13 @@ from tiw_automation.core import (
     TiwClient,
     TiwError,
     Verdict,
+    WaitTimeout,
     parse_callback,
 )
-from tiw_automation.core.callbacks import ANSWER, MAX_BODY_BYTES
-from tiw_automation.core.confirmation import confirm
+from tiw_automation.core.backlog import MOST_KEYS, Backlog, NotConfirmed
+from tiw_automation.core.callbacks import ANSWER, MAX_BODY_BYTES, check_signed, warn_if_weak
+from tiw_automation.core.confirmation import describe, pause_s, settled
+from tiw_automation.core.formatting import escaped
 from tiw_automation.core.record_events import event_id
 from tiw_automation.core.record_feed import ANY_END
 
@@ -44,8 +49,19 @@ _ANSWER_WITHIN_S = 8.0
 _BODY_WITHIN_S = 8.0
 # What is too long is thrown away up to here: who is cut off while sending hears no answer.
 _READ_AT_MOST = 2 * MAX_BODY_BYTES
+# Digits of a Content-Length.
+_LONGEST_LENGTH = 19
 # Recordings that are being asked for at once; each waits for its turn on the quota.
-_MOST_AT_ONCE = 10_000
+_MOST_AT_ONCE = MOST_KEYS
+# What all bodies that are being read may take together, and what is kept of that for short ones:
+# somebody who sends slowly holds up no more than those who send long ones.
+_BYTES_UNDER_WAY = 16 * 1024 * 1024
+_FOR_SHORT_ONES = 4 * 1024 * 1024
+_SHORT = 64 * 1024
+# Posts that wait for an answer; what more are posted are asked for all the same.
+_MOST_WAITING = 500
+# Recordings whose event is known to be stored.
+_REMEMBERED = 10_000
 # How long a connection is taken to be as it was read.
 _SETTINGS_S = 60.0
 # And how long to be of no use: a database that was away for a moment costs no callback, because
@@ -60,6 +76,8 @@ _LOOK_AGAIN_S = 2.0
 
 _Scope = Mapping[str, Any]
 _Whose = tuple[str, int, int | None]
+# Of the connection; SdkAppId and task id.
+_Key = tuple[str, int, str]
 _Receive = Callable[[], Awaitable[dict[str, Any]]]
 _Send = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -147,6 +165,7 @@ class _Source:
                 hint="Set the same there as with SetOnlineRecordCallbackKey, then restart the "
                 "API server.",
             )
+        warn_if_weak(secret)
         client = hook.get_conn()
         known = self._settings
         if known is not None and known.client.settings == client.settings:
@@ -196,11 +215,33 @@ def _may_pass(error: Exception) -> bool:
     return isinstance(error, TiwError) and error.retryable
 
 
+class _Room:
+    """The bytes that bodies take while they are read, all together."""
+
+    def __init__(self) -> None:
+        self._taken = 0
+
+    def take(self, count: int, *, size: int) -> bool:
+        """Take more for a body of what is then that size; return whether there was room."""
+        room = _BYTES_UNDER_WAY - (0 if size <= _SHORT else _FOR_SHORT_ONES)
+        if self._taken + count > room:
+            return False
+        self._taken += count
+        return True
+
+    def give_back(self, count: int) -> None:
+        """Return what a body took."""
+        self._taken -= count
+
+
 class CallbackReceiver:
     """The ASGI app: ``POST /<connection id>``.
 
+    A verified callback is kept as its task id and confirmed in the background, whether or not it
+    is posted again: see :mod:`tiw_automation.core.backlog`.
+
     Answers 200 once the recording's event is stored, was stored before, or needs none; 403 to
-    whatever is not to be trusted, always the same; 413 to more than a mebibyte; and 503 where the
+    what is not to be trusted, always the same; 413 to more than 768 KiB; and 503 where the
     recording cannot be asked for yet, or a watcher's event is not stored yet, so that Tencent
     posts again.
 
@@ -211,9 +252,16 @@ class CallbackReceiver:
     def __init__(self, sources: Mapping[str, _Source], sink: EventSink) -> None:
         self._sources = sources
         self._sink = sink
-        self._under_way: dict[tuple[str, int, str], asyncio.Task[None]] = {}
-        self._refused = 0
-        self._told_at = float("-inf")
+        self._under_way: Backlog[_Key] = Backlog(self._deal_with, pause_s)
+        self._dealt_with: OrderedDict[_Key, None] = OrderedDict()
+        self._waiting = 0
+        self._room = _Room()
+        self._refusals = _Tally(logging.WARNING, "%d posts were refused; the last one: %s")
+        self._too_long = _Tally(
+            logging.ERROR,
+            f"%d posts of more than {MAX_BODY_BYTES} bytes were refused; the last one: %s. A "
+            "recording of more than about 2,100 videos needs a watcher or a sensor.",
+        )
 
     async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
         """Answer one request."""
@@ -233,70 +281,93 @@ class CallbackReceiver:
         if scope["method"] != "POST":
             raise _Refused(405, "method")
         source = self._sources.get(_conn_id(scope))
-        body = await _read(scope, receive)
-        try:
-            if source is None:
-                raise CallbackError("No connection of that name receives callbacks.")
-            settings = await source.settings()
-            callback = parse_callback(body, settings.secret)
-            settings.check_app(callback)
-        except CallbackError as error:
-            self._tell_of_refusal(error)
-            raise _Refused(403, "not trusted") from None
-        except TiwError as error:
-            self._tell_of_refusal(error)
-            raise _Refused(503, "not yet") from None
+        if source is None:
+            self._refusals.add("No connection of that name receives callbacks.")
+            raise _Refused(403, "not trusted")
+        callback = await self._verified(source, scope, receive)
         task_id = callback.task_id
         if not callback.is_finished:
             logger.info("Callback %s: recording %s.", callback.event_type, task_id)
         elif task_id is None:
             logger.warning("A recording failed, and the callback does not say which.")
         else:
-            await self._confirm(settings, callback, task_id)
+            await self._confirm((source.conn_id, callback.sdk_app_id, task_id))
 
-    async def _confirm(self, settings: _Settings, callback: Callback, task_id: str) -> None:
-        """Wait until a recording is dealt with, together with all who post the same."""
-        key = (settings.conn_id, callback.sdk_app_id, task_id)
-        task = self._under_way.get(key)
-        if task is None:
-            if len(self._under_way) >= _MOST_AT_ONCE:
-                logger.error("%d callbacks are being confirmed; no more fit.", _MOST_AT_ONCE)
-                raise _Refused(503, "full")
-            # It goes on when nobody waits any more: the answer to the next post is its result.
-            task = asyncio.get_running_loop().create_task(
-                self._deal_with(settings, callback, task_id)
-            )
-            self._under_way[key] = task
-            task.add_done_callback(lambda done: self._done(key, done))
+    async def _verified(self, source: _Source, scope: _Scope, receive: _Receive) -> Callback:
+        """Return the hint that was posted; nothing else of the body is kept.
+
+        :raises _Refused: it is not to be trusted, or it cannot be seen yet whether it is.
+        """
         try:
-            await asyncio.wait_for(asyncio.shield(task), _ANSWER_WITHIN_S)
-        except TimeoutError:
+            async with _body(scope, receive, self._room) as body:
+                settings = await source.settings()
+                check_signed(body, settings.secret)
+                if len(body) <= _SHORT:
+                    callback = parse_callback(body, settings.secret)
+                else:
+                    # It takes tens of milliseconds, in pieces of a few.
+                    callback = await asyncio.to_thread(parse_callback, body, settings.secret)
+                callback = callback.without_body()
+            settings.check_app(callback)
+        except CallbackError as error:
+            self._refusals.add(error)
+            raise _Refused(403, "not trusted") from None
+        except TiwError as error:
+            self._refusals.add(error)
             raise _Refused(503, "not yet") from None
+        except _Refused as refused:
+            if refused.status == 413:
+                self._too_long.add(refused)
+            raise
+        return callback
 
-    def _done(self, key: tuple[str, int, str], task: asyncio.Task[None]) -> None:
-        self._under_way.pop(key, None)
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            logger.warning("Recording %s: the callback was not confirmed: %s", key[2], error)
-
-    async def _deal_with(self, settings: _Settings, callback: Callback, task_id: str) -> None:
-        sdk_app_id = callback.sdk_app_id
-        whose = (settings.conn_id, sdk_app_id, settings.client.settings.sdk_app_id)
-        if not await asyncio.to_thread(self._sink.wants, *whose, event_id(sdk_app_id, task_id)):
+    async def _confirm(self, key: _Key) -> None:
+        """Wait until a recording is dealt with, together with all who post the same."""
+        if key in self._dealt_with:
             return
-        # Each asset has its own terms.
+        if not self._under_way.add(key, most=_MOST_AT_ONCE):
+            raise _Refused(503, "full")
+        if self._waiting >= _MOST_WAITING:
+            raise _Refused(503, "not yet")
+        self._waiting += 1
+        try:
+            await asyncio.wait_for(self._under_way.result(key), _ANSWER_WITHIN_S)
+        except (TimeoutError, NotConfirmed, TiwError, OSError):
+            # The backlog has logged it.
+            raise _Refused(503, "not yet") from None
+        finally:
+            self._waiting -= 1
+
+    async def _deal_with(self, key: _Key, age_s: float) -> bool:
+        """Ask for a recording and store its event; return whether nothing is left to do."""
+        conn_id, sdk_app_id, task_id = key
+        settings = await self._sources[conn_id].settings()
         watcher = RecordWatcher.shared(settings.client)
-        outcome = await confirm(watcher, callback, acceptance=ANY_END)
-        if outcome.verdict is Verdict.FINISHED:
-            told = await self._store(whose, outcome)
-            logger.info("%s Told to %s.", outcome.message, ", ".join(told) or "nobody")
-        elif outcome.is_final:
-            logger.warning("%s", outcome.message)
+        # Each asset has its own terms.
+        outcome = await describe(watcher, sdk_app_id, task_id, acceptance=ANY_END)
+        found = settled(outcome, age_s, is_finished=True)
+        if found is None:
+            if outcome.verdict is Verdict.UNKNOWN:
+                raise outcome.error or TiwError(outcome.message)
+            return False
+        if isinstance(found.error, WaitTimeout):
+            logger.warning("%s The callback is not confirmed.", found.message)
+            raise NotConfirmed(found.message)
+        if found.verdict is Verdict.FINISHED:
+            whose = (conn_id, sdk_app_id, settings.client.settings.sdk_app_id)
+            told = await self._store(whose, found)
+            logger.info("%s Told to %s.", found.message, ", ".join(told) or "nobody")
         else:
-            raise outcome.error or TiwError(outcome.message)
+            logger.warning("%s", found.message)
+        if found.verdict is not Verdict.MISSING:
+            self._remember(key)
+        return True
 
     async def _store(self, whose: _Whose, outcome: Outcome) -> list[str]:
         """Store it, once what a watcher may be telling of it is stored or never will be."""
+        identity = event_id(outcome.sdk_app_id, outcome.task_id)
+        if not await asyncio.to_thread(self._sink.wants, *whose, identity):
+            return []
         told: list[str] = []
         while True:
             try:
@@ -305,13 +376,28 @@ class CallbackReceiver:
                 told += later.told
                 await asyncio.sleep(_LOOK_AGAIN_S)
 
-    def _tell_of_refusal(self, error: TiwError) -> None:
-        self._refused += 1
+    def _remember(self, key: _Key) -> None:
+        self._dealt_with[key] = None
+        if len(self._dealt_with) > _REMEMBERED:
+            self._dealt_with.popitem(last=False)
+
+
+class _Tally:
+    """Logs once a minute how many there were, however many there are."""
+
+    def __init__(self, level: int, message: str) -> None:
+        self._level = level
+        self._message = message
+        self._count = 0
+        self._logged_at = float("-inf")
+
+    def add(self, what: object) -> None:
+        """Count one more."""
+        self._count += 1
         now = time.monotonic()
-        if now - self._told_at >= _LOG_EVERY_S:
-            logger.warning("%d posts were refused; the last one: %s", self._refused, error)
-            self._told_at = now
-            self._refused = 0
+        if now - self._logged_at >= _LOG_EVERY_S:
+            logger.log(self._level, self._message, self._count, what)
+            self._logged_at, self._count = now, 0
 
 
 def _conn_id(scope: _Scope) -> str:
@@ -319,11 +405,15 @@ def _conn_id(scope: _Scope) -> str:
     return path.removeprefix(root).strip("/")
 
 
-async def _read(scope: _Scope, receive: _Receive) -> bytes:
-    """Return the body, and keep no byte more than it may have."""
+@contextlib.asynccontextmanager
+async def _body(scope: _Scope, receive: _Receive, room: _Room) -> AsyncIterator[bytes]:
+    """Read the body; the room that it takes is given back on leaving.
+
+    :raises _Refused: it is too long, too slow, or there is no room for it now.
+    """
     length = dict(scope["headers"]).get(b"content-length", b"0")
-    if not length.isdigit() or int(length) > _READ_AT_MOST:
-        raise _Refused(413, "too long")
+    if not length.isdigit() or len(length) > _LONGEST_LENGTH or int(length) > _READ_AT_MOST:
+        raise _Refused(413, f"its length is {escaped(length.decode('latin-1'), 80)}")
     body, size = bytearray(), 0
     try:
         async with asyncio.timeout(_BODY_WITHIN_S):
@@ -335,14 +425,21 @@ async def _read(scope: _Scope, receive: _Receive) -> bytes:
                 chunk, more = message.get("body", b""), bool(message.get("more_body"))
                 size += len(chunk)
                 if size > _READ_AT_MOST:
-                    raise _Refused(413, "too long")
-                if size <= MAX_BODY_BYTES:
+                    raise _Refused(413, f"more than {_READ_AT_MOST} bytes came")
+                if size > MAX_BODY_BYTES:
+                    room.give_back(len(body))
+                    body.clear()
+                elif room.take(len(chunk), size=size):
                     body += chunk
+                else:
+                    raise _Refused(503, "no room")
+        if size > MAX_BODY_BYTES:
+            raise _Refused(413, f"it has {size} bytes")
+        yield bytes(body)
     except TimeoutError:
         raise _Refused(408, "too slow") from None
-    if size > MAX_BODY_BYTES:
-        raise _Refused(413, "too long")
-    return bytes(body)
+    finally:
+        room.give_back(len(body))
 
 
 async def _respond(send: _Send, status: int, answer: Mapping[str, Any]) -> None:

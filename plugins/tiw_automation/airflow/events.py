@@ -13,6 +13,7 @@ from typing import Any
 
 from tiw_automation.core import (
     Acceptance,
+    ConfigurationError,
     OnlineRecord,
     Outcome,
     RecordFailed,
@@ -21,8 +22,10 @@ from tiw_automation.core import (
     WaitTimeout,
     judge,
 )
+from tiw_automation.core.formatting import escaped
 
 _KEYS = {"sdk_app_id", "outcomes"}
+_SHOWN = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +78,8 @@ def to_rows(ends: Iterable[Settled]) -> list[dict[str, Any]]:
 def from_rows(rows: object) -> list[Settled]:
     """Read what :func:`to_rows` returned.
 
-    :raises ValueError: it is not what this version writes; the wait has to be repeated, and
-        nothing is lost by that.
+    :raises ConfigurationError: it is not what this version writes. The wait must be repeated,
+        and nothing is lost by that.
     """
     try:
         if not isinstance(rows, list):
@@ -85,12 +88,12 @@ def from_rows(rows: object) -> list[Settled]:
             Settled(
                 str(row["record_task_id"]),
                 Verdict(row["verdict"]),
-                str(row["message"]),
-                bool(row["timed_out"]),
+                str(row.get("message", "")),
+                bool(row.get("timed_out", False)),
             )
             for row in rows
         ]
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise _another_form(error) from error
 
 
@@ -102,18 +105,20 @@ def to_payload(sdk_app_id: int, ends: list[Settled]) -> dict[str, Any]:
 def from_payload(event: object) -> tuple[int, list[Settled]]:
     """Read an event's payload.
 
-    :raises ValueError: it is not what this version's trigger sends; the wait has to be
+    A key that is not known is passed over: a later version may send more.
+
+    :raises ConfigurationError: it is not what this version's trigger sends. The wait must be
         repeated, and nothing is lost by that.
     """
-    if not isinstance(event, Mapping) or set(event) != _KEYS:
+    if not isinstance(event, Mapping) or not set(event) >= _KEYS:
         raise _another_form("wrong keys")
     if not isinstance(event["sdk_app_id"], int):
         raise _another_form("sdk_app_id is no integer")
     return event["sdk_app_id"], from_rows(event["outcomes"])
 
 
-def _another_form(what: object) -> ValueError:
-    return ValueError(
-        f"The trigger's event is not of this version's form ({what!r}): triggerer and worker "
-        "have to run the same tiw-automation."
+def _another_form(what: object) -> ConfigurationError:
+    return ConfigurationError(
+        f"The trigger's event is not of this version's form ({escaped(repr(what), _SHOWN)}).",
+        hint="Triggerer and workers must run the same tiw-automation; try the task again.",
     )

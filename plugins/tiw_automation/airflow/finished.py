@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
 
+from tiw_automation.airflow import supervisor
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.core import TiwClient
 from tiw_automation.core.record_feed import RecordFeed
@@ -40,7 +41,7 @@ class Snapshot:
 
 def feed_of(
     *,
-    tencentcloud_conn_id: str,
+    tencentcloud_conn_id: str | None,
     sdk_app_id: int | str | None,
     poll_interval: float,
     discover: bool,
@@ -52,7 +53,8 @@ def feed_of(
 
     async def connect() -> TiwClient:
         # Why a thread, and why asgiref's: see the triggers.
-        return await sync_to_async(TiwHook(tencentcloud_conn_id).get_conn, thread_sensitive=False)()
+        read = sync_to_async(TiwHook(tencentcloud_conn_id).get_conn, thread_sensitive=False)
+        return await supervisor.to_its_end(read())
 
     return RecordFeed(
         connect,

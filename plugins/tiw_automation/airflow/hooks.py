@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import difflib
+import json
 from typing import Any
 
 from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
 
 from airflow.providers.common.compat.sdk import BaseHook  # isort: skip
 
-from tiw_automation.airflow.lookup import find_connection
+from tiw_automation.airflow.lookup import find_connection, with_more
 from tiw_automation.core import ConfigurationError, TaskNotFound, TiwClient, TiwError
 
 _EXTRAS = (
@@ -31,6 +32,8 @@ _EXTRAS = (
 # What the receiver of callbacks and the start of a recording need, and no client.
 # Airflow hides an extra by its name, so that of a secret has to say so.
 _NOT_THE_CLIENTS = ("callback_secret", "user_sig_secret")
+# What else there is may be a number, or true and false.
+_TEXTS = frozenset(_EXTRAS) - {"allow_http", "requests_per_second", "sdk_app_id", "timeout"}
 _PROBE = "tiw-automation-connection-test"
 
 
@@ -43,7 +46,8 @@ class TiwHook(BaseHook):
     ``allow_http`` and ``timeout``. What the connection leaves out comes from the environment. A
     missing default connection leaves out everything; a missing one of another name is an error.
 
-    :param tencentcloud_conn_id: the connection.
+    :param tencentcloud_conn_id: the connection, or None for the environment's settings alone: then
+        no connection is looked for.
     """
 
     conn_name_attr = "tencentcloud_conn_id"
@@ -51,7 +55,7 @@ class TiwHook(BaseHook):
     conn_type = "tencentcloud"
     hook_name = "Tencent Cloud"
 
-    def __init__(self, tencentcloud_conn_id: str = default_conn_name, **kwargs: Any) -> None:
+    def __init__(self, tencentcloud_conn_id: str | None = default_conn_name, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.tencentcloud_conn_id = tencentcloud_conn_id
 
@@ -68,10 +72,21 @@ class TiwHook(BaseHook):
 
         Reads the connection, which blocks: call it from a thread in a trigger.
 
-        :raises ConfigurationError: a setting makes no sense, or the connection does not exist.
+        :raises ConfigurationError: a setting is invalid, or the connection does not exist.
         :raises TiwError: Airflow cannot read connections just now; it is retryable.
         """
-        return TiwClient(**self._settings())
+        connection = self._connection()
+        try:
+            return TiwClient(**self._settings(connection))
+        except ConfigurationError as error:
+            if connection is not None or self.tencentcloud_conn_id is None:
+                raise
+            # Which keys are missing says little to a user who has made a connection elsewhere.
+            raise with_more(
+                error,
+                f"Airflow's connection {self.tencentcloud_conn_id!r} was not found, so the "
+                "environment's settings were used.",
+            ) from error
 
     @property
     def user_sig_key(self) -> str | None:
@@ -84,7 +99,7 @@ class TiwHook(BaseHook):
 
         They need no keys: what is not the API is reached with them too.
         """
-        settings = self._settings()
+        settings = self._settings(self._connection())
         return {name: settings.get(name) for name in ("proxy", "ca_file")}
 
     @property
@@ -94,7 +109,7 @@ class TiwHook(BaseHook):
         return None if connection is None else self._extras(connection).get("callback_secret")
 
     def test_connection(self) -> tuple[bool, str]:
-        """Ask for a recording that cannot exist: whoever is told so has keys that work."""
+        """Ask for a recording that does not exist: keys that get this answer work."""
         try:
             with self.get_conn() as client:
                 client.describe_online_record(_PROBE)
@@ -105,6 +120,8 @@ class TiwHook(BaseHook):
         return True, "The keys work."
 
     def _connection(self) -> Any:
+        if self.tencentcloud_conn_id is None:
+            return None
         connection = find_connection(self.get_connection, self.tencentcloud_conn_id)
         if connection is None and self.tencentcloud_conn_id != self.default_conn_name:
             raise ConfigurationError(
@@ -113,8 +130,7 @@ class TiwHook(BaseHook):
             )
         return connection
 
-    def _settings(self) -> dict[str, Any]:
-        connection = self._connection()
+    def _settings(self, connection: Any) -> dict[str, Any]:
         if connection is None:
             return {}
         extras = self._extras(connection)
@@ -126,7 +142,20 @@ class TiwHook(BaseHook):
         }
 
     def _extras(self, connection: Any) -> dict[str, Any]:
-        extras: dict[str, Any] = connection.extra_dejson
+        # Airflow logs what it cannot read, and goes on as if there were no extras: with other keys
+        # or another site, where they were in it.
+        extras = connection.extra_dejson
+        if not _is_object(connection.extra):
+            raise ConfigurationError(
+                f"The extras of connection {self.tencentcloud_conn_id!r} must be a JSON object.",
+                hint='For example {"sdk_app_id": 1400000001, "site": "intl"}.',
+            )
+        for name, value in extras.items():
+            if name in _TEXTS and value is not None and not isinstance(value, str):
+                raise ConfigurationError(
+                    f"Connection {self.tencentcloud_conn_id!r}: the extra {name} must be a text, "
+                    f"not {type(value).__name__}."
+                )
         for name in extras:
             if name not in _EXTRAS:
                 close = difflib.get_close_matches(name, _EXTRAS, n=1)
@@ -140,6 +169,13 @@ class TiwHook(BaseHook):
                 )
         # The form stores an empty field as an empty string.
         return {name: value for name, value in extras.items() if value != ""}
+
+
+def _is_object(extra: str | None) -> bool:
+    try:
+        return not extra or isinstance(json.loads(extra), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _endpoint(connection: Any) -> str | None:

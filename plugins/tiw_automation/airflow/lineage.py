@@ -21,8 +21,12 @@ def lineage(
     from airflow.providers.common.compat.openlineage.facet import Dataset
     from airflow.providers.openlineage.extractors import OperatorLineage
 
-    def dataset(url: str) -> Dataset:
-        parts = urlsplit(url)
+    def dataset(url: str) -> Dataset | None:
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            # What is no URL has no name.
+            return None
         # A connection in the URL is Airflow's own; a bucket's keys have no leading slash.
         host = parts.netloc.rpartition("@")[2]
         if parts.scheme == "file":
@@ -31,6 +35,6 @@ def lineage(
         return Dataset(namespace=f"{parts.scheme}://{host}", name=name)
 
     return OperatorLineage(
-        inputs=[dataset(url) for url in dict.fromkeys(inputs)],
-        outputs=[dataset(url) for url in dict.fromkeys(outputs)],
+        inputs=[*filter(None, map(dataset, dict.fromkeys(inputs)))],
+        outputs=[*filter(None, map(dataset, dict.fromkeys(outputs)))],
     )

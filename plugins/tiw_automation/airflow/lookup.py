@@ -7,6 +7,7 @@ goes on without the connection works with other keys, in another account.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -37,6 +38,13 @@ def find_connection(read: Callable[[str], Any], conn_id: str) -> Any:
         return read(conn_id)
     except AirflowException:
         raise _unreadable(conn_id, "Airflow contradicts itself") from None
+
+
+def with_more(error: TiwError, words: str) -> TiwError:
+    """Return the same error, whose message has one more sentence."""
+    more = copy.copy(error)
+    more.message = f"{error.message} {words}"
+    return more
 
 
 def _exists(conn_id: str) -> bool:

@@ -12,26 +12,23 @@ from typing import TYPE_CHECKING, Any
 
 from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
 
-from airflow.providers.common.compat.sdk import (  # isort: skip
-    AirflowException,
-    BaseOperator,
-    conf,
-)
+from airflow.providers.common.compat.sdk import AirflowException, conf  # isort: skip
 from airflow.sdk.log import mask_secret  # isort: skip
 
+from tiw_automation.airflow.arguments import seconds
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.airflow.links import TiwConsoleLink, console_url
+from tiw_automation.airflow.rendering import KeepsTexts
 from tiw_automation.airflow.waiting import WaitsForRecords
 from tiw_automation.core import (
     START_OPTIONS,
+    ConfigurationError,
     RecordingFailure,
     TaskNotFound,
     TiwClient,
     TiwError,
-    check_task_id,
     check_task_ids,
 )
-from tiw_automation.core.records import check_seconds
 from tiw_automation.core.start import check_room_id
 from tiw_automation.core.watcher import DEFAULT_POLL_INTERVAL_S
 
@@ -47,13 +44,13 @@ _FORGETS_WITHIN_S = 1.0
 _OPTIONS = tuple(option.name for option in START_OPTIONS)
 
 
-class _TiwOperator(BaseOperator):
+class _TiwOperator(KeepsTexts):
     """What all have in common: the connection, the application and the link to the console."""
 
     operator_extra_links = (TiwConsoleLink(),)
     ui_color = "#e6f1f2"
 
-    tencentcloud_conn_id: str
+    tencentcloud_conn_id: str | None
     console_url: str | None = None
 
     def client(self) -> TiwClient:
@@ -83,7 +80,7 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
         connection by default. Airflow masks it wherever it would show it.
     :param preset: ``whiteboard_only``, ``mixed_stream`` or ``audio_files``.
     :param sdk_app_id: the application, or None for the connection's.
-    :param tencentcloud_conn_id: the connection.
+    :param tencentcloud_conn_id: the connection, or None for the environment's settings.
     :param stop_on_kill: whether to stop the recording when the task is killed or its
         ``execution_timeout`` is over before the TaskId was pushed; once it was, nothing is left
         to be killed. A kill before anything was sent starts none. Airflow gives a kill five
@@ -112,6 +109,9 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
         "tencentcloud_conn_id",
         *_OPTIONS,
     )
+    structured_fields = frozenset(
+        option.name for option in START_OPTIONS if option.type in ("dict", "list")
+    )
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
         record_user_sig: str | None = None,
         preset: str | None = None,
         sdk_app_id: int | str | None = None,
-        tencentcloud_conn_id: str = TiwHook.default_conn_name,
+        tencentcloud_conn_id: str | None = TiwHook.default_conn_name,
         stop_on_kill: bool = False,
         group_id: str | None = None,
         concat: Mapping[str, Any] | None = None,
@@ -179,8 +179,7 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
         jinja_env: jinja2.Environment,
         seen_oids: set[int],
     ) -> None:
-        # What Airflow calls for a mapped task as well: the signature is kept from the page of
-        # rendered templates and the logs.
+        # The signature is kept from the page of rendered templates and the logs.
         super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
         if parent is self and self.record_user_sig:
             mask_secret(self.record_user_sig)
@@ -215,6 +214,10 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
 
     def _start(self, client: TiwClient, room_id: int, user: str) -> str:
         signature = self.record_user_sig
+        if signature is not None and not isinstance(signature, str):
+            raise ConfigurationError(
+                f"record_user_sig must be a text, not {type(signature).__name__}."
+            )
         user_sig_key = None if signature else TiwHook(self.tencentcloud_conn_id).user_sig_key
         self._sent_before_all = client.requests_sent
         self._asked_for = (room_id, user)
@@ -361,7 +364,7 @@ class _ChangeOperator(_TiwOperator):
         *,
         record_task_id: str | XComArg,
         sdk_app_id: int | str | None = None,
-        tencentcloud_conn_id: str = TiwHook.default_conn_name,
+        tencentcloud_conn_id: str | None = TiwHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -375,15 +378,15 @@ class TiwPauseOnlineRecordOperator(_ChangeOperator):
 
     :param record_task_id: the TaskId that StartOnlineRecord returned.
     :param sdk_app_id: the application, or None for the connection's.
-    :param tencentcloud_conn_id: the connection.
+    :param tencentcloud_conn_id: the connection, or None for the environment's settings.
     """
 
     def execute(self, context: Context) -> str:
         """Pause."""
+        task_id = _one_task_id(self.record_task_id)
         with self.client() as client:
-            task_id = check_task_id(self.record_task_id)
             did = client.pause_online_record(task_id, self.sdk_app_id)
-        _log_change(self, did, "paused")
+        _log_change(self, task_id, did, "paused")
         return task_id
 
 
@@ -392,15 +395,15 @@ class TiwResumeOnlineRecordOperator(_ChangeOperator):
 
     :param record_task_id: the TaskId that StartOnlineRecord returned.
     :param sdk_app_id: the application, or None for the connection's.
-    :param tencentcloud_conn_id: the connection.
+    :param tencentcloud_conn_id: the connection, or None for the environment's settings.
     """
 
     def execute(self, context: Context) -> str:
         """Resume."""
+        task_id = _one_task_id(self.record_task_id)
         with self.client() as client:
-            task_id = check_task_id(self.record_task_id)
             did = client.resume_online_record(task_id, self.sdk_app_id)
-        _log_change(self, did, "resumed")
+        _log_change(self, task_id, did, "resumed")
         return task_id
 
 
@@ -409,13 +412,13 @@ class TiwDescribeOnlineRecordOperator(_ChangeOperator):
 
     :param record_task_id: the TaskId that StartOnlineRecord returned.
     :param sdk_app_id: the application, or None for the connection's.
-    :param tencentcloud_conn_id: the connection.
+    :param tencentcloud_conn_id: the connection, or None for the environment's settings.
     """
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Ask."""
+        task_id = _one_task_id(self.record_task_id)
         with self.client() as client:
-            task_id = check_task_id(self.record_task_id)
             record = client.describe_online_record(task_id, self.sdk_app_id)
         self.log.info("Recording %s is %s.", record.task_id, record.status)
         return record.to_dict()
@@ -429,7 +432,7 @@ class TiwStopOnlineRecordOperator(WaitsForRecords):
 
     :param record_task_id: the TaskId that StartOnlineRecord returned.
     :param sdk_app_id: the application, or None for the connection's.
-    :param tencentcloud_conn_id: the connection.
+    :param tencentcloud_conn_id: the connection, or None for the environment's settings.
     :param wait_for_completion: whether to wait until it is FINISHED.
     :param wait_timeout: how long, in seconds or as a timedelta; an hour by default. When it is up
         the task fails as others do, so that ``retries`` apply, and the next try waits as long.
@@ -450,13 +453,13 @@ class TiwStopOnlineRecordOperator(WaitsForRecords):
         *,
         record_task_id: str | XComArg,
         sdk_app_id: int | str | None = None,
-        tencentcloud_conn_id: str = TiwHook.default_conn_name,
+        tencentcloud_conn_id: str | None = TiwHook.default_conn_name,
         wait_for_completion: bool = False,
         wait_timeout: float | timedelta = 3600.0,
         poll_interval: float | timedelta = DEFAULT_POLL_INTERVAL_S,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         video_kinds: Sequence[str] | None = None,
-        accept_finish_reasons: Sequence[str] = ("AUTO", "USER_CALL", "FORCE_STOP"),
+        accept_finish_reasons: Sequence[str] | None = None,
         require_videos: bool = True,
         push_records: bool = True,
         **kwargs: Any,
@@ -477,40 +480,49 @@ class TiwStopOnlineRecordOperator(WaitsForRecords):
     @property
     def poll_interval_s(self) -> float:  # type: ignore[override]
         """The least seconds between two questions about one recording."""
-        return _seconds(self.poll_interval)
+        return seconds("poll_interval", self.poll_interval)
 
     @property
     def wait_s(self) -> float:  # type: ignore[override]
         """How long a wait in the triggerer may last, in seconds."""
-        return _seconds(self.wait_timeout)
+        return seconds("wait_timeout", self.wait_timeout)
 
     def check_arguments(self) -> None:
-        """Look at the times too."""
+        """Look at the times too.
+
+        :raises ConfigurationError: an argument is invalid.
+        """
         super().check_arguments()
-        check_seconds("wait_timeout", self.wait_s)
-        check_seconds("poll_interval", self.poll_interval_s)
+        seconds("wait_timeout", self.wait_timeout)
+        seconds("poll_interval", self.poll_interval)
 
     def execute(self, context: Context) -> Any:
         """Stop, and wait if that was asked for."""
         self.check_arguments()
-        task_id = check_task_id(self.record_task_id)
+        task_id = _one_task_id(self.record_task_id)
         with self.client() as client:
             did = client.stop_online_record(task_id, self.sdk_app_id)
-            _log_change(self, did, "stopped")
+            _log_change(self, task_id, did, "stopped")
             if not self.wait_for_completion:
                 return task_id
             if not self.deferrable:
                 return self.finish(context, self.wait(client, [task_id], self.wait_s))
-        self.defer_until_settled(check_task_ids(task_id))
+        self.defer_until_settled([task_id])
 
 
-def _seconds(value: float | timedelta) -> float:
-    return value.total_seconds() if isinstance(value, timedelta) else value
+def _one_task_id(value: object) -> str:
+    ids = check_task_ids(value)
+    if len(ids) > 1:
+        raise ConfigurationError(
+            f"record_task_id must be one recording, not {len(ids)}.",
+            hint="Map the task: .partial(...).expand(record_task_id=ids).",
+        )
+    return ids[0]
 
 
-def _log_change(operator: Any, did: bool, what: str) -> None:
+def _log_change(operator: Any, task_id: str, did: bool, what: str) -> None:
     done = "was" if did else "had already been"
-    operator.log.info("Recording %s %s %s.", operator.record_task_id, done, what)
+    operator.log.info("Recording %s %s %s.", task_id, done, what)
 
 
 def _record_user_id(room_id: int, context: Context) -> str:

@@ -18,9 +18,10 @@ from airflow.providers.common.compat.sdk import (  # isort: skip
     conf,
 )
 
+from tiw_automation.airflow.deferral import may_change
 from tiw_automation.airflow.events import settled
 from tiw_automation.airflow.hooks import TiwHook
-from tiw_automation.airflow.waiting import TiwOnlineRecordFailed, WaitsForRecords, may_change
+from tiw_automation.airflow.waiting import TiwOnlineRecordFailed, WaitsForRecords
 from tiw_automation.core import Outcome, check_task_ids
 from tiw_automation.core.hearing import out_of_time
 from tiw_automation.core.watcher import DEFAULT_POLL_INTERVAL_S
@@ -42,12 +43,13 @@ class TiwOnlineRecordSensor(WaitsForRecords, BaseSensorOperator):
 
     :param record_task_id: the TaskId that StartOnlineRecord returned, or a list of them.
     :param sdk_app_id: the application, or None for the connection's.
-    :param tencentcloud_conn_id: the connection.
+    :param tencentcloud_conn_id: the connection, or None for the environment's settings.
     :param deferrable: wait in the triggerer, without a worker; Airflow's
         ``[operators] default_deferrable`` by default.
     :param video_kinds: the kinds of video wanted: any of camera, screen_share, whiteboard,
         mixed, audio; all by default.
-    :param accept_finish_reasons: the finish reasons that are no failure.
+    :param accept_finish_reasons: the finish reasons that are no failure; None means all but
+        EXCEPTION.
     :param require_videos: whether a finished recording without a video is a failure.
     :param push_records: whether to push the records too.
     :param poke_interval: the least time between two questions about one recording: 5 s by default
@@ -63,10 +65,10 @@ class TiwOnlineRecordSensor(WaitsForRecords, BaseSensorOperator):
         *,
         record_task_id: str | list[str] | XComArg,
         sdk_app_id: int | str | None = None,
-        tencentcloud_conn_id: str = TiwHook.default_conn_name,
+        tencentcloud_conn_id: str | None = TiwHook.default_conn_name,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         video_kinds: Sequence[str] | None = None,
-        accept_finish_reasons: Sequence[str] = ("AUTO", "USER_CALL", "FORCE_STOP"),
+        accept_finish_reasons: Sequence[str] | None = None,
         require_videos: bool = True,
         push_records: bool = True,
         poke_interval: float | timedelta | None = None,

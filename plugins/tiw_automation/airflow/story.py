@@ -30,7 +30,11 @@ def clock(seconds: float) -> str:
 def _moment(unix_s: int | None) -> str:
     if unix_s is None:
         return "an unknown time"
-    return f"{datetime.fromtimestamp(unix_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    try:
+        return f"{datetime.fromtimestamp(unix_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (OSError, OverflowError, ValueError):
+        # Beyond the year 9999, say: Tencent's number decides nothing.
+        return "an unknown time"
 
 
 def _video(video: Video) -> str:

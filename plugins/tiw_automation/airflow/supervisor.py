@@ -7,7 +7,10 @@ Airflow's own calls in a task or a trigger take the one for the other.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
 
 
 class Unsaid(OSError):
@@ -35,14 +38,22 @@ async def ask_soon(message: Any) -> Any:
     """Return the same, in the triggerer's loop."""
     from airflow.sdk.exceptions import AirflowRuntimeError
 
-    # Airflow 3.1's triggerer breaks where somebody who is cancelled leaves an answer unread.
-    task = asyncio.get_running_loop().create_task(comms().asend(message))
-    _asking.add(task)
-    task.add_done_callback(_heard)
     try:
-        return await asyncio.shield(task)
+        return await to_its_end(comms().asend(message))
     except AirflowRuntimeError as error:
         return error.error
+
+
+async def to_its_end(asking: Coroutine[Any, Any, _T]) -> _T:
+    """Return the result of what asks the supervisor, in the triggerer's loop.
+
+    It goes on where the one who waits is cancelled, as a trigger is that Airflow takes away: the
+    triggerer of Airflow 3.1, with all of its triggers, breaks on an answer that is left unread.
+    """
+    task = asyncio.get_running_loop().create_task(asking)
+    _asking.add(task)
+    task.add_done_callback(_heard)
+    return await asyncio.shield(task)
 
 
 def found(answer: Any, nothing: str) -> Any:

@@ -3,18 +3,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
 
 from airflow.providers.common.compat.sdk import (  # isort: skip
     AirflowFailException,
-    BaseOperator,
     ObjectStoragePath,
 )
 from airflow.sdk import Asset  # isort: skip
@@ -22,18 +22,21 @@ from airflow.sdk import Asset  # isort: skip
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.spec import AbstractBufferedFile
 
+from tiw_automation.airflow import loops
+from tiw_automation.airflow.arguments import count, seconds
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.airflow.lineage import lineage
+from tiw_automation.airflow.rendering import KeepsTexts
 from tiw_automation.core import (
     Acceptance,
     ConfigurationError,
     OnlineRecord,
     Outcome,
-    RecordStatus,
     RecordWatcher,
     TiwError,
     Verdict,
     check_task_ids,
+    judge,
 )
 from tiw_automation.core.archive import (
     DEFAULT_MANIFEST,
@@ -47,6 +50,7 @@ from tiw_automation.core.archive import (
     public_record,
 )
 from tiw_automation.core.download import DownloadStopped
+from tiw_automation.core.formatting import escaped
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -62,7 +66,7 @@ class TiwArchiveFailed(AirflowFailException):
     """Videos cannot be archived, and trying the task again cannot change that."""
 
 
-class TiwOnlineRecordToObjectStorageOperator(BaseOperator):
+class TiwOnlineRecordToObjectStorageOperator(KeepsTexts):
     """Copies the videos of recordings to an Airflow object storage, before Tencent deletes them.
 
     Tencent keeps the videos in its public bucket for three days. They are streamed, several at a
@@ -93,9 +97,10 @@ class TiwOnlineRecordToObjectStorageOperator(BaseOperator):
     :param max_workers: how many videos at once.
     :param overwrite: replace a file that is not known to be the video, or is another one.
     :param verify_size: refuse a video of another size than the record says.
-    :param progress_interval: seconds between two lines about the progress in the log.
-    :param video_timeout: seconds within which a video's server has to answer, and then to send
-        64 KiB, again and again.
+    :param progress_interval: seconds (or a timedelta) between two lines about the progress in the
+        log.
+    :param video_timeout: seconds (or a timedelta) within which a video's server has to answer, and
+        then to send 64 KiB, again and again.
     :param attempts: how many requests in a row may fail without 1 MiB of progress.
     """
 
@@ -109,6 +114,7 @@ class TiwOnlineRecordToObjectStorageOperator(BaseOperator):
         "names",
         "manifest",
     )
+    structured_fields = frozenset({"records", "record_task_id"})
     template_fields_renderers = {"records": "json"}  # noqa: RUF012  # Airflow's own convention
     ui_color = "#dcecf5"
 
@@ -120,17 +126,17 @@ class TiwOnlineRecordToObjectStorageOperator(BaseOperator):
         records: Any = None,
         record_task_id: str | list[str] | None = None,
         sdk_app_id: int | str | None = None,
-        tencentcloud_conn_id: str = TiwHook.default_conn_name,
+        tencentcloud_conn_id: str | None = TiwHook.default_conn_name,
         video_kinds: Sequence[str] | None = None,
-        accept_finish_reasons: Sequence[str] = ("AUTO", "USER_CALL", "FORCE_STOP"),
+        accept_finish_reasons: Sequence[str] | None = None,
         require_videos: bool = True,
         names: str = DEFAULT_NAMES,
         manifest: str = DEFAULT_MANIFEST,
         max_workers: int = 4,
         overwrite: bool = False,
         verify_size: bool = True,
-        progress_interval: float = 30.0,
-        video_timeout: float = 60.0,
+        progress_interval: float | timedelta = 30.0,
+        video_timeout: float | timedelta = 60.0,
         attempts: int = 6,
         **kwargs: Any,
     ) -> None:
@@ -168,13 +174,13 @@ class TiwOnlineRecordToObjectStorageOperator(BaseOperator):
             storage_of(self._folder()),
             names=self.names,
             manifest=self.manifest,
-            max_workers=self.max_workers,
+            max_workers=count("max_workers", self.max_workers),
             video_kinds=self.video_kinds,
             overwrite=self.overwrite,
             verify_size=self.verify_size,
-            progress_s=self.progress_interval,
-            timeout_s=self.video_timeout,
-            attempts=self.attempts,
+            progress_s=seconds("progress_interval", self.progress_interval),
+            timeout_s=seconds("video_timeout", self.video_timeout),
+            attempts=count("attempts", self.attempts),
             log=cast("logging.Logger", self.log),
             **TiwHook(self.tencentcloud_conn_id).transport_settings(),
         )
@@ -187,8 +193,9 @@ class TiwOnlineRecordToObjectStorageOperator(BaseOperator):
             troubles.append(error)
         paths = [video.path for video in self._archived]
         if troubles:
-            # Pushed here, because a failing task returns nothing.
-            context["ti"].xcom_push(key="return_value", value=paths)
+            if self.do_xcom_push:
+                # Pushed here, because a failing task returns nothing.
+                context["ti"].xcom_push(key="return_value", value=paths)
             words = " ".join(str(trouble) for trouble in troubles)
             if any(trouble.retryable for trouble in troubles):
                 raise RuntimeError(words)
@@ -215,7 +222,7 @@ class TiwOnlineRecordToObjectStorageOperator(BaseOperator):
             outcomes = [_outcome(record) for record in _flat(self.records)]
         else:
             with TiwHook(self.tencentcloud_conn_id).get_conn() as client:
-                outcomes = asyncio.run(self._describe(RecordWatcher(client)))
+                outcomes = loops.run(partial(self._describe, RecordWatcher(client)))
         good = [o.record for o in outcomes if o.verdict is Verdict.FINISHED and o.record]
         troubles = []
         for outcome in outcomes:
@@ -394,12 +401,12 @@ def _flat(records: Any) -> list[OnlineRecord]:
 
 def _no_records(given: object) -> ConfigurationError:
     return ConfigurationError(
-        f"records has to be a list of records, not {type(given).__name__} {str(given)[:60]!r}.",
+        f"records has to be a list of records, not {type(given).__name__} {escaped(given, 60)}.",
         hint='Give sensor.output["records"]; a template needs render_template_as_native_obj=True.',
     )
 
 
 def _outcome(record: OnlineRecord) -> Outcome:
-    finished = record.status == RecordStatus.FINISHED
-    verdict = Verdict.FINISHED if finished else Verdict.PENDING
-    return Outcome(record.sdk_app_id, record.task_id, verdict, record)
+    # Whoever gives a record has accepted why it ended.
+    taken = Acceptance(require_videos=False, any_reason=True)
+    return judge(record.sdk_app_id, record.task_id, record, taken)

@@ -11,8 +11,16 @@ import math
 import re
 import sys
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Sequence
-from functools import lru_cache, partial
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Hashable,
+    Mapping,
+    Sequence,
+)
+from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -27,8 +35,10 @@ from tiw_automation.airflow.asset_events import to_event, to_extra
 from tiw_automation.airflow.events import Settled, settled, settled_by, to_payload
 from tiw_automation.airflow.finished import AcknowledgedFeed, Snapshot, feed_of, snapshots
 from tiw_automation.airflow.hooks import TiwHook
+from tiw_automation.airflow.lookup import with_more
 from tiw_automation.core import (
     Acceptance,
+    ConfigurationError,
     OnlineRecord,
     Outcome,
     RecordWatcher,
@@ -57,6 +67,8 @@ _FIRST_READ_S = 30.0
 _APART_S = 10.0
 # Airflow logs events, and a record has some kilobytes.
 _MOST_IN_AN_EVENT = 50
+# What could not be kept just now is tried again then.
+_KEEP_AGAIN_S = 1.0
 
 
 class TiwOnlineRecordTrigger(BaseTrigger):
@@ -71,10 +83,10 @@ class TiwOnlineRecordTrigger(BaseTrigger):
     :param record_task_ids: the recordings.
     :param end_time: when to give up, UNIX seconds by the wall clock, or None for never.
     :param sdk_app_id: the application, or None for the connection's.
-    :param tencentcloud_conn_id: the connection.
+    :param tencentcloud_conn_id: the connection, or None for the environment's settings.
     :param poll_interval: the least seconds between two requests for one recording, and the
         time before the first: the sensor has just asked.
-    :param accept_finish_reasons: the reasons that are no failure.
+    :param accept_finish_reasons: the reasons that are no failure; None means all but EXCEPTION.
     :param require_videos: whether a finished recording without a video is a failure.
     :param initial_delay: another time before the first request, in seconds.
     """
@@ -88,7 +100,7 @@ class TiwOnlineRecordTrigger(BaseTrigger):
         record_task_ids: list[str],
         end_time: float | None,
         sdk_app_id: int | str | None = None,
-        tencentcloud_conn_id: str = TiwHook.default_conn_name,
+        tencentcloud_conn_id: str | None = TiwHook.default_conn_name,
         poll_interval: float = DEFAULT_POLL_INTERVAL_S,
         accept_finish_reasons: list[str] | None = None,
         require_videos: bool = True,
@@ -127,26 +139,32 @@ class TiwOnlineRecordTrigger(BaseTrigger):
         # Ten thousand triggers need the name and the interval once. What else is held for each,
         # while it waits, is this frame: so one recording is awaited right here, and nothing else
         # is kept.
-        self.tencentcloud_conn_id = sys.intern(self.tencentcloud_conn_id)
+        if self.tencentcloud_conn_id is not None:
+            self.tencentcloud_conn_id = sys.intern(self.tencentcloud_conn_id)
         self.poll_interval = _one_of_equal(self.poll_interval)
-        watcher = await _watcher(self.tencentcloud_conn_id, self.end_time)
-        if isinstance(watcher, TiwError):
-            yield TriggerEvent(self._never_asked(watcher))  # type: ignore[no-untyped-call]
-            return
-        if len(self.record_task_ids) == 1:
-            try:
-                ends: Any = await watcher.wait(self.record_task_ids[0], **self._terms())
-            except TiwError as error:
-                ends = error
-            ends = [self._settled(watcher, ends)]
-        else:
-            ends = await self._all(watcher)
-        yield TriggerEvent(  # type: ignore[no-untyped-call]
-            to_payload(watcher.client.sdk_app_id(self.sdk_app_id), ends)
-        )
+        try:
+            watcher = await _watcher(self.tencentcloud_conn_id, self.end_time)
+            if isinstance(watcher, TiwError):
+                payload = self._never_asked(watcher)
+            elif len(self.record_task_ids) == 1:
+                app_id = watcher.client.sdk_app_id(self.sdk_app_id)
+                try:
+                    ends: Any = await watcher.wait(self.record_task_ids[0], **self._terms())
+                except TiwError as error:
+                    ends = error
+                payload = to_payload(app_id, [self._settled(app_id, ends)])
+            else:
+                app_id = watcher.client.sdk_app_id(self.sdk_app_id)
+                payload = to_payload(app_id, await self._all(watcher))
+        except ConfigurationError as error:
+            raise with_more(
+                error,
+                "It is the triggerer that looked: it needs the connections and the environment "
+                "that the workers have.",
+            ) from error
+        yield TriggerEvent(payload)  # type: ignore[no-untyped-call]
 
-    def _settled(self, watcher: RecordWatcher, answer: OnlineRecord | TiwError) -> Settled:
-        app_id = watcher.client.sdk_app_id(self.sdk_app_id)
+    def _settled(self, app_id: int, answer: OnlineRecord | TiwError) -> Settled:
         return settled_by(app_id, self.record_task_ids[0], answer, self._acceptance())
 
     async def _all(self, watcher: RecordWatcher) -> list[Settled]:
@@ -190,6 +208,8 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
     of running tasks (DescribeRunningTasks: the Chinese site alone; elsewhere it says so in the
     log, every five minutes). Costs one request a poll interval for the list and one for each
     recording; triggers of one connection, application and interval share them on Airflow 3.3.
+    A recording that is missing is asked for again: with other settings of the connection at once,
+    with the same after five minutes, then after pauses that double to a day.
 
     A recording that was seen is announced at least once, with the same ``event_id`` each time:
     what is waited for and what was announced is kept in the asset's state store, before Airflow
@@ -202,7 +222,9 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
     Airflow starts a run for the first of several events that come before its scheduler looks,
     with the first alone; the others wait for the next event after that. So what ends within ten
     seconds shares an event, and a while after the last of several events one without a recording
-    follows, for a scheduler that was away longer.
+    follows, for a scheduler that was away longer. Another one comes first after a start, if
+    something was published since the start before: no event of that time has started a DAG that was
+    paused then, and Airflow starts a watcher anew when such a DAG is unpaused.
 
     :param record_task_ids: the recordings, or None for all of the application.
     :param sdk_app_id: the application, or None for the connection's.
@@ -211,8 +233,9 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
         list.
     :param accept_finish_reasons: the reasons that are no failure.
     :param require_videos: whether a finished recording without a video is a failure.
-    :param include_failed: whether failed and missing recordings are announced too; the event's
-        ``verdict`` tells.
+    :param include_failed: whether failed and missing recordings are announced too; see the event's
+        ``verdict``. *Missing* is announced at most once, under an ``event_id`` of its own, so that
+        the end of a recording that is found later is announced as well.
     :param sweep_after: how many seconds after the last of several events the one without a
         recording follows, None for never.
     :param asset_name: the asset that this trigger belongs to; what was announced is kept for it.
@@ -223,7 +246,7 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
         *,
         record_task_ids: list[str] | None = None,
         sdk_app_id: int | str | None = None,
-        tencentcloud_conn_id: str = TiwHook.default_conn_name,
+        tencentcloud_conn_id: str | None = TiwHook.default_conn_name,
         poll_interval: float = DEFAULT_POLL_INTERVAL_S,
         accept_finish_reasons: list[str] | None = None,
         require_videos: bool = True,
@@ -280,30 +303,37 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
         """Yield the events of the recordings that this trigger has not announced yet."""
         announced = Announced(self._store(), self._store_key())
         last_event_at = -math.inf
+        feed: RecordFeed | None = None
         try:
             await announced.load()
+            wakes = announced.wakes
             async for snapshot in shared_stream:
-                ready = await self._ready(snapshot.feed, announced)
+                if snapshot.feed is not feed:
+                    feed = snapshot.feed
+                    feed.adopt_missing(announced.missing)
+                ready = await self._ready(feed, announced)
                 wait_s = last_event_at + _APART_S - time.monotonic()
                 if ready and wait_s > 0:
-                    snapshot.feed.look_again(wait_s)
+                    feed.look_again(wait_s)
                 elif ready:
                     batch = await self._untold(ready[:_MOST_IN_AN_EVENT], announced)
                     if not batch:
-                        snapshot.feed.look_again(0.0)
+                        feed.look_again(_KEEP_AGAIN_S)
                         continue
                     quiet_s = time.monotonic() - last_event_at
                     last_event_at = time.monotonic()
                     self._plan_sweep(announced, quiet_s)
-                    ids = [extra["record_task_id"] for extra in batch]
+                    wakes = False
+                    ids = [each["record_task_id"] for each in batch if not _is_missing(each)]
                     announced.settle(ids)
                     yield TriggerEvent(to_event(batch))  # type: ignore[no-untyped-call]
-                    self._when_stored(snapshot, announced, ids)
-                    snapshot.feed.look_again(_APART_S)
-                elif announced.sweep_at is not None and time.time() >= announced.sweep_at:
-                    announced.sweep_at = None
+                    self._when_stored(snapshot, announced, partial(announced.published, ids))
+                    feed.look_again(_APART_S)
+                elif wakes or _is_past(announced.sweep_at):
+                    wakes, announced.sweep_at = False, None
+                    last_event_at = time.monotonic()
                     yield TriggerEvent(to_event([]))  # type: ignore[no-untyped-call]
-                    self._when_stored(snapshot, announced, [])
+                    self._when_stored(snapshot, announced, announced.published_nothing)
         finally:
             announced.close()
 
@@ -329,14 +359,23 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
             await announced.wait_for(self.record_task_ids)
             given = dict.fromkeys(self.record_task_ids)
             waiting = [task_id for task_id in given if not announced.is_settled(task_id)]
-        feed.follow(waiting)
+        # Those that are missing are asked for when they are due.
+        feed.follow(i for i in waiting if i not in announced.missing)
         ready: list[dict[str, Any]] = []
         silent: list[dict[str, Any]] = []
-        for end in filter(None, map(feed.end, waiting)):
+        for task_id in waiting:
+            announced.set_missing(task_id, feed.missing(task_id))
+            end = feed.end(task_id)
+            if end is None:
+                continue
             outcome = self._judge(end)
-            extra = to_extra(outcome)
-            wanted = outcome.verdict is Verdict.FINISHED or self.include_failed
-            (ready if wanted else silent).append(extra)
+            if outcome.verdict is Verdict.FINISHED:
+                ready.append(to_extra(outcome))
+            elif outcome.verdict is Verdict.MISSING:
+                if self.include_failed and not announced.is_passed_on_as_missing(task_id):
+                    ready.append(to_extra(outcome))
+            else:
+                (ready if self.include_failed else silent).append(to_extra(outcome))
         await self._pass_over(silent, announced)
         return ready
 
@@ -346,7 +385,12 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
         """Return what nobody else has told, and let nobody else tell it now."""
         told = await announced.claim(extra["event_id"] for extra in extras)
         await self._pass_over([e for e in extras if e["event_id"] in told], announced)
-        return [extra for extra in extras if extra["event_id"] not in told]
+        untold = [extra for extra in extras if extra["event_id"] not in told]
+        missing = [extra["record_task_id"] for extra in untold if _is_missing(extra)]
+        if missing and not await announced.pass_on_as_missing(missing):
+            # Published at most once: not before that is kept.
+            return [extra for extra in untold if not _is_missing(extra)]
+        return untold
 
     async def _pass_over(self, extras: list[dict[str, Any]], announced: Announced) -> None:
         if not extras:
@@ -361,18 +405,24 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
         if self.sweep_after is not None and (announced.sweep_at or quiet_s < self.sweep_after):
             announced.sweep_at = time.time() + self.sweep_after
 
-    def _when_stored(self, snapshot: Snapshot, announced: Announced, ids: list[str]) -> None:
+    def _when_stored(
+        self, snapshot: Snapshot, announced: Announced, then: Callable[[], Awaitable[None]]
+    ) -> None:
         if snapshot.stored is not None:
-            snapshot.stored.append(partial(announced.stored, ids))
+            snapshot.stored.append(then)
         else:
-            announced.stored_soon(ids)
+            announced.soon(then)
 
     def _judge(self, end: Outcome) -> Outcome:
         answer = end.record if end.error is None else end.error
         if answer is None:
             return end
-        acceptance = Acceptance.of(self.accept_finish_reasons, self.require_videos)
-        return judge(end.sdk_app_id, end.task_id, answer, acceptance)
+        return judge(end.sdk_app_id, end.task_id, answer, self._acceptance)
+
+    @cached_property
+    def _acceptance(self) -> Acceptance:
+        # Made once: it warns of each reason that is not known.
+        return Acceptance.of(self.accept_finish_reasons, self.require_videos)
 
     def _store(self) -> Store | None:
         from airflow.sdk.execution_time import task_runner
@@ -394,13 +444,21 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
         return f"tiw_announced_{what}_{readable}_{hashlib.sha256(asset.encode()).hexdigest()[:8]}"
 
 
+def _is_missing(extra: Mapping[str, Any]) -> bool:
+    return bool(extra["verdict"] == Verdict.MISSING.value)
+
+
+def _is_past(at: float | None) -> bool:
+    return at is not None and time.time() >= at
+
+
 class _Connecting:
     """The making of one account's watcher, for all waits that begin meanwhile.
 
-    :param conn_id: the connection.
+    :param conn_id: the connection, or None for the environment's settings.
     """
 
-    def __init__(self, conn_id: str) -> None:
+    def __init__(self, conn_id: str | None) -> None:
         self.conn_id = conn_id
         self.waiters = 0
         self.trouble: TiwError | None = None
@@ -474,11 +532,11 @@ async def _within(
         return None
 
 
-_connecting: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Connecting]]
+_connecting: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str | None, _Connecting]]
 _connecting = WeakKeyDictionary()
 
 
-async def _watcher(conn_id: str, end_time: float | None) -> RecordWatcher | TiwError:
+async def _watcher(conn_id: str | None, end_time: float | None) -> RecordWatcher | TiwError:
     """Return the watcher of a connection's account; who starts together reads it once.
 
     Where Airflow cannot say what the connection is, that is tried again until the wait's time is
@@ -497,7 +555,7 @@ async def _watcher(conn_id: str, end_time: float | None) -> RecordWatcher | TiwE
             del under_way[conn_id]
 
 
-async def _connect(tencentcloud_conn_id: str) -> RecordWatcher:
+async def _connect(tencentcloud_conn_id: str | None) -> RecordWatcher:
     # In a thread, because reading a connection blocks and deadlocks the loop of some versions;
     # by asgiref, because Airflow 3.1 then talks to its supervisor in the loop that it came
     # from: from any other thread two answers cross, and the triggerer dies.

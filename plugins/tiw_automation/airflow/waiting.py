@@ -3,31 +3,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
 
-from airflow.providers.common.compat.sdk import (  # isort: skip
-    AirflowFailException,
-    BaseOperator,
-)
+from airflow.providers.common.compat.sdk import AirflowFailException  # isort: skip
 
+from tiw_automation.airflow import loops
 from tiw_automation.airflow.asset_events import tell_outlets
-from tiw_automation.airflow.events import (
-    Settled,
-    from_payload,
-    from_rows,
-    settled,
-    to_payload,
-    to_rows,
-)
+from tiw_automation.airflow.deferral import Deferral, Return, settle
+from tiw_automation.airflow.events import Settled, from_payload, settled, to_payload
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.airflow.lineage import lineage
 from tiw_automation.airflow.links import TiwConsoleLink, TiwReplayLink, console_url
+from tiw_automation.airflow.rendering import KeepsTexts
 from tiw_automation.airflow.story import clock, story
 from tiw_automation.airflow.triggers import TiwOnlineRecordTrigger
 from tiw_automation.core import (
@@ -41,7 +34,6 @@ from tiw_automation.core import (
     check_task_ids,
     check_video_kinds,
 )
-from tiw_automation.core.hearing import out_of_time
 from tiw_automation.core.retry import chance, doubled
 
 if TYPE_CHECKING:
@@ -54,6 +46,8 @@ _GRACE_S = 60.0
 # this, or twice its poll interval, twice as long each time.
 _REST_S = 5.0
 _LONGEST_REST_S = 300.0
+# How many recordings a line names that is about many.
+_SHOWN = 3
 # Airflow's words for a deferral that it ended itself.
 _FAIL, _TIMEOUT = "__fail__", "Trigger timeout"
 
@@ -62,7 +56,7 @@ class TiwOnlineRecordFailed(AirflowFailException):
     """A recording failed or does not exist; trying the task again cannot change that."""
 
 
-class WaitsForRecords(BaseOperator):
+class WaitsForRecords(KeepsTexts):
     """Waits for recordings and pushes them.
 
     ``return_value`` is the flat list of URLs in the order asked; the key ``records`` holds the
@@ -70,14 +64,15 @@ class WaitsForRecords(BaseOperator):
     """
 
     operator_extra_links = (TiwConsoleLink(), TiwReplayLink())
+    structured_fields = frozenset({"record_task_id"})
 
     record_task_id: Any
-    tencentcloud_conn_id: str
+    tencentcloud_conn_id: str | None
     sdk_app_id: int | str | None
     poll_interval_s: float
     wait_s: float
     video_kinds: Sequence[str] | None
-    accept_finish_reasons: str | Sequence[str]
+    accept_finish_reasons: str | Sequence[str] | None
     require_videos: bool
     push_records: bool
     console_url: str | None = None
@@ -93,7 +88,7 @@ class WaitsForRecords(BaseOperator):
     def check_arguments(self) -> None:
         """Look at what no template can change, before anything is sent.
 
-        :raises ConfigurationError: an argument makes no sense.
+        :raises ConfigurationError: an argument is invalid.
         """
         check_video_kinds(self.video_kinds)
         self._acceptance()
@@ -102,26 +97,24 @@ class WaitsForRecords(BaseOperator):
         self,
         record_task_ids: list[str],
         ended: Sequence[Settled] = (),
-        end_time: float | None = None,
-        deferred_at: float | None = None,
-        in_vain: int = 0,
+        earlier: Deferral | None = None,
     ) -> NoReturn:
         """Leave the worker until all have ended; :meth:`execute_complete` goes on.
 
-        :param ended: those of them that have ended already, which are not asked for again.
-        :param end_time: when the time of an earlier deferral is up, UNIX seconds.
-        :param deferred_at: when that one was, UNIX seconds.
-        :param in_vain: how often in a row a worker could not reach TIW after a deferral.
+        :param ended: those of them that have ended already: the trigger does not ask for them.
+        :param earlier: the deferral that this one goes on with.
         """
         now = time.time()
-        if end_time is None:
-            end_time = now + self._limit_s()
+        earlier = earlier or Deferral()
+        end_time = now + self._limit_s() if earlier.end_time is None else earlier.end_time
         known = {end.record_task_id for end in ended}
-        kwargs: dict[str, Any] = {"end_time": end_time, "deferred_at": deferred_at or now}
-        if ended:
-            kwargs |= {"record_task_ids": record_task_ids, "ended": to_rows(ended)}
-        if in_vain:
-            kwargs["in_vain"] = in_vain
+        deferral = Deferral(
+            end_time=end_time,
+            deferred_at=earlier.deferred_at or now,
+            in_vain=earlier.in_vain,
+            record_task_ids=tuple(record_task_ids) if ended else (),
+            ended=tuple(ended),
+        )
         self.defer(
             trigger=TiwOnlineRecordTrigger(
                 record_task_ids=[task_id for task_id in record_task_ids if task_id not in known],
@@ -131,10 +124,10 @@ class WaitsForRecords(BaseOperator):
                 poll_interval=self.poll_interval_s,
                 accept_finish_reasons=self._other_finish_reasons(),
                 require_videos=self.require_videos,
-                initial_delay=self._rest_s(in_vain),
+                initial_delay=self._rest_s(deferral.in_vain),
             ),
             method_name="execute_complete",
-            kwargs=kwargs,
+            kwargs=deferral.to_kwargs(),
             timeout=timedelta(seconds=end_time - now + _GRACE_S),
         )
         raise AssertionError("Airflow's defer raises")
@@ -147,85 +140,73 @@ class WaitsForRecords(BaseOperator):
         rest_s = doubled(usual_s, in_vain - 1, max(_LONGEST_REST_S, usual_s))
         return rest_s * chance.uniform(1.0, 1.25)
 
-    def execute_complete(
-        self,
-        context: Context,
-        event: Any,
-        end_time: float | None = None,
-        record_task_ids: list[str] | None = None,
-        ended: list[dict[str, Any]] | None = None,
-        deferred_at: float | None = None,
-        in_vain: int = 0,
-    ) -> list[str]:
-        """Take the trigger's event, get the finished records, push and judge.
+    def execute_complete(self, context: Context, event: Any, **kept: Any) -> list[str]:
+        """Take the trigger's event, get the records, push and judge.
 
-        Asks for all but those that failed or do not exist: what is true now counts. Where Tencent
-        cannot be reached for them, the task is deferred again until its time is up, for longer
-        each time; then that is an ordinary failure. ``dag.test()`` brings back the event alone:
-        what it does not tell of is asked for, so that the result is the same.
+        Asks for every recording: what is true now counts, and what this worker's connection
+        finds. Where that is not what the triggerer said, or Tencent cannot be reached, the task is
+        deferred again until its time has elapsed, for longer each time. ``dag.test()`` brings
+        back the event alone, and the result is the same.
 
-        :param end_time: when the time is up, UNIX seconds.
-        :param record_task_ids: all recordings in their order, where some had ended before.
-        :param ended: how those had ended.
-        :param deferred_at: when the task was deferred first, UNIX seconds.
-        :param in_vain: how often in a row a worker could not reach TIW after a deferral.
+        :param kept: what :class:`Deferral` says.
+        :raises ConfigurationError: the event is not one of this version's trigger.
         """
-        _, told = from_payload(event)
-        by_id = {end.record_task_id: end for end in [*from_rows(ended or []), *told]}
-        if record_task_ids is None:
-            record_task_ids = check_task_ids(self.record_task_id)
-        ids = list(dict.fromkeys([*record_task_ids, *by_id]))
-        if deferred_at is not None:
-            waited_s = max(time.time() - deferred_at, 0.0)
+        deferral = Deferral.of(kept)
+        told_of, told = from_payload(event)
+        if deferral.deferred_at is not None:
+            waited_s = max(time.time() - deferral.deferred_at, 0.0)
             self.log.info("The task was deferred for %s.", clock(waited_s))
-        # An event tells of no URL.
-        wanted = [i for i in ids if i not in by_id or not _is_for_good(by_id[i])]
-        is_time_up = any(end.timed_out for end in by_id.values())
-        outcomes = []
-        if wanted:
-            try:
-                with self.client() as client:
-                    outcomes = self.describe(client, wanted)
-            except TiwError as error:
-                if told or not error.retryable:
-                    raise
-                raise self.over_time(str(error)) from error
-        pending = {o.task_id: o for o in outcomes if may_change(o)}
-        is_time_up = is_time_up or (end_time is not None and time.time() >= end_time)
-        for outcome in outcomes:
-            task_id = outcome.task_id
-            # What nobody has told of, and cannot be asked for either, ran out of time.
-            is_unheard = task_id in pending and task_id not in by_id
-            if is_time_up and (outcome.verdict is Verdict.PENDING or is_unheard):
-                by_id[task_id] = settled(out_of_time(outcome, self._limit_s()))
-            # A fault on the way says less than what the trigger knew.
-            elif not (task_id in pending and task_id in by_id and by_id[task_id].timed_out):
-                by_id[task_id] = settled(outcome)
-        if pending and not is_time_up:
-            self._defer_again(ids, by_id, pending, end_time, deferred_at, in_vain)
-        return self._conclude(context, [by_id[task_id] for task_id in ids], outcomes)
+        mine = deferral.record_task_ids or check_task_ids(self.record_task_id)
+        ids = list(dict.fromkeys([*mine, *(end.record_task_id for end in told)]))
+        app_id, outcomes = self._ask_again(ids, is_told=bool(told))
+        # It is 0 where the trigger could read no connection.
+        is_of_another = told_of not in (0, app_id)
+        if is_of_another:
+            self._blame_triggerer(f"asked for application {told_of}, this worker for {app_id}.")
+        found = settle(
+            outcomes,
+            deferral.ended,
+            () if is_of_another else told,
+            is_time_up=deferral.is_over(time.time()) or any(end.timed_out for end in told),
+            limit_s=self._limit_s(),
+        )
+        if found.denied:
+            self._blame_triggerer(_denied(found.denied, outcomes))
+        if found.pending:
+            in_vain = deferral.in_vain + 1 if is_of_another or found.was_in_vain else 0
+            self._defer_again(ids, found, replace(deferral, in_vain=in_vain))
+        return self._conclude(context, [found.ends[task_id] for task_id in ids], outcomes)
+
+    def _ask_again(self, record_task_ids: list[str], *, is_told: bool) -> tuple[int, list[Outcome]]:
+        """Return this worker's application and what is true of each recording now."""
+        try:
+            with self.client() as client:
+                app_id = client.sdk_app_id(self.sdk_app_id)
+                return app_id, self.describe(client, record_task_ids)
+        except TiwError as error:
+            if is_told or not error.retryable:
+                raise
+            raise self.over_time(str(error)) from error
 
     def _defer_again(
-        self,
-        record_task_ids: list[str],
-        by_id: dict[str, Settled],
-        pending: dict[str, Outcome],
-        end_time: float | None,
-        deferred_at: float | None,
-        in_vain: int,
+        self, record_task_ids: list[str], found: Return, deferral: Deferral
     ) -> NoReturn:
-        first = next(iter(pending.values()))
-        self.log.warning("%s The task is deferred again.", first.message)
-        is_cut_off = all(outcome.verdict is Verdict.UNKNOWN for outcome in pending.values())
-        in_vain = in_vain + 1 if is_cut_off else 0
-        if in_vain > 1:
+        self.log.warning("%s The task is deferred again.", found.pending[0].message)
+        if found.is_cut_off and deferral.in_vain > 1:
             self.log.warning(
                 "The triggerer reaches TIW, and for the %d. time a worker does not: look at this "
                 "worker's network, and at the connection's proxy.",
-                in_vain,
+                deferral.in_vain,
             )
-        ended = [by_id[task_id] for task_id in record_task_ids if task_id not in pending]
-        self.defer_until_settled(record_task_ids, ended, end_time, deferred_at, in_vain)
+        self.defer_until_settled(record_task_ids, list(found.ends.values()), deferral)
+
+    def _blame_triggerer(self, what: str) -> None:
+        self.log.error(
+            "The triggerer %s What this worker finds counts. The triggerer's connection %r or its "
+            "environment is not the worker's: make them the same.",
+            what,
+            self.tencentcloud_conn_id,
+        )
 
     def resume_execution(
         self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context
@@ -287,7 +268,7 @@ class WaitsForRecords(BaseOperator):
             by_id = {outcome.task_id: outcome async for outcome in found}
             return [by_id[task_id] for task_id in record_task_ids]
 
-        return asyncio.run(ask())
+        return loops.run(ask)
 
     def wait(
         self, client: TiwClient, record_task_ids: list[str], timeout_s: float
@@ -306,7 +287,7 @@ class WaitsForRecords(BaseOperator):
             by_id = {outcome.task_id: outcome async for outcome in found}
             return [by_id[task_id] for task_id in record_task_ids]
 
-        return asyncio.run(wait())
+        return loops.run(wait)
 
     @property
     def execution_timeout_is_lower(self) -> bool:
@@ -329,7 +310,7 @@ class WaitsForRecords(BaseOperator):
     def _other_finish_reasons(self) -> list[str] | None:
         """Return what is accepted, or None for the default: a triggerer holds it for each wait."""
         accepted = self._acceptance().accept_finish_reasons
-        return None if accepted == Acceptance().accept_finish_reasons else list(accepted)
+        return None if accepted is None else list(accepted)
 
     def _push(self, context: Context, records: list[OnlineRecord]) -> list[str]:
         kinds = check_video_kinds(self.video_kinds)
@@ -338,28 +319,25 @@ class WaitsForRecords(BaseOperator):
         self._found_urls = urls
         self.replay_url = next(iter([*replays, *urls]), None)
         task_instance: Any = context["ti"]
-        if self.push_records:
+        if self.do_xcom_push and self.push_records:
             task_instance.xcom_push(key="records", value=[record.to_dict() for record in records])
-        # Pushed here as well, because a failing task returns nothing.
-        task_instance.xcom_push(key="return_value", value=urls)
+        if self.do_xcom_push:
+            # Pushed here as well, because a failing task returns nothing.
+            task_instance.xcom_push(key="return_value", value=urls)
         if self.outlets:
             tell_outlets(self.outlets, context["outlet_events"], records)
         return urls
 
 
-def may_change(outcome: Outcome) -> bool:
-    """Whether to go on waiting: for one that has not ended, and after a fault on the way.
-
-    Not after a refusal, and not after answers that lack a Status several times in a row.
-    """
-    if outcome.verdict is Verdict.UNKNOWN:
-        error = outcome.error
-        return outcome.record is None and error is not None and error.retryable
-    return outcome.verdict is Verdict.PENDING
-
-
-def _is_for_good(end: Settled) -> bool:
-    return end.verdict in (Verdict.FAILED, Verdict.MISSING)
+def _denied(denied: Sequence[Settled], outcomes: Sequence[Outcome]) -> str:
+    """Return what the triggerer said and what is true: how many, and the first three."""
+    by_id = {outcome.task_id: outcome for outcome in outcomes}
+    shown = "; ".join(
+        f"{end.record_task_id} {end.verdict}, this worker finds: "
+        f"{by_id[end.record_task_id].message}"
+        for end in denied[:_SHOWN]
+    )
+    return f"was wrong about {len(denied)} of {len(outcomes)} recordings. It called {shown}"
 
 
 def _named(end: Settled) -> str:

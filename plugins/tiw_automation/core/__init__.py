@@ -70,6 +70,7 @@ if TYPE_CHECKING:
         CallbackExpired,
         CallbackForged,
         CallbackSettings,
+        new_callback_key,
         parse_callback,
     )
     from tiw_automation.core.client import TiwClient
@@ -155,6 +156,7 @@ __all__ = [
     "check_video_kinds",
     "judge",
     "make_user_sig",
+    "new_callback_key",
     "new_record_user_id",
     "parse_callback",
     "tracks_of",
@@ -188,6 +190,7 @@ _LAZY = {
     "WatcherStats": "watcher",
     "make_user_sig": "user_sig",
     "new_record_user_id": "user_sig",
+    "new_callback_key": "callbacks",
     "parse_callback": "callbacks",
     "tracks_of": "tracks",
 }

@@ -75,6 +75,8 @@ _HEARTBEAT_S = 600.0
 # With many callers a heartbeat a second for ten of them all is enough.
 _HEARTBEAT_EACH_S = 0.1
 _MOMENTS_A_SECOND = 128
+# Events of one turn of the loop.
+_EVENTS_AT_ONCE = 250
 
 _NOTHING: Mapping[str, Any] = {}
 
@@ -337,18 +339,23 @@ class Agenda:
         """Return the time of the next event."""
         return self._numbers[0] / _MOMENTS_A_SECOND if self._numbers else math.inf
 
-    def due(self, now: float) -> Iterator[Waiter]:
-        """Yield, and forget, whose event has come."""
-        while self._numbers and self._numbers[0] / _MOMENTS_A_SECOND <= now:
-            number = heapq.heappop(self._numbers)
-            moment = self._moments.pop(number)
-            for waiter in moment:
-                self._entries -= 1
-                if waiter.event is moment:
-                    waiter.event = None
-                    yield waiter
-                else:
-                    self._stale -= 1
+    def due(self, now: float, most: int = _EVENTS_AT_ONCE) -> list[Waiter]:
+        """Return, and forget, whose event has come; so many at most, the others next time."""
+        found: list[Waiter] = []
+        while most > 0 and self._numbers and self._numbers[0] / _MOMENTS_A_SECOND <= now:
+            moment = self._moments[self._numbers[0]]
+            entries = moment[:most]
+            del moment[:most]
+            if not moment:
+                del self._moments[heapq.heappop(self._numbers)]
+            most -= len(entries)
+            self._entries -= len(entries)
+            waiters = [entry for entry in entries if entry.event is moment]
+            self._stale -= len(entries) - len(waiters)
+            for waiter in waiters:
+                waiter.event = None
+            found += waiters
+        return found
 
 
 class Poll(Place):
@@ -511,17 +518,21 @@ class Breaker:
 class Budget:
     """Tokens that come evenly, of which half a one is saved: turns come when they come.
 
-    :param rate: how many a second.
+    :param rate: how many a second; it may change at any time.
     """
 
     def __init__(self, rate: float) -> None:
         self.rate = rate
-        self.next_at = -math.inf
+        self._taken_at = -math.inf
+
+    @property
+    def next_at(self) -> float:
+        """When the next token comes, or came."""
+        return self._taken_at + 1.0 / self.rate
 
     def take(self, now: float) -> None:
         """Take a token, there or not."""
-        interval = 1.0 / self.rate
-        self.next_at = min(max(self.next_at, now - interval / 2), now) + interval
+        self._taken_at = min(max(self.next_at, now - 0.5 / self.rate), now)
 
 
 class Board:
@@ -651,7 +662,11 @@ class Board:
         return self.agenda.next()
 
     def run_events(self, now: float) -> None:
-        """Aim requests at deadlines, let time run out, and let callers show that they live."""
+        """Aim requests at deadlines, let time run out, and let callers show that they live.
+
+        Of a few hundred at a time: thousands may share a moment. The others come next time, at
+        once (:meth:`next_event`).
+        """
         for caller in self.agenda.due(now):
             if caller.deadline <= now:
                 caller.expired = True

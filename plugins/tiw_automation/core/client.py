@@ -17,9 +17,11 @@ from typing import Any, Self
 from tiw_automation.core import announcements
 from tiw_automation.core.attempt import Attempt
 from tiw_automation.core.callbacks import (
+    PLAIN_HTTP,
     CallbackSettings,
     check_callback_key,
     check_callback_url,
+    is_plain_http,
 )
 from tiw_automation.core.changes import PAUSE, RESUME, STOP, Change, ChangeAttempt
 from tiw_automation.core.errors import (
@@ -380,9 +382,14 @@ class TiwClient:
 
         There is one address for each application, which all of its users share.
 
+        An address over plain http that is not this machine's is a warning.
+
         :raises ConfigurationError: it is no http:// or https:// URL.
         """
-        params = {"SdkAppId": self.sdk_app_id(sdk_app_id), "Callback": check_callback_url(url)}
+        url = check_callback_url(url)
+        if is_plain_http(url):
+            logger.warning(PLAIN_HTTP)
+        params = {"SdkAppId": self.sdk_app_id(sdk_app_id), "Callback": url}
         self._repeatable("SetOnlineRecordCallback", params)
 
     def set_online_record_callback_key(
@@ -390,7 +397,7 @@ class TiwClient:
     ) -> None:
         """Set the key that callbacks are signed with; None or an empty string removes it.
 
-        :raises ConfigurationError: it is longer than 64 characters.
+        :raises ConfigurationError: it has fewer than 16 characters, or more than 64.
         """
         params = {
             "SdkAppId": self.sdk_app_id(sdk_app_id),

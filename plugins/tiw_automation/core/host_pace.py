@@ -38,7 +38,7 @@ from tiw_automation.core.pace_file import (
 
 # A process that took no turn for this long has no use for its part just now.
 _QUIET_S = 5.0
-# Whoever has few waits among many still gets on.
+# A process with few waits among many still gets on.
 _LEAST_PART = 0.05
 SMALL_PART = 0.1
 """The part of the pace for recordings that no caller knows of, while others are due."""
@@ -47,7 +47,7 @@ _SWEPT_AFTER_S = 3600.0
 _SWEPT_AT_ONCE = 100
 # The file is locked for microseconds; who holds it for longer was stopped while it did.
 _LOCK_TRIES = 20
-# Whoever takes a turn comes again, and may be an event loop.
+# A process that takes a turn tries again, and may be an event loop.
 _LOCK_TRIES_FOR_A_TURN = 3
 
 
@@ -74,8 +74,9 @@ def parts(processes: Sequence[Slot], pace: float) -> list[Part]:
     In this order, and never more for a process than its own pace (its quota share):
 
     1. its waits, in proportion to their number, up to the requests a second that they would use.
-       Where there are unconfirmed recordings a tenth is kept back for them, or less if they are
-       fewer than would use it at a request a second each;
+       Where there are unconfirmed recordings a tenth is kept back for them, of the whole and of
+       what their process may have, or less if they are fewer than would use it at a request a
+       second each;
     2. the unconfirmed recordings, in proportion to their number, from all that is left;
     3. what is left then, the waits again: whatever one leaves the others may use.
 
@@ -84,7 +85,10 @@ def parts(processes: Sequence[Slot], pace: float) -> list[Part]:
     waits = [slot.waits for slot in processes]
     unconfirmed = [slot.unconfirmed for slot in processes]
     most = [min(slot.pace / pace, 1.0) for slot in processes]
-    used = [min(limit, slot.wanted / pace) for slot, limit in zip(processes, most, strict=True)]
+    used = [
+        min(limit - min(SMALL_PART * limit, slot.unconfirmed / pace), slot.wanted / pace)
+        for slot, limit in zip(processes, most, strict=True)
+    ]
     kept = min(SMALL_PART, sum(unconfirmed) / pace)
     first = _filled(1.0 - kept, waits, used)
     left = [limit - part for limit, part in zip(most, first, strict=True)]
@@ -212,7 +216,7 @@ class HostPace:
         """
         self._pace = pace
         if not waits and not unconfirmed:
-            # Whoever takes a turn waits for something.
+            # A turn is taken for something.
             waits = 1
         mine = Slot(
             pid=self._pid,

@@ -47,7 +47,7 @@ _FIRST_ANSWER = 0.02
 _LEAVER_ANSWER = 0.05
 _ASKED_LEAVERS = 16
 # Rests that end in one turn of the event loop; what is left ends in the next ones.
-_RELEASED_AT_ONCE = 2000
+_RELEASED_AT_ONCE = 500
 _NEVER = -math.inf
 
 

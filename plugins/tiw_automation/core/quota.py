@@ -162,7 +162,7 @@ class RoundTrips:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """For how many recordings somebody waits, and how many requests a second that would take."""
+    """How many recordings are waited for, and how many requests a second that would take."""
 
     waits: int = 0
     unconfirmed: int = 0
@@ -170,18 +170,18 @@ class Demand:
 
 
 class Appetite:
-    """How many requests a second somebody's waits would use: all, while one is due all the time."""
+    """How many requests a second a watcher's waits would use: all, while one is always due."""
 
     def __init__(self) -> None:
         self._sated_at = -math.inf
         self._sent_at: deque[float] = deque()
 
     def sated(self, now: float) -> None:
-        """Say that none is due."""
+        """Note that none is due."""
         self._sated_at = now
 
     def sent(self, now: float) -> None:
-        """Say that one was asked for."""
+        """Note a request for one."""
         self._sent_at.append(now)
 
     def wanted(self, now: float) -> float:
@@ -306,7 +306,7 @@ class Quota:
     def demand(
         self, who: object, waits: int, *, unconfirmed: int = 0, wanted: float = math.inf
     ) -> None:
-        """Say what somebody waits for; the host's pace is shared by it.
+        """Announce what a watcher waits for; the host's pace is shared by it.
 
         :param waits: how many recordings.
         :param unconfirmed: how many more that no caller knows of.

@@ -11,7 +11,7 @@ import re
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from tiw_automation.core.records import OnlineRecord, Outcome
+from tiw_automation.core.records import OnlineRecord, Outcome, Verdict
 
 FINISH = "finish"
 """The type of an event that says that a recording has ended, well or not."""
@@ -22,6 +22,20 @@ TRANSITION = "transition"
 def event_id(sdk_app_id: int, task_id: str) -> str:
     """Return the id of the event that a recording has ended, which it does once."""
     return _uuid(sdk_app_id, task_id, "ended")
+
+
+def missing_id(sdk_app_id: int, task_id: str) -> str:
+    """Return the id of the event that a recording was not found.
+
+    It is not the id of its end: a recording that is found later, with other settings, ends too.
+    """
+    return _uuid(sdk_app_id, task_id, "missing")
+
+
+def id_of_end(outcome: Outcome) -> str:
+    """Return the id of the event of a final outcome."""
+    make = missing_id if outcome.verdict is Verdict.MISSING else event_id
+    return make(outcome.sdk_app_id, outcome.task_id)
 
 
 def transition_id(sdk_app_id: int, task_id: str, status: str, time: int = 1) -> str:
@@ -44,7 +58,7 @@ def to_event(outcome: Outcome, *, time: int = 1) -> dict[str, Any]:
     record = outcome.record
     app_id, task_id = outcome.sdk_app_id, outcome.task_id
     if outcome.is_final:
-        kind, identity = FINISH, event_id(app_id, task_id)
+        kind, identity = FINISH, id_of_end(outcome)
     elif record is not None and record.status:
         kind, identity = TRANSITION, transition_id(app_id, task_id, record.status, time)
     else:

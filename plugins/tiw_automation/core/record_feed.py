@@ -2,7 +2,8 @@
 """Follows an application's recordings to their end, for whoever makes events of that.
 
 Which recordings there are is given, or comes from the list of running tasks; how each ends comes
-from the account's shared watcher. Nothing here ever gives up or returns.
+from the account's shared watcher. Nothing here ever gives up or returns. A missing recording
+counts as ended and is asked for again all the same, see :mod:`tiw_automation.core.missing`.
 """
 
 from __future__ import annotations
@@ -10,12 +11,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Iterable
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterable,
+    Mapping,
+)
+from itertools import islice
 
 from tiw_automation.core.client import TiwClient
-from tiw_automation.core.errors import TiwError
-from tiw_automation.core.records import Acceptance, Outcome
+from tiw_automation.core.errors import ConfigurationError, TiwError
+from tiw_automation.core.formatting import escaped
+from tiw_automation.core.missing import Missing, MissingRecordings, asked_with
+from tiw_automation.core.records import Acceptance, Outcome, Verdict, check_task_id
 from tiw_automation.core.running import RunningListUnavailable, check_lists_running
 from tiw_automation.core.watcher import RecordWatcher
 
@@ -28,6 +41,12 @@ _REFUSED_S = 300.0
 # What is put off within this part of the pause is put off together.
 _BATCHES_A_PAUSE = 60
 _REMEMBER_S = 3600.0
+# How often the settings are read anew while a recording is missing; at first every poll interval.
+_LOOK_AT_SETTINGS_S = 60.0
+# An error in the log for all that are missing, this often.
+_MISSING_ERROR_EVERY_S = 3600.0
+_NAMED_IN_AN_ERROR = 3
+_MOST_ODD_IDS = 100
 
 ANY_END = Acceptance(any_reason=True, require_videos=False)
 """Takes every recording that is FINISHED as a good one."""
@@ -48,7 +67,8 @@ class RecordFeed:
     :param other_ways: what to do where there is no such list: a sentence for the log.
     :param acceptance: which finished recordings count as good; all by default.
     :param on_change: called with what is known of a recording whenever its status changes.
-    :param on_end: called with the end of each recording, once.
+    :param on_end: called with the end of each recording, once; before that once with the outcome
+        *missing* where the API did not find it at first.
     """
 
     def __init__(
@@ -81,6 +101,12 @@ class RecordFeed:
         self._on_end = on_end
         self._ends: dict[str, tuple[Outcome, float]] = {}
         self._followed: set[str] = set()
+        self._missing = MissingRecordings()
+        self._passed_on_as_missing: set[str] = set()
+        self._looking_for_missing = False
+        self._look_s = poll_interval
+        self._odd_ids: set[str] = set()
+        self._missing_error_at = -math.inf
         self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         # By the pause, what is put off and may still be joined.
@@ -91,6 +117,7 @@ class RecordFeed:
         """Yield at once, at every change and at least once a poll interval, for ever."""
         self._closed = False
         try:
+            self._look_for_missing_soon()
             if self._discover:
                 self._start(self._list())
             while True:
@@ -105,6 +132,7 @@ class RecordFeed:
         finally:
             self._closed = True
             self._batches.clear()
+            self._looking_for_missing = False
             for task in list(self._tasks):
                 task.cancel()
 
@@ -115,12 +143,28 @@ class RecordFeed:
 
     @property
     def waiting(self) -> Collection[str]:
-        """The recordings that are followed and have not ended."""
-        return frozenset(self._followed)
+        """The recordings that are followed and have not ended; a missing one has."""
+        return frozenset(i for i in self._followed if i not in self._missing)
+
+    def missing(self, task_id: str) -> Missing | None:
+        """Return when a missing recording is asked for again; None for any other."""
+        return self._missing.get(task_id)
+
+    def adopt_missing(self, kept: Mapping[str, Missing]) -> None:
+        """Go on with what was missing before a restart: ask for each when it is due."""
+        new = {i: m for i, m in kept.items() if i not in self._followed and i not in self._ends}
+        self._missing.adopt(new)
+        # The one who kept them has passed them on, or did not want to.
+        self._passed_on_as_missing.update(new)
+        self._look_for_missing_soon()
 
     def follow(self, task_ids: Iterable[str]) -> None:
-        """Find out how these end."""
-        new = [i for i in task_ids if i not in self._followed and i not in self._ends]
+        """Find out how these end; what cannot be a task id is an error in the log, once."""
+        new = [
+            i
+            for i in task_ids
+            if i not in self._followed and i not in self._ends and self._is_task_id(i)
+        ]
         if new:
             self._followed.update(new)
             self._start(self._follow(new))
@@ -128,6 +172,17 @@ class RecordFeed:
     def look_again(self, after_s: float) -> None:
         """Yield from :meth:`changes` then, whether or not anything has changed."""
         asyncio.get_running_loop().call_later(max(after_s, 0.0), self._changed.set)
+
+    def _is_task_id(self, task_id: str) -> bool:
+        # Of what comes from a list or was kept, one that is odd must not refuse the others.
+        try:
+            check_task_id(task_id)
+        except ConfigurationError as error:
+            if task_id not in self._odd_ids and len(self._odd_ids) < _MOST_ODD_IDS:
+                self._odd_ids.add(task_id)
+                logger.error("A recording is not followed: %s", error)
+            return False
+        return True
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -137,7 +192,9 @@ class RecordFeed:
     async def _follow(self, task_ids: list[str]) -> None:
         left = dict.fromkeys(task_ids)
         try:
-            watcher = RecordWatcher.shared(await self._connect())
+            client = await self._connect()
+            settings = asked_with(client, self._sdk_app_id)
+            watcher = RecordWatcher.shared(client)
             outcomes = watcher.watch(
                 task_ids,
                 sdk_app_id=self._sdk_app_id,
@@ -147,7 +204,9 @@ class RecordFeed:
             )
             async with contextlib.aclosing(outcomes):
                 async for outcome in outcomes:
-                    if outcome.is_final:
+                    if outcome.verdict is Verdict.MISSING:
+                        self._not_found(outcome, settings)
+                    elif outcome.is_final:
                         self._ended(outcome)
                     else:
                         if outcome.error is not None and outcome.error.concerns_account:
@@ -184,6 +243,55 @@ class RecordFeed:
         await asyncio.sleep(pause_s)
         await self._follow(list(batch))
 
+    def _look_for_missing_soon(self) -> None:
+        if self._missing and not self._looking_for_missing and not self._closed:
+            self._looking_for_missing = True
+            self._start(self._look_for_missing())
+
+    async def _look_for_missing(self) -> None:
+        """Ask for what is missing when it is due, as long as anything is."""
+        self._look_s = self._poll_interval
+        await asyncio.sleep(_GATHER_S)
+        while self._missing:
+            before = len(self._missing)
+            settings = await self._ask_for_due()
+            await asyncio.sleep(self._look_s)
+            self._look_s = min(self._look_s * 2, max(_LOOK_AT_SETTINGS_S, self._poll_interval))
+            # Not while their number grows: it is said once an hour.
+            if settings is not None and 0 < len(self._missing) <= before:
+                self._report_missing(settings)
+        self._looking_for_missing = False
+
+    async def _ask_for_due(self) -> str | None:
+        """Return the settings as they are now, or None where they cannot be read."""
+        try:
+            with await self._connect() as client:
+                settings = asked_with(client, self._sdk_app_id)
+        except Exception as error:
+            # Whatever it is, the next look reads them anew.
+            logger.info("The settings cannot be read now: %s", _words(error))
+            return None
+        due = self._missing.due(settings, time.time())
+        new = [task_id for task_id in due if task_id not in self._followed]
+        if new:
+            self._followed.update(new)
+            self._start(self._follow(new))
+        return settings
+
+    def _report_missing(self, settings: str) -> None:
+        now = time.monotonic()
+        if now - self._missing_error_at < _MISSING_ERROR_EVERY_S:
+            return
+        self._missing_error_at = now
+        logger.error(
+            "%d recordings do not exist (%s) by the answers to %s. Check that application, host "
+            "and keys are those of the recordings: with other settings all of these are asked "
+            "for at once, with the same after pauses of 5 minutes to 24 hours.",
+            len(self._missing),
+            ", ".join(escaped(i) for i in islice(self._missing, _NAMED_IN_AN_ERROR)),
+            settings,
+        )
+
     async def _list(self) -> None:
         while True:
             pause_s = self._poll_interval
@@ -205,7 +313,7 @@ class RecordFeed:
                     f" {self._other_ways}" if refused and self._other_ways else "",
                 )
             else:
-                running = frozenset(task.task_id for task in tasks)
+                running = frozenset(i for i in (t.task_id for t in tasks) if self._is_task_id(i))
                 if running != self.running or not self.listed:
                     self._changed.set()
                 self.running = running
@@ -217,17 +325,37 @@ class RecordFeed:
         if outcome.record is not None and outcome.error is None:
             self.answered = True
             self.refusal = None
+            if outcome.task_id in self._missing:
+                self._missing.found(outcome.task_id)
+                self._ends.pop(outcome.task_id, None)
+                self._changed.set()
         if self._on_change is not None:
             self._on_change(outcome)
 
+    def _not_found(self, outcome: Outcome, settings: str) -> None:
+        task_id = outcome.task_id
+        self._missing.not_found(task_id, settings, time.time())
+        self._keep_end(outcome)
+        self._look_for_missing_soon()
+        if task_id not in self._passed_on_as_missing:
+            self._look_s = self._poll_interval
+            self._passed_on_as_missing.add(task_id)
+            if self._on_end is not None:
+                self._on_end(outcome)
+
     def _ended(self, outcome: Outcome) -> None:
+        self._missing.found(outcome.task_id)
+        self._passed_on_as_missing.discard(outcome.task_id)
+        self._keep_end(outcome)
+        if self._on_end is not None:
+            self._on_end(outcome)
+
+    def _keep_end(self, outcome: Outcome) -> None:
         self._ends[outcome.task_id] = (outcome, time.monotonic())
         self._followed.discard(outcome.task_id)
         self.answered = True
         self.refusal = None
         self._changed.set()
-        if self._on_end is not None:
-            self._on_end(outcome)
 
     def _pause_s(self, error: Exception) -> float:
         return _REFUSED_S if self._refused(error) else self._poll_interval
@@ -244,7 +372,7 @@ class RecordFeed:
         # Who asks late still finds it here; after that it is asked for again.
         now = time.monotonic()
         for task_id in [i for i, (_, at) in self._ends.items() if now - at > _REMEMBER_S]:
-            if task_id not in self.running:
+            if task_id not in self.running and task_id not in self._missing:
                 del self._ends[task_id]
 
 

@@ -76,7 +76,7 @@ def parse_proxy(value: str, name: str) -> Proxy:
         raise malformed
     if parsed.scheme not in ("http", "https"):
         raise ConfigurationError(
-            f"{name}: a proxy of this kind is not supported.", hint="Use an http:// proxy."
+            f"{name}: a proxy of this kind is not supported.", hint=_PROXY_HINT
         )
     return Proxy(Url(parsed.scheme, host=host, port=parsed.port).url, _authorization(parsed.auth))
 

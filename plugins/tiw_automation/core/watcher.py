@@ -249,7 +249,7 @@ class RecordWatcher:
         :param until: states (:class:`RecordStatus`); a recording's wait is over when it is in one
             of them, or can be in none of them any more: then its outcome has an error with the
             code ``StateOutOfReach``. None waits for FINISHED.
-        :param unconfirmed: whether these ids come from somebody who need not know the recordings.
+        :param unconfirmed: whether these ids come from a sender who need not know the recordings.
             Those that no other call of this watcher waits for take at most a tenth of the pace
             while anything else is due, here or in another process of the host.
         :param on_change: called with what is known of a recording whenever its status changes.
@@ -339,12 +339,14 @@ class RecordWatcher:
             while caller.waits:
                 if not caller.stirs():
                     await caller
-                for wait in caller.take_news():
+                for number, wait in enumerate(caller.take_news()):
                     ear.hear(wait)
                     if wait.settled:
                         self._board.leave(wait)
                         _pass_on(wait)
                         yield last_words(wait)
+                    if number % _WAITS_A_TURN == _WAITS_A_TURN - 1:
+                        await asyncio.sleep(0)
                 if caller.expired:
                     for number, wait in enumerate(self._board.expire(caller)):
                         if wait.settled:
@@ -778,9 +780,8 @@ def _watchers_of(loop: asyncio.AbstractEventLoop) -> dict[Settings, RecordWatche
 
 
 async def _sleep_until(turn: float) -> None:
-    delay = turn - time.monotonic()
-    if delay > 0:
-        await asyncio.sleep(delay)
+    # Others have their turn of the loop in any case, also where this process is behind its pace.
+    await asyncio.sleep(max(turn - time.monotonic(), 0.0))
 
 
 class _Interruption(TiwError):

@@ -5,6 +5,10 @@
 
 Ansible shows what a module says only once it has ended. So the wait is cut into slices, each a run
 of the module that asks only for what is unfinished, with a line after each.
+
+What a slice returns is masked, so nothing is decided by it but by the note that comes with it, see
+the module util C(_report). The lines go to standard error: standard output belongs to the callback
+plugin, which may write JSON there.
 """
 
 from __future__ import annotations
@@ -21,8 +25,8 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.tiw.automation.plugins.module_utils._report import (
     REPORT_ARGUMENTS,
+    Note,
     Report,
-    was_answered,
 )
 
 _EVERY_S = 30.0
@@ -75,7 +79,7 @@ class _Plan:
                 requests_per_second=number("requests_per_second", _REQUESTS_PER_SECOND),
                 report={"wait": True, **{name: listed(name) for name in REPORT_ARGUMENTS}},
             )
-        except (TypeError, ValueError):
+        except (OverflowError, TypeError, ValueError):
             return None
         good = (
             0 < plan.every < plan.timeout < float("inf")
@@ -117,6 +121,7 @@ class ActionModule(ActionBase):
         plan = None if self._task.async_val else _Plan.of(self._task.args)
         if plan is None:
             found = self._execute_module(task_vars=task_vars, wrap_async=self._task.async_val)
+            found.pop("slice", None)
         else:
             found = self._wait(plan, task_vars)
         result.update(found)
@@ -124,67 +129,69 @@ class ActionModule(ActionBase):
 
     def _wait(self, plan: _Plan, task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
         started = time.monotonic()
-        given = self._task.args.get("task_ids", self._task.args.get("task_id"))
-        first = plan.slice(plan.timeout, len(given) if isinstance(given, list) else 1, first=True)
-        found = self._run_slice(first, {}, task_vars)
-        if "records" not in found or _is_fatal(found):
+        first = plan.slice(plan.timeout, _count(self._task.args), first=True)
+        found, note = self._run_slice(first, {}, task_vars)
+        if note is None or note.fatal:
             return found
         report = Report(plan.report)
+        warnings: list[t.Any] = []
         while True:
-            report.add(found["records"], found["errors"], found["polls"])
+            warnings += [text for text in found.get("warnings", []) if text not in warnings]
+            report.add(found["records"], found["errors"], note.polls, note.known)
             report.elapsed = time.monotonic() - started
             # Those that this slice could not ask come first in the next one.
-            heard = {record["task_id"] for record in found["records"] if was_answered(record)}
-            waiting = sorted(filter(report.is_open, report.records), key=heard.__contains__)
+            answered = {known.task_id for known in note.known if known.answered}
+            waiting = sorted(filter(report.is_open, report.known), key=answered.__contains__)
             left = plan.timeout - report.elapsed
             if not waiting or left <= plan.sleep:
-                return self._joined(report, found)
+                return self._joined(report, {**found, "warnings": warnings})
             self._say(report, waiting, left)
-            found = self._run_slice(
+            found, note = self._run_slice(
                 plan.slice(left, len(waiting), first=False),
                 # The last request of the slice before may be just over.
                 {"task_ids": waiting, "wait_delay": plan.sleep},
                 task_vars,
             )
-            if "records" not in found or (_is_fatal(found) and not found["retryable"]):
+            if note is None or (note.fatal and not note.retryable):
                 report.elapsed = time.monotonic() - started
                 return {**found, **report.to_result()}
 
     def _run_slice(
         self, seconds: float, changes: dict[str, t.Any], task_vars: dict[str, t.Any] | None
-    ) -> dict[str, t.Any]:
+    ) -> tuple[dict[str, t.Any], Note | None]:
+        """Return the result of a run of the module, and its note unless it failed early."""
         args = {**self._task.args, **changes, "wait_timeout": seconds}
         if "task_ids" in changes:
             args.pop("task_id", None)
         found: dict[str, t.Any] = self._execute_module(module_args=args, task_vars=task_vars)
-        return found
+        part = found.pop("slice", None)
+        return found, None if part is None else Note.of(part)
 
     def _joined(self, report: Report, last: dict[str, t.Any]) -> dict[str, t.Any]:
         """Return the result as one run of the module would have given it."""
-        kept = {name: last[name] for name in ("warnings", "deprecations") if name in last}
+        kept = {name: last[name] for name in ("warnings", "deprecations") if last.get(name)}
         return {**kept, **report.to_result(), **(report.failure() or {})}
 
     def _say(self, report: Report, waiting: list[str], left: float) -> None:
         if self._task.no_log:
             return
-        total = len(report.records)
-        states = Counter(
-            record["status"] if record["status"] else record["verdict"]
-            for record in report.records.values()
-        )
+        total = len(report.known)
+        states = Counter(known.status or known.verdict for known in report.known.values())
         summary = ", ".join(f"{count} {state}" for state, count in states.most_common())
         names = ", ".join(waiting[:_NAMES_IN_LINE])
         if len(waiting) > _NAMES_IN_LINE:
             names += f" and {len(waiting) - _NAMES_IN_LINE} more"
         display.display(
             f"{self._task.get_name()}: {total - len(waiting)} of {total} recordings done after "
-            f"{_clock(report.elapsed)} ({summary}); waiting for {names}, {_clock(left)} at most"
+            f"{_clock(report.elapsed)} ({summary}); waiting for {names}, {_clock(left)} at most",
+            stderr=True,
         )
 
 
-def _is_fatal(found: dict[str, t.Any]) -> bool:
-    """Return whether a slice failed before the API had answered anything."""
-    return bool(found.get("failed")) and not any(map(was_answered, found["records"]))
+def _count(args: t.Mapping[str, t.Any]) -> int:
+    """Return how many recordings the arguments name, about."""
+    given = args.get("task_ids", args.get("task_id"))
+    return len(given) if isinstance(given, list) else str(given).count(",") + 1
 
 
 def _clock(seconds: float) -> str:

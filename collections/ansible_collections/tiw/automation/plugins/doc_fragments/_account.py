@@ -108,6 +108,8 @@ notes:
     the control node. Set C(ansible_python_interpreter) to C({{ ansible_playbook_python }}) there,
     so that it runs in the Python that Ansible runs in; without it an inventory that lists
     C(localhost) makes Ansible pick a Python by itself.
+  - With C(become) on the play, set C(become=false) on the task where the account comes from the
+    environment, which C(sudo) does not pass on.
   - Do not pass keys through the C(environment) keyword of a task, which Ansible prints in full
     with C(-vvv).
 """

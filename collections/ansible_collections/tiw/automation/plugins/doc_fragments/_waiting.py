@@ -37,20 +37,13 @@ options:
     description:
       - The reasons for its end with which a finished recording counts as good. With any other
         reason its verdict is V(failed).
+      - If it is not given, every reason but V(EXCEPTION) is good, also one that this collection
+        does not know.
       - V(AUTO) is the end of a lesson in which nothing happened any more, V(USER_CALL) a call of
         C(StopOnlineRecord), V(FORCE_STOP) the end of one that was paused for more than 90 minutes
-        or ran for more than 24 hours, V(EXCEPTION) an abnormal end.
+        or ran for more than 24 hours, V(EXCEPTION) an abnormal end. Others may be named as well.
     type: list
     elements: str
-    choices:
-      - AUTO
-      - USER_CALL
-      - EXCEPTION
-      - FORCE_STOP
-    default:
-      - AUTO
-      - USER_CALL
-      - FORCE_STOP
   require_videos:
     description:
       - Whether a recording that has finished without a video counts as failed.

@@ -24,7 +24,8 @@ options:
     required: true
   least_gap_ms:
     description:
-      - Gaps shorter than this are left out, in milliseconds.
+      - Gaps shorter than this are left out, in milliseconds. It may be given as text, as it comes
+        from C(-e).
     type: int
     default: 0
 requirements:
@@ -82,6 +83,8 @@ from collections.abc import Mapping
 from ansible.errors import AnsibleFilterError
 from ansible_collections.tiw.automation.plugins.module_utils._core import what_is_wrong
 
+_MOST_DIGITS = 18
+
 
 def tracks(record: t.Any, least_gap_ms: t.Any = 0) -> list[dict[str, t.Any]]:
     """Return the tracks of a record dict."""
@@ -98,12 +101,19 @@ def tracks(record: t.Any, least_gap_ms: t.Any = 0) -> list[dict[str, t.Any]]:
             "tiw.automation.tracks takes one recording, as online_record_info returns it in "
             f"records, not {given}. For several use map('tiw.automation.tracks')."
         )
-    if isinstance(least_gap_ms, bool) or not isinstance(least_gap_ms, int) or least_gap_ms < 0:
-        raise AnsibleFilterError(
-            f"least_gap_ms has to be a number of milliseconds, zero or more, not {least_gap_ms!r}."
-        )
-    found = tracks_of(OnlineRecord.from_dict(record), least_gap_ms=least_gap_ms)
+    found = tracks_of(OnlineRecord.from_dict(record), least_gap_ms=_milliseconds(least_gap_ms))
     return [track.to_dict() for track in found]
+
+
+def _milliseconds(value: t.Any) -> int:
+    """Return a whole number, which may come as text, as it does from a template or from -e."""
+    text = "" if isinstance(value, bool) else str(value).strip().removesuffix(".0")
+    # More digits than a year of milliseconds has, and fewer than Python refuses to read.
+    if not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
+        raise AnsibleFilterError(
+            f"least_gap_ms must be a whole number of milliseconds, zero or more, not {value!r}."
+        )
+    return int(text)
 
 
 class FilterModule:

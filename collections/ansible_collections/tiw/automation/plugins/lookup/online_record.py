@@ -22,7 +22,10 @@ extends_documentation_fragment:
 options:
   _terms:
     description:
-      - The C(TaskId) of each recording, or lists of them. Each has to be a string.
+      - The C(TaskId) of each recording, texts with commas between several, or lists. Each must be a
+        string.
+      - In check mode an id that M(tiw.automation.online_record) has returned in check mode, for a
+        recording that would be started, has no URLs.
     type: list
     elements: raw
     required: true
@@ -87,6 +90,11 @@ from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.tiw.automation.plugins.module_utils._account import ACCOUNT_ARGUMENTS
 from ansible_collections.tiw.automation.plugins.module_utils._core import what_is_wrong
+from ansible_collections.tiw.automation.plugins.module_utils._task_ids import (
+    is_foreseen,
+    read_task_ids,
+    refuse_foreseen,
+)
 
 
 class LookupModule(LookupBase):
@@ -104,25 +112,28 @@ class LookupModule(LookupBase):
         from tiw_automation.core import TiwError
 
         try:
-            return list(self._urls(terms))
+            check_mode = bool((variables or {}).get("ansible_check_mode"))
+            return list(self._urls(terms, check_mode=check_mode))
         except TiwError as error:
             raise AnsibleLookupError(str(error)) from error
 
-    def _urls(self, terms: list[t.Any]) -> Iterator[str]:
+    def _urls(self, terms: list[t.Any], *, check_mode: bool) -> Iterator[str]:
         from tiw_automation.core import (
             Acceptance,
             RecordingFailure,
             TiwClient,
             TiwError,
-            check_task_ids,
             check_video_kinds,
             judge,
         )
 
-        task_ids = check_task_ids(list(_flat(terms)))
+        task_ids = read_task_ids([task_id for term in terms for task_id in read_task_ids(term)])
+        if check_mode:
+            task_ids = [task_id for task_id in task_ids if not is_foreseen(task_id)]
+        refuse_foreseen(task_ids)
         kinds = check_video_kinds(self.get_option("kinds"))
-        acceptance = Acceptance(
-            tuple(self.get_option("accept_finish_reasons")), self.get_option("require_videos")
+        acceptance = Acceptance.of(
+            self.get_option("accept_finish_reasons"), self.get_option("require_videos")
         )
         client = TiwClient(**{name: self.get_option(name) for name in ACCOUNT_ARGUMENTS})
         with client:
@@ -142,11 +153,3 @@ class LookupModule(LookupBase):
                 for video in outcome.raise_for_verdict().select(kinds):
                     if video.url:
                         yield video.url
-
-
-def _flat(terms: t.Iterable[t.Any]) -> Iterator[t.Any]:
-    for term in terms:
-        if isinstance(term, (list, tuple)):
-            yield from term
-        else:
-            yield term

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import typing as t
-from urllib.parse import urlsplit
+from urllib.parse import unquote
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -45,7 +45,11 @@ _SECRET_VARIABLES = (
     "TENCENTCLOUD_SECURITY_TOKEN",
     "TENCENTCLOUD_SESSION_TOKEN",
 )
-_URL_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "TIW_ENDPOINT")
+_URL_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "TIW_ENDPOINT", "TIW_QUOTA_URL")
+# Ansible replaces a secret wherever it stands, also within a word. This is longer than every word
+# by which a result is read (the longest is screen_share), so the short password of a proxy makes
+# no result unreadable. No message of the core holds a password, of whatever length.
+_LEAST_SECRET = 13
 
 
 def hide_secrets(module: AnsibleModule) -> None:
@@ -56,15 +60,21 @@ def hide_secrets(module: AnsibleModule) -> None:
     for name in _URL_VARIABLES:
         urls += [os.environ.get(name), os.environ.get(name.lower())]
     for url in urls:
-        try:
-            _hide(module, urlsplit(url or "").password)
-        except ValueError:
-            # The core says what is wrong with it, without repeating it.
-            continue
+        password = _password(url or "")
+        _hide(module, password)
+        _hide(module, unquote(password))
+
+
+def _password(url: str) -> str:
+    """Return the password in a URL as it stands there, also in one that is malformed."""
+    user_and_password, at, _host = url.rpartition("@")
+    _scheme, _slashes, user_and_password = user_and_password.rpartition("://")
+    _user, _colon, password = user_and_password.partition(":")
+    return password if at else ""
 
 
 def _hide(module: AnsibleModule, value: str | None) -> None:
-    if value:
+    if value and len(value) >= _LEAST_SECRET:
         module.no_log_values.add(value)
 
 
@@ -84,6 +94,9 @@ def new_client(module: AnsibleModule) -> TiwClient:
         logger.removeHandler(warnings)
         # What is logged later is for the programs that read logs; here it would go to stderr.
         logger.addHandler(logging.NullHandler())
+        # But for what is odd about a recording or about the reasons that are accepted.
+        for name in ("fields", "records"):
+            logger.getChild(f"core.{name}").addHandler(warnings)
 
 
 def fail_with(module: AnsibleModule, error: TiwError, **found: t.Any) -> t.NoReturn:
@@ -99,7 +112,7 @@ def fail_with(module: AnsibleModule, error: TiwError, **found: t.Any) -> t.NoRet
 
 
 class _AsWarnings(logging.Handler):
-    """Turns the core's warnings about settings into Ansible's."""
+    """Turns warnings of the core into Ansible's."""
 
     def __init__(self, module: AnsibleModule) -> None:
         super().__init__(logging.WARNING)

@@ -6,12 +6,18 @@
 The module online_record_info makes its result by it, and so does the action plugin of that name,
 which waits in slices and joins them, in a Python that may lack the core.
 
+Ansible masks a module's result before anybody else sees it: whatever equals a secret, or holds
+one, is replaced, be it an id, a state or a number. So a result is for people, and what decides how
+a wait goes on is kept apart from it, see :class:`Known` and :class:`Note`.
+
 This module util is PRIVATE to the collection; it may change with any version.
 """
 
 from __future__ import annotations
 
+import json
 import typing as t
+from dataclasses import asdict, dataclass
 
 STATES = ("PREPARED", "RECORDING", "PAUSED", "STOPPED", "FINISHED")
 FINAL = ("finished", "failed", "missing")
@@ -57,6 +63,59 @@ def was_answered(record: dict[str, t.Any]) -> bool:
     return record["verdict"] in FINAL or record["status"] is not None
 
 
+@dataclass(frozen=True)
+class Known:
+    """What decides how the wait for a recording goes on, and what is reported of it."""
+
+    task_id: str
+    verdict: str
+    status: str | None
+    answered: bool
+    chosen: list[int]
+    """The places of those of its videos whose URL is reported."""
+
+    @classmethod
+    def of(cls, record: dict[str, t.Any], kinds: t.Collection[str] | None) -> Known:
+        """Return it of a record dict that nothing is masked in.
+
+        :param kinds: which videos count, None for all.
+        """
+        chosen = [
+            place
+            for place, video in enumerate(record["videos"])
+            if video["url"] and (kinds is None or video["kind"] in kinds)
+        ]
+        return cls(
+            record["task_id"], record["verdict"], record["status"], was_answered(record), chosen
+        )
+
+
+@dataclass(frozen=True)
+class Note:
+    """What one run of the module has found, for the action plugin.
+
+    :param known: in the order of the records of the result.
+    :param fatal: whether it ended before the API had answered anything.
+    :param retryable: whether the same may succeed later without any change.
+    """
+
+    known: list[Known]
+    polls: int
+    fatal: bool
+    retryable: bool
+
+    def to_result(self) -> dict[str, None]:
+        """Return it as a part of a result that Ansible does not mask: the key of a dict."""
+        return {json.dumps(asdict(self)): None}
+
+    @classmethod
+    def of(cls, part: dict[str, None]) -> Note:
+        """Return what :meth:`to_result` made."""
+        (text,) = part
+        found = json.loads(text)
+        return cls(**{**found, "known": [Known(**known) for known in found["known"]]})
+
+
 class Report:
     """What is known of the recordings of a task.
 
@@ -65,8 +124,11 @@ class Report:
 
     def __init__(self, options: t.Mapping[str, t.Any]) -> None:
         self.options = options
+        # To be shown, and perhaps masked.
         self.records: dict[str, dict[str, t.Any]] = {}
         self.errors: dict[str, dict[str, t.Any]] = {}
+        # To decide by.
+        self.known: dict[str, Known] = {}
         self.polls = 0
         self.elapsed = 0.0
 
@@ -75,34 +137,47 @@ class Report:
         records: t.Iterable[dict[str, t.Any]],
         errors: t.Mapping[str, dict[str, t.Any]],
         polls: int,
+        known: t.Iterable[Known] | None = None,
     ) -> None:
-        """Take in what was found, which replaces what was known unless nothing was answered."""
+        """Take in what was found, which replaces what was known unless nothing was answered.
+
+        :param known: what to decide by, for each record; needed where the records may be masked.
+        """
         self.polls += polls
-        for record in records:
-            task_id = record["task_id"]
-            known = self.records.get(task_id)
-            if known is not None and was_answered(known) and not was_answered(record):
+        records = list(records)
+        if known is None:
+            known = [Known.of(record, self.options["video_kinds"]) for record in records]
+        for record, found in zip(records, known, strict=True):
+            task_id = found.task_id
+            earlier = self.known.get(task_id)
+            if earlier is not None and earlier.answered and not found.answered:
                 continue
-            self.records[task_id] = record
+            self.known[task_id] = found
+            self.records[task_id] = {**record, "task_id": task_id}
             self.errors.pop(task_id, None)
             if task_id in errors:
                 self.errors[task_id] = errors[task_id]
 
+    def note(self, *, fatal: bool, retryable: bool) -> Note:
+        """Return what the action plugin has to know."""
+        known = list(self.known.values())
+        return Note(known=known, polls=self.polls, fatal=fatal, retryable=retryable)
+
     def ids(self, verdict: str) -> list[str]:
         """Return the ids with a verdict, in the order asked."""
-        return [name for name, record in self.records.items() if record["verdict"] == verdict]
+        return [name for name, known in self.known.items() if known.verdict == verdict]
 
     def has_reached(self, task_id: str) -> bool:
         """Return whether a recording is in a state that was waited for."""
-        return self.records[task_id]["status"] in self.options["wait_for"]
+        return self.known[task_id].status in self.options["wait_for"]
 
     def is_open(self, task_id: str) -> bool:
         """Return whether waiting longer for a recording makes sense."""
-        record = self.records[task_id]
+        known = self.known[task_id]
         return (
-            record["verdict"] == "pending"
+            known.verdict == "pending"
             and not self.has_reached(task_id)
-            and can_become(record["status"], self.options["wait_for"])
+            and can_become(known.status, self.options["wait_for"])
         )
 
     def unreached(self) -> list[str]:
@@ -111,22 +186,20 @@ class Report:
             return []
         return [
             task_id
-            for task_id, record in self.records.items()
-            if record["verdict"] in ("pending", "finished") and not self.has_reached(task_id)
+            for task_id, known in self.known.items()
+            if known.verdict in ("pending", "finished") and not self.has_reached(task_id)
         ]
 
     def to_result(self) -> dict[str, t.Any]:
         """Return the result of the task."""
         good = self.ids("finished")
-        kinds = self.options["video_kinds"]
         return {
             "changed": False,
             "records": list(self.records.values()),
             "video_urls": [
-                video["url"]
+                self.records[task_id]["videos"][place]["url"]
                 for task_id in good
-                for video in self.records[task_id]["videos"]
-                if video["url"] and (kinds is None or video["kind"] in kinds)
+                for place in self.known[task_id].chosen
             ],
             "all_finished": len(good) == len(self.records),
             "pending": self.ids("pending"),
@@ -162,7 +235,7 @@ class Report:
         words = {"unknown": "unknown", **{w: w for w in ("missing", "failed") if w in fail_on}}
         late = set(self.unreached()) if "timeout" in fail_on else set()
         return [
-            (task_id, "timeout" if task_id in late else words[record["verdict"]])
-            for task_id, record in self.records.items()
-            if task_id in late or record["verdict"] in words
+            (task_id, "timeout" if task_id in late else words[known.verdict])
+            for task_id, known in self.known.items()
+            if task_id in late or known.verdict in words
         ]

@@ -15,7 +15,7 @@ from contextlib import aclosing
 from ansible_collections.tiw.automation.plugins.module_utils._report import STATES, can_become
 
 if t.TYPE_CHECKING:
-    from tiw_automation.core import Acceptance, Outcome, RecordWatcher
+    from tiw_automation.core import Outcome, RecordWatcher
 
 WAIT_ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "wait": {"type": "bool", "default": False},
@@ -23,12 +23,7 @@ WAIT_ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "wait_sleep": {"type": "float", "default": 5},
 }
 ACCEPTANCE_ARGUMENTS: dict[str, dict[str, t.Any]] = {
-    "accept_finish_reasons": {
-        "type": "list",
-        "elements": "str",
-        "choices": ["AUTO", "USER_CALL", "EXCEPTION", "FORCE_STOP"],
-        "default": ["AUTO", "USER_CALL", "FORCE_STOP"],
-    },
+    "accept_finish_reasons": {"type": "list", "elements": "str"},
     "require_videos": {"type": "bool", "default": True},
 }
 
@@ -44,10 +39,7 @@ class Waiting:
         from tiw_automation.core import Acceptance, ConfigurationError
 
         self.states = frozenset(states)
-        self.acceptance: Acceptance = Acceptance(
-            accept_finish_reasons=tuple(params["accept_finish_reasons"]),
-            require_videos=params["require_videos"],
-        )
+        self.acceptance = Acceptance.of(params["accept_finish_reasons"], params["require_videos"])
         self.timeout: float = params["wait_timeout"]
         self.sleep: float = params["wait_sleep"]
         self.delay: float = params.get("wait_delay") or 0.0

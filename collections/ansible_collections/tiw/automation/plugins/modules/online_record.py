@@ -47,6 +47,9 @@ options:
     description:
       - The C(TaskId) of the recording. It has to be a string, so a number has to be quoted.
       - Exactly one of O(task_id) and O(room_id) is needed; pausing and stopping need this one.
+      - In check mode it may also be the RV(task_id) that this module has returned in check mode for
+        a recording that would be started. TIW is not asked for it, and it is taken to be in the
+        state that O(state) changes.
     type: raw
   room_id:
     description:
@@ -149,7 +152,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 task_id:
-  description: The id of the recording, null in check mode where it would be started.
+  description:
+    - The id of the recording. In check mode, where it would be started, C(check-mode:) and
+      O(record_user_id), which all that this collection has takes in check mode.
   returned: when the recording is known
   type: str
   sample: ghucnligqtgtvk2624mb
@@ -161,8 +166,9 @@ previous_status:
 record:
   description:
     - What is known of the recording when the task ends, in the form that
-      M(tiw.automation.online_record_info) returns. Right after a change the API may still tell
-      what was before. Null in check mode where it would be started, and where asking failed.
+      M(tiw.automation.online_record_info) returns. Right after a change the API may still answer
+      with what was before. Null where asking failed.
+    - In check mode it is the recording as it is, or, where it would be started, as it would be.
   returned: when the recording is known
   type: dict
   contains:
@@ -403,7 +409,14 @@ from ansible_collections.tiw.automation.plugins.module_utils._account import (
     new_client,
 )
 from ansible_collections.tiw.automation.plugins.module_utils._core import require_core
+from ansible_collections.tiw.automation.plugins.module_utils._report import STATES
 from ansible_collections.tiw.automation.plugins.module_utils._start import START_ARGUMENTS
+from ansible_collections.tiw.automation.plugins.module_utils._task_ids import (
+    foreseen,
+    foreseen_id,
+    is_foreseen,
+    refuse_foreseen,
+)
 from ansible_collections.tiw.automation.plugins.module_utils._waiting import (
     ACCEPTANCE_ARGUMENTS,
     WAIT_ARGUMENTS,
@@ -445,6 +458,8 @@ class Recording:
         self.task_id: str | None = None
         if params["room_id"] is None:
             self.task_id = check_task_id(params["task_id"])
+            if not module.check_mode:
+                refuse_foreseen([self.task_id])
         else:
             client.start_online_record_params(**self.start_options)
         self.before: Outcome | None = None
@@ -461,6 +476,9 @@ class Recording:
         from tiw_automation.core import RecordingFailure, judge
 
         task_id = t.cast(str, self.task_id)
+        if is_foreseen(task_id):
+            status = "PAUSED" if self.state == "started" else "RECORDING"
+            return foreseen(self.sdk_app_id, task_id, status)
         try:
             answer: t.Any = self.client.describe_online_record(task_id)
         except RecordingFailure as failure:
@@ -497,7 +515,7 @@ class Recording:
             return self.client.find_online_record(options["room_id"], options["record_user_id"])
         except (InvalidParameter, PermissionDenied) as error:
             if self.module.check_mode:
-                self.module.warn(f"Whether it runs already is not told here: {error}")
+                self.module.warn(f"Whether it runs already cannot be found out here: {error}")
             return None
 
     def act(self) -> None:
@@ -511,6 +529,17 @@ class Recording:
         elif self.action is not None:
             change = getattr(self.client, f"{self.action}_online_record")
             self.changed = change(self.task_id)
+
+    def foresee(self) -> None:
+        """Predict what would be done and what would become of it; nothing is sent."""
+        self.after = self.before
+        if self.action == "start":
+            self.task_id = foreseen_id(self.module.params["record_user_id"])
+        if self.action is not None and self.task_id is not None and is_foreseen(self.task_id):
+            status = _STATUS_AFTER[self.action]
+            if self.module.params["wait"]:
+                status = next(state for state in STATES if state in self.waiting.states)
+            self.after = foreseen(self.sdk_app_id, self.task_id, status)
 
     def see(self) -> None:
         """Look at the recording, or wait for it, after all was done."""
@@ -669,7 +698,7 @@ def main() -> None:
     try:
         recording.find()
         if module.check_mode:
-            recording.after = recording.before
+            recording.foresee()
         else:
             recording.act()
             recording.see()

@@ -41,15 +41,30 @@ options:
       - The address, a full C(http://) or C(https://) URL that Tencent Cloud can reach. Needed for
         O(state=present).
       - An address that differs in its query alone counts as the same one, and is updated.
+      - An C(http://) address is a warning, because a signature that is seen on its way is good for
+        made-up callbacks until it ends.
     type: str
   key:
     description:
-      - The key that callbacks are signed with, of 64 characters at the most. Without it the key
-        stays as it is.
+      - The key that callbacks are signed with, of 16 to 64 characters. Without it, and without
+        O(generate_key=true), the key stays as it is.
+      - Whoever knows it can post callbacks. One that is short is found by trial from one callback.
     type: str
+  generate_key:
+    description:
+      - Whether to set a new random key of 43 characters and return it as RV(key) where none is set,
+        or where O(force=true) takes an address over from somebody else, who knows the one that is
+        set. Any other key that is set stays.
+    type: bool
+    default: false
+  rotate_key:
+    description:
+      - Whether O(generate_key=true) sets a new key though one is set. Each run sets another one.
+    type: bool
+    default: false
   update_key:
     description:
-      - When O(key) is set. V(always) if it differs from the one that is set, V(on_create) if
+      - When O(key) is set; it has no say in O(generate_key). V(always) if it differs from the one that is set, V(on_create) if
         O(url) was not set before or there is no key, V(never) not at all.
     type: str
     choices:
@@ -76,6 +91,22 @@ EXAMPLES = r"""
     url: https://hooks.example.com/tiw
     key: "{{ vault_callback_key }}"
   delegate_to: localhost
+
+- name: Have them signed with a key that the module makes
+  tiw.automation.online_record_callback:
+    url: https://hooks.example.com/tiw
+    generate_key: true
+  delegate_to: localhost
+  register: callbacks
+  no_log: true
+
+- name: Keep the key, which is returned once
+  ansible.builtin.copy:
+    content: "{{ callbacks.key }}"
+    dest: /etc/tiw/callback_key
+    mode: "0600"
+  when: callbacks.key is not none
+  no_log: true
 
 - name: Take them over from whoever has them now
   tiw.automation.online_record_callback:
@@ -113,6 +144,14 @@ callback:
       type: bool
       returned: always
       sample: true
+key:
+  description:
+    - The key that was generated; null where none was, as in check mode. It is returned once, also where
+      the task fails after that, and cannot be read with this collection later. Give the task
+      C(no_log=true), or a log may hold it.
+  returned: with O(generate_key=true)
+  type: str
+  sample: MDtY0nT5hXn1vYq6bS1cJ2d3kL4mZ8wQe7rU9pA0fGs
 previous:
   description: What was set before.
   returned: when what is set is known
@@ -185,7 +224,12 @@ class Settings:
 
     def __init__(self, module: AnsibleModule, client: TiwClient) -> None:
         from tiw_automation.core import ConfigurationError
-        from tiw_automation.core.callbacks import check_callback_key, check_callback_url
+        from tiw_automation.core.callbacks import (
+            PLAIN_HTTP,
+            check_callback_key,
+            check_callback_url,
+            is_plain_http,
+        )
 
         params = module.params
         self.module = module
@@ -202,7 +246,14 @@ class Settings:
             raise ConfigurationError(
                 "key is empty.", hint="Leave it out to keep the key that is set."
             )
+        if params["rotate_key"] and not params["generate_key"]:
+            raise ConfigurationError(
+                "rotate_key is set without generate_key.", hint="Set generate_key as well."
+            )
+        if self.is_present and is_plain_http(self.wanted_url):
+            module.warn(PLAIN_HTTP)
         self.before = self.after = ("", "")
+        self.new_key: str | None = None
 
     def find(self) -> None:
         """Find out what is set, and what shall be.
@@ -239,8 +290,20 @@ class Settings:
         )
 
     def _key_after(self) -> str:
-        when = self.module.params["update_key"]
+        from tiw_automation.core import new_callback_key
+        from tiw_automation.core.callbacks import SHORTEST_KEY
+
+        params = self.module.params
+        when = params["update_key"]
         url, key = self.before
+        if params["generate_key"] and (params["rotate_key"] or not key or not self._is_ours(url)):
+            self.new_key = new_callback_key()
+            return self.new_key
+        if key and not self.wanted_key and len(key) < SHORTEST_KEY:
+            self.module.warn(
+                f"The key that is set has {len(key)} characters: it is found by trial from one "
+                "callback. Set generate_key and rotate_key for a good one."
+            )
         if not self.wanted_key or when == "never":
             return key
         if when == "on_create" and key and self._is_ours(url) and url:
@@ -266,6 +329,12 @@ class Settings:
         for step in steps:
             step()
 
+    def found_key(self) -> dict[str, t.Any]:
+        """Return the generated key, which check mode has set nowhere."""
+        if not self.module.params["generate_key"]:
+            return {}
+        return {"key": None if self.module.check_mode else self.new_key}
+
     def to_result(self) -> dict[str, t.Any]:
         """Return the result of the task."""
         result: dict[str, t.Any] = {
@@ -273,6 +342,7 @@ class Settings:
             "callback": callback_dict(self.sdk_app_id, *self.after),
             "previous": callback_dict(self.sdk_app_id, *self.before),
         }
+        result.update(self.found_key())
         if self.module._diff:
             result["diff"] = {
                 "before": _diff_side(self.before, None),
@@ -304,10 +374,15 @@ def main() -> None:
                 "default": "always",
                 "no_log": False,
             },
+            "generate_key": {"type": "bool", "default": False, "no_log": False},
+            "rotate_key": {"type": "bool", "default": False, "no_log": False},
             "force": {"type": "bool", "default": False},
             **ACCOUNT_ARGUMENTS,
         },
-        required_if=[("state", "present", ["url"])],
+        required_if=[
+            ("state", "present", ["url"]),
+        ],
+        mutually_exclusive=[("key", "generate_key")],
         supports_check_mode=True,
     )
     hide_secrets(module)
@@ -326,7 +401,7 @@ def main() -> None:
             settings.apply()
         except TiwError as error:
             # Which of the two is set is not known, and need not be: it may be run again.
-            fail_with(module, error, changed=True)
+            fail_with(module, error, changed=True, **settings.found_key())
     module.exit_json(**settings.to_result())
 
 

@@ -40,6 +40,10 @@ options:
         changes numbers such as V(0123) or V(1_000) before a module sees them.
       - A single id, or several with commas between them, may be given without a list. A number
         there has become a string before the module sees it.
+      - In check mode it may also be an id that M(tiw.automation.online_record) has returned in
+        check mode for a recording that would be started. TIW is not asked for it. With
+        O(wait=true) it is reported in the first state of O(wait_for), FINISHED without a video by
+        default, and otherwise as V(RECORDING).
     type: list
     elements: raw
     required: true
@@ -449,6 +453,13 @@ polls:
   returned: always, except when an option makes no sense
   type: int
   sample: 2
+slice:
+  description:
+    - By this the action plugin of the module joins the parts of a wait. It takes it out of the
+      result, so that only a task with C(async) shows it. Its form may change with any version.
+  returned: with O(wait=true) and C(async)
+  type: dict
+  sample: {}
 elapsed:
   description: The seconds it took to ask and to wait.
   returned: always, except when an option makes no sense
@@ -491,7 +502,14 @@ from ansible_collections.tiw.automation.plugins.module_utils._account import (
 from ansible_collections.tiw.automation.plugins.module_utils._core import require_core
 from ansible_collections.tiw.automation.plugins.module_utils._report import (
     REPORT_ARGUMENTS,
+    STATES,
     Report,
+)
+from ansible_collections.tiw.automation.plugins.module_utils._task_ids import (
+    foreseen,
+    is_foreseen,
+    read_task_ids,
+    refuse_foreseen,
 )
 from ansible_collections.tiw.automation.plugins.module_utils._waiting import (
     ACCEPTANCE_ARGUMENTS,
@@ -509,15 +527,19 @@ _CALLS_WITHOUT_ANSWER = 3
 
 
 class Request:
-    """The options of the task, checked."""
+    """The options of the task, checked.
 
-    def __init__(self, params: dict[str, t.Any], client: TiwClient) -> None:
-        from tiw_automation.core import ConfigurationError, check_task_ids
+    :param check_mode: whether ids of check mode are taken; TIW is not asked for them.
+    :raises ConfigurationError: an option is invalid; nothing was sent.
+    """
+
+    def __init__(self, params: dict[str, t.Any], client: TiwClient, *, check_mode: bool) -> None:
+        from tiw_automation.core import ConfigurationError
 
         self.client = client
         self.params = params
         self.sdk_app_id = client.sdk_app_id()
-        self.task_ids = check_task_ids(params["task_ids"])
+        self.task_ids = read_task_ids(params["task_ids"])
         self.wait: bool = params["wait"]
         self.waiting = Waiting(params, params["wait_for"])
         if not 0 <= params["progress_interval"] < float("inf"):
@@ -525,6 +547,17 @@ class Request:
                 "progress_interval has to be a number of seconds, zero or more, not "
                 f"{params['progress_interval']}."
             )
+        if not check_mode:
+            refuse_foreseen(self.task_ids)
+
+    def foreseen(self) -> dict[str, Outcome]:
+        """Return the recordings of check mode as they would be."""
+        states = self.waiting.states if self.wait else {"RECORDING"}
+        status = next(state for state in STATES if state in states)
+        return {
+            task_id: foreseen(self.sdk_app_id, task_id, status)
+            for task_id in filter(is_foreseen, self.task_ids)
+        }
 
 
 class Findings:
@@ -532,7 +565,7 @@ class Findings:
 
     def __init__(self, request: Request) -> None:
         self.request = request
-        self.outcomes: dict[str, Outcome] = {}
+        self.outcomes: dict[str, Outcome] = request.foreseen()
         # Why there is no answer at all, as long as there is none.
         self.trouble: TiwError | None = None
         self.answered = False
@@ -572,6 +605,9 @@ async def ask(request: Request, found: Findings) -> TiwError | None:
 
     watcher = RecordWatcher(request.client)
     waiting = request.waiting
+    task_ids = [task_id for task_id in request.task_ids if task_id not in found.outcomes]
+    if not task_ids:
+        return None
     patience = waiting.delay + _CALLS_WITHOUT_ANSWER * request.client.settings.timeout_s
     try:
         async with asyncio.timeout(patience if request.wait else None) as first_answer:
@@ -582,9 +618,9 @@ async def ask(request: Request, found: Findings) -> TiwError | None:
                     first_answer.reschedule(None)
 
             if request.wait:
-                ends = watch_states(watcher, request.task_ids, waiting, hear)
+                ends = watch_states(watcher, task_ids, waiting, hear)
             else:
-                ends = watcher.describe(request.task_ids, acceptance=waiting.acceptance)
+                ends = watcher.describe(task_ids, acceptance=waiting.acceptance)
             async with aclosing(ends) as outcomes:
                 async for outcome in outcomes:
                     found.outcomes[outcome.task_id] = outcome
@@ -624,19 +660,23 @@ def main() -> None:
     from tiw_automation.core import TiwError
 
     try:
-        request = Request(module.params, new_client(module))
+        request = Request(module.params, new_client(module), check_mode=module.check_mode)
     except TiwError as error:
         fail_with(module, error)
     found = Findings(request)
     fatal = asyncio.run(ask(request, found))
     report = found.report()
+    result = report.to_result()
+    if request.wait:
+        retryable = fatal is not None and fatal.retryable
+        result["slice"] = report.note(fatal=fatal is not None, retryable=retryable).to_result()
     if fatal is not None:
         # Of single recordings nothing is known but this.
-        fail_with(module, fatal, **report.to_result())
+        fail_with(module, fatal, **result)
     failure = report.failure()
     if failure is not None:
-        module.fail_json(**report.to_result(), **failure)
-    module.exit_json(**report.to_result())
+        module.fail_json(**result, **failure)
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ try:
         check_task_id,
         parse_callback,
     )
+    from tiw_automation.core.callbacks import warn_if_weak
     from tiw_automation.core.confirmation import CallbackConfirmer
     from tiw_automation.core.options import SETTINGS, read_options
     from tiw_automation.core.record_events import TRANSITION, event_id, to_event
@@ -55,8 +56,10 @@ description:
     nothing.
   - A filter holds up the whole rulebook while it works, so it waits for the API for O(confirm_timeout)
     at most, and for no more than a fifth of the time in all. A post whose answer has not come by then is
-    answered with 503 and asked for in the background; Tencent posts it again after 5 seconds, up to five
-    times, and then the answer is there.
+    answered with 503 and asked for in the background, for 15 minutes at most; Tencent posts it again after
+    5 seconds, up to five times, and then the answer is there. What Tencent has given up by then becomes an
+    event with the next post of any recording.
+  - While other waits need the quota, what is posted takes a tenth of it at most.
   - C(ansible-rulebook) fills in no variables in the options of a filter, so secrets belong into the
     environment.
   - Needs C(tiw-automation) in the Python that runs C(ansible-rulebook).
@@ -65,6 +68,7 @@ options:
     description:
       - The key that the callbacks are signed with, as M(tiw.automation.online_record_callback) has set
         it. Without it E(TIW_CALLBACK_KEY) is used; with neither every post is refused.
+      - One of fewer than 16 characters is a warning, because it is found by trial.
     type: str
   confirm_timeout:
     description:
@@ -76,10 +80,9 @@ options:
     description:
       - The reasons for its end with which a finished recording counts as good. With any other its
         verdict is V(failed).
+      - If it is not given, every reason but V(EXCEPTION) is good, also one that is not known here.
     type: list
     elements: str
-    choices: [AUTO, USER_CALL, EXCEPTION, FORCE_STOP]
-    default: [AUTO, USER_CALL, FORCE_STOP]
   require_videos:
     description:
       - Whether a recording that has finished without a video counts as failed.
@@ -203,19 +206,22 @@ class CallbackGate:
             message = "There is no callback_key, so that anybody's post would be believed."
             hint = f"Set it, or {KEY_VARIABLE} in the environment of ansible-rulebook."
             raise ConfigurationError(message, hint=hint)
+        warn_if_weak(self._key)
         self._within_s: float = options.get("confirm_timeout", DEFAULT_CONFIRM_TIMEOUT_S)
         if self._within_s < 0:
             message = f"confirm_timeout has to be zero or more, not {self._within_s:g}."
             raise ConfigurationError(message, hint="It is in seconds.")
-        reasons = options.get("accept_finish_reasons", Acceptance().accept_finish_reasons)
-        acceptance = Acceptance(tuple(reasons), options.get("require_videos", True))
+        terms: dict[str, Any] = {"require_videos": options.get("require_videos", True)}
+        if "accept_finish_reasons" in options:
+            terms["accept_finish_reasons"] = tuple(options["accept_finish_reasons"])
+        acceptance = Acceptance(**terms)
         client = TiwClient(**{name: options[name] for name in SETTINGS if name in options})
         self._own_app = client.settings.sdk_app_id
         self._confirmer = CallbackConfirmer(client, acceptance=acceptance)
         self._told: OrderedDict[str, None] = OrderedDict()
 
-    def admit(self, event: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return the event to make of a post, or None for a post to drop.
+    def admit(self, event: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the event to make of a post, if one, and of others that are posted no more.
 
         :raises NotYetError: it has to be posted again.
         """
@@ -226,15 +232,17 @@ class CallbackGate:
             finish_id = event_id(app_id, check_task_id(callback.task_id))
         except (CallbackError, ConfigurationError) as error:
             logger.warning("A post was dropped: %.400s", error)
-            return None
-        if callback.is_finished and self._was_told(finish_id):
-            return None
-        # What fails from here on is nothing that was posted.
-        outcome = self._confirmer.ask(callback, self._within_s)
-        if outcome is None:
-            message = f"Recording {callback.task_id} is being asked for."
-            raise NotYetError(message)
-        return self._made_of(callback, outcome, event)
+            return []
+        made = []
+        if not (callback.is_finished and self._was_told(finish_id)):
+            # What fails from here on is nothing that was posted.
+            outcome = self._confirmer.ask(callback, self._within_s)
+            if outcome is None:
+                message = f"Recording {callback.task_id} is being asked for."
+                raise NotYetError(message)
+            made.append(self._made_of(callback, outcome, event))
+        made += [self._made_of(*late, event) for late in self._confirmer.unclaimed()]
+        return [one for one in made if one is not None]
 
     def _check_app(self, callback: Callback) -> None:
         if self._own_app is not None and callback.sdk_app_id != self._own_app:
@@ -317,7 +325,7 @@ _mistakes: dict[str, tuple[str, float]] = {}
 
 
 def main(event: dict[str, Any], **args: object) -> dict[str, Any] | list[dict[str, Any]]:
-    """Return the event to make of a post, or an empty list for one to drop."""
+    """Return the event to make of a post, or a list of several, or of none for one to drop."""
     if "endpoint" not in (event.get("meta") or {}):
         # No other source could be told to post it again.
         logger.error("tiw.automation.online_record_callback works behind eda.builtin.webhook only.")
@@ -333,7 +341,7 @@ def main(event: dict[str, Any], **args: object) -> dict[str, Any] | list[dict[st
     except Exception:
         logger.exception("A callback could not be dealt with.")
     else:
-        return [] if made is None else made
+        return made[0] if len(made) == 1 else made
     raise _come_again()
 
 

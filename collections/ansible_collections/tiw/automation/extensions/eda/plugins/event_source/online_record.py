@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -20,7 +20,14 @@ if TYPE_CHECKING:
     from tiw_automation.core import Outcome
 
 try:
-    from tiw_automation.core import Acceptance, ConfigurationError, TiwClient, check_task_ids
+    from tiw_automation.core import (
+        Acceptance,
+        ConfigurationError,
+        TiwClient,
+        check_task_id,
+        check_task_ids,
+    )
+    from tiw_automation.core.formatting import escaped
     from tiw_automation.core.options import SETTINGS, read_options
     from tiw_automation.core.record_events import to_event
     from tiw_automation.core.record_feed import RecordFeed
@@ -52,7 +59,7 @@ description:
 options:
   task_ids:
     description:
-      - The ids of the recordings to watch, or one of them.
+      - The ids of the recordings to watch, a list, one id, or a text with commas between several.
     type: list
     elements: str
   discover:
@@ -80,10 +87,9 @@ options:
     description:
       - The reasons for its end with which a finished recording counts as good. With any other its
         verdict is V(failed).
+      - If it is not given, every reason but V(EXCEPTION) is good, also one that is not known here.
     type: list
     elements: str
-    choices: [AUTO, USER_CALL, EXCEPTION, FORCE_STOP]
-    default: [AUTO, USER_CALL, FORCE_STOP]
   require_videos:
     description:
       - Whether a recording that has finished without a video counts as failed.
@@ -102,6 +108,9 @@ options:
       - With O(emit=transitions) it also holds how often each recording was in which state. Without it
         that is counted anew after a restart, so that a second pause may get the id of the first.
       - It holds ids and states, nothing secret, and belongs to one source alone.
+      - A file that a full disk or a broken machine has left cut or empty is set aside, as
+        C(.damaged), with a warning, and the source begins anew. Any other file that this source has
+        not written is an error, and stays as it is.
     type: str
   secret_id:
     description:
@@ -210,6 +219,10 @@ OTHER_WAYS = (
 )
 # What ansible-rulebook itself hands to every source.
 NOT_OURS = ("eda_feedback_queue",)
+# A hundred thousand recordings with the longest ids.
+LARGEST_STATE_BYTES = 32 * 2**20
+# How every file that State has written begins.
+BEGINNING = '{"found": ['
 
 
 class State:
@@ -231,10 +244,10 @@ class State:
             # What a link points to is written, not the link.
             self._path = self._path.expanduser().resolve()
             if self._path.exists():
-                self._read(json.loads(self._path.read_text(encoding="utf-8")))
+                self._read(self._path)
             self._write()
-        except (OSError, RuntimeError, ValueError, TypeError, AttributeError, KeyError) as error:
-            message = f"state_file: {str(self._path)!r} cannot be used ({error!r})."
+        except (OSError, RuntimeError, ValueError) as error:
+            message = f"state_file: {str(self._path)!r} cannot be used ({escaped(error)})."
             hint = "Give a file that this user may write, or one that this source has written."
             raise ConfigurationError(message, hint=hint) from None
 
@@ -266,12 +279,38 @@ class State:
             self._states.pop(task_id, None)
         self._try_to_write()
 
-    def _read(self, kept: Mapping[str, Any]) -> None:
-        if kept["found"]:
-            self._found = dict.fromkeys(check_task_ids(kept["found"]))
-        for task_id, (status, times) in kept["states"].items():
-            known = {str(name): int(number) for name, number in times.items()}
-            self._states[task_id] = (str(status), {str(status): 1, **known})
+    def _read(self, path: Path) -> None:
+        """Take in the file; what is odd in it costs only itself.
+
+        :raises ValueError: it is another file, which must not be written over.
+        """
+        text = _text(path)
+        try:
+            kept = json.loads(text) if text else {"found": [], "states": {}}
+        except (ValueError, RecursionError):
+            # What a crash leaves of a file is its beginning, or zeros.
+            if not text.startswith((BEGINNING, "\0")):
+                raise
+            aside = path.with_name(f"{path.name}.damaged")
+            path.replace(aside)
+            logger.warning("The state_file %s is damaged. It was moved to %s.", path, aside)
+            return
+        if not _is_ours(kept):
+            message = "it is not the file of an event source"
+            raise ValueError(message)
+        odd = 0
+        for task_id in kept["found"]:
+            try:
+                self._found[check_task_id(task_id)] = None
+            except ValueError:
+                odd += 1
+        for task_id, state in kept["states"].items():
+            try:
+                self._states[check_task_id(task_id)] = _state(state)
+            except (ValueError, TypeError, AttributeError, OverflowError):
+                odd += 1
+        if odd:
+            logger.warning("The state_file %s holds %d odd entries: they are left out.", path, odd)
 
     def _try_to_write(self) -> None:
         try:
@@ -293,6 +332,45 @@ class State:
         new.replace(self._path)
 
 
+def _text(path: Path) -> str:
+    """Return what a state file holds.
+
+    :raises ValueError: it is not a file, or too large for one.
+    """
+    # A pipe would be waited for, and a device read for ever.
+    if not path.is_file():
+        message = "it is not a regular file"
+        raise ValueError(message)
+    with path.open("rb") as file:
+        content = file.read(LARGEST_STATE_BYTES + 1)
+    if len(content) > LARGEST_STATE_BYTES:
+        message = f"it has more than {LARGEST_STATE_BYTES} bytes"
+        raise ValueError(message)
+    return content.decode("utf-8", "replace")
+
+
+def _is_ours(kept: object) -> bool:
+    """Return whether what a file holds is what a source has written, also a later version of it."""
+    return (
+        isinstance(kept, dict)
+        and isinstance(kept.get("found"), list)
+        and isinstance(kept.get("states"), dict)
+    )
+
+
+def _state(kept: object) -> tuple[str, dict[str, int]]:
+    """Return a recording's last state, and for which time it was in which, from the file.
+
+    :raises ValueError, TypeError, AttributeError, OverflowError: it is odd.
+    """
+    status, times = cast("Any", kept)
+    known = {str(name): int(number) for name, number in times.items()}
+    if not isinstance(status, str) or not all(0 < number < 2**31 for number in known.values()):
+        message = "a status without a count"
+        raise ValueError(message)
+    return status, {status: 1, **known}
+
+
 class RecordSource:
     """Turns the recordings of an application into events on a queue.
 
@@ -312,7 +390,8 @@ class RecordSource:
         self._queue = queue
         self._settings = {name: options[name] for name in SETTINGS if name in options}
         # What is empty here is a list that came out empty, which is a mistake.
-        given_ids = check_task_ids(options["task_ids"]) if "task_ids" in options else []
+        # As it was given: a text may hold several.
+        given_ids = check_task_ids(given["task_ids"]) if "task_ids" in options else []
         self._given = dict.fromkeys(given_ids)
         self._discover: bool = options.get("discover", False)
         if not self._given and not self._discover:
@@ -329,8 +408,9 @@ class RecordSource:
             message = f"poll_interval has to be above zero, not {self._poll_interval:g}."
             hint = f"It is in seconds; the default is {DEFAULT_POLL_INTERVAL_S:g}."
             raise ConfigurationError(message, hint=hint)
-        reasons = options.get("accept_finish_reasons", Acceptance().accept_finish_reasons)
-        self._acceptance = Acceptance(tuple(reasons), options.get("require_videos", True))
+        # As they were given: a text may hold several.
+        reasons = given["accept_finish_reasons"] if "accept_finish_reasons" in options else None
+        self._acceptance = Acceptance.of(reasons, options.get("require_videos", True))
         self._stop_when_done: bool = options.get("stop_when_done", False)
         self._state_file: str | None = options.get("state_file")
         self._outbox: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
@@ -338,6 +418,8 @@ class RecordSource:
         # Those whose end waits for room in the rule engine.
         self._ending: set[str] = set()
         self._state = State(None)
+        # Ids of the list that are not ids, each named once.
+        self._odd: set[str] = set()
 
     async def run(self) -> None:
         """Put events on the queue until there can be none any more, or for ever."""
@@ -383,7 +465,8 @@ class RecordSource:
         async with contextlib.aclosing(changes):
             async for _nothing in changes:
                 self._raise_if_hopeless(feed)
-                new = [task_id for task_id in feed.running if feed.end(task_id) is None]
+                self._odd &= feed.running
+                new = [i for i in feed.running if self._is_id(i) and feed.end(i) is None]
                 self._state.add(new)
                 wanted = [*self._given, *self._state.found, *new]
                 # The feed forgets in time what has ended, and would ask for it once more.
@@ -393,6 +476,20 @@ class RecordSource:
                 known = feed.listed or not self._discover
                 if self._stop_when_done and known and not feed.waiting:
                     return
+
+    def _is_id(self, task_id: str) -> bool:
+        """Return whether what the list names may go into an event.
+
+        A rule may pass it on as a variable, which Ansible takes for a template.
+        """
+        try:
+            check_task_id(task_id)
+        except ValueError as error:
+            if task_id not in self._odd:
+                self._odd.add(task_id)
+                logger.warning("In the list of running tasks, which is not followed: %s", error)
+            return False
+        return True
 
     def _raise_if_hopeless(self, feed: RecordFeed) -> None:
         """Raise what nobody but a person can lift, unless it has worked before."""

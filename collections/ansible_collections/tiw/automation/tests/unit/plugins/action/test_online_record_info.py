@@ -31,6 +31,7 @@ def plan(**options: t.Any) -> _Plan:
         {"wait": "perhaps"},
         {"wait_timeout": "long"},
         {"wait_timeout": 0},
+        {"wait_timeout": 10**400},
         {"wait_timeout": float("inf")},
         {"wait_sleep": -1},
         {"progress_interval": float("nan")},

@@ -55,6 +55,29 @@ def test_the_password_in_the_environments_proxy_is_hidden(
     assert hidden() == {"pass-of-proxy"}
 
 
+@pytest.mark.parametrize(
+    ("url", "passwords"),
+    [
+        ("user:pass-of-proxy@proxy.example.com:3128", {"pass-of-proxy"}),
+        ("http://user:pass%40of%2Fproxy@proxy:3128", {"pass%40of%2Fproxy", "pass@of/proxy"}),
+        ("http://user:s3cret/password@proxy:3128", {"s3cret/password"}),
+        ("http://user:a:b@c:d-e-f-g@proxy:3128", {"a:b@c:d-e-f-g"}),
+        # So short that it stands in words and numbers, or is one of the words of a result.
+        ("http://svc:1@proxy:3128", set()),
+        ("http://svc:lon@proxy:3128", set()),
+        ("http://svc:finished@proxy:3128", set()),
+        ("http://svc:screen_share@proxy:3128", set()),
+        ("http://svc@proxy:3128", set()),
+        ("http://proxy:3128", set()),
+    ],
+)
+def test_which_password_of_a_proxy_is_hidden(
+    url: str, passwords: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", url)
+    assert hidden() == passwords
+
+
 def test_a_malformed_url_is_left_to_the_core() -> None:
     assert hidden(endpoint="http://[::1") == set()
 

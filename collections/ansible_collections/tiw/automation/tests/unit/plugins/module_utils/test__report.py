@@ -10,6 +10,7 @@ import typing as t
 import pytest
 from ansible_collections.tiw.automation.plugins.module_utils._report import (
     STATES,
+    Note,
     Report,
     can_become,
     was_answered,
@@ -122,3 +123,49 @@ def test_answers() -> None:
     assert was_answered(record("a", "pending", "PAUSED"))
     assert not was_answered(record("a", "pending"))
     assert not was_answered(record("a", "unknown"))
+
+
+def masked(value: t.Any) -> t.Any:
+    """Return what Ansible would make of a result if every letter and digit were secret."""
+    if isinstance(value, dict):
+        return {name: masked(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [masked(item) for item in value]
+    return value if value is None or isinstance(value, bool) else "********"
+
+
+def test_masked_results_of_slices_are_joined_as_if_nothing_were_masked() -> None:
+    slices = [
+        ([record("algebra", "finished", "FINISHED"), record("long", "pending", "RECORDING")], {}),
+        ([record("long", "failed")], {"long": {"code": "FailedOperation.Record"}}),
+    ]
+    options = {"fail_on": ["failed"], "video_kinds": ["camera"]}
+    plain, joined = report(**options), report(**options)
+    for records, errors in slices:
+        found = report(**options)
+        found.add(records, errors, 3)
+        result = {
+            **found.to_result(),
+            "slice": found.note(fatal=False, retryable=False).to_result(),
+        }
+        note = Note.of(masked(result)["slice"])
+        shown = masked(result)
+        joined.add(shown["records"], shown["errors"], note.polls, note.known)
+        plain.add(records, errors, 3)
+    names = ("all_finished", "pending", "missing", "failed_ids", "unreached", "polls")
+    for name in names:
+        assert joined.to_result()[name] == plain.to_result()[name], name
+    assert [entry["task_id"] for entry in joined.to_result()["records"]] == ["algebra", "long"]
+    assert len(joined.to_result()["video_urls"]) == len(plain.to_result()["video_urls"]) == 1
+    assert list(joined.errors) == ["long"]
+    failure = joined.failure()
+    assert failure is not None
+    assert failure["msg"] == "1 of 2 recordings: long (failed): ********"
+
+
+def test_a_note_comes_back_as_it_was() -> None:
+    found = report()
+    found.add([record("a", "unknown"), record("b", "pending", "RECORDING")], {}, 1)
+    note = found.note(fatal=True, retryable=False)
+    assert Note.of(note.to_result()) == note
+    assert [known.answered for known in note.known] == [False, True]

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What strangers have asked for, tried until it is done: bounded in number, bytes and time.
+
+A callback is posted for half a minute and then no more, and at the pace that is left for what
+strangers post a few hundred take longer. So each stays on a list, as little as its key, whether or
+not it is posted again; a hundred at most are being tried at any time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import heapq
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+logger = logging.getLogger(__name__)
+
+KEPT_S = 900.0
+"""For how many seconds a key is tried."""
+MOST_KEYS = 10_000
+MOST_BYTES = 2_000_000
+"""The most keys on a list, and the most bytes that they may take together."""
+
+_AT_ONCE = 100
+# What a key takes beside its text: its objects, and a place in two collections.
+_KEY_BYTES = 180
+_COMPLAIN_EVERY_S = 60.0
+_Key = tuple[str | int | bool, ...]
+K = TypeVar("K", bound=_Key)
+
+
+class NotConfirmed(Exception):
+    """A key is not worth another try; the text says why."""
+
+
+class Backlog(Generic[K]):
+    """Keys, each of which is tried until it is done or 15 minutes have passed.
+
+    Belongs to the event loop in which it is first used.
+
+    :param attempt: tries a key, given for how many seconds it has been on the list; returns
+        whether it is done, or raises :class:`NotConfirmed` to give it up. After any other error it
+        is tried again.
+    :param pause_s: how many seconds to wait before the next try of a key, given the same.
+    :param clock: seconds, from anywhere.
+    """
+
+    def __init__(
+        self,
+        attempt: Callable[[K, float], Awaitable[bool]],
+        pause_s: Callable[[float], float],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._attempt = attempt
+        self._pause_s = pause_s
+        self._clock = clock
+        self._since: dict[K, float] = {}
+        self._bytes = 0
+        self._new: deque[K] = deque()
+        self._again: list[tuple[float, K]] = []
+        self._tried_now: dict[asyncio.Task[None], None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._waiting: dict[K, asyncio.Future[None]] = {}
+        self._complaints: dict[str, tuple[float, int]] = {}
+
+    def __len__(self) -> int:
+        """How many keys are on the list."""
+        return len(self._since)
+
+    def __contains__(self, key: K) -> bool:
+        """Whether a key is on the list."""
+        return key in self._since
+
+    def add(self, key: K, *, most: int = MOST_KEYS) -> bool:
+        """Take in a key; return whether it is on the list, which it is not where that is full.
+
+        :param most: how many keys the list may hold.
+        """
+        if key in self._since:
+            return True
+        size = _size(key)
+        if len(self._since) >= most or self._bytes + size > MOST_BYTES:
+            self._complain(logging.ERROR, "%d callbacks wait already; no more fit.", len(self))
+            return False
+        self._since[key] = self._clock()
+        self._bytes += size
+        self._new.append(key)
+        self._work()
+        return True
+
+    async def result(self, key: K) -> None:
+        """Wait until a key on the list is done.
+
+        :raises NotConfirmed: it was given up.
+        :raises Exception: what its latest try raised; it stays on the list.
+        """
+        waiting = self._waiting.get(key)
+        if waiting is None:
+            waiting = self._waiting[key] = asyncio.get_running_loop().create_future()
+        await asyncio.shield(waiting)
+
+    def _work(self) -> None:
+        """Try what is due, as much of it as may be tried at once."""
+        if len(self._tried_now) < _AT_ONCE and self._is_due():
+            # An empty context: it outlives the post that began it.
+            task = asyncio.get_running_loop().create_task(
+                self._try_all(), name="tiw-callbacks", context=contextvars.Context()
+            )
+            self._tried_now[task] = None
+            task.add_done_callback(self._tried_now.pop)
+
+    def _is_due(self) -> bool:
+        return bool(self._new) or bool(self._again and self._again[0][0] <= self._clock())
+
+    def _next(self) -> K | None:
+        """Take out the key that has waited for longest since it was due."""
+        due = self._again[0][0] if self._again else math.inf
+        if self._new and self._since[self._new[0]] <= due:
+            return self._new.popleft()
+        if due <= self._clock():
+            return heapq.heappop(self._again)[1]
+        return None
+
+    async def _try_all(self) -> None:
+        while (key := self._next()) is not None:
+            self._work()
+            await self._try(key)
+        self._set_timer()
+
+    async def _try(self, key: K) -> None:
+        age = self._clock() - self._since[key]
+        error: Exception | None = None
+        try:
+            if age < KEPT_S and await self._attempt(key, age):
+                self._end(key, None)
+                return
+        except NotConfirmed as reason:
+            self._end(key, reason)
+            return
+        except Exception as reason:
+            error = reason
+            self._complain(logging.WARNING, "A callback is not confirmed yet: %s", error)
+            self._release(key, error)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # What it waited for has ended, and not this task.
+        age = self._clock() - self._since[key]
+        if age < KEPT_S:
+            heapq.heappush(self._again, (self._clock() + self._pause_s(age), key))
+        else:
+            self._complain(
+                logging.WARNING, "A callback was not confirmed within %.0f minutes.", KEPT_S / 60
+            )
+            self._end(key, error or NotConfirmed("Its time has elapsed."))
+
+    def _end(self, key: K, error: Exception | None) -> None:
+        del self._since[key]
+        self._bytes -= _size(key)
+        self._release(key, error)
+
+    def _release(self, key: K, error: Exception | None) -> None:
+        waiting = self._waiting.pop(key, None)
+        if waiting is None or waiting.done():
+            return
+        if error is None:
+            waiting.set_result(None)
+        else:
+            waiting.set_exception(error)
+            # All who waited may have left.
+            waiting.exception()
+
+    def _set_timer(self) -> None:
+        """Wake up for the next key that is due."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._again:
+            delay = max(self._again[0][0] - self._clock(), 0.0)
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(delay, self._on_time, context=contextvars.Context())
+
+    def _on_time(self) -> None:
+        self._timer = None
+        self._work()
+        if not self._tried_now:
+            # The clock is a little behind the loop's.
+            self._set_timer()
+
+    def _complain(self, level: int, message: str, *args: object) -> None:
+        """Log each message once a minute, however many there are."""
+        now = self._clock()
+        logged_at, count = self._complaints.get(message, (-math.inf, 0))
+        if now - logged_at < _COMPLAIN_EVERY_S:
+            self._complaints[message] = (logged_at, count + 1)
+            return
+        self._complaints[message] = (now, 0)
+        logger.log(level, message + " (%d such since the last line.)", *args, count + 1)
+
+
+def _size(key: _Key) -> int:
+    # The longest text is the stranger's own; the others are there once.
+    return _KEY_BYTES + max((len(part) for part in key if isinstance(part, str)), default=0)

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The few fields of a posted callback that are read, found in its bytes.
+
+A JSON parser builds an object for each of a quarter of a million ``{}``, and no other thread runs
+meanwhile. So the signature is looked for in the bytes first, and what is not wanted is skipped by
+regular expressions that build nothing, a window at a time: between two of them other threads run.
+They never go back (each repetition is possessive), so that every body takes a time that grows with
+its length alone.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from typing import Any
+
+FIELDS = ("EventType", "SdkAppId", "Timestamp", "ExpireTime", "Sign")
+"""What is read of a callback, beside the TaskId in its EventData."""
+UNREADABLE = "(unreadable)"
+"""Stands for a value that is too long, or is not JSON; no field is valid with it."""
+
+# Tencent's callbacks have six, and up to a dozen in EventData.
+_MOST_KEYS = 1000
+# Of what ends within a window, and of what does not: there each level is looked at once more.
+_DEEPEST = 32
+_DEEPEST_LONG = 4
+_WINDOW = 32 * 1024
+_LONGEST_VALUE = 1024
+# What stands inside EventData is between those before it and those after it.
+_TRIED_FROM_EACH_END = 8
+
+_SPACE = rb"[ \t\n\r]*+"
+_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+
+
+def _nested(depth: int) -> bytes:
+    inner = rb"(?!)"
+    for _ in range(depth):
+        inner = rb'[\[{](?:[^"\[\]{}]++|' + _STRING + rb"|" + inner + rb")*+[\]}]"
+    return inner
+
+
+_OPENING = re.compile(_SPACE + rb"\{" + _SPACE + rb"(\}?)")
+_NAME = re.compile(_SPACE + rb"(" + _STRING + rb")" + _SPACE + rb":" + _SPACE, re.DOTALL)
+_TEXT = re.compile(_STRING, re.DOTALL)
+_PLAIN = re.compile(_STRING + rb'|[^"\[\]{},\s]++', re.DOTALL)
+_SHORT = re.compile(_nested(_DEEPEST), re.DOTALL)
+_PIECES = re.compile(
+    rb'(?:[^"\[\]{}]++|' + _STRING + rb"|" + _nested(_DEEPEST) + rb")*+", re.DOTALL
+)
+_AFTER_VALUE = re.compile(_SPACE + rb"([,}])")
+_NOTHING_MORE = re.compile(_SPACE + rb"\Z")
+
+_EXPIRE_TIME = re.compile(_SPACE + rb":" + _SPACE + rb"(0|[1-9][0-9]{0,18})" + _SPACE + rb"[,}]")
+_SIGN = re.compile(_SPACE + rb":" + _SPACE + rb'"([0-9a-f]{32})"')
+
+
+def expire_times(body: bytes) -> list[int]:
+    """Return what may be the ExpireTime of a callback, at whatever place in it."""
+    return [int(found) for found in _candidates(body, b'"ExpireTime"', _EXPIRE_TIME)]
+
+
+def signatures(body: bytes) -> list[str]:
+    """Return what may be the Sign of a callback, at whatever place in it."""
+    return [found.decode() for found in _candidates(body, b'"Sign"', _SIGN)]
+
+
+def read_fields(body: bytes) -> dict[str, Any]:
+    """Return those of :data:`FIELDS` that a callback has, and of its EventData the TaskId.
+
+    A name that stands twice has its last value, as in Python's JSON.
+
+    :raises ValueError: it is not a JSON object, or one with a thousand names, or deeper than 32.
+    """
+    body = body.removeprefix(b"\xef\xbb\xbf")
+    fields, end = _object(body, 0, FIELDS, inner="EventData")
+    if not _NOTHING_MORE.match(body, end):
+        raise ValueError("Something stands behind the object.")
+    return fields
+
+
+def _candidates(body: bytes, name: bytes, value: re.Pattern[bytes]) -> list[bytes]:
+    ends: dict[int, None] = {}
+    at = -1
+    for _ in range(_TRIED_FROM_EACH_END):
+        at = body.find(name, at + 1)
+        if at < 0:
+            break
+        ends[at + len(name)] = None
+    at = len(body)
+    for _ in range(_TRIED_FROM_EACH_END):
+        at = body.rfind(name, 0, at)
+        if at < 0 or at + len(name) in ends:
+            break
+        ends[at + len(name)] = None
+    found = (value.match(body, end) for end in ends)
+    return list(dict.fromkeys(each[1] for each in found if each))
+
+
+def _object(
+    body: bytes, at: int, wanted: tuple[str, ...], inner: str | None = None
+) -> tuple[dict[str, Any], int]:
+    """Read an object; return what is wanted of it, and where it ends."""
+    opening = _match(_OPENING, body, at)
+    found: dict[str, Any] = {}
+    at = opening.end()
+    if opening[1]:
+        return found, at
+    for _ in range(_MOST_KEYS):
+        name = _match(_NAME, body, at)
+        key, at = _key(name[1]), name.end()
+        if key == inner and body.startswith(b"{", at):
+            found[key], at = _object(body, at, ("TaskId",))
+        else:
+            begin, at = at, _after(body, at)
+            if key == inner or key in wanted:
+                found[key] = _decoded(body, begin, at)
+        after = _match(_AFTER_VALUE, body, at)
+        at = after.end()
+        if after[1] == b"}":
+            return found, at
+    raise ValueError(f"An object has more than {_MOST_KEYS} names.")
+
+
+def _match(
+    pattern: re.Pattern[bytes], body: bytes, at: int, end: int = sys.maxsize
+) -> re.Match[bytes]:
+    found = pattern.match(body, at, end)
+    if found is None:
+        raise ValueError("It is not JSON, or too deep.")
+    return found
+
+
+def _key(name: bytes) -> str:
+    if b"\\" in name and len(name) <= _LONGEST_VALUE:
+        return str(json.loads(name.decode(errors="replace"), strict=False))
+    return name[1:-1].decode(errors="replace")
+
+
+def _after(body: bytes, at: int) -> int:
+    """Return where a value ends, of whatever kind."""
+    if body[at : at + 1] not in (b"{", b"["):
+        return _match(_PLAIN, body, at).end()
+    short = _SHORT.match(body, at, at + _WINDOW)
+    if short is not None:
+        return short.end()
+    depth = 1
+    at += 1
+    while depth:
+        at = _match(_PIECES, body, at, at + _WINDOW).end()
+        sign = body[at : at + 1]
+        if sign == b'"':
+            # A text that ends behind the window.
+            at = _match(_TEXT, body, at).end()
+        elif sign in (b"]", b"}"):
+            at += 1
+            depth -= 1
+        elif sign in (b"[", b"{"):
+            at += 1
+            depth += 1
+            if depth > _DEEPEST_LONG:
+                raise ValueError("It is too deep.")
+        elif not sign:
+            raise ValueError("It is cut off.")
+    return at
+
+
+def _decoded(body: bytes, begin: int, end: int) -> Any:
+    if end - begin > _LONGEST_VALUE:
+        return UNREADABLE
+    try:
+        return json.loads(body[begin:end].decode())
+    except (ValueError, RecursionError):
+        return UNREADABLE

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which errors every task of an account would get, and which are those of one task."""
+
+from __future__ import annotations
+
+import pytest
+
+from tiw_automation.core import ConfigurationError, CredentialsError, TiwError
+from tiw_automation.core import errors as errors_module
+from tiw_automation.core.errors import _BY_CODE, api_error
+
+OF_THE_ACCOUNT = {
+    "ActionOffline",
+    "AuthFailure",
+    "AuthFailure.SignatureExpire",
+    "AuthFailure.UnauthorizedOperation",
+    "InvalidAction",
+    "IpInBlacklist",
+    "IpNotInWhitelist",
+    "NoSuchProduct",
+    "NoSuchVersion",
+    "ResourceUnavailable.InterfaceUnAuthorized",
+    "ResourceUnavailable.NotRegistered",
+    "ResourceUnavailable.ServiceExpired",
+    "UnauthorizedOperation",
+    "UnsupportedProtocol",
+    "UnsupportedRegion",
+}
+OF_ONE_TASK = {
+    "DryRunOperation",
+    "FailedOperation",
+    "FailedOperation.Record",
+    "InternalError",
+    "InvalidParameter",
+    "InvalidParameter.TaskNotFound",
+    "InvalidParameterValue",
+    "InvalidRequest",
+    "LimitExceeded",
+    "MissingParameter",
+    "RequestLimitExceeded",
+    "RequestSizeLimitExceeded",
+    "ResourceInUse",
+    "ResourceInsufficient",
+    "ResourceNotFound",
+    "ResourceUnavailable",
+    "ResponseSizeLimitExceeded",
+    "ServiceUnavailable",
+    "UnknownParameter",
+    "UnsupportedOperation",
+}
+CHILDREN = {
+    "AuthFailure.SecretIdNotFound": True,
+    "AuthFailure.Something.New": True,
+    "UnauthorizedOperation.CamNoAuth": True,
+    "InvalidParameter.SdkAppIdNotFound": True,
+    "InvalidParameter.Something": False,
+    "UnsupportedOperation.InvalidTaskStatus": False,
+    "Something.New": False,
+    "": False,
+}
+
+
+def test_every_code_that_is_known_is_one_or_the_other() -> None:
+    assert set(_BY_CODE) == OF_THE_ACCOUNT | OF_ONE_TASK
+    assert not OF_THE_ACCOUNT & OF_ONE_TASK
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        *((code, True) for code in sorted(OF_THE_ACCOUNT)),
+        *((code, False) for code in sorted(OF_ONE_TASK)),
+        *CHILDREN.items(),
+    ],
+)
+def test_codes(code: str, expected: bool) -> None:
+    assert api_error(code, "said the API").concerns_account is expected
+
+
+CLASSES = sorted(
+    (
+        found
+        for found in vars(errors_module).values()
+        if isinstance(found, type) and issubclass(found, TiwError)
+    ),
+    key=lambda found: found.__name__,
+)
+CLASSES_OF_THE_ACCOUNT = {
+    "AuthFailure",
+    "ConfigurationError",
+    "CredentialsError",
+    "PermissionDenied",
+    "ServiceUnavailable",
+    "SignatureExpired",
+}
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+def test_classes(kind: type[TiwError]) -> None:
+    error = kind.__new__(kind)
+    error.code = "anything"
+    assert error.concerns_account is (kind.__name__ in CLASSES_OF_THE_ACCOUNT)
+
+
+def test_settings() -> None:
+    assert ConfigurationError("region").concerns_account
+    assert CredentialsError("keys").concerns_account
