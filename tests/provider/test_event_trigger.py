@@ -246,12 +246,8 @@ async def test_the_international_site_lists_nothing_and_is_not_asked(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-<<<<<<< .merge_file_s7Yzn2
-    connect(tiw_simulator, host="tiw.intl.localhost", extra={"allow_http": True})
-=======
     monkeypatch.setenv("TIW_ALLOW_HTTP", "1")
     connect(tiw_simulator, host="tiw.intl.localhost")
->>>>>>> .merge_file_m96cr6
     async with running(make()) as events:
         await nothing_more(events)
     assert tiw_simulator.requests == {}

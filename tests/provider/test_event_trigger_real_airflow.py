@@ -154,8 +154,6 @@ def airflow(
     }
     environment = {
         **{f"AIRFLOW_CONN_{name}": json.dumps(value) for name, value in connections.items()},
-        # For the name of the international site that leads to loopback.
-        "TIW_ALLOW_HTTP": "1",
         "AIRFLOW__TIW__CALLBACK_CONN_IDS": "tencentcloud_default, callbacks, secretless, of_the_db",
     }
     with AirflowStack(

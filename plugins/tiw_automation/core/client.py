@@ -414,9 +414,12 @@ class TiwClient:
         :raises InvalidParameter: this site does not tell; only the Chinese one does.
         """
         kind = check_task_type(task_type)
-        app_id = self.sdk_app_id(sdk_app_id)
+        return self._running_tasks(kind, self.sdk_app_id(sdk_app_id))[0]
+
+    def _running_tasks(self, kind: str, app_id: int) -> tuple[list[RunningTask], bool]:
+        """Return the tasks of the running list, and whether it holds others that were not read."""
         found: dict[str, RunningTask] = {}
-        offset = 0
+        offset, hidden = 0, False
         for _ in range(MOST_PAGES):
             # The list changes while it is read, so tasks are told apart by their ids.
             params = {"SdkAppID": app_id, "TaskType": kind, "Offset": offset, "Limit": PAGE_SIZE}
@@ -425,11 +428,13 @@ class TiwClient:
             known = len(found)
             found.update((task.task_id, task) for task in page)
             # A page may be shorter than was asked for although more follow.
-            offset += count_rows(response)
+            rows = max(count_rows(response), len(page))
+            hidden = hidden or rows > len(page)
+            offset += rows
             # Total may be missing or wrong, and a page come again: what brings nothing new is the
             # last.
             if len(found) == known or (total is not None and len(found) <= total <= offset):
-                return list(found.values())
+                return list(found.values()), hidden or (total or 0) > len(found)
         raise BadAnswer(
             f"The list of running tasks does not end: {len(found)} tasks in {MOST_PAGES} answers.",
             action="DescribeRunningTasks",
@@ -542,11 +547,21 @@ class TiwClient:
     ) -> Iterator[tuple[str, OnlineRecord | TiwError]]:
         """Ask for each recording of a room that the running list names.
 
-        An error that concerns one recording is yielded in its place.
+        An error that concerns one recording is yielded in its place, one without an id for what
+        cannot be read in the list.
 
         :raises TiwError: the list cannot be read, or an error concerns the account or the network.
         """
-        for task in self.describe_running_tasks(sdk_app_id=app_id):
+        tasks, hidden = self._running_tasks("OnlineRecord", app_id)
+        if hidden:
+            yield (
+                "",
+                BadAnswer(
+                    "The list of running tasks names a task that cannot be read.",
+                    action="DescribeRunningTasks",
+                ),
+            )
+        for task in tasks:
             if task.room_id in (room, None) and wanted(task):
                 try:
                     yield task.task_id, self._describe(task.task_id, app_id)

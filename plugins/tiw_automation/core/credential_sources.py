@@ -14,6 +14,7 @@ import json
 import logging
 import math
 import os
+import re
 import stat
 import threading
 import time
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 METADATA_URL = "http://metadata.tencentyun.com"
+# As CAM allows it.
+_ROLE_NAME = re.compile(r"[\w+=,.@-]{1,128}", re.ASCII)
 _ROLE_PATH = "/latest/meta-data/cam/security-credentials/"
 # Off Tencent's cloud nothing answers there, and a client must not wait for it.
 METADATA_TIMEOUT_S = 2.0
@@ -318,7 +321,7 @@ class InstanceRole(RenewedKeys):
         # Never by a proxy: its instance would be asked instead of this one.
         self._transport = Transport(url, use_environment=False, pool_size=1)
         self.role = self._get(_ROLE_PATH, min(timeout_s, METADATA_TIMEOUT_S)).strip()
-        if not self.role or not self.role.isprintable() or "<" in self.role:
+        if not _ROLE_NAME.fullmatch(self.role):
             raise CredentialsError(f"{url} names no CAM role for this instance.")
 
     @property

@@ -183,7 +183,7 @@ def find_credentials(
     )
     if base is None:
         raise CredentialsError(
-            f"No keys were found. Looked at: {'; '.join(escaped(place, 300) for place in found.looked_at)}.",
+            f"No keys were found. Looked at: {found.in_words()}.",
             hint="Create a key in the console under CAM, API keys, and give both halves.",
         )
     of_environment = _first(environ, _ROLE_VARIABLES)
@@ -213,6 +213,9 @@ class _Search:
         self.looked_at: list[str] = []
         self.role_arn: str | None = None
         self.instance_was_asked = False
+
+    def in_words(self) -> str:
+        return "; ".join(escaped(place, 300) for place in self.looked_at)
 
     def arguments(
         self, secret_id: str | None, secret_key: str | None, token: str | None

@@ -34,7 +34,9 @@ def parse_endpoint(value: object, name: str = "endpoint") -> tuple[str, str]:
         if ":" in host:
             ipaddress.IPv6Address(host)
     except ValueError as error:
-        raise ConfigurationError(f"{name}: {shown(value)} is malformed ({escaped(error, 100)}).", hint=_HINT) from None
+        raise ConfigurationError(
+            f"{name}: {shown(value)} is malformed ({escaped(error, 100)}).", hint=_HINT
+        ) from None
     if (
         parts.scheme not in ("http", "https")
         or not (":" in host or _HOST_NAME.fullmatch(host))

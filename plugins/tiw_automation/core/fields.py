@@ -149,9 +149,10 @@ def _text(value: object) -> str | None:
 def _word(value: object) -> str | None:
     if not isinstance(value, str):
         return None
-    # Escaped first, so that what was read is read the same again.
-    word = escaped(value.strip(_AROUND_WORDS), _LONGEST_WORD)
-    return word.upper() if word.isascii() else word
+    word = value.strip(_AROUND_WORDS)
+    # What holds an escape was read before, and stays as it is.
+    upper = word.upper() if word.isascii() and "\\" not in word else word
+    return escaped(upper, _LONGEST_WORD)
 
 
 def _url(value: object) -> str | None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tiw_automation.core.errors import ConfigurationError
-from tiw_automation.core.formatting import shown
+from tiw_automation.core.formatting import LONGEST_TEXT, shown
 
 SETTINGS: Mapping[str, type] = {
     "secret_id": str,
@@ -76,7 +76,7 @@ def as_text(value: object) -> str | None:
 def _as(kind: type, name: str, value: Any) -> Any:
     result = _converted(kind, value)
     if result is None:
-        what = "what was given" if name in SECRETS else shown(value)
+        what = "what was given" if name in SECRETS else shown(value, LONGEST_TEXT)
         raise ConfigurationError(f"{name} has to be {_WORDS[kind]}, not {what}.")
     return result
 

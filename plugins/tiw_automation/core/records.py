@@ -394,8 +394,7 @@ def _list_of_reasons(given: object) -> Iterable[object]:
         return given.split(",")
     if isinstance(given, Mapping) or not isinstance(given, Iterable):
         raise ConfigurationError(
-            "accept_finish_reasons must be a list of finish reasons, not "
-            f"{shown(given, _SHOWN)}.",
+            f"accept_finish_reasons must be a list of finish reasons, not {shown(given, _SHOWN)}.",
             hint=_REASONS_HINT,
         )
     return given
@@ -623,8 +622,7 @@ def check_task_id(value: object) -> str:
     """
     if not isinstance(value, str):
         raise ConfigurationError(
-            f"A task id has to be a string, not {shown(value, _SHOWN)} "
-            f"({type(value).__name__}).",
+            f"A task id has to be a string, not {shown(value, _SHOWN)} ({type(value).__name__}).",
             hint=_TASK_ID_HINT,
         )
     if _TASK_ID.fullmatch(value) or value in _started_task_ids:
@@ -700,7 +698,8 @@ def check_video_kinds(value: object) -> tuple[VideoKind, ...] | None:
     allowed = ", ".join(kind.value for kind in VideoKind)
     if isinstance(names, Mapping) or not isinstance(names, Iterable):
         raise ConfigurationError(
-            f"video_kinds has to be a list, not {shown(value, _SHOWN)}.", hint=f"Use any of {allowed}."
+            f"video_kinds has to be a list, not {shown(value, _SHOWN)}.",
+            hint=f"Use any of {allowed}.",
         )
     kinds = []
     for name in names:
@@ -708,7 +707,8 @@ def check_video_kinds(value: object) -> tuple[VideoKind, ...] | None:
             kinds.append(VideoKind(name))
         except ValueError:
             raise ConfigurationError(
-                f"video_kinds: {shown(name, _SHOWN)} is not a kind of video.", hint=f"Use any of {allowed}."
+                f"video_kinds: {shown(name, _SHOWN)} is not a kind of video.",
+                hint=f"Use any of {allowed}.",
             ) from None
     return tuple(kinds)
 

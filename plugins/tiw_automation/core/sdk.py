@@ -127,9 +127,8 @@ class SdkClient(AbstractClient):  # type: ignore[misc]
             "BeforeSending": before_sending,
             "ClockOffset": clock_offset_s,
         }
-        body = self.call_json(action, dict(params), headers, options)
-        response: dict[str, Any] = body["Response"]
-        return response
+        # call_json() would read the answer's JSON once more, and more strictly.
+        return self._response_of(self._call(action, dict(params), options, headers))
 
     def _learn_the_time(self, refusal: SignatureExpired, signed_with: float) -> bool:
         """Take over the server's time; return whether the refused request was signed with another.
@@ -196,7 +195,13 @@ class SdkClient(AbstractClient):  # type: ignore[misc]
         return None
 
     def _check_error(self, answer: Answer) -> None:
-        """Raise for everything that is not a ``Response`` without an ``Error``."""
+        self._response_of(answer)
+
+    def _response_of(self, answer: Answer) -> dict[str, Any]:
+        """Return the ``Response`` of an answer that holds no ``Error``.
+
+        :raises TiwError: it holds one, or is not the API's.
+        """
         server_time = http_date(answer.headers.get("Date") or "")
         self.answered_at = server_time
         try:
@@ -206,8 +211,9 @@ class SdkClient(AbstractClient):  # type: ignore[misc]
             raise _not_the_api(answer) from None
         if _is_deep(response):
             raise _not_the_api(answer)
-        if error is None and answer.status_code == 200:
-            return
+        # Some services write {} for what is not there.
+        if error in (None, {}, [], "") and answer.status_code == 200:
+            return response  # type: ignore[no-any-return]
         if not isinstance(error, Mapping) or not isinstance(error.get("Code"), str):
             raise _not_the_api(answer)
         request_id = response.get("RequestId")
@@ -219,6 +225,7 @@ class SdkClient(AbstractClient):  # type: ignore[misc]
         if answer.status_code == 429 and not isinstance(refusal, RequestLimitExceeded):
             refusal = _too_many(refusal.message, code=refusal.code, request_id=refusal.request_id)
         refusal.retry_after_s = retry_after_s(answer.headers)
+        refusal.names_task = bool(response.get("TaskId"))
         if isinstance(refusal, SignatureExpired):
             refusal.server_time = server_time
         raise refusal

@@ -109,9 +109,7 @@ class Settings:
         :raises CredentialsError: no whole pair of keys was found.
         """
         env = os.environ if environ is None else environ
-        _check_texts(
-            profile=profile, role_arn=role_arn, site=site, region=region, endpoint=endpoint
-        )
+        _check_texts(profile=profile, role_arn=role_arn, site=site, region=region)
         # Explicit keys may be of another account than the files, and need other settings.
         skip_files = not profile and bool(secret_id or secret_key)
         files = Profile() if skip_files else _files(profile, env, home)
@@ -201,7 +199,8 @@ def _address(
         )
     if region is not None and site and region != default_region:
         raise ConfigurationError(
-            f"region {shown(region)} contradicts site {shown(site)}, which is served from {default_region}.",
+            f"region {shown(region)} contradicts site {shown(site)}, which is served from "
+            f"{default_region}.",
             hint="Leave one of the two out.",
         )
     if region is not None and region not in allowed and not given_endpoint[1]:

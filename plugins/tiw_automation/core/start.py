@@ -298,7 +298,7 @@ def start_params(options: Mapping[str, Any], preset: str | None = None) -> dict[
     return params
 
 
-def _merged(options: Mapping[str, Any], preset: str | None) -> dict[str, Any]:
+def _merged(options: Mapping[str, Any], preset: object) -> dict[str, Any]:
     given = {name: value for name, value in options.items() if value is not None}
     if preset is None:
         return given
@@ -317,8 +317,7 @@ def _merged(options: Mapping[str, Any], preset: str | None) -> dict[str, Any]:
 def _object(value: object, known: Sequence[Option], where: str) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise ConfigurationError(
-            f"{where} has to hold {', '.join(option.name for option in known)}, "
-            f"not {shown(value)}."
+            f"{where} has to hold {', '.join(option.name for option in known)}, not {shown(value)}."
         )
     by_name = {option.name: option for option in known}
     for name in value:

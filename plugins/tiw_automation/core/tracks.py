@@ -97,8 +97,7 @@ def _check_milliseconds(name: str, given: object) -> int:
     number = whole_number(given)
     if isinstance(number, bool) or not isinstance(number, int) or number < 0:
         raise ConfigurationError(
-            f"{name} must be a whole number of milliseconds, zero or more, not "
-            f"{shown(given, 80)}."
+            f"{name} must be a whole number of milliseconds, zero or more, not {shown(given, 80)}."
         )
     return number
 

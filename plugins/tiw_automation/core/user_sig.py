@@ -106,7 +106,8 @@ def make_user_sig(
             f"A user signature has to be valid for {LEAST_EXPIRE_S} s at least, not "
             f"{shown(expire_s)}."
         )
-    if not isinstance(user_id, str) or not user_id or not user_id.isprintable():
+    user: object = user_id
+    if not isinstance(user, str) or not user or not user.isprintable():
         raise ConfigurationError(f"user_id must be a user's name, not {shown(user_id)}.")
     app_id = check_sdk_app_id(sdk_app_id)
     made = int(time.time() if now is None else check_seconds("now", now))
