@@ -238,9 +238,7 @@ class TiwClient:
             **options,
         )
         attempt = self._start_attempt(params, record_user_id is None, before_each)
-        task_id = attempt.result()
-        self._known.add(task_id)
-        return task_id
+        return attempt.result()
 
     def start_online_record_params(
         self,
@@ -463,9 +461,14 @@ class TiwClient:
         ticket: Ticket | None = None,
         attempt: Attempt | None = None,
     ) -> dict[str, Any]:
-        if not str(action).isidentifier():
+        name: object = action
+        if not isinstance(name, str) or not (name.isascii() and name.isidentifier()):
             raise ConfigurationError(
                 f"An action has to be a name such as StartOnlineRecord, not {shown(action)}."
+            )
+        if not isinstance(params, Mapping):
+            raise ConfigurationError(
+                f"The parameters of {action} must be a mapping, not {shown(params)}."
             )
         turn = ticket or Ticket(self.quota(action))
         known = attempt or Attempt()
@@ -539,6 +542,7 @@ class TiwClient:
             timeout_s=self.settings.timeout_s,
             clock=self._sdk.server_time,
             known=self._known.snapshot(),
+            note=self._known.add,
         )
         return StartAttempt(starter, room, user, is_made_up=is_made_up, before_each=before_each)
 
