@@ -296,6 +296,7 @@ def test_pages_that_are_shorter_than_asked_for_are_all_read() -> None:
 
 def test_a_list_without_an_end_ends() -> None:
     def script(action: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        assert len(actions) <= 200
         first = params["Offset"]
         return {"Tasks": [{"TaskID": f"t{first + n}"} for n in range(500)], "Total": 10**9}
 
