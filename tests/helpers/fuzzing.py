@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 _VARIABLE = "TIW_FUZZ_EXAMPLES"
 
 
-def examples(default: int = 200) -> settings:
+def examples(default: int = 100) -> settings:
     """Return the settings of a property test: the same inputs in every run, a few of them.
 
     With ``TIW_FUZZ_EXAMPLES`` set: so many for each property, new ones in every run.

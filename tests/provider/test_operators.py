@@ -791,7 +791,7 @@ async def test_in_a_running_loop(simulator: Simulator) -> None:
     asked = TiwDescribeOnlineRecordOperator(task_id="ask", record_task_id=task_id)
     assert asked.execute(context())["status"] == "RECORDING"
     with pytest.raises(TimeoutError, match="last seen STOPPED"):
-        stop(task_id, deferrable=False, wait_timeout=0, poll_interval=0.1).execute(context())
+        stop(task_id, deferrable=False, wait_timeout=0.5, poll_interval=0.1).execute(context())
     simulator.advance(600)
     assert stop(task_id, deferrable=False).execute(context())
 

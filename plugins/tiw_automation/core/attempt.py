@@ -4,8 +4,8 @@
 - *Not sent*: it was refused on this machine, or no connection was made.
 - *Refused*: the API answered that it does not carry it out.
 - *In doubt*: it was sent, and no such answer came: the connection broke, the answer was
-  unreadable, the service reported a fault of its own, or this process was interrupted. It may have
-  been carried out.
+  unreadable, the service reported a fault of its own or a time-out, the error had no code or stood
+  beside a TaskId, or this process was interrupted. It may have been carried out.
 """
 
 from __future__ import annotations
@@ -40,8 +40,15 @@ class Attempt:
 
     def is_in_doubt(self, error: BaseException) -> bool:
         """Return whether the request may have been carried out although it ended in an error."""
-        refused = isinstance(error, ApiError) and not isinstance(error, ServerError)
-        return self.left_at is not None and not refused
+        return self.left_at is not None and not _is_refusal(error)
+
+
+def _is_refusal(error: BaseException) -> bool:
+    if not isinstance(error, ApiError) or isinstance(error, ServerError):
+        return False
+    # An error without a code says nothing, and some codes speak of the answer alone.
+    says_nothing = error.code in (ApiError.default_code, "ResponseSizeLimitExceeded")
+    return not (error.names_task or says_nothing or "timeout" in error.code.lower())
 
 
 def in_words(errors: Sequence[BaseException]) -> str:

@@ -105,6 +105,9 @@ class ChangeAttempt:
         except BaseException as error:
             if attempt.is_in_doubt(error):
                 self._doubts.append(error)
+                if isinstance(error, TiwError):
+                    # The state may say what became of it, and the action does nothing twice.
+                    error.retryable = True
             raise
         return True
 

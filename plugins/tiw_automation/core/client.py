@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -37,7 +36,8 @@ from tiw_automation.core.errors import (
     TransportError,
 )
 from tiw_automation.core.fields import Fields
-from tiw_automation.core.formatting import escaped
+from tiw_automation.core.formatting import escaped, shown
+from tiw_automation.core.locks import ProcessLock
 from tiw_automation.core.quota import Quota, Ticket, shared_quota
 from tiw_automation.core.records import (
     OnlineRecord,
@@ -47,7 +47,14 @@ from tiw_automation.core.records import (
     check_task_id,
 )
 from tiw_automation.core.retry import Retry, RetryBudget
-from tiw_automation.core.running import PAGE_SIZE, RunningTask, check_task_type, read_page
+from tiw_automation.core.running import (
+    MOST_PAGES,
+    PAGE_SIZE,
+    RunningTask,
+    check_task_type,
+    count_rows,
+    read_page,
+)
 from tiw_automation.core.sdk import TiwSdkClient
 from tiw_automation.core.settings import Settings
 from tiw_automation.core.start import check_room_id, start_params
@@ -127,7 +134,7 @@ class TiwClient:
         )
         self.requests_sent = 0
         self._known = _KnownIds()
-        self._count_lock = threading.Lock()
+        self._count_lock = ProcessLock()
         self._transport = Transport(
             self.settings.url, proxy=self.settings.proxy, ca_file=self.settings.ca_file
         )
@@ -231,9 +238,7 @@ class TiwClient:
             **options,
         )
         attempt = self._start_attempt(params, record_user_id is None, before_each)
-        task_id = attempt.result()
-        self._known.add(task_id)
-        return task_id
+        return attempt.result()
 
     def start_online_record_params(
         self,
@@ -407,20 +412,32 @@ class TiwClient:
         :raises InvalidParameter: this site does not tell; only the Chinese one does.
         """
         kind = check_task_type(task_type)
-        app_id = self.sdk_app_id(sdk_app_id)
+        return self._running_tasks(kind, self.sdk_app_id(sdk_app_id))[0]
+
+    def _running_tasks(self, kind: str, app_id: int) -> tuple[list[RunningTask], bool]:
+        """Return the tasks of the running list, and whether it holds others that were not read."""
         found: dict[str, RunningTask] = {}
-        offset = 0
-        while True:
+        offset, hidden = 0, False
+        for _ in range(MOST_PAGES):
             # The list changes while it is read, so tasks are told apart by their ids.
             params = {"SdkAppID": app_id, "TaskType": kind, "Offset": offset, "Limit": PAGE_SIZE}
             response = self._repeatable("DescribeRunningTasks", params)
             total, page = read_page(response, sdk_app_id=app_id, task_type=kind)
             known = len(found)
             found.update((task.task_id, task) for task in page)
-            offset += PAGE_SIZE
-            # Total may be missing, and a page come again: what brings nothing new is the last.
-            if len(found) == known or (total is not None and offset >= total):
-                return list(found.values())
+            # A page may be shorter than was asked for although more follow.
+            rows = max(count_rows(response), len(page))
+            hidden = hidden or rows > len(page)
+            offset += rows
+            # Total may be missing or wrong, and a page come again: what brings nothing new is the
+            # last.
+            if len(found) == known or (total is not None and len(found) <= total <= offset):
+                return list(found.values()), hidden or (total or 0) > len(found)
+        raise BadAnswer(
+            f"The list of running tasks does not end: {len(found)} tasks in {MOST_PAGES} answers.",
+            action="DescribeRunningTasks",
+            retryable=False,
+        )
 
     def sdk_app_id(self, given: int | str | None = None) -> int:
         """Return the application to work on: the given one, else the client's.
@@ -444,9 +461,14 @@ class TiwClient:
         ticket: Ticket | None = None,
         attempt: Attempt | None = None,
     ) -> dict[str, Any]:
-        if not str(action).isidentifier():
+        name: object = action
+        if not isinstance(name, str) or not (name.isascii() and name.isidentifier()):
             raise ConfigurationError(
-                f"An action has to be a name such as StartOnlineRecord, not {action!r}."
+                f"An action has to be a name such as StartOnlineRecord, not {shown(action)}."
+            )
+        if not isinstance(params, Mapping):
+            raise ConfigurationError(
+                f"The parameters of {action} must be a mapping, not {shown(params)}."
             )
         turn = ticket or Ticket(self.quota(action))
         known = attempt or Attempt()
@@ -520,6 +542,7 @@ class TiwClient:
             timeout_s=self.settings.timeout_s,
             clock=self._sdk.server_time,
             known=self._known.snapshot(),
+            note=self._known.add,
         )
         return StartAttempt(starter, room, user, is_made_up=is_made_up, before_each=before_each)
 
@@ -528,11 +551,21 @@ class TiwClient:
     ) -> Iterator[tuple[str, OnlineRecord | TiwError]]:
         """Ask for each recording of a room that the running list names.
 
-        An error that concerns one recording is yielded in its place.
+        An error that concerns one recording is yielded in its place, one without an id for what
+        cannot be read in the list.
 
         :raises TiwError: the list cannot be read, or an error concerns the account or the network.
         """
-        for task in self.describe_running_tasks(sdk_app_id=app_id):
+        tasks, hidden = self._running_tasks("OnlineRecord", app_id)
+        if hidden:
+            yield (
+                "",
+                BadAnswer(
+                    "The list of running tasks names a task that cannot be read.",
+                    action="DescribeRunningTasks",
+                ),
+            )
+        for task in tasks:
             if task.room_id in (room, None) and wanted(task):
                 try:
                     yield task.task_id, self._describe(task.task_id, app_id)
@@ -558,7 +591,7 @@ class _KnownIds:
     """The latest TaskIds of this client's own doing; thread-safe."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
         self._ids: deque[str] = deque(maxlen=1000)
 
     def add(self, task_id: str) -> None:

@@ -14,6 +14,7 @@ import json
 import logging
 import math
 import os
+import re
 import stat
 import threading
 import time
@@ -26,6 +27,8 @@ from urllib.parse import quote
 from weakref import WeakSet
 
 from tiw_automation.core.errors import CredentialsError, DeadlineExceeded, TiwError, TransportError
+from tiw_automation.core.formatting import escaped
+from tiw_automation.core.records import whole_number
 from tiw_automation.core.transport import Answer, Transport, http_date
 
 if TYPE_CHECKING:
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 METADATA_URL = "http://metadata.tencentyun.com"
+# As CAM allows it.
+_ROLE_NAME = re.compile(r"[\w+=,.@-]{1,128}", re.ASCII)
 _ROLE_PATH = "/latest/meta-data/cam/security-credentials/"
 # Off Tencent's cloud nothing answers there, and a client must not wait for it.
 METADATA_TIMEOUT_S = 2.0
@@ -41,6 +46,8 @@ _STS_TIMEOUT_S = 10.0
 _ROLE_DURATION_S = 7200
 _RENEW_BEFORE_END_S = 600.0
 _RETRY_RENEWAL_S = 30.0
+# STS gives no role for longer, whatever an answer says.
+_LONGEST_LIFE_S = 12 * 3600.0
 # However wrong a clock is, and however often keys are refused.
 _LEAST_GAP_S = 10.0
 _LARGEST_FILE_BYTES = 1024 * 1024
@@ -271,7 +278,7 @@ class RenewedKeys(ABC):
         with self._lock:
             now = self._clock()
             ends = now if keys.expires_at is None else keys.expires_at - self.clock_offset_s
-            left = max(ends - now, 0.0)
+            left = min(max(ends - now, 0.0), _LONGEST_LIFE_S)
             # Half of a short life, ten minutes of a long one.
             pause = left - min(_RENEW_BEFORE_END_S, left / 2)
             self._renew_at = now + max(pause, _LEAST_GAP_S)
@@ -314,7 +321,7 @@ class InstanceRole(RenewedKeys):
         # Never by a proxy: its instance would be asked instead of this one.
         self._transport = Transport(url, use_environment=False, pool_size=1)
         self.role = self._get(_ROLE_PATH, min(timeout_s, METADATA_TIMEOUT_S)).strip()
-        if not self.role or not self.role.isprintable() or "<" in self.role:
+        if not _ROLE_NAME.fullmatch(self.role):
             raise CredentialsError(f"{url} names no CAM role for this instance.")
 
     @property
@@ -500,6 +507,7 @@ def text_of(path: Path) -> str | None:
 
     :raises UnreadableFile: it is there and cannot be read, or is not UTF-8 text of 1 MiB at most.
     """
+    name = escaped(path, 300)
     try:
         data = _bytes_of(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -508,15 +516,15 @@ def text_of(path: Path) -> str | None:
         if getattr(error, "errno", None) == errno.ELOOP:
             return None
         reason = getattr(error, "strerror", None) or "its name is invalid"
-        raise UnreadableFile(f"{path} cannot be read: {reason}.") from None
+        raise UnreadableFile(f"{name} cannot be read: {reason}.") from None
     if data is None:
-        raise UnreadableFile(f"{path} is not a regular file.")
+        raise UnreadableFile(f"{name} is not a regular file.")
     if len(data) > _LARGEST_FILE_BYTES:
-        raise UnreadableFile(f"{path} is larger than {_LARGEST_FILE_BYTES} bytes.")
+        raise UnreadableFile(f"{name} is larger than {_LARGEST_FILE_BYTES} bytes.")
     try:
-        return data.decode()
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise UnreadableFile(f"{path} is not UTF-8 text.") from None
+        raise UnreadableFile(f"{name} is not UTF-8 text.") from None
 
 
 def _bytes_of(path: Path) -> bytes | None:
@@ -561,7 +569,8 @@ def temporary_keys(data: object, source: str) -> Credentials:
 
 
 def unix_seconds(value: object) -> float | None:
-    """Return a time as a number, or None where it is not one."""
+    """Return a time as a number, or None where it is not one; digits in a text are one."""
+    value = whole_number(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if abs(value) < 2**53 else None

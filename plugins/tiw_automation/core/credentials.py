@@ -53,7 +53,7 @@ from tiw_automation.core.credential_sources import (
 )
 from tiw_automation.core.endpoints import parse_endpoint
 from tiw_automation.core.errors import ConfigurationError, CredentialsError, TiwError
-from tiw_automation.core.formatting import escaped
+from tiw_automation.core.formatting import escaped, shown
 
 __all__ = [
     "CredentialSource",
@@ -80,6 +80,8 @@ _POD_VARIABLES = (
 )
 _SYSTEM_FILE = Path("/etc/tencentcloud/credentials")
 _SESSION_NAME = "tiw-automation"
+# Its file has a longer name, and file systems take 255 bytes.
+_LONGEST_PROFILE = 200
 _KEY_NAMES = ("secret_id", "secret_key", "token")
 
 _Source = TypeVar("_Source", bound=CredentialSource)
@@ -181,7 +183,7 @@ def find_credentials(
     )
     if base is None:
         raise CredentialsError(
-            f"No keys were found. Looked at: {'; '.join(found.looked_at)}.",
+            f"No keys were found. Looked at: {found.in_words()}.",
             hint="Create a key in the console under CAM, API keys, and give both halves.",
         )
     of_environment = _first(environ, _ROLE_VARIABLES)
@@ -191,7 +193,7 @@ def find_credentials(
         return base
     if not arn.startswith("qcs::cam::"):
         raise ConfigurationError(
-            f"role_arn {arn!r} is malformed.",
+            f"role_arn {shown(arn)} is malformed.",
             hint="It has the form qcs::cam::uin/<account>:roleName/<name>, as CAM shows it.",
         )
     session = _session_name(environ)
@@ -211,6 +213,9 @@ class _Search:
         self.looked_at: list[str] = []
         self.role_arn: str | None = None
         self.instance_was_asked = False
+
+    def in_words(self) -> str:
+        return "; ".join(escaped(place, 300) for place in self.looked_at)
 
     def arguments(
         self, secret_id: str | None, secret_key: str | None, token: str | None
@@ -242,7 +247,7 @@ class _Search:
         if text is None:
             if wanted_by:
                 raise CredentialsError(
-                    f"There is no profile {profile!r} ({wanted_by}): no file {path}.",
+                    f"There is no profile {shown(profile)} ({wanted_by}): no file {path}.",
                     hint=_other_profiles(path.parent),
                 )
             return None
@@ -332,9 +337,14 @@ def _home(home: Path | None) -> Path:
 
 
 def _tccli(environ: Mapping[str, str], home: Path | None, profile: str, kind: str) -> Path:
-    if profile != os.path.basename(profile) or profile in (".", ".."):
+    if (
+        profile != os.path.basename(profile)
+        or profile in (".", "..")
+        or not profile.isprintable()
+        or len(profile) > _LONGEST_PROFILE
+    ):
         raise ConfigurationError(
-            f"profile {profile!r} is malformed.", hint="It is a name, without a folder."
+            f"profile {shown(profile)} is malformed.", hint="It is a name, without a folder."
         )
     given = environ.get("TENCENTCLOUD_SHARED_CREDENTIALS_DIR")
     folder = Path(os.path.expanduser(given)) if given else _home(home) / ".tccli"

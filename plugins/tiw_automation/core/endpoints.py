@@ -8,6 +8,7 @@ import re
 from urllib.parse import urlsplit
 
 from tiw_automation.core.errors import ConfigurationError
+from tiw_automation.core.formatting import escaped, shown
 
 _HINT = (
     "Give a host, host:port or a full http(s):// URL without a path, such as http://127.0.0.1:8787."
@@ -22,7 +23,7 @@ def parse_endpoint(value: object, name: str = "endpoint") -> tuple[str, str]:
     :raises ConfigurationError: it is malformed, or holds a user or a password.
     """
     if not isinstance(value, str):
-        raise ConfigurationError(f"{name} must be a string, not {value!r}.", hint=_HINT)
+        raise ConfigurationError(f"{name} must be a string, not {shown(value)}.", hint=_HINT)
     text = value.strip()
     if "@" in text:
         # The value is not repeated: it may hold a password.
@@ -33,7 +34,9 @@ def parse_endpoint(value: object, name: str = "endpoint") -> tuple[str, str]:
         if ":" in host:
             ipaddress.IPv6Address(host)
     except ValueError as error:
-        raise ConfigurationError(f"{name}: {value!r} is malformed ({error}).", hint=_HINT) from None
+        raise ConfigurationError(
+            f"{name}: {shown(value)} is malformed ({escaped(error, 100)}).", hint=_HINT
+        ) from None
     if (
         parts.scheme not in ("http", "https")
         or not (":" in host or _HOST_NAME.fullmatch(host))
@@ -42,9 +45,9 @@ def parse_endpoint(value: object, name: str = "endpoint") -> tuple[str, str]:
         or parts.fragment
         or port == 0
     ):
-        raise ConfigurationError(f"{name}: {value!r} is malformed.", hint=_HINT)
-    shown = f"[{host}]" if ":" in host else host
-    return parts.scheme, shown if port is None else f"{shown}:{port}"
+        raise ConfigurationError(f"{name}: {shown(value)} is malformed.", hint=_HINT)
+    name = f"[{host}]" if ":" in host else host
+    return parts.scheme, name if port is None else f"{name}:{port}"
 
 
 def check_scheme(scheme: str, host: str, name: str, *, allow_http: bool) -> None:

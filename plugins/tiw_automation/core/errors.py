@@ -129,6 +129,8 @@ class ApiError(TiwError):
     """The API refused the request or could not carry it out."""
 
     default_code = "ApiError"
+    names_task: bool = False
+    """Whether the answer held a TaskId beside the error."""
 
 
 class AuthFailure(ApiError):

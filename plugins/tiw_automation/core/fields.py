@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import re
+import string
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
@@ -24,6 +25,8 @@ _DIGITS_END = 10**128
 # Beyond this a float holds no exact integer.
 _EXACT_END = 2**53
 _LONGEST_WORD = 128
+# What is blank, and what cannot be seen: a byte order mark, a zero.
+_AROUND_WORDS = string.whitespace + "\x00\x85\xa0\u200b\u2060\u3000\ufeff"
 # The year 5138: what is later has another unit than seconds.
 _TIMES_END = 10**11
 
@@ -89,12 +92,13 @@ class Fields:
     def items(self, key: str) -> list[Fields]:
         """Return the objects of a list, row by row; a row that is no object is left out.
 
-        One object is a list of one; null and an empty object are an empty list.
+        One object is a list of one, and an object of numbered objects is their list; null and an
+        empty object are an empty list.
         """
         value = self.data.get(key)
         if value is None or (isinstance(value, Mapping) and not value):
             return []
-        rows = [value] if isinstance(value, Mapping) else value
+        rows = _rows(value) if isinstance(value, Mapping) else value
         if not isinstance(rows, list):
             self._note(key, value)
             return []
@@ -126,6 +130,11 @@ class Fields:
             logger.warning("%s is unreadable (a %s); %s.", field, type(value).__name__, end)
 
 
+def _rows(value: Mapping[str, object]) -> list[object]:
+    numbered = all(key.isascii() and key.isdigit() for key in value)
+    return list(value.values()) if numbered else [value]
+
+
 def _text(value: object) -> str | None:
     if isinstance(value, str):
         return encodable(value)
@@ -140,8 +149,10 @@ def _text(value: object) -> str | None:
 def _word(value: object) -> str | None:
     if not isinstance(value, str):
         return None
-    word = value.strip()
-    return escaped(word.upper() if word.isascii() else word, _LONGEST_WORD)
+    word = value.strip(_AROUND_WORDS)
+    # What holds an escape was read before, and stays as it is.
+    upper = word.upper() if word.isascii() and "\\" not in word else word
+    return escaped(upper, _LONGEST_WORD)
 
 
 def _url(value: object) -> str | None:

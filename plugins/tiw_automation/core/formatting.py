@@ -35,3 +35,12 @@ def shown(value: object, longest: int = 80) -> str:
 def encodable(text: str) -> str:
     r"""Return a text as it is, but for lone surrogates: each becomes an escape, ``\ud800``."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def shown(value: object, longest: int = 200) -> str:
+    """Return a value as Python writes it, safe to show; its type where Python cannot write it."""
+    try:
+        return escaped(repr(value), longest)
+    except Exception:
+        # A number of 5,000 digits, what is nested too deep, an object with a faulty repr.
+        return f"a {type(value).__name__}"

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tiw_automation.core.errors import ConfigurationError
+from tiw_automation.core.formatting import LONGEST_TEXT, shown
 
 SETTINGS: Mapping[str, type] = {
     "secret_id": str,
@@ -55,7 +56,7 @@ def read_options(given: Mapping[str, Any], known: Mapping[str, type]) -> dict[st
             near = difflib.get_close_matches(str(name), known, 1)
             guess = f" Is {near[0]} meant?" if near else ""
             raise ConfigurationError(
-                f"There is no option {name!r}.{guess}",
+                f"There is no option {shown(name)}.{guess}",
                 hint=f"The options are {', '.join(sorted(known))}.",
             )
         if value is not None and value != "":
@@ -75,13 +76,15 @@ def as_text(value: object) -> str | None:
 def _as(kind: type, name: str, value: Any) -> Any:
     result = _converted(kind, value)
     if result is None:
-        shown = "what was given" if name in SECRETS else repr(value)
-        raise ConfigurationError(f"{name} has to be {_WORDS[kind]}, not {shown}.")
+        what = "what was given" if name in SECRETS else shown(value, LONGEST_TEXT)
+        raise ConfigurationError(f"{name} has to be {_WORDS[kind]}, not {what}.")
     return result
 
 
 def _converted(kind: type, value: Any) -> Any:
     """Return the value as one of a type, or None where it is none."""
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        return None
     if kind is bool:
         text = str(value).strip().lower() if isinstance(value, (bool, int, str)) else ""
         return True if text in _YES else False if text in _NO else None

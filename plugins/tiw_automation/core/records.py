@@ -394,8 +394,7 @@ def _list_of_reasons(given: object) -> Iterable[object]:
         return given.split(",")
     if isinstance(given, Mapping) or not isinstance(given, Iterable):
         raise ConfigurationError(
-            "accept_finish_reasons must be a list of finish reasons, not "
-            f"{escaped(repr(given), _SHOWN)}.",
+            f"accept_finish_reasons must be a list of finish reasons, not {shown(given, _SHOWN)}.",
             hint=_REASONS_HINT,
         )
     return given
@@ -405,7 +404,7 @@ def _check_finish_reason(given: object) -> str:
     reason = given.strip().upper() if isinstance(given, str) and given.isascii() else ""
     if not _FINISH_REASON.fullmatch(reason):
         raise ConfigurationError(
-            f"accept_finish_reasons: {escaped(repr(given), _SHOWN)} is not a finish reason.",
+            f"accept_finish_reasons: {shown(given, _SHOWN)} is not a finish reason.",
             hint=_REASONS_HINT,
         )
     return reason
@@ -606,7 +605,7 @@ def check_task_ids(value: object) -> list[str]:
         value = map(str.strip, value.split(","))
     if isinstance(value, Mapping) or not isinstance(value, Iterable):
         raise ConfigurationError(
-            f"A task id has to be a string or a list of strings, not {escaped(value, _SHOWN)}.",
+            f"A task id has to be a string or a list of strings, not {shown(value, _SHOWN)}.",
             hint=_TASK_ID_HINT,
         )
     ids = dict.fromkeys(map(check_task_id, value))
@@ -623,7 +622,7 @@ def check_task_id(value: object) -> str:
     """
     if not isinstance(value, str):
         raise ConfigurationError(
-            f"A task id has to be a string, not {shown(value)} ({type(value).__name__}).",
+            f"A task id has to be a string, not {shown(value, _SHOWN)} ({type(value).__name__}).",
             hint=_TASK_ID_HINT,
         )
     if _TASK_ID.fullmatch(value) or value in _started_task_ids:
@@ -666,7 +665,7 @@ def check_sdk_app_id(value: object) -> int:
     value = whole_number(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**63:
         raise ConfigurationError(
-            f"sdk_app_id has to be a positive integer, not {shown(value)}.",
+            f"sdk_app_id has to be a positive integer, not {shown(value, _SHOWN)}.",
             hint="It is the number that the TIW console shows for the application.",
         )
     return value
@@ -684,10 +683,10 @@ def check_seconds(name: str, value: object) -> float:
     if (
         isinstance(value, bool)
         or not isinstance(value, (int, float))
-        or not 0 <= value <= _FLOATS_END
+        or not 0 <= value <= sys.float_info.max
     ):
         raise ConfigurationError(
-            f"{name} has to be a number of seconds, zero or more, not {shown(value)}."
+            f"{name} has to be a number of seconds, zero or more, not {shown(value, _SHOWN)}."
         )
     return float(value)
 
@@ -703,7 +702,8 @@ def check_video_kinds(value: object) -> tuple[VideoKind, ...] | None:
     allowed = ", ".join(kind.value for kind in VideoKind)
     if isinstance(names, Mapping) or not isinstance(names, Iterable):
         raise ConfigurationError(
-            f"video_kinds has to be a list, not {value!r}.", hint=f"Use any of {allowed}."
+            f"video_kinds has to be a list, not {shown(value, _SHOWN)}.",
+            hint=f"Use any of {allowed}.",
         )
     kinds = []
     for name in names:
@@ -711,7 +711,8 @@ def check_video_kinds(value: object) -> tuple[VideoKind, ...] | None:
             kinds.append(VideoKind(name))
         except ValueError:
             raise ConfigurationError(
-                f"video_kinds: {name!r} is not a kind of video.", hint=f"Use any of {allowed}."
+                f"video_kinds: {shown(name, _SHOWN)} is not a kind of video.",
+                hint=f"Use any of {allowed}.",
             ) from None
     return tuple(kinds)
 

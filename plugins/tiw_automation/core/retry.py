@@ -6,12 +6,12 @@ from __future__ import annotations
 import errno
 import itertools
 import random
-import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from tiw_automation.core.errors import TiwError
+from tiw_automation.core.locks import ProcessLock
 
 _T = TypeVar("_T")
 
@@ -65,7 +65,7 @@ class RetryBudget:
     def __init__(self, size: int = 20) -> None:
         self.size = size
         self._tenths = size * 10
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
 
     def take(self) -> bool:
         """Take one repetition, if there is one left."""

@@ -21,6 +21,7 @@ from requests.utils import get_environ_proxies, prepend_scheme_if_needed, select
 from urllib3.util import Url, parse_url
 
 from tiw_automation.core.errors import ConfigurationError
+from tiw_automation.core.formatting import shown
 
 _CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 _PROXY_HINT = (
@@ -130,18 +131,18 @@ def check_ca(path: str, name: str) -> dict[str, str]:
         kind = None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "its name is invalid"
-        raise ConfigurationError(f"{name}: {path!r} cannot be read: {reason}.") from None
+        raise ConfigurationError(f"{name}: {shown(path)} cannot be read: {reason}.") from None
     if kind is not None:
         return {kind: path}
     if not os.path.exists(path):
-        raise ConfigurationError(f"{name}: there is no file or folder {path!r}.")
+        raise ConfigurationError(f"{name}: there is no file or folder {shown(path)}.")
     if os.path.isdir(path):
         raise ConfigurationError(
-            f"{name}: the folder {path!r} holds no certificate under the name of its hash.",
+            f"{name}: the folder {shown(path)} holds no certificate under the name of its hash.",
             hint="Run openssl rehash on it, or name one file that holds all certificates.",
         )
     raise ConfigurationError(
-        f"{name}: {path!r} holds no certificate.",
+        f"{name}: {shown(path)} holds no certificate.",
         hint="It begins with -----BEGIN CERTIFICATE-----.",
     )
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tiw_automation.core.errors import BadAnswer, ConfigurationError
 from tiw_automation.core.fields import Fields
+from tiw_automation.core.formatting import shown
 
 if TYPE_CHECKING:
     from tiw_automation.core.client import TiwClient
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 TASK_TYPES = ("OnlineRecord", "WhiteboardPush", "TranscodeH5", "TranscodeJPG")
 PAGE_SIZE = 500
 """The most tasks that one answer may hold."""
+MOST_PAGES = 200
+"""A list that is longer does not end: an application has 100 recordings at a time."""
 _INTERNATIONAL = ".intl."
 
 
@@ -82,7 +85,7 @@ def check_task_type(value: object) -> str:
     """
     if value not in TASK_TYPES:
         raise ConfigurationError(
-            f"task_type: {value!r} is not a type of task.",
+            f"task_type: {shown(value)} is not a type of task.",
             hint=f"Use one of {', '.join(TASK_TYPES)}.",
         )
     return str(value)
@@ -107,3 +110,9 @@ def read_page(
         )
     tasks = [RunningTask.from_item(row, sdk_app_id=sdk_app_id, task_type=task_type) for row in rows]
     return read.integer("Total"), [task for task in tasks if task.task_id]
+
+
+def count_rows(response: Mapping[str, Any]) -> int:
+    """Return how many rows a page has, also those that cannot be read."""
+    rows = response.get("Tasks")
+    return len(rows) if isinstance(rows, list) else 1 if rows else 0

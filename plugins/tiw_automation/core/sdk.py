@@ -46,6 +46,7 @@ Its argument is how long it may take, in seconds.
 _LEAST_SKEW_S = 60.0
 # Tencent's own answers nest six deep; what reads them further on recurses.
 _DEEPEST = 64
+_MOST_DIGITS = 1000
 _LONGEST_CODE = 200
 
 
@@ -126,9 +127,8 @@ class SdkClient(AbstractClient):  # type: ignore[misc]
             "BeforeSending": before_sending,
             "ClockOffset": clock_offset_s,
         }
-        body = self.call_json(action, dict(params), headers, options)
-        response: dict[str, Any] = body["Response"]
-        return response
+        # call_json() would read the answer's JSON once more, and more strictly.
+        return self._response_of(self._call(action, dict(params), options, headers))
 
     def _learn_the_time(self, refusal: SignatureExpired, signed_with: float) -> bool:
         """Take over the server's time; return whether the refused request was signed with another.
@@ -195,29 +195,37 @@ class SdkClient(AbstractClient):  # type: ignore[misc]
         return None
 
     def _check_error(self, answer: Answer) -> None:
-        """Raise for everything that is not a ``Response`` without an ``Error``."""
+        self._response_of(answer)
+
+    def _response_of(self, answer: Answer) -> dict[str, Any]:
+        """Return the ``Response`` of an answer that holds no ``Error``.
+
+        :raises TiwError: it holds one, or is not the API's.
+        """
         server_time = http_date(answer.headers.get("Date") or "")
         self.answered_at = server_time
         try:
-            response = json.loads(answer.content)["Response"]
+            response = _parsed(answer.content)["Response"]
             error = response.get("Error")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise _not_the_api(answer) from None
         if _is_deep(response):
             raise _not_the_api(answer)
-        if error is None and answer.status_code == 200:
-            return
+        # Some services write {} for what is not there.
+        if error in (None, {}, [], "") and answer.status_code == 200:
+            return response  # type: ignore[no-any-return]
         if not isinstance(error, Mapping) or not isinstance(error.get("Code"), str):
             raise _not_the_api(answer)
         request_id = response.get("RequestId")
         refusal = api_error(
-            escaped(error["Code"], _LONGEST_CODE),
-            escaped(error.get("Message") or ""),
+            error["Code"],
+            str(error.get("Message") or ""),
             request_id=escaped(request_id, _LONGEST_CODE) if request_id else None,
         )
         if answer.status_code == 429 and not isinstance(refusal, RequestLimitExceeded):
             refusal = _too_many(refusal.message, code=refusal.code, request_id=refusal.request_id)
         refusal.retry_after_s = retry_after_s(answer.headers)
+        refusal.names_task = bool(response.get("TaskId"))
         if isinstance(refusal, SignatureExpired):
             refusal.server_time = server_time
         raise refusal
@@ -252,6 +260,20 @@ class _Requests:
         return self._transport.exchange(
             req.method, req.uri, req.data.encode(), req.header, req.deadline, req.before_sending
         )
+
+
+def _parsed(content: bytes) -> Any:
+    """Return what an answer's JSON says; one odd text or number costs only itself."""
+    try:
+        return json.loads(content, parse_int=_number)
+    except UnicodeDecodeError:
+        # A text that was cut within a sign, or is of another encoding.
+        return json.loads(content.decode(errors="replace"), parse_int=_number)
+
+
+def _number(digits: str) -> int | float:
+    # Python refuses to read thousands of digits, and with them the whole answer.
+    return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
 
 
 def _in_words(skew_s: float) -> str:

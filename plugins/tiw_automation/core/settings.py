@@ -26,6 +26,7 @@ from tiw_automation.core.credentials import (
 )
 from tiw_automation.core.endpoints import check_scheme, parse_endpoint
 from tiw_automation.core.errors import ConfigurationError
+from tiw_automation.core.formatting import escaped, shown
 from tiw_automation.core.options import read_options
 from tiw_automation.core.records import check_sdk_app_id
 from tiw_automation.core.route import check_ca, parse_proxy
@@ -108,6 +109,7 @@ class Settings:
         :raises CredentialsError: no whole pair of keys was found.
         """
         env = os.environ if environ is None else environ
+        _check_texts(profile=profile, role_arn=role_arn, site=site, region=region)
         # Explicit keys may be of another account than the files, and need other settings.
         skip_files = not profile and bool(secret_id or secret_key)
         files = Profile() if skip_files else _files(profile, env, home)
@@ -147,6 +149,14 @@ class Settings:
         )
 
 
+def _check_texts(**given: object) -> None:
+    for name, value in given.items():
+        if value is not None and not isinstance(value, str):
+            raise ConfigurationError(f"{name} must be a string, not {shown(value)}.")
+        if value and not value.isprintable():
+            raise ConfigurationError(f"{name} holds signs that do not print: {shown(value)}.")
+
+
 def _files(profile: str | None, env: Mapping[str, str], home: Path | None) -> Profile:
     try:
         return read_profile(profile, env, home)
@@ -172,13 +182,13 @@ def _address(
     """Return scheme, host and region; ``first`` says that the profile goes before ``env``."""
     if site is not None and site not in _SITES:
         raise ConfigurationError(
-            f"site: {site!r} is not a site.", hint=f"Use one of {', '.join(_SITES)}."
+            f"site: {shown(site)} is not a site.", hint=f"Use one of {', '.join(_SITES)}."
         )
     host, default_region = _SITES[site] if site else (_DEFAULT_HOST, _DEFAULT_REGION)
     allowed = [default_region] if site else _SERVED_REGIONS
     given_endpoint = ("endpoint", endpoint)
     if site and not endpoint and env.get("TIW_ENDPOINT"):
-        _warn_once(f"TIW_ENDPOINT is ignored: site {site!r} was given, and names the host.")
+        _warn_once(f"TIW_ENDPOINT is ignored: site {shown(site)} was given, and names the host.")
     elif not endpoint and not site:
         # The command line writes its default host into every profile: that says nothing.
         of_files = files.endpoint if files.endpoint != _DEFAULT_HOST else None
@@ -189,12 +199,13 @@ def _address(
         )
     if region is not None and site and region != default_region:
         raise ConfigurationError(
-            f"region {region!r} contradicts site {site!r}, which is served from {default_region}.",
+            f"region {shown(region)} contradicts site {shown(site)}, which is served from "
+            f"{default_region}.",
             hint="Leave one of the two out.",
         )
     if region is not None and region not in allowed and not given_endpoint[1]:
         raise ConfigurationError(
-            f"region: TIW is not served from {region!r}.",
+            f"region: TIW is not served from {shown(region)}.",
             hint=f"Use one of {', '.join(allowed)}, or leave it out.",
         )
     found = [
@@ -236,7 +247,7 @@ _warned: set[str] = set()
 def _warn_once(message: str) -> None:
     if message not in _warned:
         _warned.add(message)
-        logger.warning(message)
+        logger.warning("%s", escaped(message))
 
 
 def _positive(name: str, value: Any, default: float, *, at_most: float = math.inf) -> float:
@@ -245,11 +256,11 @@ def _positive(name: str, value: Any, default: float, *, at_most: float = math.in
     limit = "" if at_most == math.inf else f" and at most {at_most:g}"
     try:
         number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         number = math.nan
     if not 0 < number <= at_most or number == math.inf:
         raise ConfigurationError(
-            f"{name} has to be a number above zero{limit}, not {value!r}.",
+            f"{name} has to be a number above zero{limit}, not {shown(value)}.",
             hint=f"The default is {default:g}.",
         )
     return number

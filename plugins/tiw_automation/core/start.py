@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tiw_automation.core.errors import ConfigurationError
-from tiw_automation.core.formatting import escaped
+from tiw_automation.core.formatting import escaped, shown
 from tiw_automation.core.options import as_text
 from tiw_automation.core.records import whole_number
 
@@ -298,13 +298,13 @@ def start_params(options: Mapping[str, Any], preset: str | None = None) -> dict[
     return params
 
 
-def _merged(options: Mapping[str, Any], preset: str | None) -> dict[str, Any]:
+def _merged(options: Mapping[str, Any], preset: object) -> dict[str, Any]:
     given = {name: value for name, value in options.items() if value is not None}
     if preset is None:
         return given
-    if preset not in PRESETS:
+    if not isinstance(preset, str) or preset not in PRESETS:
         raise ConfigurationError(
-            f"preset: {_shown(preset)} is not a preset{_nearest(preset, PRESETS)}.",
+            f"preset: {shown(preset)} is not a preset{_nearest(preset, PRESETS)}.",
             hint=f"Use one of {', '.join(PRESETS)}.",
         )
     merged: dict[str, Any] = deepcopy(dict(PRESETS[preset]))
@@ -317,8 +317,7 @@ def _merged(options: Mapping[str, Any], preset: str | None) -> dict[str, Any]:
 def _object(value: object, known: Sequence[Option], where: str) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise ConfigurationError(
-            f"{where} has to hold {', '.join(option.name for option in known)}, "
-            f"not {_shown(value)}."
+            f"{where} has to hold {', '.join(option.name for option in known)}, not {shown(value)}."
         )
     by_name = {option.name: option for option in known}
     for name in value:
@@ -343,7 +342,7 @@ def _value(value: object, option: Option, place: str) -> Any:
         return _object(value, option.options, place)
     if option.type == "list":
         if isinstance(value, str | Mapping) or not isinstance(value, Sequence):
-            raise ConfigurationError(f"{place} has to be a list, not {_shown(value)}.")
+            raise ConfigurationError(f"{place} has to be a list, not {shown(value)}.")
         items = [(f"{place}[{number}]", item) for number, item in enumerate(value)]
         if option.options:
             return [_object(item, option.options, where) for where, item in items]
@@ -351,7 +350,7 @@ def _value(value: object, option: Option, place: str) -> Any:
     if option.type == "bool":
         flag = _FLAGS.get(value.strip().lower()) if isinstance(value, str) else value
         if not isinstance(flag, bool):
-            raise ConfigurationError(f"{place} has to be true or false, not {_shown(value)}.")
+            raise ConfigurationError(f"{place} has to be true or false, not {shown(value)}.")
         return flag
     if option.type == "int":
         number = _integer(whole_number(value), place, option.least, option.most)
@@ -365,13 +364,13 @@ def _text(value: object, option: Option, place: str) -> str:
     text = as_text(value)
     if text is None or not text.strip():
         raise ConfigurationError(
-            f"{place} has to be a text that is not empty, not {_shown(value)}.",
+            f"{place} has to be a text that is not empty, not {shown(value)}.",
             hint=None if isinstance(value, str) else f"{_READ_AS_DATA} {option.description}",
         )
     if option.choices and text not in option.choices:
         raise _not_one_of(place, value, option)
     if option.pattern and not re.fullmatch(option.pattern, text):
-        raise ConfigurationError(f"{place}: {_shown(value)} is malformed.", hint=option.description)
+        raise ConfigurationError(f"{place}: {shown(value)} is malformed.", hint=option.description)
     return text
 
 
@@ -384,7 +383,7 @@ def _integer(value: object, place: str, least: int | None, most: int | None) -> 
     ):
         bounds = [f"from {least}" if least is not None else "", f"to {most}" if most else ""]
         limits = " ".join(filter(None, ["an integer", *bounds]))
-        raise ConfigurationError(f"{place} has to be {limits}, not {_shown(value)}.")
+        raise ConfigurationError(f"{place} has to be {limits}, not {shown(value)}.")
     return value
 
 
@@ -392,21 +391,13 @@ def _not_one_of(place: str, value: object, option: Option) -> ConfigurationError
     allowed = ", ".join(str(choice) for choice in option.choices)
     near = _nearest(value, [str(choice) for choice in option.choices])
     return ConfigurationError(
-        f"{place}: {_shown(value)} is not allowed{near}.", hint=f"Use {allowed}."
+        f"{place}: {shown(value)} is not allowed{near}.", hint=f"Use {allowed}."
     )
 
 
 def _nearest(value: object, names: Any) -> str:
-    close = difflib.get_close_matches(str(value), list(names), n=1)
+    close = difflib.get_close_matches(shown(value).strip("'"), list(names), n=1)
     return f" (did you mean {close[0]}?)" if close else ""
-
-
-def _shown(value: object) -> str:
-    try:
-        return escaped(repr(value), _SHOWN)
-    except (RecursionError, ValueError):
-        # Python writes out neither what is nested too deep nor a number of 5,000 digits.
-        return f"a {type(value).__name__}"
 
 
 def _under(where: str, name: object) -> str:

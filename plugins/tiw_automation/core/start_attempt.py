@@ -84,6 +84,7 @@ class Starter:
     :param look: returns the recordings of the room that the running list names.
     :param clock: the server's time as far as it is known, UNIX seconds.
     :param known: TaskIds that were known before this start.
+    :param note: called with the TaskId of this start.
     """
 
     send: Callable[[Attempt, float], Mapping[str, Any]]
@@ -92,6 +93,7 @@ class Starter:
     timeout_s: float
     clock: Callable[[], float]
     known: Collection[str]
+    note: Callable[[str], None]
 
 
 class StartAttempt:
@@ -122,6 +124,7 @@ class StartAttempt:
         self._runs = False
         self._may_repeat = True
         self._of_caller: BaseException | None = None
+        self._answered: str | None = None
 
     def result(self) -> str:
         """Make the start and return its TaskId.
@@ -131,17 +134,20 @@ class StartAttempt:
         """
         try:
             task_id = self._start() or self._found_or_started()
+            if task_id is not None:
+                allow_task_id(task_id)
+                self._starter.note(task_id)
+                return task_id
         except BaseException as error:
+            if self._answered is not None:
+                # Interrupted when all was over.
+                self._doubts.append(error)
             if not self._doubts:
                 raise
             if error is self._of_caller or not isinstance(error, Exception):
                 raise error from self._uncertain()
             self._doubts.append(error)
-            task_id = None
-        if task_id is None:
-            raise self._uncertain() from self._doubts[0]
-        allow_task_id(task_id)
-        return task_id
+        raise self._uncertain() from self._doubts[0]
 
     def _found_or_started(self) -> str | None:
         for number in range(1, _LOOKS + 1):
@@ -192,7 +198,8 @@ class StartAttempt:
             raise
         attempt = Attempt(self._starter.clock)
         try:
-            return _task_id(self._starter.send(attempt, left_s))
+            self._answered = _task_id(self._starter.send(attempt, left_s))
+            return self._answered
         except BaseException as error:
             if not self._is_in_doubt(attempt, error):
                 raise
@@ -252,17 +259,24 @@ class StartAttempt:
         return False if began < self._left_at - _MOST_SKEW_S else None
 
     def _uncertain(self) -> StartUncertain:
-        what = "runs" if self._runs else "may have been started"
+        whose = f"a recording of {self._user} in room {self._room}"
         hint = (
-            "Its callback or the TIW console says the TaskId; or start one with another "
-            "record_user_id once this one has ended."
-            if self._runs
-            else f"Look in the TIW console. Or start it again with record_user_id {self._user}: "
+            f"Look in the TIW console. Or start it again with record_user_id {self._user}: "
             "while a recording of that user runs, that never starts a second one."
         )
+        if self._answered:
+            shown = escaped(self._answered, _SHOWN)
+            message = f"A{whose[1:]} runs, its TaskId is {shown}, and the call was interrupted"
+        elif self._runs:
+            message = f"A{whose[1:]} runs, but its TaskId is not known"
+            hint = (
+                "Its callback or the TIW console says the TaskId; or start one with another "
+                "record_user_id once this one has ended."
+            )
+        else:
+            message = f"Whether {whose} was started is not known, nor its TaskId"
         return StartUncertain(
-            f"A recording of {self._user} in room {self._room} {what}, but its TaskId is not "
-            f"known: {in_words(self._doubts)}.",
+            f"{message}: {in_words(self._doubts)}.",
             record_user_id=self._user,
             action=ACTION,
             hint=hint,

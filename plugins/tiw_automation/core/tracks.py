@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tiw_automation.core.errors import ConfigurationError
-from tiw_automation.core.formatting import escaped
+from tiw_automation.core.formatting import shown
 from tiw_automation.core.records import OnlineRecord, Video, VideoKind, whole_number
 
 _ORDER = list(VideoKind)
@@ -97,8 +97,7 @@ def _check_milliseconds(name: str, given: object) -> int:
     number = whole_number(given)
     if isinstance(number, bool) or not isinstance(number, int) or number < 0:
         raise ConfigurationError(
-            f"{name} must be a whole number of milliseconds, zero or more, not "
-            f"{escaped(repr(given), 80)}."
+            f"{name} must be a whole number of milliseconds, zero or more, not {shown(given, 80)}."
         )
     return number
 

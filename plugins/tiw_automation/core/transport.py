@@ -8,7 +8,6 @@ ever. Here every read is given only what is left, from the name look-up to the l
 from __future__ import annotations
 
 import contextlib
-import gzip
 import http.client
 import io
 import itertools
@@ -47,8 +46,11 @@ _MAX_BODY_BYTES = 8 * 1024 * 1024
 # RFC 8305: an address that has not answered by then gets a rival.
 _STAGGER_S = 0.25
 _INTERIM_ANSWERS = 20
+_GZIP_MEMBERS = 100
 _LONGEST_REASON = 200
 _RETRY_AFTER_CAP_S = 300.0
+# The years 2000 to 2099: a clock that shows another one is not to be followed.
+_DATES_BEGIN, _DATES_END = 946684800, 4102444800
 _LENGTH = re.compile(r"(\d{1,15})(\s*,\s*\1)*", re.ASCII)
 
 _NO_RETRIES = Retry(0, read=False, redirect=False, connect=False, status=False)
@@ -501,6 +503,9 @@ def _innermost(error: BaseException) -> BaseException:
 def _reason(error: BaseException) -> str:
     """Return the innermost cause in words; urllib3's own wrappers repeat URL and object ids."""
     inner = _innermost(error)
+    if type(inner) is http.client.BadStatusLine:
+        # It repeats what came, which may be anything.
+        return "what answers there does not speak HTTP"
     words = inner.strerror if isinstance(inner, OSError) and inner.strerror else str(inner)
     return escaped(words or type(inner).__name__, _LONGEST_REASON).rstrip(".")
 
@@ -537,10 +542,11 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
 
 
 def http_date(text: str) -> float | None:
-    """Return the UNIX seconds of a date as HTTP writes it, or None where it is not one."""
+    """Return the UNIX seconds of a date as HTTP writes it; None where no server means it."""
     try:
         found = parsedate_to_datetime(text)
-        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+        seconds = (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+        return seconds if _DATES_BEGIN <= seconds < _DATES_END else None
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
 
@@ -556,10 +562,10 @@ def _decoded(content: bytes, encoding: str) -> bytes:
         if name in ("", "identity"):
             return content
         if name in ("gzip", "x-gzip"):
-            return gzip.GzipFile(fileobj=io.BytesIO(content)).read(most)
+            return _unzipped(content, most)
         if name == "deflate":
-            return _inflated(content, most)
-    except (OSError, EOFError, zlib.error):
+            return _deflated(content, most)
+    except (EOFError, zlib.error):
         raise BadAnswer(f"The answer's {name} encoding is broken.") from None
     raise BadAnswer(
         f"The answer came in an encoding that was not asked for: {escaped(name, 40)}",
@@ -567,14 +573,29 @@ def _decoded(content: bytes, encoding: str) -> bytes:
     )
 
 
-def _inflated(content: bytes, most: int) -> bytes:
+def _deflated(content: bytes, most: int) -> bytes:
     try:
-        stream = zlib.decompressobj()
-        data = stream.decompress(content, most)
+        return _inflated(content, most, zlib.MAX_WBITS)[0]
     except zlib.error:
         # Some servers leave the zlib frame out.
-        stream = zlib.decompressobj(-zlib.MAX_WBITS)
-        data = stream.decompress(content, most)
+        return _inflated(content, most, -zlib.MAX_WBITS)[0]
+
+
+def _unzipped(content: bytes, most: int) -> bytes:
+    data = b""
+    # A body of a million empty members would take seconds.
+    for _ in range(_GZIP_MEMBERS):
+        part, content = _inflated(content, most - len(data), zlib.MAX_WBITS + 16)
+        data += part
+        if not content or len(data) >= most:
+            return data
+    raise EOFError
+
+
+def _inflated(content: bytes, most: int, frame: int) -> tuple[bytes, bytes]:
+    """Return the first stream without its encoding, and what follows it."""
+    stream = zlib.decompressobj(frame)
+    data = stream.decompress(content, most)
     if not stream.eof and len(data) < most:
         raise EOFError
-    return data
+    return data, stream.unused_data

@@ -18,9 +18,9 @@ import time
 import zlib
 
 from tiw_automation.core.errors import ConfigurationError
-from tiw_automation.core.formatting import escaped
+from tiw_automation.core.formatting import shown
 from tiw_automation.core.options import as_text
-from tiw_automation.core.records import check_sdk_app_id
+from tiw_automation.core.records import check_sdk_app_id, check_seconds, whole_number
 
 DEFAULT_EXPIRE_S = 24 * 3600
 LEAST_EXPIRE_S = 3600
@@ -28,6 +28,8 @@ LEAST_EXPIRE_S = 3600
 LONGEST_USER_ID_BYTES = 60
 
 _SHOWN = 200
+# Tencent's own libraries write it as 32 bits.
+_EXPIRE_END_S = 2**31
 _USER_ID = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -54,7 +56,7 @@ def check_record_user_id(value: object, room_id: int) -> str:
         or not _USER_ID.fullmatch(value)
     ):
         raise ConfigurationError(
-            f"record_user_id {escaped(repr(value), _SHOWN)} is not one for room {room_id}.",
+            f"record_user_id {shown(value, _SHOWN)} is not one for room {room_id}.",
             hint=(
                 f"It begins with {prefix}, goes on with letters, digits, _ or -, and has at most "
                 f"{LONGEST_USER_ID_BYTES} of them; leave it out to have one made."
@@ -85,7 +87,8 @@ def make_user_sig(
     :param key: the application's secret key for signatures.
     :param expire_s: how long it is valid, in seconds; an hour at the least.
     :param now: UNIX seconds, the present by default.
-    :raises ConfigurationError: the key is no text, empty or has blanks, or the time is too short.
+    :raises ConfigurationError: the key is no text, empty or has blanks, the user is no text of
+        signs that print, or the time is too short.
     """
     secret = as_secret(key)
     if secret is None:
@@ -93,21 +96,30 @@ def make_user_sig(
             "user_sig_key has to be the application's key, without blanks.",
             hint="The console of IM or TRTC shows it beside the SdkAppId.",
         )
-    if expire_s < LEAST_EXPIRE_S:
+    seconds = whole_number(expire_s)
+    if (
+        isinstance(seconds, bool)
+        or not isinstance(seconds, int)
+        or not LEAST_EXPIRE_S <= seconds < _EXPIRE_END_S
+    ):
         raise ConfigurationError(
-            f"A user signature has to be valid for {LEAST_EXPIRE_S} s at least, not {expire_s!r}."
+            f"A user signature has to be valid for {LEAST_EXPIRE_S} s at least, not "
+            f"{shown(expire_s)}."
         )
+    user: object = user_id
+    if not isinstance(user, str) or not user or not user.isprintable():
+        raise ConfigurationError(f"user_id must be a user's name, not {shown(user_id)}.")
     app_id = check_sdk_app_id(sdk_app_id)
-    made = int(time.time() if now is None else now)
+    made = int(time.time() if now is None else check_seconds("now", now))
     signed = (
-        f"TLS.identifier:{user_id}\nTLS.sdkappid:{app_id}\nTLS.time:{made}\nTLS.expire:{expire_s}\n"
+        f"TLS.identifier:{user_id}\nTLS.sdkappid:{app_id}\nTLS.time:{made}\nTLS.expire:{seconds}\n"
     )
     digest = hmac.digest(secret.encode(), signed.encode(), hashlib.sha256)
     content = {
         "TLS.ver": "2.0",
         "TLS.identifier": user_id,
         "TLS.sdkappid": app_id,
-        "TLS.expire": expire_s,
+        "TLS.expire": seconds,
         "TLS.time": made,
         "TLS.sig": base64.b64encode(digest).decode(),
     }
