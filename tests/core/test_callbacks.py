@@ -5,6 +5,7 @@ import hmac
 import json
 import re
 import tracemalloc
+from functools import partial
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from tiw_automation.core.callbacks import (
     check_callback_url,
     is_plain_http,
     sign,
+    warn_if_weak,
 )
 
 KEY = "Xz4ZgayTr7rMgWQrH"
@@ -298,9 +300,20 @@ def test_what_is_no_application_is_refused(sdk_app_id: Any) -> None:
         parse_callback(posted, KEY, now=NOW)
 
 
-def test_a_task_id_that_is_a_number_is_its_digits() -> None:
-    posted = body("OnlineRecordFinished", {"TaskId": 12345678901234567890})
-    assert parse_callback(posted, KEY, now=NOW).task_id == "12345678901234567890"
+@pytest.mark.parametrize(
+    ("task_id", "digits"), [(12345678901234567890, "12345678901234567890"), (5.0, "5"), (0, "0")]
+)
+def test_a_task_id_that_is_a_number_is_its_digits(task_id: float, digits: str) -> None:
+    posted = body("OnlineRecordFinished", {"TaskId": task_id})
+    for form in (posted, json.loads(posted)):
+        assert parse_callback(form, KEY, now=NOW).task_id == digits
+
+
+@pytest.mark.parametrize("expire_time", [10**5000, -(10**5000), 2**63], ids=range(3))
+def test_a_huge_expire_time_of_an_object_is_forged(expire_time: int) -> None:
+    posted = json.loads(body("OnlineRecordFinished", WHOSE)) | {"ExpireTime": expire_time}
+    with pytest.raises(CallbackForged):
+        parse_callback(posted, KEY, now=NOW)
 
 
 @pytest.mark.parametrize("data", [None, {}, [], "", 0, False, ...])
@@ -497,6 +510,32 @@ def test_a_key_of_another_length_is_not_set(key: str) -> None:
     with pytest.raises(ConfigurationError, match=str(len(key))) as caught:
         check_callback_key(key)
     assert f"{key}." not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", [b"k" * 20, 12345678901234567890, ["k" * 20], "\udcff" * 20])
+def test_a_key_is_a_text(key: Any) -> None:
+    posted = body("OnlineRecordFinished", WHOSE)
+    for use in (check_callback_key, warn_if_weak, partial(parse_callback, posted, now=NOW)):
+        with pytest.raises(ConfigurationError, match="must be a text") as caught:
+            use(key)
+        assert "kkk" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        ["https://host/"],
+        5,
+        b"https://host/",
+        "https://host/\x1b[2J",
+        "https://h\0ost/",
+        {},
+        "\ud800",
+    ],
+)
+def test_what_is_no_address_is_refused(url: Any) -> None:
+    with pytest.raises(ConfigurationError, match="malformed"):
+        check_callback_url(url)
 
 
 @pytest.mark.parametrize("key", [KEY, "k" * 16, "k" * 64, "", None])

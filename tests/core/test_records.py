@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 import pickle
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import pytest
@@ -31,6 +32,7 @@ from tiw_automation.core import (
     check_video_kinds,
     judge,
 )
+from tiw_automation.core.records import check_seconds
 
 APP = 1400000001
 TASK = "ghucnligqtgtvk2624mb"
@@ -624,3 +626,10 @@ def test_video_kinds() -> None:
     for bad in (["film"], 3, [None]):
         with pytest.raises(ConfigurationError, match="screen_share"):
             check_video_kinds(bad)
+
+
+@pytest.mark.parametrize("check", [check_task_id, check_sdk_app_id, partial(check_seconds, "t")])
+@pytest.mark.parametrize("huge", [10**400, -(10**5000), [10**5000]], ids=range(3))
+def test_a_value_that_python_does_not_write_is_refused(check: Any, huge: Any) -> None:
+    with pytest.raises(ConfigurationError):
+        check(huge)

@@ -768,3 +768,24 @@ def test_an_api_refusal_keeps_its_words(
     connect(tiw_simulator, password="anotherkeyanotherkeyanother")
     with pytest.raises((TiwError, RuntimeError), match=r"AuthFailure\.SignatureFailure"):
         operator(f"file://{tmp_path}", record_task_id="t").execute(fresh_context())
+
+
+@pytest.mark.parametrize("destination", [None, 5, ["s3://bucket"], b"s3://bucket"])
+def test_a_destination_of_another_type_is_refused(destination: Any) -> None:
+    operator = TiwOnlineRecordToObjectStorageOperator(
+        task_id="archive", destination=destination, records=[]
+    )
+    with pytest.raises(ConfigurationError, match="destination must be"):
+        operator.execute({})
+
+
+def test_an_id_in_a_record_is_safe_to_log(tmp_path: Path) -> None:
+    operator = TiwOnlineRecordToObjectStorageOperator(
+        task_id="archive",
+        destination=f"file://{tmp_path}",
+        records=[{"task_id": "x\n\x1b[2J", "sdk_app_id": 5}],
+        do_xcom_push=False,
+    )
+    with pytest.raises(RuntimeError) as caught:
+        operator.execute({})
+    assert str(caught.value).isprintable()

@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 import runpy
 from collections.abc import Callable
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -331,6 +332,49 @@ def test_an_event_without_a_recording_adds_nothing(extra: Any) -> None:
 @pytest.mark.parametrize("events", [None, {}, [], {"an asset": []}])
 def test_a_run_without_events_has_no_recordings(events: Any) -> None:
     assert finished_recordings(events) == []
+
+
+@pytest.mark.parametrize("events", [{"asset": None}, [None], [5], ["x"]])
+def test_what_is_no_event_adds_nothing(events: Any) -> None:
+    assert finished_recordings(events) == []
+
+
+@pytest.mark.parametrize("events", [5, "events", b"events", True])
+def test_what_is_no_list_of_events_is_refused(events: Any) -> None:
+    with pytest.raises(ConfigurationError, match="Asset events must be a list"):
+        finished_recordings(events)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"tencentcloud_conn_id": ""},
+        {"tencentcloud_conn_id": " "},
+        {"tencentcloud_conn_id": 5},
+        {"poll_interval": 10**400},
+        {"sweep_after": 10**400},
+        {"require_videos": "false"},
+        {"include_failed": "no"},
+        {"watch": "false"},
+        {"watch": None},
+        {"partitioned": 1},
+    ],
+    ids=range(10),
+)
+def test_an_argument_of_another_type_is_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(given))):
+        tiw_online_record_asset(**given)
+
+
+def test_times_may_be_timedeltas() -> None:
+    given = tiw_online_record_asset(poll_interval=timedelta(seconds=30), sweep_after=timedelta(1))
+    assert given == tiw_online_record_asset(poll_interval=30, sweep_after=86400)
+
+
+def test_no_accepted_reason_is_another_asset_than_the_default() -> None:
+    assert tiw_online_record_asset(accept_finish_reasons=[]).uri.endswith(
+        "?accept_finish_reasons=none"
+    )
 
 
 def test_missing_is_told_apart_from_the_end() -> None:

@@ -2,12 +2,16 @@
 from __future__ import annotations
 
 import json
+import math
+from typing import Any
 
 import pytest
 
 from tiw_automation.airflow.deferral import Deferral, settle
-from tiw_automation.airflow.events import Settled
+from tiw_automation.airflow.events import Settled, from_payload
+from tiw_automation.airflow.waiting import _until_airflow_gives_up
 from tiw_automation.core import (
+    ConfigurationError,
     OnlineRecord,
     Outcome,
     RecordingFailure,
@@ -88,3 +92,46 @@ def test_a_deferral_comes_back_as_it_went() -> None:
     assert Deferral.of(json.loads(json.dumps(kept.to_kwargs()))) == kept
     assert Deferral().to_kwargs() == {}
     assert Deferral.of({"of_a_later_version": 1}) == Deferral()
+
+
+@pytest.mark.parametrize("odd", ["x", [], {}, True, math.nan, math.inf, -1, 10**400])
+def test_a_time_or_a_count_that_cannot_be_read_is_unset(odd: Any) -> None:
+    found = Deferral.of({"end_time": odd, "deferred_at": odd, "in_vain": odd})
+    assert found == Deferral()
+    assert not found.is_over(5.0)
+
+
+@pytest.mark.parametrize("odd", [5, [5], [None], "[1]", {"a": 1}])
+def test_ids_of_another_form_are_refused(odd: Any) -> None:
+    with pytest.raises(ConfigurationError):
+        Deferral.of({"record_task_ids": odd})
+
+
+ROW = {"record_task_id": "t", "verdict": "failed", "message": "m", "timed_out": False}
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"sdk_app_id": APP, "outcomes": [ROW | {"record_task_id": None}]},
+        {"sdk_app_id": APP, "outcomes": [ROW | {"record_task_id": 5}]},
+        {"sdk_app_id": APP, "outcomes": [ROW | {"record_task_id": ["t"]}]},
+        {"sdk_app_id": APP, "outcomes": [ROW | {"message": None}]},
+        {"sdk_app_id": True, "outcomes": [ROW]},
+    ],
+    ids=range(5),
+)
+def test_an_event_of_other_types_asks_for_nothing(event: Any) -> None:
+    with pytest.raises(ConfigurationError, match="not of this version's form"):
+        from_payload(event)
+
+
+def test_the_words_of_an_event_are_safe_to_log() -> None:
+    event = {"sdk_app_id": APP, "outcomes": [ROW | {"message": "\x1b[2J\nERROR all lost"}]}
+    assert from_payload(event)[1][0].message == "\\x1b[2J\\nERROR all lost"
+
+
+@pytest.mark.parametrize("left_s", [1e12, 1e300])
+def test_airflow_ends_no_deferral_that_it_cannot_count(left_s: float) -> None:
+    assert _until_airflow_gives_up(left_s) is None
+    assert _until_airflow_gives_up(5.0) is not None

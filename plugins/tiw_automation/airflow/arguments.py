@@ -6,10 +6,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 from tiw_automation.core import ConfigurationError
-from tiw_automation.core.formatting import escaped
+from tiw_automation.core.formatting import shown
 from tiw_automation.core.records import check_seconds, whole_number
-
-_SHOWN = 80
 
 
 def seconds(name: str, value: object) -> float:
@@ -20,6 +18,16 @@ def seconds(name: str, value: object) -> float:
     return check_seconds(name, value.total_seconds() if isinstance(value, timedelta) else value)
 
 
+def flag(name: str, value: object) -> bool:
+    """Return true or false; a text is neither.
+
+    :raises ConfigurationError: it is something else.
+    """
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{name} must be True or False, not {shown(value)}.")
+    return value
+
+
 def count(name: str, value: object) -> int:
     """Return a number of things, 1 or more; its digits may be given.
 
@@ -27,7 +35,5 @@ def count(name: str, value: object) -> int:
     """
     number = whole_number(value)
     if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-        raise ConfigurationError(
-            f"{name} must be a whole number, 1 or more, not {escaped(repr(value), _SHOWN)}."
-        )
+        raise ConfigurationError(f"{name} must be a whole number, 1 or more, not {shown(value)}.")
     return number

@@ -97,9 +97,17 @@ def finished_recordings(events: Any) -> list[dict[str, Any]]:
 
     :param events: ``triggering_asset_events`` of the task's context, or a list of events; None,
         as a run by hand has it, for none.
+    :raises ConfigurationError: it is something else.
     """
     if isinstance(events, Mapping):
-        events = [event for of_one_asset in events.values() for event in of_one_asset]
+        events = [event for of_one_asset in events.values() for event in of_one_asset or ()]
+    if events is not None and (
+        isinstance(events, (str, bytes)) or not isinstance(events, Iterable)
+    ):
+        raise ConfigurationError(
+            f"Asset events must be a list, not {type(events).__name__}.",
+            hint='Give context["triggering_asset_events"].',
+        )
     found: dict[str, dict[str, Any]] = {}
     for event in events or ():
         for recording in _told_by(event):
@@ -142,7 +150,7 @@ def tell_outlets(
 
 
 def _told_by(event: Any) -> list[dict[str, Any]]:
-    extra = event.extra
+    extra = getattr(event, "extra", None)
     if isinstance(extra, Mapping) and extra.get("from_trigger"):
         extra = extra.get("payload")
     if not isinstance(extra, Mapping):

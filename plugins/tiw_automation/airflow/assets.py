@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
@@ -13,6 +13,7 @@ from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains
 
 from airflow.sdk import Asset, AssetWatcher  # isort: skip
 
+from tiw_automation.airflow.arguments import flag, seconds
 from tiw_automation.airflow.asset_events import (
     PARTITIONED_BY,
     TERMS,
@@ -27,6 +28,7 @@ from tiw_automation.core import (
     check_sdk_app_id,
     check_task_ids,
 )
+from tiw_automation.core.formatting import shown
 from tiw_automation.core.watcher import DEFAULT_POLL_INTERVAL_S
 
 if TYPE_CHECKING:
@@ -45,11 +47,11 @@ def tiw_online_record_asset(
     tencentcloud_conn_id: str | None = TiwHook.default_conn_name,
     watch: bool = True,
     partitioned: bool = False,
-    poll_interval: float = DEFAULT_POLL_INTERVAL_S,
+    poll_interval: float | timedelta = DEFAULT_POLL_INTERVAL_S,
     accept_finish_reasons: str | Sequence[str] | None = None,
     require_videos: bool = True,
     include_failed: bool = False,
-    sweep_after: float | None = _SWEEP_AFTER_S,
+    sweep_after: float | timedelta | None = _SWEEP_AFTER_S,
 ) -> Asset:
     """Return the asset "a recording of this application has finished", to schedule a DAG by.
 
@@ -77,9 +79,16 @@ def tiw_online_record_asset(
         callbacks; a task has its own. None, or AUTO, USER_CALL and FORCE_STOP in any order, means
         all but EXCEPTION, and makes the same asset.
     :param require_videos: whether a finished recording without a video is a failure, for both.
-    :param poll_interval: see the trigger, as for what follows.
+    :param poll_interval: see the trigger, as for what follows; times may be timedeltas.
     :raises ConfigurationError: an argument is invalid.
     """
+    for flag_name, given in (
+        ("watch", watch),
+        ("partitioned", partitioned),
+        ("require_videos", require_videos),
+        ("include_failed", include_failed),
+    ):
+        flag(flag_name, given)
     ids = None if record_task_ids is None else check_task_ids(record_task_ids)
     app_id = None if sdk_app_id is None else check_sdk_app_id(sdk_app_id)
     poll_interval_s = _seconds("poll_interval", poll_interval)
@@ -99,7 +108,7 @@ def tiw_online_record_asset(
     elif name is not None:
         others["name"] = name
     if reasons is not None:
-        others["accept_finish_reasons"] = " ".join(reasons)
+        others["accept_finish_reasons"] = " ".join(reasons) or "none"
     if not require_videos:
         others["require_videos"] = "false"
     if watched:
@@ -162,9 +171,10 @@ def _number(value: float) -> str:
 
 
 def _seconds(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+    number = seconds(name, value)
+    if not number:
         raise ConfigurationError(f"{name} has to be a number of seconds above zero, not {value!r}.")
-    return float(value)
+    return number
 
 
 def asset_uri(
@@ -176,7 +186,16 @@ def asset_uri(
 
     :param tencentcloud_conn_id: None for the environment's settings.
     :param sdk_app_id: None for the connection's own.
+    :raises ConfigurationError: the connection's name is empty or no text.
     """
+    if tencentcloud_conn_id is not None and (
+        not isinstance(tencentcloud_conn_id, str) or not tencentcloud_conn_id.strip()
+    ):
+        raise ConfigurationError(
+            f"tencentcloud_conn_id must be the name of a connection, not "
+            f"{shown(tencentcloud_conn_id)}.",
+            hint="None stands for the environment's settings.",
+        )
     # No connection of Airflow's can have that name.
     conn_id = "~" if tencentcloud_conn_id is None else tencentcloud_conn_id
     app = "default" if sdk_app_id is None else sdk_app_id

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tiw_automation.airflow.events import Settled, from_rows, settled, to_rows
-from tiw_automation.core import Outcome, Verdict
+from tiw_automation.core import ConfigurationError, Outcome, Verdict, check_task_ids
 from tiw_automation.core.hearing import out_of_time
+from tiw_automation.core.records import check_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +42,16 @@ class Deferral:
     def of(cls, kept: Mapping[str, Any]) -> Deferral:
         """Read what :meth:`to_kwargs` returned, in this version or another one.
 
-        :raises ConfigurationError: ``ended`` is of another form.
+        A time or a count that cannot be read is unset.
+
+        :raises ConfigurationError: ``ended`` or ``record_task_ids`` is of another form.
         """
+        ids = kept.get("record_task_ids")
         return cls(
-            end_time=kept.get("end_time"),
-            deferred_at=kept.get("deferred_at"),
-            in_vain=kept.get("in_vain") or 0,
-            record_task_ids=tuple(kept.get("record_task_ids") or ()),
+            end_time=_time(kept.get("end_time")),
+            deferred_at=_time(kept.get("deferred_at")),
+            in_vain=int(_time(kept.get("in_vain")) or 0),
+            record_task_ids=tuple(check_task_ids(ids)) if ids else (),
             ended=tuple(from_rows(kept.get("ended") or [])),
         )
 
@@ -143,6 +147,13 @@ def may_change(outcome: Outcome) -> bool:
 def is_for_good(end: Settled | None) -> bool:
     """Whether a recording has ended without a result, so that nothing is missing to conclude."""
     return end is not None and end.verdict in (Verdict.FAILED, Verdict.MISSING)
+
+
+def _time(value: object) -> float | None:
+    try:
+        return check_seconds("time", value)
+    except ConfigurationError:
+        return None
 
 
 def _end(now: Outcome, known: Settled | None, is_time_up: bool, limit_s: float) -> Settled | None:

@@ -86,9 +86,10 @@ def from_rows(rows: object) -> list[Settled]:
             raise TypeError("no list")
         return [
             Settled(
-                str(row["record_task_id"]),
+                _text(row["record_task_id"]),
                 Verdict(row["verdict"]),
-                str(row.get("message", "")),
+                # It ends up in the task's log.
+                escaped(_text(row.get("message", ""))),
                 bool(row.get("timed_out", False)),
             )
             for row in rows
@@ -112,9 +113,15 @@ def from_payload(event: object) -> tuple[int, list[Settled]]:
     """
     if not isinstance(event, Mapping) or not set(event) >= _KEYS:
         raise _another_form("wrong keys")
-    if not isinstance(event["sdk_app_id"], int):
+    if type(event["sdk_app_id"]) is not int:
         raise _another_form("sdk_app_id is no integer")
     return event["sdk_app_id"], from_rows(event["outcomes"])
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"a {type(value).__name__} is no text")
+    return value
 
 
 def _another_form(what: object) -> ConfigurationError:

@@ -50,7 +50,7 @@ from tiw_automation.core.archive import (
     public_record,
 )
 from tiw_automation.core.download import DownloadStopped
-from tiw_automation.core.formatting import escaped
+from tiw_automation.core.formatting import escaped, shown
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -229,7 +229,7 @@ class TiwOnlineRecordToObjectStorageOperator(KeepsTexts):
             if outcome.verdict is not Verdict.FINISHED:
                 troubles.append(
                     TiwError(
-                        f"[{outcome.task_id}: {outcome.verdict}] {outcome.message}",
+                        f"[{escaped(outcome.task_id)}: {outcome.verdict}] {outcome.message}",
                         retryable=outcome.verdict in (Verdict.PENDING, Verdict.UNKNOWN),
                     )
                 )
@@ -252,6 +252,10 @@ class TiwOnlineRecordToObjectStorageOperator(KeepsTexts):
             # Airflow 3.1 would prefer a conn_id of None to the one in the URL.
             apart = {"conn_id": self.destination_conn_id} if self.destination_conn_id else {}
             return ObjectStoragePath(self.destination, **apart)
+        if not isinstance(self.destination, ObjectStoragePath):
+            raise ConfigurationError(
+                f"destination must be a URL or an ObjectStoragePath, not {shown(self.destination)}."
+            )
         return self.destination
 
     def _announce(self, context: Context, records: list[OnlineRecord], paths: list[str]) -> None:

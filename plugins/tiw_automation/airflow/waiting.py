@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 # How much later than the trigger Airflow itself may give up: the trigger knows what was last seen.
 _GRACE_S = 60.0
+# Airflow adds it to the present, and has no year 10000.
+_AIRFLOW_COUNTS_TO_S = 100 * 365 * 86400.0
 # How long a task stays deferred at least whose worker cannot reach TIW again and again: from twice
 # this, or twice its poll interval, twice as long each time.
 _REST_S = 5.0
@@ -128,7 +130,7 @@ class WaitsForRecords(KeepsTexts):
             ),
             method_name="execute_complete",
             kwargs=deferral.to_kwargs(),
-            timeout=timedelta(seconds=end_time - now + _GRACE_S),
+            timeout=_until_airflow_gives_up(end_time - now),
         )
         raise AssertionError("Airflow's defer raises")
 
@@ -327,6 +329,11 @@ class WaitsForRecords(KeepsTexts):
         if self.outlets:
             tell_outlets(self.outlets, context["outlet_events"], records)
         return urls
+
+
+def _until_airflow_gives_up(left_s: float) -> timedelta | None:
+    """Return after how long Airflow itself ends a deferral; None where it cannot count so far."""
+    return timedelta(seconds=left_s + _GRACE_S) if left_s < _AIRFLOW_COUNTS_TO_S else None
 
 
 def _denied(denied: Sequence[Settled], outcomes: Sequence[Outcome]) -> str:

@@ -196,9 +196,9 @@ def check_callback_url(url: str | None) -> str:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname)
         parts.port  # noqa: B018  # raises for a port that is no number
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, TypeError):
         usable = False
-    if not usable or any(sign.isspace() for sign in url):
+    if not usable or not url.isprintable() or any(sign.isspace() for sign in url):
         # Not repeated: a query may hold a secret.
         raise ConfigurationError(
             "The callback's URL is malformed.", hint="Give http:// or https:// with a host."
@@ -236,10 +236,11 @@ def new_callback_key() -> str:
 def check_callback_key(key: str | None) -> str:
     """Return the key to sign callbacks with; an empty string for None.
 
-    :raises ConfigurationError: it has fewer than 16 characters, or more than 64.
+    :raises ConfigurationError: it has fewer than 16 characters, or more than 64, or is no text.
     """
     if not key:
         return ""
+    _check_text(key)
     if len(key) > LONGEST_KEY:
         raise ConfigurationError(
             f"A callback key has at most {LONGEST_KEY} characters, not {len(key)}."
@@ -253,11 +254,28 @@ def check_callback_key(key: str | None) -> str:
     return key
 
 
+def _check_text(key: object) -> None:
+    try:
+        if isinstance(key, str) and key.encode():
+            return
+    except UnicodeEncodeError:
+        pass
+    # Not repeated: it is a secret.
+    raise ConfigurationError(
+        "A callback key must be a text of whole Unicode characters.",
+        hint="tiw_automation.core.new_callback_key() makes a good one.",
+    )
+
+
 _weak_keys: set[int] = set()
 
 
 def warn_if_weak(key: str) -> None:
-    """Warn once in this process about a key in use that is too short to be set."""
+    """Warn once in this process about a key in use that is too short to be set.
+
+    :raises ConfigurationError: it is no text.
+    """
+    _check_text(key)
     if len(key) >= SHORTEST_KEY or hash(key) in _weak_keys:
         return
     _weak_keys.add(hash(key))
@@ -356,7 +374,8 @@ def _in_bytes(body: object) -> bytes:
 def _signature(fields: Mapping[str, Any]) -> tuple[int | None, str | None]:
     expire_time, signature = fields.get("ExpireTime"), fields.get("Sign")
     return (
-        expire_time if type(expire_time) is int else None,
+        # Python writes no number of more than 4,300 digits.
+        expire_time if type(expire_time) is int and abs(expire_time) < 2**63 else None,
         signature if isinstance(signature, str) else None,
     )
 
@@ -417,19 +436,9 @@ def _task_id(event: object) -> str | None:
     task_id = event.get("TaskId")
     if task_id is None or task_id == "":
         return None
-    if isinstance(task_id, int) and not isinstance(task_id, bool):
-        task_id = _digits(task_id)
     try:
-        return check_task_id(task_id)
+        return check_task_id(Fields(event, "EventData").text("TaskId") or task_id)
     except ConfigurationError as error:
         raise CallbackError(
             f"The callback's TaskId is invalid: {escaped(error.message, _SHOWN)}"
         ) from None
-
-
-def _digits(number: int) -> str:
-    try:
-        return str(number)
-    except ValueError:
-        # Python writes no number of more than 4,300 digits, and no id is as long.
-        return ""
