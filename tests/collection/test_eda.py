@@ -26,7 +26,7 @@ from aiohttp import web
 from tiw_automation.core import ConfigurationError
 from tiw_automation.core.callbacks import EventType, sign
 from tiw_automation.core.options import SECRETS, SETTINGS
-from tiw_automation.core.record_events import event_id, transition_id
+from tiw_automation.core.record_events import event_id, missing_id, transition_id
 from tiw_automation.simulator import Simulator
 
 COLLECTION = Path(__file__).resolve().parents[2] / "collections/ansible_collections/tiw/automation"
@@ -94,7 +94,8 @@ async def test_the_ends_of_given_recordings(tiw_simulator: Simulator) -> None:
     for task_id, event in events.items():
         assert event["type"] == "finish"
         assert event["event_id"] == event["meta"]["uuid"]
-        assert event["event_id"] == event_id(tiw_simulator.sdk_app_id, task_id)
+        identity = missing_id if task_id == "absent" else event_id
+        assert event["event_id"] == identity(tiw_simulator.sdk_app_id, task_id)
     assert events["slow"]["status"] == "FINISHED"
     assert events["slow"]["record"]["video_urls"]
 

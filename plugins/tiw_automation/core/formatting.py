@@ -23,15 +23,6 @@ def escaped(text: object, longest: int = LONGEST_TEXT) -> str:
     )
 
 
-def shown(value: object, longest: int = 80) -> str:
-    """Return how Python writes a value, safe to show; of one that it does not write, the type."""
-    try:
-        return escaped(repr(value), longest)
-    except Exception:
-        # An integer of more than 4,300 digits, say.
-        return f"a {type(value).__name__}"
-
-
 def encodable(text: str) -> str:
     r"""Return a text as it is, but for lone surrogates: each becomes an escape, ``\ud800``."""
     return text.encode("utf-8", "backslashreplace").decode()

@@ -671,10 +671,6 @@ def check_sdk_app_id(value: object) -> int:
     return value
 
 
-# An integer may be larger.
-_FLOATS_END = sys.float_info.max
-
-
 def check_seconds(name: str, value: object) -> float:
     """Return a number of seconds.
 
