@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import rude_server
@@ -98,7 +98,7 @@ ODD = {
         lambda odd: check_record_user_id(odd, 7),
         lambda odd: make_user_sig(1, "u", "key", expire_s=odd),
         check_task_type,
-        lambda odd: tracks_of(OnlineRecord(1, "t"), least_gap_ms=[odd]),
+        lambda odd: tracks_of(OnlineRecord(1, "t"), least_gap_ms=cast(Any, [odd])),
         lambda odd: start_params({}, odd),
         lambda odd: start_params({"mix_stream": {"enabled": True, "model_id": odd}}),
         lambda odd: Acceptance.of(odd, True),
@@ -267,7 +267,7 @@ def scripted(script: Script, **given: Any) -> tuple[TiwClient, list[str]]:
         actions.append(action)
         return script(action, params)
 
-    made._sdk.respond = respond  # type: ignore[method-assign]
+    made._sdk.respond = respond  # type: ignore[method-assign, assignment]
     return made, actions
 
 
