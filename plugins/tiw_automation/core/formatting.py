@@ -23,6 +23,15 @@ def escaped(text: object, longest: int = LONGEST_TEXT) -> str:
     )
 
 
+def shown(value: object) -> str:
+    """Return what was given, of any type, for the message of an error."""
+    try:
+        return escaped(repr(value))
+    except Exception:
+        # An integer of more digits than Python writes, or a class with a fault of its own.
+        return f"a {type(value).__name__} that cannot be shown"
+
+
 def encodable(text: str) -> str:
     r"""Return a text as it is, but for lone surrogates: each becomes an escape, ``\ud800``."""
     return text.encode("utf-8", "backslashreplace").decode()

@@ -12,6 +12,7 @@ import difflib
 import logging
 import math
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
@@ -28,7 +29,7 @@ from tiw_automation.core.errors import (
     WaitTimeout,
 )
 from tiw_automation.core.fields import Fields
-from tiw_automation.core.formatting import escaped
+from tiw_automation.core.formatting import escaped, shown
 
 logger = logging.getLogger(__name__)
 
@@ -678,11 +679,12 @@ def check_seconds(name: str, value: object) -> float:
 
     :raises ConfigurationError: it is no number, below zero or without an end.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+    usable = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not usable or not 0 <= value <= sys.float_info.max:  # type: ignore[operator]
         raise ConfigurationError(
-            f"{name} has to be a number of seconds, zero or more, not {value!r}."
+            f"{name} has to be a number of seconds, zero or more, not {shown(value)}."
         )
-    return float(value)
+    return float(value)  # type: ignore[arg-type]
 
 
 def check_video_kinds(value: object) -> tuple[VideoKind, ...] | None:
