@@ -485,6 +485,61 @@ async def test_observers_that_raise_end_no_wait_and_are_logged_once(
     assert waits.stats().waits == 0
 
 
+@pytest.mark.parametrize("error", [asyncio.CancelledError, GeneratorExit])
+async def test_an_observer_that_reads_a_cancelled_future_ends_no_wait(
+    error: type[BaseException], api: Simulator
+) -> None:
+    def broken(_: object) -> None:
+        raise error
+
+    task_ids = api.add_finished(3)
+    waits = watcher(api)
+    waits.on_stats = broken
+    outcomes = await _collect(waits, task_ids, timeout=20, on_change=broken, on_progress=broken)
+    assert [outcome.verdict for outcome in outcomes] == [Verdict.FINISHED] * 3
+    await waits.wait(task_ids[0], timeout=20, on_change=broken, on_progress=broken)
+
+
+async def test_a_watcher_whose_task_is_cancelled_by_others_ends_its_waits(api: Simulator) -> None:
+    api.add("recording", timeline=RECORDING)
+    waits = watcher(api)
+    waiting = asyncio.create_task(waits.wait("recording"))
+    await asyncio.sleep(0.2)
+    (dispatcher,) = [task for task in asyncio.all_tasks() if task.get_name() == "tiw-watcher"]
+    dispatcher.cancel()
+    async with asyncio.timeout(5):
+        with pytest.raises(TiwError, match="was cancelled"):
+            await waiting
+        # The next one begins anew.
+        await waits.wait(api.add("finished", timeline=[]))
+
+
+@pytest.mark.parametrize("given", [["recording"], {}, None, 7], ids=repr)
+async def test_a_hint_that_names_no_recording_ends_no_wait(given: Any, api: Simulator) -> None:
+    api.add("recording", timeline=RECORDING)
+    waits = watcher(api)
+    waiting = asyncio.create_task(_collect(waits, ["recording"], timeout=1.0))
+    await asyncio.sleep(0.2)
+    for hint in (waits.hint, RecordWatcher.hint_all):
+        with pytest.raises(ConfigurationError, match="A task id must be a string"):
+            await asyncio.to_thread(hint, given)
+        with pytest.raises(ConfigurationError, match="A task id must be a string"):
+            hint(given)
+    assert [type(outcome.error) for outcome in await waiting] == [WaitTimeout]
+
+
+@pytest.mark.parametrize("huge", [10**400, 10**5000], ids=["10**400", "10**5000"])
+@pytest.mark.parametrize("name", ["timeout", "poll_interval", "initial_delay", "expected_stop"])
+async def test_an_integer_beyond_every_float_is_refused(
+    name: str, huge: int, api: Simulator
+) -> None:
+    waits = watcher(api)
+    with pytest.raises(ConfigurationError, match=name):
+        waits.wait("recording", **{name: huge})
+    with pytest.raises(ConfigurationError, match=name):
+        waits.watch(["recording"], **{name: huge})
+
+
 async def test_a_machine_without_threads_for_a_moment_ends_no_wait(
     api: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ or playbook that it concerns.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 import time
@@ -49,6 +50,11 @@ class Progress:
 _News = TypeVar("_News")
 
 
+# The last two end whoever runs the function, and nothing has asked for that: a cancelled future
+# whose result is read raises one of them.
+_OWN_FAULTS = (Exception, asyncio.CancelledError, GeneratorExit)
+
+
 class Observer(Generic[_News]):
     """A function of the caller's that is shown news; its errors are logged and end nothing.
 
@@ -66,7 +72,7 @@ class Observer(Generic[_News]):
         """Call the function."""
         try:
             self.function(news)
-        except Exception:
+        except _OWN_FAULTS:
             if not self._failed:
                 logger.exception("%s raised an error. The wait goes on.", self._name)
             self._failed = True

@@ -31,6 +31,7 @@ from tiw_automation.core.errors import (
     ConfigurationError,
     TiwError,
 )
+from tiw_automation.core.formatting import shown
 from tiw_automation.core.hearing import (
     SILENT,
     CrowdEar,
@@ -292,8 +293,13 @@ class RecordWatcher:
         before. Only the answer decides anything; a hint for a recording that nobody waits for is
         ignored. From any thread.
 
-        :raises ConfigurationError: ``expected_stop`` is no time.
+        :raises ConfigurationError: ``expected_stop`` is no time, or ``task_id`` is no text.
         """
+        if not isinstance(task_id, str):
+            raise ConfigurationError(
+                f"A task id must be a string, not {shown(task_id)}.",
+                hint="Give one hint for each recording.",
+            )
         stop = _check_stop(expected_stop)
         loop = self._loop
         if loop is None or self._pid != os.getpid():
@@ -435,7 +441,18 @@ class RecordWatcher:
     def _ended(self, task: asyncio.Task[None]) -> None:
         if task is self._hints_task:
             self._hints_task = None
-        error = None if task.cancelled() else task.exception()
+        if not task.cancelled():
+            error = task.exception()
+        elif task is self._dispatcher:
+            # By another one than this watcher, and without it the waits would last for ever.
+            error = TiwError(
+                "The task that asks for recordings was cancelled.",
+                code="Cancelled",
+                retryable=True,
+                hint="Wait again, and leave the tasks of the watcher alone.",
+            )
+        else:
+            error = None
         if error is not None:
             self._fail(error)
 
@@ -844,9 +861,9 @@ def _check_stop(value: object) -> float | None:
     if value is None:
         return None
     usable = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not usable or not 0 < float(value) < 1e11:  # type: ignore[arg-type]
+    if not usable or not 0 < value < 1e11:  # type: ignore[operator]
         raise ConfigurationError(
-            f"expected_stop has to be a time in UNIX seconds, not {value!r}.",
+            f"expected_stop must be a time in UNIX seconds, not {shown(value)}.",
             hint="For a datetime, give its timestamp().",
         )
     return time.monotonic() + float(value) - time.time()  # type: ignore[arg-type]
