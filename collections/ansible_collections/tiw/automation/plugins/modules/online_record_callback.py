@@ -48,7 +48,7 @@ options:
     description:
       - The key that callbacks are signed with, of 16 to 64 characters. Without it, and without
         O(generate_key=true), the key stays as it is.
-      - Whoever knows it can post callbacks. One that is short is found by trial from one callback.
+      - Anyone who knows it can post callbacks. A short one is found by trial from one callback.
     type: str
   generate_key:
     description:
