@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 import json
 import logging
 import re
@@ -24,6 +23,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tiw_automation.core import callback_body
+from tiw_automation.core.endpoints import is_loopback
 from tiw_automation.core.errors import (
     ConfigurationError,
     RecordingFailure,
@@ -209,23 +209,14 @@ def check_callback_url(url: str | None) -> str:
 def is_plain_http(url: str) -> bool:
     """Whether callbacks to this address can be read, and their signatures used, on their way."""
     parts = urlsplit(url)
-    return parts.scheme == "http" and not _is_loopback(parts.hostname or "")
+    return parts.scheme == "http" and not is_loopback(parts.netloc.rpartition("@")[2])
 
 
 PLAIN_HTTP = (
-    "The callbacks' address is plain http: whoever sees one on its way can make up others until "
+    "The callbacks' address is plain http: anyone who sees one on its way can make up others until "
     "its signature ends. Give an https:// address."
 )
 """The warning about an address that :func:`is_plain_http`."""
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def new_callback_key() -> str:
