@@ -265,9 +265,6 @@ class CallbackReceiver:
 
     async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
         """Answer one request."""
-        if scope["type"] == "websocket":
-            # Otherwise the server logs an error for each.
-            await send({"type": "websocket.close", "code": 1008})
         if scope["type"] != "http":
             return
         try:

@@ -274,7 +274,7 @@ class StartAttempt:
                 "record_user_id once this one has ended."
             )
         else:
-            message = f"Whether {whose} was started is not known, nor its TaskId"
+            message = f"Whether {whose} was started is not known, and its TaskId is not known"
         return StartUncertain(
             f"{message}: {in_words(self._doubts)}.",
             record_user_id=self._user,
