@@ -33,7 +33,11 @@ MODULES = sorted(path.stem for path in (COLLECTION / "plugins/modules").glob("*.
 CORE_UTIL = COLLECTION / "plugins/module_utils/_core.py"
 README = COLLECTION / "README.md"
 PLAYBOOKS = sorted(path.stem for path in (COLLECTION / "playbooks").glob("*.yml"))
-EVENTS = sorted(path.stem for path in (COLLECTION / "extensions/eda").rglob("*.[py][ym]*"))
+EVENTS = sorted(
+    path.stem
+    for path in (COLLECTION / "extensions/eda").rglob("*")
+    if path.suffix in (".py", ".yml")
+)
 
 _SPEC = importlib.util.spec_from_file_location(
     "make_start_options", Path(__file__).with_name("make_start_options.py")

@@ -534,10 +534,11 @@ async def test_an_integer_beyond_every_float_is_refused(
     name: str, huge: int, api: Simulator
 ) -> None:
     waits = watcher(api)
+    option: dict[str, Any] = {name: huge}
     with pytest.raises(ConfigurationError, match=name):
-        waits.wait("recording", **{name: huge})
+        _ = waits.wait("recording", **option)
     with pytest.raises(ConfigurationError, match=name):
-        waits.watch(["recording"], **{name: huge})
+        waits.watch(["recording"], **option)
 
 
 async def test_a_machine_without_threads_for_a_moment_ends_no_wait(
