@@ -237,7 +237,7 @@ def test_any_file_is_text_or_unreadable(content: bytes) -> None:
             text = text_of(Path(file.name))
         except TiwError:
             text = None
-    assert text == (content.decode() if is_utf8(content) else None)
+    assert text == (content.decode("utf-8-sig") if is_utf8(content) else None)
 
 
 def is_utf8(content: bytes) -> bool:
