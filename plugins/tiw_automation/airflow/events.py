@@ -22,7 +22,7 @@ from tiw_automation.core import (
     WaitTimeout,
     judge,
 )
-from tiw_automation.core.formatting import escaped
+from tiw_automation.core.formatting import escaped, shown
 
 _KEYS = {"sdk_app_id", "outcomes"}
 _SHOWN = 80
@@ -126,6 +126,6 @@ def _text(value: object) -> str:
 
 def _another_form(what: object) -> ConfigurationError:
     return ConfigurationError(
-        f"The trigger's event is not of this version's form ({escaped(repr(what), _SHOWN)}).",
+        f"The trigger's event is not of this version's form ({shown(what, _SHOWN)}).",
         hint="Triggerer and workers must run the same tiw-automation; try the task again.",
     )

@@ -57,7 +57,7 @@ from tiw_automation.core.errors import (
     TaskNotFound,
     TiwError,
 )
-from tiw_automation.core.formatting import escaped
+from tiw_automation.core.formatting import escaped, shown
 from tiw_automation.core.records import OnlineRecord, RecordStatus, allow_task_id
 from tiw_automation.core.retry import Retry
 
@@ -265,8 +265,8 @@ class StartAttempt:
             "while a recording of that user runs, that never starts a second one."
         )
         if self._answered:
-            shown = escaped(self._answered, _SHOWN)
-            message = f"A{whose[1:]} runs, its TaskId is {shown}, and the call was interrupted"
+            answered = escaped(self._answered, _SHOWN)
+            message = f"A{whose[1:]} runs, its TaskId is {answered}, and the call was interrupted"
         elif self._runs:
             message = f"A{whose[1:]} runs, but its TaskId is not known"
             hint = (
@@ -295,7 +295,7 @@ def _task_id(response: Mapping[str, Any]) -> str:
     if isinstance(value, str) and value.strip():
         return value
     raise _NoTaskId(
-        f"{ACTION} answered without a usable TaskId ({escaped(repr(value), _SHOWN)}).",
+        f"{ACTION} answered without a usable TaskId ({shown(value, _SHOWN)}).",
         action=ACTION,
         retryable=False,
     )

@@ -25,7 +25,7 @@ def read_task_ids(value: t.Any) -> list[str]:
 
     :param value: one id, several in one text with commas between, or a list of ids. Ansible splits
         a text into a list by itself and leaves the blanks, so those of an item are nothing.
-    :raises ConfigurationError: there is none, or one is not a task id.
+    :raises ConfigurationError: no id was given, or one is not a task id.
     """
     from tiw_automation.core import check_task_ids
 
