@@ -38,7 +38,7 @@ from far_api import FarApi, finished, forever
 from report import Figure, report
 
 from tiw_automation.core import RecordWatcher, TiwClient, new_callback_key
-from tiw_automation.core.callbacks import MAX_BODY_BYTES, sign
+from tiw_automation.core.api.callbacks import MAX_BODY_BYTES, sign
 
 KEY = new_callback_key()
 CONNECTION = "flood"
@@ -88,7 +88,7 @@ def _receiver(settings: dict[str, Any], key: str, sink: _Sink) -> Any:
         "extra": {"sdk_app_id": settings["sdk_app_id"], "callback_secret": key},
     }
     os.environ[f"AIRFLOW_CONN_{CONNECTION.upper()}"] = json.dumps(connection)
-    from tiw_automation.airflow.callback_receiver import CallbackReceiver, _Source
+    from tiw_automation.airflow.events.callback_receiver import CallbackReceiver, _Source
 
     source = _Source(CONNECTION)
     source.read()

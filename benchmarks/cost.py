@@ -32,7 +32,7 @@ from tencentcloud.common.profile.http_profile import HttpProfile
 from tencentcloud.tiw.v20190919 import tiw_client
 
 from tiw_automation.core import OnlineRecord, RecordWatcher, TiwClient
-from tiw_automation.core.order import Place, PollOrder, Stage
+from tiw_automation.core.waiting.poll_order import Place, PollOrder, Stage
 
 RATE = 19.0
 ROUNDS = 5

@@ -27,7 +27,7 @@ from far_api import LIMIT, FarApi, Stats, forever
 from report import Figure, report
 
 from tiw_automation.core import RecordWatcher, TiwClient
-from tiw_automation.core.quota import RoundTrips
+from tiw_automation.core.quota.quota import RoundTrips
 
 WAITS = 10_000
 RATE = 19.0

@@ -19,8 +19,8 @@ from far_api import LIMIT, FarApi, Stats, forever
 from report import Figure, report
 
 from tiw_automation.core import RecordWatcher, TiwClient
-from tiw_automation.core.board import Poll
-from tiw_automation.core.order import PollOrder
+from tiw_automation.core.waiting.poll_order import PollOrder
+from tiw_automation.core.waiting.tracker import Poll
 
 RATE = 19.0
 FAST = 10

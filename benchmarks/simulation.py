@@ -36,13 +36,13 @@ from typing import Protocol
 from plots import bars, shares
 from report import Figure, report
 
-from tiw_automation.core.durations import (
+from tiw_automation.core.waiting.durations import (
     Durations,
     Processing,
     processing_durations,
     recording_durations,
 )
-from tiw_automation.core.order import Place, PollOrder, Stage
+from tiw_automation.core.waiting.poll_order import Place, PollOrder, Stage
 
 PACE = 19.0
 RECORDING_MEDIAN_S, PROCESSING_MEDIAN_S, SIGMA = 45 * 60.0, 4.5 * 60.0, 0.5

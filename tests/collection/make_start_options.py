@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from tiw_automation.core.start import PRESETS, START_OPTIONS, Option
+from tiw_automation.core.api.start_options import PRESETS, START_OPTIONS, Option
 
 COLLECTION = Path(__file__).parents[2] / "collections/ansible_collections/tiw/automation"
 ARGUMENTS = COLLECTION / "plugins/module_utils/_start.py"

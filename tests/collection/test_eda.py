@@ -24,9 +24,9 @@ import yaml
 from aiohttp import web
 
 from tiw_automation.core import ConfigurationError
-from tiw_automation.core.callbacks import EventType, sign
-from tiw_automation.core.options import SECRETS, SETTINGS
-from tiw_automation.core.record_events import event_id, missing_id, transition_id
+from tiw_automation.core.api.callbacks import EventType, sign
+from tiw_automation.core.api.options import SECRETS, SETTINGS
+from tiw_automation.core.events.record_events import event_id, missing_id, transition_id
 from tiw_automation.simulator import Simulator
 
 COLLECTION = Path(__file__).resolve().parents[2] / "collections/ansible_collections/tiw/automation"
@@ -156,7 +156,7 @@ async def test_what_was_told_is_not_told_again_while_it_runs(
     slow: bool, chinese: Simulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     # The feed forgets at once what has ended.
-    monkeypatch.setattr("tiw_automation.core.record_feed._REMEMBER_S", -1.0)
+    monkeypatch.setattr("tiw_automation.core.events.feed._REMEMBER_S", -1.0)
     ids = chinese.add_finished(3)
     options = {"task_ids": ids, "discover": True, "state_file": str(tmp_path / "state.json")}
     async with source(chinese, **options) as running:
@@ -437,7 +437,7 @@ async def test_a_text_holds_several_ids_and_reasons(tiw_simulator: Simulator) ->
 async def test_a_refusal_later_on_ends_nothing(
     tiw_simulator: Simulator, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tiw_automation.core.record_feed._REFUSED_S", 0.2)
+    monkeypatch.setattr("tiw_automation.core.events.feed._REFUSED_S", 0.2)
     tiw_simulator.add("lesson", timeline=[{"RECORDING": 1000}])
     async with source(tiw_simulator, task_ids="lesson", emit="transitions") as running:
         assert (await running.next())["status"] == "RECORDING"
@@ -639,7 +639,7 @@ def test_what_the_api_does_not_confirm_is_dropped(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tiw_automation.core.confirmation.LAG_S", 0.3)
+    monkeypatch.setattr("tiw_automation.core.events.confirmation.LAG_S", 0.3)
     tiw_simulator.add("runs", timeline=[{"RECORDING": 10000}])
     assert gate.settle(gate.callback("runs")) == []
     assert "does not confirm 'OnlineRecordFinished'" in caplog.text
@@ -693,7 +693,7 @@ def test_an_odd_form_costs_no_event(
 def test_what_is_posted_no_more_comes_with_the_next_post(
     gate: Gate, tiw_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tiw_automation.core.confirmation._POSTED_FOR_S", 0.0)
+    monkeypatch.setattr("tiw_automation.core.events.confirmation._POSTED_FOR_S", 0.0)
     ids = tiw_simulator.add_finished(3)
     for task_id in ids[1:]:
         with pytest.raises(web.HTTPServiceUnavailable):

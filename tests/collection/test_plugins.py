@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tiw_automation.core import OnlineRecord, TiwClient, tracks_of
-from tiw_automation.core.running import RunningTask
+from tiw_automation.core.api.running_tasks import RunningTask
 from tiw_automation.simulator import Simulator
 
 Play = Callable[..., Any]

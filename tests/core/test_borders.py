@@ -33,19 +33,19 @@ from tiw_automation.core import (
     judge,
     make_user_sig,
 )
-from tiw_automation.core.credential_sources import Credentials, RenewedKeys, temporary_keys
-from tiw_automation.core.credentials import find_credentials
+from tiw_automation.core.api.credential_chain import find_credentials
+from tiw_automation.core.api.credentials import Credentials, RenewedKeys, temporary_keys
+from tiw_automation.core.api.options import SETTINGS, read_options
+from tiw_automation.core.api.running_tasks import check_task_type
+from tiw_automation.core.api.settings import Settings
+from tiw_automation.core.api.start_options import check_room_id, start_params
+from tiw_automation.core.api.transport import http_date
+from tiw_automation.core.api.user_sig import check_record_user_id
 from tiw_automation.core.errors import ApiError, api_error
 from tiw_automation.core.formatting import shown
 from tiw_automation.core.locks import ProcessLock
-from tiw_automation.core.options import SETTINGS, read_options
-from tiw_automation.core.records import check_sdk_app_id, check_seconds, check_video_kinds
-from tiw_automation.core.running import check_task_type
-from tiw_automation.core.settings import Settings
-from tiw_automation.core.start import check_room_id, start_params
-from tiw_automation.core.tracks import tracks_of
-from tiw_automation.core.transport import http_date
-from tiw_automation.core.user_sig import check_record_user_id
+from tiw_automation.core.records.record import check_sdk_app_id, check_seconds, check_video_kinds
+from tiw_automation.core.records.tracks import tracks_of
 
 HUGE = 10**5000
 VIDEO = {"VideoUrl": "https://h.example/a.mp4"}

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from tiw_automation.core.callbacks import sign
-from tiw_automation.core.record_events import event_id
+from tiw_automation.core.api.callbacks import sign
+from tiw_automation.core.events.record_events import event_id
 from tiw_automation.simulator import Simulator
 
 _SPEC = importlib.util.spec_from_file_location(

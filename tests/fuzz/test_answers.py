@@ -23,9 +23,9 @@ from tiw_automation.core import (
     judge,
     tracks_of,
 )
+from tiw_automation.core.api.running_tasks import read_page
 from tiw_automation.core.errors import api_error
-from tiw_automation.core.record_events import to_event
-from tiw_automation.core.running import read_page
+from tiw_automation.core.events.record_events import to_event
 
 APP = 1400000001
 TASK = "ghucnligqtgtvk2624mb"

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tiw_automation.core import Callback, CallbackError, CallbackForged, TiwError, parse_callback
-from tiw_automation.core.callbacks import MAX_BODY_BYTES, sign
+from tiw_automation.core.api.callbacks import MAX_BODY_BYTES, sign
 
 KEY = "a-callback-key-of-the-tests"
 EXPIRES = 1588040109

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tiw_automation.core import Settings, TiwClient, TiwError
-from tiw_automation.core.credential_sources import text_of
+from tiw_automation.core.api.credentials import text_of
 
 SECRET = "s3cretS3CRETs3cret"
 PAIR = {"TENCENTCLOUD_SECRET_ID": "AKIDexample", "TENCENTCLOUD_SECRET_KEY": SECRET}

@@ -15,9 +15,9 @@ from fuzzing import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tiw_automation.core import quota as quota_module
-from tiw_automation.core.host_pace import HostPace, Part, Turn, parts
-from tiw_automation.core.pace_file import (
+from tiw_automation.core.quota import quota as quota_module
+from tiw_automation.core.quota.host import HostPace, Part, Turn, parts
+from tiw_automation.core.quota.pace_file import (
     LEAST_FACTOR,
     MAGIC,
     PROCESSES,
@@ -26,7 +26,7 @@ from tiw_automation.core.pace_file import (
     Contents,
     Slot,
 )
-from tiw_automation.core.quota import Quota
+from tiw_automation.core.quota.quota import Quota
 
 NOW = 1000.0
 PACE = 19.0

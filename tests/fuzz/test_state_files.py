@@ -16,10 +16,16 @@ from fuzzing import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tiw_automation.airflow import kept
-from tiw_automation.airflow.kept import Kept
+from tiw_automation.airflow.events import kept
+from tiw_automation.airflow.events.kept import Kept
 from tiw_automation.core import TiwError, check_task_ids
-from tiw_automation.core.missing import FIRST_PAUSE_S, LAST_PAUSE_S, Missing, from_json, to_json
+from tiw_automation.core.events.missing import (
+    FIRST_PAUSE_S,
+    LAST_PAUSE_S,
+    Missing,
+    from_json,
+    to_json,
+)
 
 SOURCE = (
     Path(__file__)

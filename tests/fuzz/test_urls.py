@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from rude_server import rude_server
 
 from tiw_automation.core import ConfigurationError, DeadlineExceeded, TiwClient, TiwError
-from tiw_automation.core.endpoints import is_loopback, parse_endpoint
-from tiw_automation.core.quota import Quota, Ticket
-from tiw_automation.core.transport import http_date, retry_after_s
+from tiw_automation.core.api.sites import is_loopback, parse_endpoint
+from tiw_automation.core.api.transport import http_date, retry_after_s
+from tiw_automation.core.quota.quota import Quota, Ticket
 
 SECRET = "s3cretS3CRETs3cret"
 pieces = st.sampled_from(

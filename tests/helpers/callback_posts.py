@@ -9,7 +9,7 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-from tiw_automation.core.callbacks import sign
+from tiw_automation.core.api.callbacks import sign
 from tiw_automation.simulator import Simulator
 
 

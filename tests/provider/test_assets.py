@@ -16,20 +16,26 @@ from airflow.sdk import Asset, AssetAlias
 from airflow.sdk.execution_time.context import OutletEventAccessors
 from airflow.triggers.base import BaseEventTrigger
 
-from tiw_automation.airflow.asset_events import PARTITIONED_BY, TERMS, judged, to_event, to_extra
 from tiw_automation.airflow.assets import (
     asset_uri,
     finished_recordings,
     tell_outlets,
     tiw_online_record_asset,
 )
-from tiw_automation.airflow.events import Settled, to_payload
+from tiw_automation.airflow.events.asset_events import (
+    PARTITIONED_BY,
+    TERMS,
+    judged,
+    to_event,
+    to_extra,
+)
 from tiw_automation.airflow.operators import TiwStopOnlineRecordOperator
 from tiw_automation.airflow.sensors import TiwOnlineRecordSensor
+from tiw_automation.airflow.trigger_event import Settled, to_payload
 from tiw_automation.core import ConfigurationError, OnlineRecord, Outcome, Verdict
-from tiw_automation.core.archive import public_record
-from tiw_automation.core.record_events import event_id
-from tiw_automation.core.records import Acceptance, judge
+from tiw_automation.core.archive.archive import public_record
+from tiw_automation.core.events.record_events import event_id
+from tiw_automation.core.records.record import Acceptance, judge
 from tiw_automation.simulator import Simulator
 
 AIRFLOW = tuple(int(part) for part in version("apache-airflow-core").split(".")[:2])

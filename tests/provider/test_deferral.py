@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tiw_automation.airflow.deferral import Deferral, settle
-from tiw_automation.airflow.events import Settled, from_payload
-from tiw_automation.airflow.waiting import _until_airflow_gives_up
+from tiw_automation.airflow.trigger_event import Settled, from_payload
+from tiw_automation.airflow.wait_operator import _until_airflow_gives_up
 from tiw_automation.core import (
     ConfigurationError,
     OnlineRecord,

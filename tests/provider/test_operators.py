@@ -29,7 +29,7 @@ from tiw_automation.airflow.operators import (
     TiwStopOnlineRecordOperator,
 )
 from tiw_automation.airflow.sensors import TiwOnlineRecordSensor
-from tiw_automation.airflow.waiting import TiwOnlineRecordFailed
+from tiw_automation.airflow.wait_operator import TiwOnlineRecordFailed
 from tiw_automation.core import (
     START_OPTIONS,
     ConfigurationError,

@@ -16,8 +16,8 @@ from callback_posts import callback, post
 from connections import connection
 
 from airflow_stack import AirflowStack
-from tiw_automation.core.callbacks import MAX_BODY_BYTES
-from tiw_automation.core.user_sig import make_user_sig
+from tiw_automation.core.api.callbacks import MAX_BODY_BYTES
+from tiw_automation.core.api.user_sig import make_user_sig
 from tiw_automation.simulator import Simulator
 
 ROOT = Path(__file__).resolve().parents[2]

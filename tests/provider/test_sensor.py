@@ -32,10 +32,10 @@ from airflow.triggers.base import BaseTrigger
 from supervisors import Supervisor
 
 from tiw_automation.airflow import loops, triggers
-from tiw_automation.airflow.events import Settled, to_payload
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.airflow.sensors import TiwOnlineRecordFailed, TiwOnlineRecordSensor
-from tiw_automation.airflow.story import story
+from tiw_automation.airflow.summary import story
+from tiw_automation.airflow.trigger_event import Settled, to_payload
 from tiw_automation.airflow.triggers import TiwOnlineRecordTrigger
 from tiw_automation.core import (
     ConfigurationError,

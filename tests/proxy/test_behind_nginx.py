@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 from serving import serving
 
-from tiw_automation.core.callbacks import MAX_BODY_BYTES
+from tiw_automation.core.api.callbacks import MAX_BODY_BYTES
 
 PAGE = Path(__file__).parents[2] / "docs" / "airflow-events.md"
 PREFIX = "/tiw/callbacks/"

@@ -56,7 +56,7 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", sorted(CORE.glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(CORE.rglob("*.py")), ids=lambda path: path.name)
 def test_the_core_knows_no_adapter(path: Path) -> None:
     names = imports(path)
     assert not [n for n in names if n.split(".")[0] in ("airflow", "ansible")]

@@ -14,7 +14,7 @@ from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains
 from airflow.sdk import Asset, AssetWatcher  # isort: skip
 
 from tiw_automation.airflow.arguments import flag, seconds
-from tiw_automation.airflow.asset_events import (
+from tiw_automation.airflow.events.asset_events import (
     PARTITIONED_BY,
     TERMS,
     finished_recordings,
@@ -29,7 +29,7 @@ from tiw_automation.core import (
     check_task_ids,
 )
 from tiw_automation.core.formatting import shown
-from tiw_automation.core.watcher import DEFAULT_POLL_INTERVAL_S
+from tiw_automation.core.waiting.watcher import DEFAULT_POLL_INTERVAL_S
 
 if TYPE_CHECKING:
     from pydantic import JsonValue

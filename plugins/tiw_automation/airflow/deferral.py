@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tiw_automation.airflow.events import Settled, from_rows, settled, to_rows
+from tiw_automation.airflow.trigger_event import Settled, from_rows, settled, to_rows
 from tiw_automation.core import ConfigurationError, Outcome, Verdict, check_task_ids
-from tiw_automation.core.hearing import out_of_time
-from tiw_automation.core.records import check_seconds
+from tiw_automation.core.records.record import check_seconds
+from tiw_automation.core.waiting.progress import out_of_time
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains
 
 from airflow.providers.common.compat.sdk import BaseHook  # isort: skip
 
-from tiw_automation.airflow.lookup import find_connection, with_more
+from tiw_automation.airflow.connections import find_connection, with_more
 from tiw_automation.core import ConfigurationError, TaskNotFound, TiwClient, TiwError
 
 _EXTRAS = (

@@ -19,7 +19,7 @@ from tiw_automation.airflow.arguments import seconds
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.airflow.links import TiwConsoleLink, console_url
 from tiw_automation.airflow.rendering import KeepsTexts
-from tiw_automation.airflow.waiting import WaitsForRecords
+from tiw_automation.airflow.wait_operator import WaitsForRecords
 from tiw_automation.core import (
     START_OPTIONS,
     ConfigurationError,
@@ -29,8 +29,8 @@ from tiw_automation.core import (
     TiwError,
     check_task_ids,
 )
-from tiw_automation.core.start import check_room_id
-from tiw_automation.core.watcher import DEFAULT_POLL_INTERVAL_S
+from tiw_automation.core.api.start_options import check_room_id
+from tiw_automation.core.waiting.watcher import DEFAULT_POLL_INTERVAL_S
 
 if TYPE_CHECKING:
     import jinja2

@@ -19,7 +19,7 @@ class _CallbackApps:
 
     def __get__(self, instance: object, owner: type) -> list[dict[str, Any]]:
         if self._apps is None:
-            from tiw_automation.airflow.callback_receiver import callback_apps
+            from tiw_automation.airflow.events.callback_receiver import callback_apps
 
             self._apps = callback_apps()
         return self._apps

@@ -38,7 +38,7 @@ from tiw_automation.core import (
     check_task_ids,
     judge,
 )
-from tiw_automation.core.archive import (
+from tiw_automation.core.archive.archive import (
     DEFAULT_MANIFEST,
     DEFAULT_NAMES,
     ArchivedVideo,
@@ -49,7 +49,7 @@ from tiw_automation.core.archive import (
     Target,
     public_record,
 )
-from tiw_automation.core.download import DownloadStopped
+from tiw_automation.core.archive.download import DownloadStopped
 from tiw_automation.core.formatting import escaped, shown
 
 if TYPE_CHECKING:

@@ -30,12 +30,12 @@ from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent  #
 from asgiref.sync import sync_to_async
 
 from tiw_automation.airflow import metrics
-from tiw_automation.airflow.announced import Announced, AssetStore, Store, VariableStore
-from tiw_automation.airflow.asset_events import to_event, to_extra
-from tiw_automation.airflow.events import Settled, settled, settled_by, to_payload
-from tiw_automation.airflow.finished import AcknowledgedFeed, Snapshot, feed_of, snapshots
+from tiw_automation.airflow.connections import with_more
+from tiw_automation.airflow.events.announced import Announced, AssetStore, Store, VariableStore
+from tiw_automation.airflow.events.asset_events import to_event, to_extra
+from tiw_automation.airflow.events.shared_feed import AcknowledgedFeed, Snapshot, feed_of, snapshots
 from tiw_automation.airflow.hooks import TiwHook
-from tiw_automation.airflow.lookup import with_more
+from tiw_automation.airflow.trigger_event import Settled, settled, settled_by, to_payload
 from tiw_automation.core import (
     Acceptance,
     ConfigurationError,
@@ -47,9 +47,9 @@ from tiw_automation.core import (
     check_sdk_app_id,
     judge,
 )
-from tiw_automation.core.record_feed import RecordFeed
+from tiw_automation.core.events.feed import RecordFeed
 from tiw_automation.core.retry import chance
-from tiw_automation.core.watcher import DEFAULT_POLL_INTERVAL_S
+from tiw_automation.core.waiting.watcher import DEFAULT_POLL_INTERVAL_S
 
 if TYPE_CHECKING:
     from airflow.triggers.shared_stream import SharedStreamProducer

@@ -39,7 +39,7 @@ from tiw_automation.core.errors import (
     UnsupportedOperation,
     WaitTimeout,
 )
-from tiw_automation.core.records import (
+from tiw_automation.core.records.record import (
     Acceptance,
     FinishReason,
     Interrupt,
@@ -58,13 +58,7 @@ from tiw_automation.core.records import (
 )
 
 if TYPE_CHECKING:
-    from tiw_automation.core.archive import (
-        ArchivedVideo,
-        ArchiveFailed,
-        LocalStorage,
-        RecordArchive,
-    )
-    from tiw_automation.core.callbacks import (
+    from tiw_automation.core.api.callbacks import (
         Callback,
         CallbackError,
         CallbackExpired,
@@ -73,22 +67,28 @@ if TYPE_CHECKING:
         new_callback_key,
         parse_callback,
     )
-    from tiw_automation.core.client import TiwClient
-    from tiw_automation.core.download import (
+    from tiw_automation.core.api.client import TiwClient
+    from tiw_automation.core.api.running_tasks import RunningTask
+    from tiw_automation.core.api.settings import Settings
+    from tiw_automation.core.api.start_options import PRESETS, START_OPTIONS
+    from tiw_automation.core.api.user_sig import make_user_sig, new_record_user_id
+    from tiw_automation.core.archive.archive import (
+        ArchivedVideo,
+        ArchiveFailed,
+        LocalStorage,
+        RecordArchive,
+    )
+    from tiw_automation.core.archive.download import (
         VideoChanged,
         VideoDownloader,
         VideoError,
         VideoForbidden,
         VideoGone,
     )
-    from tiw_automation.core.hearing import Progress
-    from tiw_automation.core.quota import Quota
-    from tiw_automation.core.running import RunningTask
-    from tiw_automation.core.settings import Settings
-    from tiw_automation.core.start import PRESETS, START_OPTIONS
-    from tiw_automation.core.tracks import Gap, Track, tracks_of
-    from tiw_automation.core.user_sig import make_user_sig, new_record_user_id
-    from tiw_automation.core.watcher import RecordWatcher, WatcherStats
+    from tiw_automation.core.quota.quota import Quota
+    from tiw_automation.core.records.tracks import Gap, Track, tracks_of
+    from tiw_automation.core.waiting.progress import Progress
+    from tiw_automation.core.waiting.watcher import RecordWatcher, WatcherStats
 
 __all__ = [
     "PRESETS",
@@ -163,36 +163,36 @@ __all__ = [
 ]
 
 _LAZY = {
-    "ArchiveFailed": "archive",
-    "ArchivedVideo": "archive",
-    "Callback": "callbacks",
-    "CallbackError": "callbacks",
-    "CallbackExpired": "callbacks",
-    "CallbackForged": "callbacks",
-    "CallbackSettings": "callbacks",
-    "Gap": "tracks",
-    "LocalStorage": "archive",
-    "PRESETS": "start",
-    "Progress": "hearing",
-    "Quota": "quota",
-    "RecordArchive": "archive",
-    "RecordWatcher": "watcher",
-    "RunningTask": "running",
-    "START_OPTIONS": "start",
-    "Settings": "settings",
-    "TiwClient": "client",
-    "Track": "tracks",
-    "VideoChanged": "download",
-    "VideoDownloader": "download",
-    "VideoError": "download",
-    "VideoForbidden": "download",
-    "VideoGone": "download",
-    "WatcherStats": "watcher",
-    "make_user_sig": "user_sig",
-    "new_record_user_id": "user_sig",
-    "new_callback_key": "callbacks",
-    "parse_callback": "callbacks",
-    "tracks_of": "tracks",
+    "ArchiveFailed": "archive.archive",
+    "ArchivedVideo": "archive.archive",
+    "Callback": "api.callbacks",
+    "CallbackError": "api.callbacks",
+    "CallbackExpired": "api.callbacks",
+    "CallbackForged": "api.callbacks",
+    "CallbackSettings": "api.callbacks",
+    "Gap": "records.tracks",
+    "LocalStorage": "archive.archive",
+    "PRESETS": "api.start_options",
+    "Progress": "waiting.progress",
+    "Quota": "quota.quota",
+    "RecordArchive": "archive.archive",
+    "RecordWatcher": "waiting.watcher",
+    "RunningTask": "api.running_tasks",
+    "START_OPTIONS": "api.start_options",
+    "Settings": "api.settings",
+    "TiwClient": "api.client",
+    "Track": "records.tracks",
+    "VideoChanged": "archive.download",
+    "VideoDownloader": "archive.download",
+    "VideoError": "archive.download",
+    "VideoForbidden": "archive.download",
+    "VideoGone": "archive.download",
+    "WatcherStats": "waiting.watcher",
+    "make_user_sig": "api.user_sig",
+    "new_record_user_id": "api.user_sig",
+    "new_callback_key": "api.callbacks",
+    "parse_callback": "api.callbacks",
+    "tracks_of": "records.tracks",
 }
 
 

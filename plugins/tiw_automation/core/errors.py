@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from tiw_automation.core.formatting import escaped
 
 if TYPE_CHECKING:
-    from tiw_automation.core.records import Outcome
+    from tiw_automation.core.records.record import Outcome
 
 
 class TiwError(Exception):

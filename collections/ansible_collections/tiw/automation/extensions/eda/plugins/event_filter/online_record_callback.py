@@ -31,11 +31,11 @@ try:
         check_task_id,
         parse_callback,
     )
-    from tiw_automation.core.callbacks import warn_if_weak
-    from tiw_automation.core.confirmation import CallbackConfirmer
-    from tiw_automation.core.options import SETTINGS, read_options
-    from tiw_automation.core.record_events import TRANSITION, event_id, to_event
-    from tiw_automation.core.records import check_sdk_app_id
+    from tiw_automation.core.api.callbacks import warn_if_weak
+    from tiw_automation.core.api.options import SETTINGS, read_options
+    from tiw_automation.core.events.confirmation import CallbackConfirmer
+    from tiw_automation.core.events.record_events import TRANSITION, event_id, to_event
+    from tiw_automation.core.records.record import check_sdk_app_id
 except ImportError as error:
     IMPORT_ERROR: ImportError | None = error
 else:

@@ -27,11 +27,11 @@ try:
         check_task_id,
         check_task_ids,
     )
+    from tiw_automation.core.api.options import SETTINGS, read_options
+    from tiw_automation.core.api.running_tasks import RunningListUnavailable, check_lists_running
+    from tiw_automation.core.events.feed import RecordFeed
+    from tiw_automation.core.events.record_events import to_event
     from tiw_automation.core.formatting import escaped
-    from tiw_automation.core.options import SETTINGS, read_options
-    from tiw_automation.core.record_events import to_event
-    from tiw_automation.core.record_feed import RecordFeed
-    from tiw_automation.core.running import RunningListUnavailable, check_lists_running
 except ImportError as error:
     IMPORT_ERROR: ImportError | None = error
 else:

@@ -66,8 +66,8 @@ def test_a_core_that_does_not_import_says_why(monkeypatch: pytest.MonkeyPatch) -
 def test_a_core_without_its_sdk_says_why_where_the_sdk_is_needed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.delitem(sys.modules, "tiw_automation.core.client", raising=False)
-    monkeypatch.delitem(sys.modules, "tiw_automation.core.sdk", raising=False)
+    monkeypatch.delitem(sys.modules, "tiw_automation.core.api.client", raising=False)
+    monkeypatch.delitem(sys.modules, "tiw_automation.core.api.sdk", raising=False)
     monkeypatch.setitem(sys.modules, "tencentcloud.common.abstract_client", None)
     result = complaint()
     assert result["code"] == "CoreUnusable"

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an asset event says of a finished recording: one form, whoever emits it.
+
+The event trigger, the tasks that wait and the receiver of callbacks all tell the same, with the
+same id for the same recording, so that a DAG can tell what it has already seen.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from tiw_automation.core import (
+    Acceptance,
+    ConfigurationError,
+    OnlineRecord,
+    Outcome,
+    TiwError,
+    Verdict,
+    check_sdk_app_id,
+    judge,
+)
+from tiw_automation.core.events.record_events import id_of_end, without_queries
+
+logger = logging.getLogger(__name__)
+
+PARTITIONED_BY = "tiw_partitioned_by"
+"""The key of an asset's own ``extra`` that asks for a partition for each recording."""
+TERMS = "tiw_terms"
+"""The key of an asset's own ``extra`` that says which recordings are no failure."""
+
+
+def judged(outcome: Outcome, asset_extra: Mapping[str, Any]) -> Outcome:
+    """Return what the end of a recording is by an asset's own terms."""
+    if outcome.record is None or outcome.error is not None:
+        return outcome
+    acceptance = _terms(asset_extra)
+    return judge(outcome.sdk_app_id, outcome.task_id, outcome.record, acceptance)
+
+
+def _terms(asset_extra: Any) -> Acceptance:
+    """Return an asset's terms; the default where what is stored is no terms, with a warning."""
+    given = asset_extra.get(TERMS) if isinstance(asset_extra, Mapping) else None
+    if given is None:
+        return Acceptance()
+    try:
+        reasons = given.get("accept_finish_reasons")
+        return _acceptance(
+            tuple(reasons) if isinstance(reasons, list) else reasons,
+            given.get("require_videos", True) is not False,
+        )
+    except (AttributeError, TypeError, ConfigurationError) as error:
+        logger.warning("An asset's %s are not read: %s", TERMS, error)
+        return Acceptance()
+
+
+@lru_cache(maxsize=64)
+def _acceptance(reasons: Any, require_videos: bool) -> Acceptance:
+    # Made once for the same terms: it warns of each reason that is not known.
+    return Acceptance.of(reasons, require_videos)
+
+
+def to_extra(outcome: Outcome, *, with_record: bool = True) -> dict[str, Any]:
+    """Return the JSON-native data of one recording's event.
+
+    :param with_record: whether the record goes with it. No URL of it has its query string:
+        Airflow logs events and stores them in the clear, and that is where a signature is.
+    """
+    record = outcome.record if with_record else None
+    return {
+        "event_id": id_of_end(outcome),
+        "sdk_app_id": outcome.sdk_app_id,
+        "record_task_id": outcome.task_id,
+        "verdict": outcome.verdict.value,
+        "message": outcome.message,
+        "record": None if record is None else without_queries(record),
+    }
+
+
+def to_event(extras: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return one event's data for any number of recordings."""
+    return extras[0] if len(extras) == 1 else {"recordings": list(extras)}
+
+
+def finished_recordings(events: Any) -> list[dict[str, Any]]:
+    """Return the recordings that a run's asset events tell of, each once, oldest first.
+
+    Each is a dictionary with ``event_id, sdk_app_id, record_task_id, verdict, message, record``.
+    ``record`` is the record with no query string in any URL; it is None where a task told of
+    several recordings: ask with :class:`TiwDescribeOnlineRecordOperator` then. The events of
+    :class:`TiwOnlineRecordToObjectStorageOperator` are read too; the paths are in theirs.
+
+    Events without a recording, such as the one that starts a DAG after it was unpaused, and other
+    people's events on the same asset add nothing.
+
+    :param events: ``triggering_asset_events`` of the task's context, or a list of events; None,
+        as a run by hand has it, for none.
+    :raises ConfigurationError: it is something else.
+    """
+    if isinstance(events, Mapping):
+        events = [event for of_one_asset in events.values() for event in of_one_asset or ()]
+    if events is not None and (
+        isinstance(events, (str, bytes)) or not isinstance(events, Iterable)
+    ):
+        raise ConfigurationError(
+            f"Asset events must be a list, not {type(events).__name__}.",
+            hint='Give context["triggering_asset_events"].',
+        )
+    found: dict[str, dict[str, Any]] = {}
+    for event in events or ():
+        for recording in _told_by(event):
+            known = found.setdefault(recording["event_id"], recording)
+            if known["record"] is None:
+                found[recording["event_id"]] = recording
+    return list(found.values())
+
+
+def tell_outlets(
+    outlets: Iterable[Any], outlet_events: Any, records: Sequence[OnlineRecord]
+) -> None:
+    """Let a task's outlets say which recordings it has finished with, if it succeeds.
+
+    One recording's event holds the record; the event of several holds their ids. An outlet of
+    :func:`~tiw_automation.airflow.assets.tiw_online_record_asset` with ``partitioned=True`` gets
+    an event for each recording, with its id as the partition.
+
+    :param outlets: the task's; asset aliases and references say nothing.
+    :param outlet_events: of the task's context.
+    """
+    if not records:
+        return
+    ends = [Outcome(r.sdk_app_id, r.task_id, Verdict.FINISHED, r) for r in records]
+    alone = len(ends) == 1
+    for outlet in outlets:
+        extra = getattr(outlet, "extra", None)
+        if not isinstance(extra, MutableMapping) or not hasattr(outlet, "uri"):
+            continue
+        event = outlet_events[outlet]
+        if alone:
+            event.extra = to_extra(ends[0])
+        elif PARTITIONED_BY in extra:
+            # All partitions of a task share one extra: a list in it would grow by the square.
+            event.extra = {"sdk_app_id": ends[0].sdk_app_id}
+        else:
+            event.extra = to_event([to_extra(end, with_record=False) for end in ends])
+        if PARTITIONED_BY in extra:
+            event.add_partitions([end.task_id for end in ends])
+
+
+def _told_by(event: Any) -> list[dict[str, Any]]:
+    extra = getattr(event, "extra", None)
+    if isinstance(extra, Mapping) and extra.get("from_trigger"):
+        extra = extra.get("payload")
+    if not isinstance(extra, Mapping):
+        return []
+    if "event_id" in extra:
+        return [dict(extra)] if _is_recording(extra) else []
+    if isinstance(extra.get("recordings"), (list, tuple)):
+        return [dict(each) for each in extra["recordings"] if _is_recording(each)]
+    if isinstance(extra.get("records"), (list, tuple)) and "paths" in extra:
+        return list(filter(None, map(_archived, extra["records"])))
+    task_id = getattr(event, "partition_key", None)
+    if task_id and "sdk_app_id" in extra:
+        try:
+            app_id = check_sdk_app_id(extra["sdk_app_id"])
+        except ConfigurationError:
+            return []
+        outcome = Outcome(app_id, task_id, Verdict.FINISHED)
+        return [{**to_extra(outcome), "message": f"Recording {task_id} is FINISHED."}]
+    # Somebody's own event on the same asset.
+    return []
+
+
+def _is_recording(data: Any) -> bool:
+    return (
+        isinstance(data, Mapping)
+        and isinstance(data.get("event_id"), str)
+        and isinstance(data.get("record_task_id"), str)
+        and "record" in data
+    )
+
+
+def _archived(record: Any) -> dict[str, Any] | None:
+    try:
+        known = OnlineRecord.from_dict(record)
+        if not known.task_id or not known.sdk_app_id:
+            return None
+        return to_extra(Outcome(known.sdk_app_id, known.task_id, Verdict.FINISHED, known))
+    except (AttributeError, TypeError, ValueError, TiwError):
+        return None

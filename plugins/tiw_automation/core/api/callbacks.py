@@ -1,0 +1,435 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What Tencent posts when something happens to a recording: verify, then parse.
+
+https://www.tencentcloud.com/document/product/1176/55569. The signature covers the key and the
+time it ends, neither the body nor the task id: whoever has seen one callback can make up others
+until then. So a callback is a hint: it says which recording to ask for, never what is true of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import logging
+import re
+import secrets
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlsplit
+
+from tiw_automation.core.api import callback_body
+from tiw_automation.core.api.sites import is_loopback
+from tiw_automation.core.errors import (
+    ConfigurationError,
+    RecordingFailure,
+    TiwError,
+    api_error,
+)
+from tiw_automation.core.formatting import escaped
+from tiw_automation.core.records.fields import Fields
+from tiw_automation.core.records.record import OnlineRecord, check_task_id
+
+logger = logging.getLogger(__name__)
+
+MAX_BODY_BYTES = 768 * 1024
+"""The most that a callback may be long: 2,100 videos. Six streams that are cut every five minutes
+for a day are 628 KiB."""
+LONGEST_KEY = 64
+"""The most characters that a callback key may have."""
+SHORTEST_KEY = 16
+"""The least characters that a callback key may be set with."""
+ANSWER = {"error_code": 0}
+"""What to answer with, and HTTP 200; anything else is posted again, every 5 s, 5 times in all."""
+
+# No signature covers an event's name, and it ends up in events, logs and templates.
+_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+_SHOWN = 80
+
+
+class CallbackError(TiwError):
+    """Something was posted that is no callback of Tencent's, or that is not to be trusted."""
+
+    default_code = "CallbackError"
+
+
+class CallbackForged(CallbackError):
+    """The signature is missing or wrong."""
+
+    default_code = "CallbackForged"
+    default_hint = "Check that the key is the one set by SetOnlineRecordCallbackKey."
+
+
+class CallbackExpired(CallbackError):
+    """The signature was right, and is no longer."""
+
+    default_code = "CallbackExpired"
+    default_hint = "Check this machine's clock; a replayed callback looks the same."
+
+
+class EventType(StrEnum):
+    """The events of a recording."""
+
+    STARTED = "OnlineRecordStarted"
+    STOPPED = "OnlineRecordStopped"
+    FINISHED = "OnlineRecordFinished"
+    LONG_PAUSE_WARNING = "OnlineRecordLongPauseWarning"
+    LONG_PAUSE_FORCE_STOPPED = "OnlineRecordLongPauseForceStopped"
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackSettings:
+    """Where an application's callbacks go; None where nothing is set."""
+
+    url: str | None
+    key: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Callback:
+    """One event: a hint that says which recording to ask for.
+
+    ``event_type`` is the API's own word, so that one that Tencent adds later passes through.
+    ``task_id`` is None where Tencent left it out, as in an old form of a failure. Times are UNIX
+    seconds.
+
+    All else is read from the body on first access, and None where it is absent or unreadable: ask
+    DescribeOnlineRecord before believing it.
+    """
+
+    event_type: str
+    sdk_app_id: int
+    timestamp: int | None = None
+    task_id: str | None = None
+    posted: bytes | Mapping[str, Any] = field(default=b"", repr=False, compare=False)
+    """The body as it was given."""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it says that the recording has ended, well or not."""
+        return self.event_type == EventType.FINISHED
+
+    def without_body(self) -> Callback:
+        """Return the hint alone, which takes little room."""
+        return Callback(self.event_type, self.sdk_app_id, self.timestamp, self.task_id)
+
+    @cached_property
+    def raw(self) -> Mapping[str, Any]:
+        """The JSON object that was posted; empty where it cannot be read."""
+        if isinstance(self.posted, Mapping):
+            return self.posted
+        try:
+            found = json.loads(self.posted)
+        except (ValueError, RecursionError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    @cached_property
+    def record(self) -> OnlineRecord | None:
+        """What OnlineRecordFinished says of the recording."""
+        if not self.is_finished or not self.task_id:
+            return None
+        # The event is the answer of DescribeOnlineRecord without a Status.
+        shown = {**self._event.data, "Status": "FINISHED"}
+        try:
+            return OnlineRecord.from_response(
+                shown, sdk_app_id=self.sdk_app_id, task_id=self.task_id
+            )
+        except TiwError:
+            return None
+
+    @cached_property
+    def error(self) -> TiwError | None:
+        """Why the recording failed, as OnlineRecordFinished says."""
+        found = self._event.data.get("Error")
+        if not isinstance(found, Mapping):
+            return None
+        read = Fields(found, "EventData.Error")
+        code, message = read.text("Code") or "", read.text("Message") or ""
+        if not code and not message:
+            return None
+        return api_error(code or RecordingFailure.default_code, message)
+
+    @property
+    def room_id(self) -> int | None:
+        """The number of the room."""
+        return self._event.integer("RoomId") or None
+
+    @property
+    def record_user_id(self) -> str | None:
+        """The user that records."""
+        return self._event.text("RecordUserId") or None
+
+    @property
+    def pause_time(self) -> int | None:
+        """When a recording was paused that has been for long."""
+        return self._event.integer("PauseTime") or None
+
+    @property
+    def stop_time(self) -> int | None:
+        """When a recording was stopped that had been paused for long."""
+        return self._event.integer("StopTime") or None
+
+    @property
+    def estimated_stop_time(self) -> int | None:
+        """When a recording is going to be stopped that has been paused for long."""
+        return self._event.integer("EstimateStopTime") or None
+
+    @property
+    def _event(self) -> Fields:
+        found = self.raw.get("EventData")
+        return Fields(found if isinstance(found, Mapping) else {}, "EventData")
+
+
+def check_callback_url(url: str | None) -> str:
+    """Return where callbacks are to go; an empty string for None.
+
+    :raises ConfigurationError: it is not an http:// or https:// URL.
+    """
+    if url is None or url == "":
+        return ""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+        parts.port  # noqa: B018  # raises for a port that is no number
+    except (ValueError, AttributeError, TypeError):
+        usable = False
+    if not usable or not url.isprintable() or any(sign.isspace() for sign in url):
+        # Not repeated: a query may hold a secret.
+        raise ConfigurationError(
+            "The callback's URL is malformed.", hint="Give http:// or https:// with a host."
+        )
+    return url
+
+
+def is_plain_http(url: str) -> bool:
+    """Whether callbacks to this address can be read, and their signatures used, on their way."""
+    parts = urlsplit(url)
+    return parts.scheme == "http" and not is_loopback(parts.netloc.rpartition("@")[2])
+
+
+PLAIN_HTTP = (
+    "The callbacks' address is plain http: anyone who sees one on its way can make up others until "
+    "its signature ends. Give an https:// address."
+)
+"""The warning about an address that :func:`is_plain_http`."""
+
+
+def new_callback_key() -> str:
+    """Return a new random key for callbacks: 43 letters, digits, ``-`` and ``_``."""
+    return secrets.token_urlsafe(32)
+
+
+def check_callback_key(key: str | None) -> str:
+    """Return the key to sign callbacks with; an empty string for None.
+
+    :raises ConfigurationError: it has fewer than 16 characters, or more than 64, or is no text.
+    """
+    if not key:
+        return ""
+    _check_text(key)
+    if len(key) > LONGEST_KEY:
+        raise ConfigurationError(
+            f"A callback key has at most {LONGEST_KEY} characters, not {len(key)}."
+        )
+    if len(key) < SHORTEST_KEY:
+        raise ConfigurationError(
+            f"A callback key has at least {SHORTEST_KEY} characters, not {len(key)}.",
+            hint="A short one is found by trial from one callback. tiw_automation.core."
+            "new_callback_key() makes a good one.",
+        )
+    return key
+
+
+def _check_text(key: object) -> None:
+    try:
+        if isinstance(key, str) and key.encode():
+            return
+    except UnicodeEncodeError:
+        pass
+    # Not repeated: it is a secret.
+    raise ConfigurationError(
+        "A callback key must be a text of whole Unicode characters.",
+        hint="tiw_automation.core.new_callback_key() makes a good one.",
+    )
+
+
+_weak_keys: set[int] = set()
+
+
+def warn_if_weak(key: str) -> None:
+    """Warn once in this process about a key in use that is too short to be set.
+
+    :raises ConfigurationError: it is no text.
+    """
+    _check_text(key)
+    if len(key) >= SHORTEST_KEY or hash(key) in _weak_keys:
+        return
+    _weak_keys.add(hash(key))
+    logger.warning(
+        "A callback key of %d characters is in use: it is found by trial from one callback. Set "
+        "one of %d or more; tiw_automation.core.new_callback_key() makes a good one.",
+        len(key),
+        SHORTEST_KEY,
+    )
+
+
+def sign(key: str, expire_time: int) -> str:
+    """Return the signature that a callback carries.
+
+    :param expire_time: when it ends, UNIX seconds.
+    """
+    return hashlib.md5(f"{key}{expire_time}".encode(), usedforsecurity=False).hexdigest()
+
+
+def parse_callback(
+    body: bytes | str | Mapping[str, Any], key: str, *, now: float | None = None
+) -> Callback:
+    """Verify and read what was posted.
+
+    Of a body in bytes the signature is checked before anything else is read, and nothing but the
+    fields of a hint is built into objects: it takes some 30 ms at most.
+
+    :param body: the request's body as it came, or the JSON object that it is.
+    :param key: the callback key (SetOnlineRecordCallbackKey).
+    :param now: UNIX seconds, the present by default.
+    :raises CallbackForged: it carries no signature, or a wrong one.
+    :raises CallbackExpired: its ExpireTime has passed.
+    :raises CallbackError: it is not a callback, or longer than :data:`MAX_BODY_BYTES`; its
+        EventType, SdkAppId or TaskId is invalid.
+    :raises ConfigurationError: the key is empty: then anybody's post would be believed.
+    """
+    if not key:
+        raise ConfigurationError(
+            "A callback cannot be verified without a key.",
+            hint="Set one with SetOnlineRecordCallbackKey and give the same here.",
+        )
+    warn_if_weak(key)
+    now = time.time() if now is None else now
+    if isinstance(body, Mapping):
+        return _verified(body, key, now)
+    posted = _in_bytes(body)
+    genuine = _genuine_in(posted, key, now)
+    try:
+        fields = callback_body.read_fields(posted)
+    except ValueError:
+        raise CallbackError("The callback is no JSON object.") from None
+    # A name may stand twice, or where it means something else.
+    if _signature(fields) not in genuine:
+        raise CallbackForged("The callback's signature is missing or wrong.")
+    return _callback(fields, posted)
+
+
+def check_signed(body: bytes, key: str) -> None:
+    """Refuse a body in which no signature holds, within a millisecond and without reading it.
+
+    One that is not refused may carry the signature in another place than its own, which
+    :func:`parse_callback` sees.
+
+    :raises CallbackForged: no signature in it is right.
+    :raises CallbackExpired: those that are right have ended.
+    :raises CallbackError: it is longer than :data:`MAX_BODY_BYTES`.
+    """
+    _genuine_in(_in_bytes(body), key, time.time())
+
+
+def _genuine_in(posted: bytes, key: str, now: float) -> set[tuple[int | None, str | None]]:
+    return _genuine(callback_body.expire_times(posted), callback_body.signatures(posted), key, now)
+
+
+def _verified(fields: Mapping[str, Any], key: str, now: float) -> Callback:
+    expire_time, signature = _signature(fields)
+    _genuine([expire_time] if expire_time is not None else [], [signature or ""], key, now)
+    return _callback(fields, fields)
+
+
+def _in_bytes(body: object) -> bytes:
+    # JSON can hold half a surrogate pair, which has no encoding.
+    if isinstance(body, str) and len(body) <= MAX_BODY_BYTES:
+        body = body.encode(errors="surrogatepass")
+    elif isinstance(body, (bytearray, memoryview)):
+        body = bytes(body)
+    if not isinstance(body, (bytes, str)):
+        raise CallbackError("The callback is no JSON object.")
+    if isinstance(body, str) or len(body) > MAX_BODY_BYTES:
+        raise CallbackError(
+            f"A callback of {len(body)} bytes is too long; {MAX_BODY_BYTES} may be."
+        )
+    return body
+
+
+def _signature(fields: Mapping[str, Any]) -> tuple[int | None, str | None]:
+    expire_time, signature = fields.get("ExpireTime"), fields.get("Sign")
+    return (
+        # Python writes no number of more than 4,300 digits.
+        expire_time if type(expire_time) is int and abs(expire_time) < 2**63 else None,
+        signature if isinstance(signature, str) else None,
+    )
+
+
+def _genuine(
+    expire_times: Iterable[int], signatures: Iterable[str], key: str, now: float
+) -> set[tuple[int | None, str | None]]:
+    """Return the signatures that are right, with the times when they end.
+
+    :raises CallbackForged: none is.
+    :raises CallbackExpired: all of them have ended.
+    """
+    expected = {expire_time: sign(key, expire_time).encode() for expire_time in expire_times}
+    if not expected:
+        raise CallbackForged("The callback carries no ExpireTime.")
+    right = {
+        (expire_time, given)
+        for expire_time, signature in expected.items()
+        for given in signatures
+        if hmac.compare_digest(given.encode(errors="replace"), signature)
+    }
+    if not right:
+        raise CallbackForged("The callback's signature is missing or wrong.")
+    valid: set[tuple[int | None, str | None]] = {pair for pair in right if now <= pair[0]}
+    if not valid:
+        ended = max(expire_time for expire_time, _ in right)
+        raise CallbackExpired(f"The callback's signature ended at {ended}.")
+    return valid
+
+
+def _callback(fields: Mapping[str, Any], posted: bytes | Mapping[str, Any]) -> Callback:
+    read = Fields(fields, "Callback")
+    event_type = fields.get("EventType")
+    if not isinstance(event_type, str) or not event_type:
+        raise CallbackError("The callback lacks its EventType.")
+    if not _WORD.fullmatch(event_type):
+        raise CallbackError(
+            f"The callback's EventType is no word: '{escaped(event_type, _SHOWN)}'."
+        )
+    sdk_app_id = read.integer("SdkAppId")
+    if sdk_app_id is None or not 0 < sdk_app_id < 2**63:
+        shown = "SdkAppId" if sdk_app_id is None else f"SdkAppId {sdk_app_id}"
+        raise CallbackError(f"The callback's {shown} is absent or invalid.")
+    return Callback(
+        event_type,
+        sdk_app_id,
+        timestamp=read.integer("Timestamp"),
+        task_id=_task_id(fields.get("EventData")),
+        posted=posted,
+    )
+
+
+def _task_id(event: object) -> str | None:
+    if not event:
+        return None
+    if not isinstance(event, Mapping):
+        raise CallbackError("The callback's EventData is no object.")
+    task_id = event.get("TaskId")
+    if task_id is None or task_id == "":
+        return None
+    try:
+        return check_task_id(Fields(event, "EventData").text("TaskId") or task_id)
+    except ConfigurationError as error:
+        raise CallbackError(
+            f"The callback's TaskId is invalid: {escaped(error.message, _SHOWN)}"
+        ) from None

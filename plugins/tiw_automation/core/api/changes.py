@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A pause, resume or stop: done or not, or an error that names what is uncertain.
+
+- *Not sent* or *refused* (see :mod:`~tiw_automation.core.api.attempt`): it is repeated where that
+  may help. A refusal is no error where the recording is in the state already: this call did
+  nothing.
+- *Done*: the API has carried it out.
+- *In doubt*: it may have been carried out. The recording is asked for its state. Where that is the
+  wanted one, this call did it. Else, and where the state cannot be read, the action is repeated: it
+  does nothing twice. What a state shows is some two seconds behind.
+
+From *in doubt* there are three ends: done, the recording's own failure where DescribeOnlineRecord
+says so (``RecordingFailure``), or ``ChangeUncertain``, whatever the action's last answer was. An
+interruption that is no ``Exception`` keeps its class, with the ``ChangeUncertain`` as its
+``__cause__``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tiw_automation.core.api.attempt import Attempt, in_words
+from tiw_automation.core.errors import (
+    ChangeUncertain,
+    RecordingFailure,
+    TiwError,
+    UnsupportedOperation,
+)
+from tiw_automation.core.formatting import escaped
+from tiw_automation.core.records.record import RecordStatus
+from tiw_automation.core.retry import Retry
+
+_STOPPED = "UnsupportedOperation.TaskHasAlreadyStopped"
+_SHOWN = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An action and what it leads to.
+
+    :param action: the API's name of it.
+    :param states: the states in which it is done.
+    """
+
+    action: str
+    states: tuple[str, ...]
+
+
+PAUSE = Change("PauseOnlineRecord", (RecordStatus.PAUSED,))
+RESUME = Change("ResumeOnlineRecord", (RecordStatus.RECORDING,))
+STOP = Change("StopOnlineRecord", (RecordStatus.STOPPED, RecordStatus.FINISHED))
+
+
+class ChangeAttempt:
+    """One change of a recording's state, from its first request to its end.
+
+    :param send: sends the action once, within the seconds given.
+    :param status: returns the recording's state.
+    """
+
+    def __init__(
+        self,
+        change: Change,
+        task_id: str,
+        send: Callable[[Attempt, float], object],
+        status: Callable[[], str | None],
+    ) -> None:
+        self._change = change
+        self._task_id = task_id
+        self._send = send
+        self._status = status
+        self._doubts: list[BaseException] = []
+        self._failure: RecordingFailure | None = None
+
+    def result(self, retry: Retry, timeout_s: float) -> bool:
+        """Make the change; return whether this call did it.
+
+        :raises ChangeUncertain: it may have been carried out.
+        :raises TiwError: it was not carried out, or the recording failed.
+        """
+        try:
+            return retry.call(self._once, timeout_s)
+        except BaseException as error:
+            if not self._doubts or error is self._failure:
+                raise
+            if not isinstance(error, Exception):
+                raise error from self._uncertain()
+            self._doubts.append(error)
+        raise self._uncertain() from self._doubts[0]
+
+    def _once(self, left_s: float) -> bool:
+        if self._doubts and self._is_done():
+            return True
+        attempt = Attempt()
+        try:
+            self._send(attempt, left_s)
+        except UnsupportedOperation as refusal:
+            stopped = refusal.code == _STOPPED
+            if (stopped and RecordStatus.STOPPED in self._change.states) or self._is_done():
+                # If it was in doubt, it was this call that did it.
+                return bool(self._doubts)
+            # What was done takes some two seconds to show.
+            refusal.retryable = bool(self._doubts) and not stopped
+            raise
+        except BaseException as error:
+            if attempt.is_in_doubt(error):
+                self._doubts.append(error)
+                if isinstance(error, TiwError):
+                    # The state may say what became of it, and the action does nothing twice.
+                    error.retryable = True
+            raise
+        return True
+
+    def _is_done(self) -> bool:
+        """Return whether the recording is seen in the wanted state.
+
+        :raises RecordingFailure: the recording failed.
+        """
+        try:
+            return self._status() in self._change.states
+        except RecordingFailure as error:
+            self._failure = error
+            raise
+        except TiwError:
+            return False
+
+    def _uncertain(self) -> ChangeUncertain:
+        return ChangeUncertain(
+            f"{self._change.action} of recording {escaped(self._task_id, _SHOWN)} may have been "
+            f"carried out: {in_words(self._doubts)}.",
+            task_id=self._task_id,
+            action=self._change.action,
+        )

@@ -1,0 +1,601 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One HTTP exchange against a deadline that really ends it.
+
+A socket's own timeout counts anew with every byte, so a server that drips can hold a call for
+ever. Here every read is given only what is left, from the name look-up to the last byte.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import io
+import itertools
+import logging
+import math
+import os
+import queue
+import re
+import selectors
+import socket
+import ssl
+import threading
+import time
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from types import SimpleNamespace
+from typing import Any
+from weakref import WeakSet
+
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.response import BaseHTTPResponse
+from urllib3.util.retry import Retry
+from urllib3.util.timeout import Timeout
+
+from tiw_automation.core.api.route import find_ca, find_proxy
+from tiw_automation.core.errors import BadAnswer, DeadlineExceeded, TiwError, TransportError
+from tiw_automation.core.formatting import escaped
+
+# The largest answer of this API holds some hundred videos, well under a megabyte.
+_MAX_BODY_BYTES = 8 * 1024 * 1024
+# RFC 8305: an address that has not answered by then gets a rival.
+_STAGGER_S = 0.25
+_INTERIM_ANSWERS = 20
+_GZIP_MEMBERS = 100
+_LONGEST_REASON = 200
+_RETRY_AFTER_CAP_S = 300.0
+# The years 2000 to 2099: a clock that shows another one is not to be followed.
+_DATES_BEGIN, _DATES_END = 946684800, 4102444800
+_LENGTH = re.compile(r"(\d{1,15})(\s*,\s*\1)*", re.ASCII)
+
+_NO_RETRIES = Retry(0, read=False, redirect=False, connect=False, status=False)
+
+
+class _Call(threading.local):
+    """The exchange that the current thread carries out: its deadline, and who may still wait."""
+
+    deadline: float = math.inf
+    before_sending: Callable[[], None] | None = None
+
+    def remaining_s(self) -> float:
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the deadline has passed")
+        return left
+
+
+_call = _Call()
+
+
+class _DeadlineReader(io.RawIOBase):
+    """Reads from a socket, each time for no longer than the call has left."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        # An unbuffered socket file keeps the socket's own count of who still needs it.
+        self._raw: Any = sock.makefile("rb", buffering=0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._sock.settimeout(_call.remaining_s())
+        count: int | None = self._raw.readinto(buffer)
+        return count
+
+    def close(self) -> None:
+        if not self.closed:
+            self._raw.close()
+        super().close()
+
+
+class _Quiet(logging.Filter):
+    """Drops what urllib3 logs of our requests: the query of a video's URL is a signature.
+
+    Only that a connection begins is let through, which names no more than the host.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return _call.deadline == math.inf or str(record.msg).startswith("Starting new ")
+
+
+for _name in ("connection", "connectionpool", "poolmanager", "util.retry"):
+    logging.getLogger(f"urllib3.{_name}").addFilter(_Quiet())
+
+
+class _DeadlineResponse(http.client.HTTPResponse):
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp.close()
+        self.fp = io.BufferedReader(_DeadlineReader(sock))
+
+    def _read_status(self) -> tuple[str, int, str]:
+        """Skip interim answers (RFC 9110, 15.2); http.client takes 103 for the answer itself."""
+        for _ in range(_INTERIM_ANSWERS):
+            found: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
+            # After 101 the connection speaks another protocol, which was not asked for.
+            if found[1] == 101 or found[1] >= 200:
+                break
+            http.client.parse_headers(self.fp)
+        if found[1] < 200:
+            raise http.client.HTTPException(f"HTTP {found[1]} is not an answer")
+        return found
+
+    def begin(self) -> None:
+        super().begin()
+        # Here, while http.client still closes what it has opened.
+        lengths = self.headers.get_all("Content-Length")
+        if lengths and not self.chunked:
+            content_length({"Content-Length": ", ".join(lengths)})
+
+    def _read_next_chunk_size(self) -> int:
+        size: int = super()._read_next_chunk_size()  # type: ignore[misc]
+        if size < 0:
+            # It would be read as "all that comes", without a limit.
+            raise http.client.HTTPException("a chunk has a negative size")
+        return size
+
+
+def _addresses(host: str, port: int) -> list[tuple[Any, ...]]:
+    """Look a name up, for no longer than the call has left; getaddrinfo knows no timeout."""
+    found: list[Any] = []
+
+    def look_up() -> None:
+        try:
+            found.append(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except Exception as error:
+            found.append(error)
+
+    thread = threading.Thread(target=look_up, name="tiw-look-up", daemon=True)
+    thread.start()
+    thread.join(_call.remaining_s())
+    if not found:
+        raise TimeoutError(f"the name {host} was not resolved")
+    if isinstance(found[0], Exception):
+        raise found[0]
+    return _interleaved(found[0])
+
+
+def _interleaved(addresses: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Return the addresses with their families taking turns, so that a broken one costs little."""
+    families: dict[int, list[tuple[Any, ...]]] = {}
+    for address in addresses:
+        families.setdefault(address[0], []).append(address)
+    turns = itertools.zip_longest(*families.values())
+    return [address for turn in turns for address in turn if address is not None]
+
+
+def _connect(host: str, port: int, options: Any) -> socket.socket:
+    """Return a connection to the address that answers first (happy eyeballs, RFC 8305).
+
+    The next address is tried when one has failed, or has been silent for a moment.
+    """
+    waiting = deque(_addresses(host.strip("[]"), port))
+    failure = OSError(f"{host} has no address")
+    next_at = 0.0
+    with selectors.DefaultSelector() as begun:
+        try:
+            while waiting or begun.get_map():
+                pause = _call.remaining_s()
+                if waiting and (time.monotonic() >= next_at or not begun.get_map()):
+                    try:
+                        begun.register(_begin(waiting.popleft(), options), selectors.EVENT_WRITE)
+                    except OSError as error:
+                        failure = error
+                        continue
+                    next_at = time.monotonic() + _STAGGER_S
+                if waiting:
+                    pause = min(pause, next_at - time.monotonic())
+                for key, _ in begun.select(max(pause, 0.0)):
+                    sock: Any = key.fileobj
+                    begun.unregister(sock)
+                    code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                    if not code:
+                        # The TLS handshake that may follow is one operation under this timeout.
+                        sock.settimeout(_call.remaining_s())
+                        return sock  # type: ignore[no-any-return]
+                    sock.close()
+                    failure = OSError(code, os.strerror(code))
+                    next_at = 0.0
+        finally:
+            for key in list(begun.get_map().values()):
+                key.fileobj.close()  # type: ignore[union-attr]
+    raise failure
+
+
+def _begin(address: tuple[Any, ...], options: Any) -> socket.socket:
+    """Begin to connect; the socket can be written to when that is over."""
+    family, kind, protocol, _, where = address
+    sock = socket.socket(family, kind, protocol)
+    try:
+        for option in options or ():
+            sock.setsockopt(*option)
+        sock.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            sock.connect(where)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+class _DeadlineMixin:
+    response_class: Any = _DeadlineResponse
+
+    def _new_conn(self: Any) -> socket.socket:
+        return _connect(self._dns_host, self.port, self.socket_options)
+
+    def request(self: Any, *args: Any, **kwargs: Any) -> None:
+        if _call.before_sending is not None:
+            # Connecting can take longer than a turn is good for.
+            if self.sock is None:
+                self.connect()
+            _call.before_sending()
+        # A socket from the pool still has what an earlier call had left.
+        if self.sock is not None:
+            self.sock.settimeout(_call.remaining_s())
+        super().request(*args, **kwargs)  # type: ignore[misc]
+
+
+class _Connection(_DeadlineMixin, HTTPConnection):
+    pass
+
+
+class _TlsConnection(_DeadlineMixin, HTTPSConnection):
+    pass
+
+
+class _IdleConnections(queue.LifoQueue[Any]):
+    """Where a pool keeps its connections; a forked child begins with none."""
+
+    def __init__(self, maxsize: int = 0) -> None:
+        super().__init__(maxsize)
+        _queues.add(self)
+
+    def start_anew(self) -> None:
+        """Drop what is the parent's, and the lock that another of its threads may have held."""
+        connections = [connection for connection in self.queue if connection is not None]
+        super().__init__(self.maxsize)
+        for connection in connections:
+            connection.close()
+
+
+_queues: WeakSet[_IdleConnections] = WeakSet()
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+    QueueCls = _IdleConnections
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+    QueueCls = _IdleConnections
+
+
+class Answer:
+    """What came back; the names are those that the SDK reads."""
+
+    def __init__(self, status_code: int, headers: Mapping[str, str], content: bytes) -> None:
+        self.status_code = status_code
+        self.headers = headers
+        self.content = content
+
+    # The SDK writes these three to its debug log; a body may hold a callback's key.
+    reason = ""
+    raw = SimpleNamespace(version=11)
+
+    @property
+    def text(self) -> str:
+        return f"<{len(self.content)} bytes>"
+
+
+class Transport:
+    """Sends requests of the SDK's making over connections of our own.
+
+    The environment's ``.netrc`` is not read and redirects are not followed. The proxy and the CA
+    bundle are the given ones, else the environment's, found as requests finds them
+    (:mod:`~tiw_automation.core.api.route`).
+
+    :param url: scheme and host of the endpoint.
+    :param ca_file: a file of CA certificates, or a folder of them.
+    :param pool_size: connections kept; at least the number of threads that call.
+    :param use_environment: whether the environment's proxy counts.
+    :raises ConfigurationError: the proxy is malformed, or there is no CA certificate.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        proxy: str | None = None,
+        ca_file: str | None = None,
+        pool_size: int = 16,
+        use_environment: bool = True,
+    ) -> None:
+        self.url = url
+        self._options: dict[str, Any] = {
+            "maxsize": pool_size,
+            "retries": _NO_RETRIES,
+            "num_pools": 2,
+            **(find_ca(url, ca_file) if url.startswith("https:") else {}),
+        }
+        self._proxy = find_proxy(url, proxy, use_environment=use_environment)
+        self._manager = self._new_manager()
+        _transports.add(self)
+
+    def _new_manager(self) -> urllib3.PoolManager:
+        manager: urllib3.PoolManager
+        if self._proxy is not None:
+            manager = urllib3.ProxyManager(
+                self._proxy.url, proxy_headers=self._proxy.headers, **self._options
+            )
+        else:
+            manager = urllib3.PoolManager(**self._options)
+        manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+        return manager
+
+    def forget_connections(self) -> None:
+        """Begin with new connections: in a forked child the old ones are the parent's."""
+        self._manager = self._new_manager()
+
+    def exchange(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        deadline: float,
+        before_sending: Callable[[], None] | None = None,
+    ) -> Answer:
+        """Send one request and return the whole answer.
+
+        :param deadline: the monotonic time by which everything has to be over.
+        :param before_sending: called when there is a connection, right before the request leaves.
+        :raises DeadlineExceeded: it was not.
+        :raises TransportError: no connection, a broken one, a refused certificate.
+        :raises BadAnswer: the body is cut, very large or in an encoding that was not asked for.
+        """
+        with self.bounded(deadline):
+            _call.before_sending = before_sending
+            try:
+                response = self.open(method, path, body, headers, deadline)
+            finally:
+                _call.before_sending = None
+            try:
+                content = response.read(_MAX_BODY_BYTES + 1, decode_content=False)
+                declared = content_length(response.headers)
+                if declared is not None and len(content) < min(declared, _MAX_BODY_BYTES):
+                    raise BadAnswer("The answer was cut off.")
+                content = _decoded(content, response.headers.get("Content-Encoding", ""))
+                if len(content) > _MAX_BODY_BYTES:
+                    raise BadAnswer(f"The answer is larger than {_MAX_BODY_BYTES} bytes.")
+            except BaseException:
+                response.close()
+                raise
+            response.release_conn()
+            return Answer(response.status, response.headers, content)
+
+    def open(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        deadline: float,
+    ) -> BaseHTTPResponse:
+        """Send one request and return the answer's head; the body is still to be read.
+
+        Call it within :meth:`bounded`, and read within it too.
+        """
+        return self._manager.urlopen(
+            method,
+            self.url + path,
+            body=body,
+            headers={"Accept-Encoding": "identity", **headers},
+            timeout=Timeout(total=max(deadline - time.monotonic(), 0.001)),
+            redirect=False,
+            preload_content=False,
+        )
+
+    @contextlib.contextmanager
+    def bounded(self, deadline: float) -> Iterator[None]:
+        """Bound what this thread does on the connections, and say in our words what went wrong.
+
+        :param deadline: the monotonic time by which it has to be over.
+        :raises DeadlineExceeded: it was not.
+        :raises TransportError: no connection, a broken one, a refused certificate.
+        :raises BadAnswer: the body is cut.
+        """
+        started = time.monotonic()
+        _call.deadline = deadline
+        try:
+            yield
+        except TiwError:
+            raise
+        except Exception as error:
+            # The wrapper repeats the URL, whose query may be a signature.
+            wrapped = isinstance(error, urllib3.exceptions.MaxRetryError) and error.reason
+            raise self._translated(error, started, deadline) from (wrapped or error)
+        finally:
+            _call.deadline = math.inf
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._manager.clear()
+
+    def _translated(self, error: Exception, started: float, deadline: float) -> TransportError:
+        if _is_timeout(error) or time.monotonic() >= deadline:
+            return DeadlineExceeded(
+                f"{self.url} did not answer within {deadline - started:.3g} s.",
+                hint="Check the endpoint and the network between, or raise timeout.",
+            )
+        if isinstance(error, urllib3.exceptions.MaxRetryError) and error.reason is not None:
+            error = error.reason
+        if isinstance(error, urllib3.exceptions.SSLError):
+            return TransportError(
+                f"The TLS connection to {self.url} failed: {_reason(error)}.",
+                code="TlsError",
+                # A certificate stays as it is; a handshake that broke may not.
+                retryable=not isinstance(_innermost(error), ssl.SSLCertVerificationError),
+                hint="If the endpoint's certificate is of your own CA, name its bundle in ca_file.",
+            )
+        if isinstance(error, urllib3.exceptions.ProxyError):
+            return TransportError(
+                f"The proxy on the way to {self.url} refused or broke the connection: "
+                f"{_reason(error)}.",
+                code="ProxyError",
+                hint="Check proxy, HTTPS_PROXY and NO_PROXY.",
+            )
+        cut = (http.client.IncompleteRead, urllib3.exceptions.IncompleteRead)
+        if isinstance(error, cut) or isinstance(error.__context__, cut):
+            return BadAnswer("The answer was cut off.")
+        return TransportError(
+            f"{self.url} could not be reached: {_reason(error)}.",
+            hint="Check the endpoint, the network and HTTPS_PROXY.",
+        )
+
+
+_transports: WeakSet[Transport] = WeakSet()
+
+
+def _after_fork() -> None:
+    for idle in list(_queues):
+        idle.start_anew()
+    for transport in list(_transports):
+        transport.forget_connections()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _is_timeout(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, urllib3.exceptions.TimeoutError):
+            return True
+        # With a number it is the kernel's own, which has nothing to do with the deadline.
+        if isinstance(error, TimeoutError) and error.errno is None:
+            return True
+        error = getattr(error, "reason", None) if _has_reason(error) else error.__context__
+    return False
+
+
+def _has_reason(error: BaseException) -> bool:
+    return isinstance(getattr(error, "reason", None), BaseException)
+
+
+def _innermost(error: BaseException) -> BaseException:
+    while True:
+        deeper = getattr(error, "reason", None) or getattr(error, "original_error", None)
+        deeper = (
+            deeper if isinstance(deeper, BaseException) else error.__cause__ or error.__context__
+        )
+        if deeper is None:
+            return error
+        error = deeper
+
+
+def _reason(error: BaseException) -> str:
+    """Return the innermost cause in words; urllib3's own wrappers repeat URL and object ids."""
+    inner = _innermost(error)
+    if type(inner) is http.client.BadStatusLine:
+        # It repeats what came, which may be anything.
+        return "what answers there does not speak HTTP"
+    words = inner.strerror if isinstance(inner, OSError) and inner.strerror else str(inner)
+    return escaped(words or type(inner).__name__, _LONGEST_REASON).rstrip(".")
+
+
+def content_length(headers: Mapping[str, str]) -> int | None:
+    """Return how long a body was announced to be, in bytes, or None where that is open.
+
+    :raises BadAnswer: it is not a number, so that nothing says where the answer ends.
+    """
+    text = headers.get("Content-Length")
+    if text is None or "Transfer-Encoding" in headers:
+        return None
+    found = _LENGTH.fullmatch(text.strip())
+    if found is None:
+        raise BadAnswer(f"The answer's Content-Length is not a number: {escaped(text, 40)}")
+    return int(found[1])
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Return how long ``Retry-After`` asks to wait, 300 s at most, or None where it does not.
+
+    It may be seconds or a date; anything else is as if it was not there.
+    """
+    text = headers.get("Retry-After", "").strip()
+    if text.isascii() and text.isdigit():
+        # The limit is on its digits too: int() refuses thousands of them.
+        return min(float(text[:15]), _RETRY_AFTER_CAP_S)
+    at = http_date(text)
+    if at is None:
+        return None
+    # The server's own clock, where it shows it: this machine's may be off.
+    now = http_date(headers.get("Date", ""))
+    return min(max(at - (time.time() if now is None else now), 0.0), _RETRY_AFTER_CAP_S)
+
+
+def http_date(text: str) -> float | None:
+    """Return the UNIX seconds of a date as HTTP writes it; None where no server means it."""
+    try:
+        found = parsedate_to_datetime(text)
+        seconds = (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+        return seconds if _DATES_BEGIN <= seconds < _DATES_END else None
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+
+
+def _decoded(content: bytes, encoding: str) -> bytes:
+    """Return a body without its encoding; one that is too large is returned in part.
+
+    None was asked for, but some proxies encode whatever passes.
+    """
+    name = encoding.strip().lower()
+    most = _MAX_BODY_BYTES + 1
+    try:
+        if name in ("", "identity"):
+            return content
+        if name in ("gzip", "x-gzip"):
+            return _unzipped(content, most)
+        if name == "deflate":
+            return _deflated(content, most)
+    except (EOFError, zlib.error):
+        raise BadAnswer(f"The answer's {name} encoding is broken.") from None
+    raise BadAnswer(
+        f"The answer came in an encoding that was not asked for: {escaped(name, 40)}",
+        hint="Check whether a proxy stands between.",
+    )
+
+
+def _deflated(content: bytes, most: int) -> bytes:
+    try:
+        return _inflated(content, most, zlib.MAX_WBITS)[0]
+    except zlib.error:
+        # Some servers leave the zlib frame out.
+        return _inflated(content, most, -zlib.MAX_WBITS)[0]
+
+
+def _unzipped(content: bytes, most: int) -> bytes:
+    data = b""
+    # A body of a million empty members would take seconds.
+    for _ in range(_GZIP_MEMBERS):
+        part, content = _inflated(content, most - len(data), zlib.MAX_WBITS + 16)
+        data += part
+        if not content or len(data) >= most:
+            return data
+    raise EOFError
+
+
+def _inflated(content: bytes, most: int, frame: int) -> tuple[bytes, bytes]:
+    """Return the first stream without its encoding, and what follows it."""
+    stream = zlib.decompressobj(frame)
+    data = stream.decompress(content, most)
+    if not stream.eof and len(data) < most:
+        raise EOFError
+    return data, stream.unused_data

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The recording user: a name in the form that TIW wants, and the signature that lets it log in.
+
+TIW enters the room as a user of its own. The signature is Tencent's TLSSigAPIv2
+(https://www.tencentcloud.com/document/product/647/35166), made with the key that the IM and
+TRTC consoles show for the application.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import re
+import secrets
+import time
+import zlib
+
+from tiw_automation.core.api.options import as_text
+from tiw_automation.core.errors import ConfigurationError
+from tiw_automation.core.formatting import shown
+from tiw_automation.core.records.record import check_sdk_app_id, check_seconds, whole_number
+
+DEFAULT_EXPIRE_S = 24 * 3600
+LEAST_EXPIRE_S = 3600
+"""TIW asks for an hour at the least; a recording lasts a day at the most."""
+LONGEST_USER_ID_BYTES = 60
+
+_SHOWN = 200
+# Tencent's own libraries write it as 32 bits.
+_EXPIRE_END_S = 2**31
+_USER_ID = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def new_record_user_id(room_id: int) -> str:
+    """Return a RecordUserId for a room that no other recording uses.
+
+    It has the form of the StartOnlineRecord page: ``tic_record_user_<RoomId>_<random>``.
+    """
+    return f"tic_record_user_{room_id}_{secrets.token_hex(8)}"
+
+
+def check_record_user_id(value: object, room_id: int) -> str:
+    """Return a given RecordUserId.
+
+    :raises ConfigurationError: it is not of the form ``tic_record_user_<RoomId>_<anything>``,
+        has other signs than letters, digits, ``_`` and ``-``, or is longer than 60 bytes.
+    """
+    prefix = f"tic_record_user_{room_id}_"
+    if (
+        not isinstance(value, str)
+        or not value.startswith(prefix)
+        or len(value) == len(prefix)
+        or len(value) > LONGEST_USER_ID_BYTES
+        or not _USER_ID.fullmatch(value)
+    ):
+        raise ConfigurationError(
+            f"record_user_id {shown(value, _SHOWN)} is not one for room {room_id}.",
+            hint=(
+                f"It begins with {prefix}, goes on with letters, digits, _ or -, and has at most "
+                f"{LONGEST_USER_ID_BYTES} of them; leave it out to have one made."
+            ),
+        )
+    return value
+
+
+def as_secret(value: object) -> str | None:
+    """Return a key or a signature; None where it is no text, is empty or has blanks.
+
+    An integer is its digits: a template may have read them as a number.
+    """
+    text = as_text(value)
+    return None if not text or " " in text or not text.isprintable() else text
+
+
+def make_user_sig(
+    sdk_app_id: int | str,
+    user_id: str,
+    key: str,
+    *,
+    expire_s: int = DEFAULT_EXPIRE_S,
+    now: float | None = None,
+) -> str:
+    """Return the signature of a user.
+
+    :param key: the application's secret key for signatures.
+    :param expire_s: how long it is valid, in seconds; an hour at the least.
+    :param now: UNIX seconds, the present by default.
+    :raises ConfigurationError: the key is no text, empty or has blanks, the user is no text of
+        signs that print, or the time is too short.
+    """
+    secret = as_secret(key)
+    if secret is None:
+        raise ConfigurationError(
+            "user_sig_key has to be the application's key, without blanks.",
+            hint="The console of IM or TRTC shows it beside the SdkAppId.",
+        )
+    seconds = whole_number(expire_s)
+    if (
+        isinstance(seconds, bool)
+        or not isinstance(seconds, int)
+        or not LEAST_EXPIRE_S <= seconds < _EXPIRE_END_S
+    ):
+        raise ConfigurationError(
+            f"A user signature has to be valid for {LEAST_EXPIRE_S} s at least, not "
+            f"{shown(expire_s)}."
+        )
+    user: object = user_id
+    if not isinstance(user, str) or not user or not user.isprintable():
+        raise ConfigurationError(f"user_id must be a user's name, not {shown(user_id)}.")
+    app_id = check_sdk_app_id(sdk_app_id)
+    made = int(time.time() if now is None else check_seconds("now", now))
+    signed = (
+        f"TLS.identifier:{user_id}\nTLS.sdkappid:{app_id}\nTLS.time:{made}\nTLS.expire:{seconds}\n"
+    )
+    digest = hmac.digest(secret.encode(), signed.encode(), hashlib.sha256)
+    content = {
+        "TLS.ver": "2.0",
+        "TLS.identifier": user_id,
+        "TLS.sdkappid": app_id,
+        "TLS.expire": seconds,
+        "TLS.time": made,
+        "TLS.sig": base64.b64encode(digest).decode(),
+    }
+    packed = base64.b64encode(zlib.compress(json.dumps(content).encode())).decode()
+    # Tencent's own URL-safe alphabet, not the common one.
+    return packed.translate(str.maketrans("+/=", "*-_"))

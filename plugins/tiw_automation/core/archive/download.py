@@ -1,0 +1,450 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One video over HTTP: whole or not at all, however often the line is cut.
+
+The videos lie in a bucket, not in the API, so the keys play no part here: a URL either works for
+everybody or for nobody.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from urllib.parse import urljoin, urlsplit, urlunsplit
+
+import urllib3
+from urllib3.exceptions import LocationParseError
+from urllib3.util import Url, parse_url
+
+from tiw_automation.core.api.transport import Transport, content_length, retry_after_s
+from tiw_automation.core.errors import BadAnswer, ConfigurationError, TiwError, TransportError
+from tiw_automation.core.retry import chance, doubled
+
+logger = logging.getLogger(__name__)
+
+# Larger ones would come from fresh memory each time, which costs more than it saves.
+PIECE_BYTES = 64 * 1024
+"""What has to arrive within the timeout, again and again."""
+
+
+# What counts as progress: less than this between two cuts uses up the attempts.
+_PROGRESS_BYTES = 1024 * 1024
+_BACKOFF_CAP_S = 60.0
+_RETRY_AFTER_CAP_S = 120.0
+_REDIRECTS = 3
+_ERROR_PAGE_BYTES = 4096
+
+_STRONG_ETAG = re.compile(r'"[^"]*"')
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+# COS says what is wrong in a short XML page.
+_COS_CODE = re.compile(rb"<Code>([A-Za-z]{1,64})</Code>")
+
+
+class VideoError(TiwError):
+    """A video cannot be downloaded; ``retryable`` says whether a later try may do better."""
+
+    default_code = "Video"
+
+
+class VideoForbidden(VideoError):
+    """The bucket does not hand the video to everybody (HTTP 401 or 403)."""
+
+    default_code = "Video.Forbidden"
+    default_hint = (
+        "The URL carries no signature, so the bucket or the CDN in front of it has to be readable "
+        "from here: grant public read on the recordings' prefix, or allow this machine's address."
+    )
+
+
+class VideoGone(VideoError):
+    """The video is not there (HTTP 404 or 410)."""
+
+    default_code = "Video.Gone"
+    default_hint = (
+        "Tencent deletes the videos in its public bucket three days after the recording. Archive "
+        "right after FINISHED, or configure a bucket of your own in the TIW console."
+    )
+
+
+class VideoChanged(VideoError):
+    """The file is not the one that the record, or the beginning of the download, was about."""
+
+    default_code = "Video.Changed"
+    default_hint = "Ask for the recording again: its record may name another file or size by now."
+
+
+class DownloadStopped(VideoError):
+    """Somebody asked to stop."""
+
+    default_code = "Video.Stopped"
+    default_retryable = True
+
+
+class Sink(Protocol):
+    """Where the bytes go."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take the next bytes."""
+
+    def restart(self) -> None:
+        """Forget what was written; the first byte comes next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Downloaded:
+    """What arrived; ``etag`` is the server's, where it gave one."""
+
+    size_bytes: int
+    sha256: str
+    etag: str | None
+
+
+@dataclass(slots=True)
+class _State:
+    """How far one download is."""
+
+    url: str
+    sink: Sink
+    size_bytes: int | None
+    progress: Callable[[int], object]
+    offset: int = 0
+    total: int | None = None
+    etag: str | None = None
+    best: int = 0
+    sha256: Any = field(default_factory=hashlib.sha256)
+
+    @property
+    def shown(self) -> str:
+        return shown_url(self.url)
+
+    def restart(self) -> None:
+        self.sink.restart()
+        self.offset = 0
+        self.total = None
+        self.sha256 = hashlib.sha256()
+        self.progress(0)
+
+    def take(self, data: bytes) -> None:
+        self.sha256.update(data)
+        self.sink.write(data)
+        self.offset += len(data)
+        self.progress(self.offset)
+
+
+class VideoDownloader:
+    """Downloads videos: resumes after a cut, tries again, and gives up in bounded time.
+
+    Safe to use from several threads. A download is resumed (``Range`` with ``If-Range``) where
+    the server gave a strong ETag, and begun anew where it did not. A redirect is followed only to
+    the same host, never away from https. The proxy and the CA bundle are found as for the API.
+
+    :param proxy: the URL of an HTTP proxy; by default the environment's.
+    :param ca_file: a bundle of CA certificates to trust.
+    :param timeout_s: within it a request has to be answered, and then every
+        :data:`PIECE_BYTES` have to arrive.
+    :param attempts: how many requests in a row may fail without 1 MiB of progress. Between two,
+        it sleeps a random part of 1, 2, 4 ... 60 s, or longer where ``Retry-After`` says so.
+    :param pool_size: connections kept; at least the number of threads.
+    :param stop: ends every download soon after it is set.
+    :param uniform: returns a number between 0 and 1.
+    :param sleep: what ``stop.wait`` does: sleeps for seconds.
+    :raises ConfigurationError: a setting makes no sense.
+    """
+
+    def __init__(
+        self,
+        *,
+        proxy: str | None = None,
+        ca_file: str | None = None,
+        timeout_s: float = 60.0,
+        attempts: int = 6,
+        pool_size: int = 4,
+        stop: threading.Event | None = None,
+        uniform: Callable[[], float] = chance.random,
+        sleep: Callable[[float], object] | None = None,
+    ) -> None:
+        if not timeout_s > 0:
+            raise ConfigurationError(f"timeout_s has to be above zero, not {timeout_s!r}.")
+        if attempts < 1:
+            raise ConfigurationError(f"attempts has to be 1 or more, not {attempts!r}.")
+        self.proxy = proxy
+        self.ca_file = ca_file
+        self.timeout_s = timeout_s
+        self.attempts = attempts
+        self.pool_size = pool_size
+        self.stop = stop or threading.Event()
+        self._uniform = uniform
+        self._sleep = self.stop.wait if sleep is None else sleep
+        self._lock = threading.Lock()
+        self._transports: dict[str, Transport] = {}
+
+    def download(
+        self,
+        url: str,
+        sink: Sink,
+        *,
+        size_bytes: int | None = None,
+        progress: Callable[[int], object] = lambda offset: None,
+    ) -> Downloaded:
+        """Write the whole video to the sink and return what it was.
+
+        An exception of the sink's own passes through.
+
+        :param size_bytes: what the record says; None or 0 where nothing is known.
+        :param progress: called with the number of bytes there are so far.
+        :raises VideoForbidden: the bucket is private.
+        :raises VideoGone: the video was deleted.
+        :raises VideoChanged: another size than the record says, or another file than at first.
+        :raises DownloadStopped: ``stop`` was set.
+        :raises VideoError: everything else, after the attempts.
+        :raises ConfigurationError: this is no URL to download from.
+        """
+        _checked(url)
+        state = _State(url, sink, size_bytes or None, progress)
+        failures = 0
+        while True:
+            try:
+                self._request(state)
+                return Downloaded(state.offset, state.sha256.hexdigest(), state.etag)
+            except TransportError as error:
+                if state.offset - state.best >= _PROGRESS_BYTES:
+                    failures = 0
+                state.best = max(state.best, state.offset)
+                failures += 1
+                if not error.retryable or failures >= self.attempts:
+                    raise self._given_up(state, error, failures) from error
+                pause = self._pause_s(error, failures)
+                logger.warning(
+                    "%s: %s Attempt %d of %d follows in %.1f s, after %d bytes.",
+                    state.shown,
+                    error.message,
+                    failures + 1,
+                    self.attempts,
+                    pause,
+                    state.offset,
+                )
+                self._sleep(pause)
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        with self._lock:
+            transports, self._transports = list(self._transports.values()), {}
+        for transport in transports:
+            transport.close()
+
+    def _request(self, state: _State) -> None:
+        """Send one request and take what it brings, up to the end of the video."""
+        if state.offset and not state.etag:
+            state.restart()
+        headers = {}
+        if state.offset and state.etag:
+            headers = {"Range": f"bytes={state.offset}-", "If-Range": state.etag}
+        url = state.url
+        for _ in range(_REDIRECTS + 1):
+            transport, response = self._open(state, url, headers)
+            try:
+                target = _redirect(state, url, response)
+                if target is None:
+                    self._begin(state, transport, response)
+                    self._read(state, transport, response)
+                    response.release_conn()
+                    return
+            except BaseException:
+                response.close()
+                raise
+            response.close()
+            url = target
+        raise VideoError(f"{state.shown}: more than {_REDIRECTS} redirects.")
+
+    def _open(
+        self, state: _State, url: str, headers: dict[str, str]
+    ) -> tuple[Transport, urllib3.BaseHTTPResponse]:
+        self._check_stop(state)
+        parsed = parse_url(url)
+        transport = self._transport(Url(parsed.scheme, host=parsed.host, port=parsed.port).url)
+        deadline = time.monotonic() + self.timeout_s
+        with transport.bounded(deadline):
+            return transport, transport.open("GET", parsed.request_uri, None, headers, deadline)
+
+    def _begin(
+        self, state: _State, transport: Transport, response: urllib3.BaseHTTPResponse
+    ) -> None:
+        """Take the head of an answer; afterwards the body continues at ``state.offset``."""
+        status = response.status
+        if status == 206 and state.offset:
+            self._check_resumed(state, response)
+            return
+        if status == 416 and state.offset:
+            raise VideoChanged(f"{state.shown}: it is shorter than it was ({state.offset} bytes).")
+        if status != 200:
+            with transport.bounded(time.monotonic() + self.timeout_s):
+                page = response.read(_ERROR_PAGE_BYTES)
+            raise _refusal(state, response, page)
+        if state.offset:
+            # If-Range brought all of it: the file is another one, or ranges are not served.
+            _check_etag(state, response)
+            state.restart()
+        self._check_first(state, response)
+
+    def _check_first(self, state: _State, response: urllib3.BaseHTTPResponse) -> None:
+        kind = response.headers.get("Content-Type", "")
+        if kind.startswith("text/html"):
+            raise BadAnswer("A web page came in place of the video.")
+        encoding = response.headers.get("Content-Encoding", "identity")
+        if encoding != "identity":
+            raise BadAnswer(f"The video came encoded ({encoding}) unasked.", retryable=False)
+        etag = response.headers.get("ETag", "")
+        state.etag = etag if _STRONG_ETAG.fullmatch(etag) else None
+        state.total = content_length(response.headers)
+        if state.total is None and state.size_bytes is None:
+            raise BadAnswer(
+                "Neither the server nor the record says how large the video is.", retryable=False
+            )
+        if None not in (state.total, state.size_bytes) and state.total != state.size_bytes:
+            raise _wrong_size(state, f"{state.total}")
+
+    def _check_resumed(self, state: _State, response: urllib3.BaseHTTPResponse) -> None:
+        _check_etag(state, response)
+        found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        if found is None or int(found[1]) != state.offset:
+            # Whoever cannot serve ranges is asked for all of it.
+            state.etag = None
+            raise BadAnswer("The server sent another range than it was asked for.")
+        if int(found[3]) != (state.total or state.size_bytes):
+            raise VideoChanged(
+                f"{state.shown}: it has {found[3]} bytes now, and had "
+                f"{state.total or state.size_bytes} at first.",
+                retryable=True,
+            )
+
+    def _read(
+        self, state: _State, transport: Transport, response: urllib3.BaseHTTPResponse
+    ) -> None:
+        expected = state.total or state.size_bytes
+        while True:
+            with transport.bounded(time.monotonic() + self.timeout_s):
+                data = response.read(PIECE_BYTES, decode_content=False)
+            self._check_stop(state)
+            if not data:
+                break
+            if expected is not None and state.offset + len(data) > expected:
+                raise _wrong_size(state, f"more than {expected}")
+            state.take(data)
+        if state.offset != expected:
+            # Without a Content-Length the end of the body may also be a cut.
+            raise BadAnswer("The answer was cut off.")
+
+    def _check_stop(self, state: _State) -> None:
+        if self.stop.is_set():
+            raise DownloadStopped(f"{state.shown}: stopped after {state.offset} bytes.")
+
+    def _pause_s(self, error: TransportError, failures: int) -> float:
+        pause = self._uniform() * doubled(1.0, failures - 1, _BACKOFF_CAP_S)
+        asked = error.retry_after_s or 0.0
+        return max(pause, min(asked, _RETRY_AFTER_CAP_S))
+
+    def _given_up(self, state: _State, error: TransportError, failures: int) -> VideoError:
+        size = state.total or state.size_bytes
+        tried = "1 attempt" if failures == 1 else f"{failures} attempts without progress"
+        return VideoError(
+            f"{state.shown}: {error.message} {state.offset} of {size or 'an unknown number of'} "
+            f"bytes had arrived; given up after {tried}.",
+            code=error.code,
+            retryable=error.retryable,
+            hint=error.hint,
+        )
+
+    def _transport(self, origin: str) -> Transport:
+        with self._lock:
+            if origin not in self._transports:
+                self._transports[origin] = Transport(
+                    origin, proxy=self.proxy, ca_file=self.ca_file, pool_size=self.pool_size
+                )
+            return self._transports[origin]
+
+
+class _Busy(BadAnswer):
+    """The server says "later"; ``retry_after_s`` is when, or 0."""
+
+    def __init__(self, message: str, retry_after_s: float, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.retry_after_s = retry_after_s
+
+
+def shown_url(url: str) -> str:
+    """Return a URL without what may be a secret: the query, the fragment, user and password."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def _checked(url: str) -> None:
+    try:
+        parsed = parse_url(url)
+        usable = parsed.scheme in ("http", "https") and bool(parsed.host) and not parsed.auth
+    except LocationParseError:
+        usable = False
+    if not usable:
+        raise ConfigurationError(
+            f"{shown_url(url)!r} is not the URL of a video.",
+            hint="Give an http or https URL with a host and without a user.",
+        )
+
+
+def _redirect(state: _State, url: str, response: urllib3.BaseHTTPResponse) -> str | None:
+    """Return where a redirect leads, or None where the answer is none."""
+    if response.status not in (301, 302, 303, 307, 308):
+        return None
+    try:
+        target = parse_url(urljoin(url, response.headers.get("Location", "")))
+    except (ValueError, LocationParseError):
+        raise BadAnswer("The server redirects to a malformed URL.") from None
+    here = parse_url(url)
+    upgrade = (here.scheme, target.scheme) == ("http", "https") and target.port in (None, 443)
+    same = (here.scheme, here.port) == (target.scheme, target.port)
+    if target.host != here.host or not (same or upgrade):
+        raise VideoError(
+            f"{state.shown}: it redirects to {shown_url(target.url)}, which is not followed.",
+            code="Video.Redirected",
+            hint="Only a redirect to the same host is, and never one away from https. "
+            "If the other host is right, have the records name it.",
+        )
+    return target.url
+
+
+def _check_etag(state: _State, response: urllib3.BaseHTTPResponse) -> None:
+    etag = response.headers.get("ETag")
+    if etag is not None and etag != state.etag:
+        raise VideoChanged(
+            f"{state.shown}: it was replaced while it was downloaded (another ETag after "
+            f"{state.offset} bytes).",
+            retryable=True,
+        )
+
+
+def _wrong_size(state: _State, found: str) -> VideoChanged:
+    return VideoChanged(
+        f"{state.shown}: it has {found} bytes, the record says {state.size_bytes}. It was replaced "
+        "after the record was made, or something else answers here."
+    )
+
+
+def _refusal(state: _State, response: urllib3.BaseHTTPResponse, page: bytes) -> TiwError:
+    status = response.status
+    code = _COS_CODE.search(page)
+    said = f"HTTP {status}" + (f", {code[1].decode()}" if code else "")
+    if status in (401, 403):
+        return VideoForbidden(f"{state.shown}: access is denied ({said}).")
+    if status in (404, 410):
+        return VideoGone(f"{state.shown}: there is no such video any more ({said}).")
+    if status in (408, 425, 429) or status >= 500:
+        return _Busy(
+            f"The server answered {said}.",
+            retry_after_s(response.headers) or 0.0,
+            hint="The storage is busy or broken; try again later.",
+        )
+    return VideoError(f"{state.shown}: the server answered {said}.", code=f"Video.Http{status}")
