@@ -41,10 +41,11 @@ from tiw_automation.core.api.settings import Settings
 from tiw_automation.core.api.start_options import check_room_id, start_params
 from tiw_automation.core.api.transport import http_date
 from tiw_automation.core.api.user_sig import check_record_user_id
+from tiw_automation.core.checks import check_sdk_app_id, check_seconds
 from tiw_automation.core.errors import ApiError, api_error
 from tiw_automation.core.formatting import shown
 from tiw_automation.core.locks import ProcessLock
-from tiw_automation.core.records.record import check_sdk_app_id, check_seconds, check_video_kinds
+from tiw_automation.core.records.record import check_video_kinds
 from tiw_automation.core.records.tracks import tracks_of
 
 HUGE = 10**5000

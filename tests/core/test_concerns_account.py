@@ -5,8 +5,12 @@ from __future__ import annotations
 
 import pytest
 
-from tiw_automation.core import ConfigurationError, CredentialsError, TiwError
-from tiw_automation.core import errors as errors_module
+from tiw_automation.core import (
+    ConfigurationError,
+    CredentialsError,
+    TiwError,
+    errors as errors_module,
+)
 from tiw_automation.core.errors import _BY_CODE, api_error
 
 OF_THE_ACCOUNT = {

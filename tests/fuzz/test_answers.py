@@ -10,8 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from fuzzing import examples
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tiw_automation.core import (
     Acceptance,

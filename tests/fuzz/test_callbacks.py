@@ -9,8 +9,7 @@ import time
 from typing import Any
 
 from fuzzing import examples
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tiw_automation.core import Callback, CallbackError, CallbackForged, TiwError, parse_callback
 from tiw_automation.core.api.callbacks import MAX_BODY_BYTES, sign

@@ -12,8 +12,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from fuzzing import examples
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tiw_automation.core import Settings, TiwClient, TiwError
 from tiw_automation.core.api.credentials import text_of

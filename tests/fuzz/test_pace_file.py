@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 from fuzzing import examples
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tiw_automation.core.quota import quota as quota_module
 from tiw_automation.core.quota.host import HostPace, Part, Turn, parts

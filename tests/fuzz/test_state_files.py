@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 from fuzzing import examples
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tiw_automation.airflow.events import kept
 from tiw_automation.airflow.events.kept import Kept

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 from fuzzing import examples
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tiw_automation.core import ConfigurationError, check_task_id, check_task_ids
 

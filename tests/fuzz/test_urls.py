@@ -11,12 +11,11 @@ from typing import Any
 
 import pytest
 from fuzzing import examples
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from rude_server import rude_server
 
 from tiw_automation.core import ConfigurationError, DeadlineExceeded, TiwClient, TiwError
-from tiw_automation.core.api.sites import is_loopback, parse_endpoint
+from tiw_automation.core.api.endpoints import is_loopback, parse_endpoint
 from tiw_automation.core.api.transport import http_date, retry_after_s
 from tiw_automation.core.quota.quota import Quota, Ticket
 

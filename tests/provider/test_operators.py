@@ -849,10 +849,14 @@ def test_one_reason_needs_no_list(simulator: Simulator) -> None:
 
 
 def test_the_links_are_there_once_their_urls_are_known() -> None:
-    from tiw_automation.airflow.links import TiwConsoleLink, TiwReplayLink, console_url
+    from tiw_automation.airflow.links import TiwConsoleLink, TiwReplayLink
+    from tiw_automation.core.api import site_of
 
     shown: Any = SimpleNamespace(console_url="https://console/", replay_url=None)
     key: Any = None
     assert TiwConsoleLink().get_link(shown, ti_key=key) == "https://console/"
     assert TiwReplayLink().get_link(shown, ti_key=key) == ""
-    assert console_url("tiw.intl.tencentcloudapi.com") == "https://console.tencentcloud.com/tiw"
+    assert (
+        site_of("tiw.intl.tencentcloudapi.com").console_url
+        == "https://console.tencentcloud.com/tiw"
+    )

@@ -6,8 +6,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 from tiw_automation.core import ConfigurationError
+from tiw_automation.core.checks import check_seconds, whole_number
 from tiw_automation.core.formatting import shown
-from tiw_automation.core.records.record import check_seconds, whole_number
 
 
 def seconds(name: str, value: object) -> float:

@@ -29,7 +29,7 @@ from tiw_automation.core import (
     check_task_ids,
 )
 from tiw_automation.core.formatting import shown
-from tiw_automation.core.waiting.watcher import DEFAULT_POLL_INTERVAL_S
+from tiw_automation.core.waiting import DEFAULT_POLL_INTERVAL_S
 
 if TYPE_CHECKING:
     from pydantic import JsonValue

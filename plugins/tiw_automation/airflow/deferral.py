@@ -14,8 +14,8 @@ from typing import Any
 
 from tiw_automation.airflow.trigger_event import Settled, from_rows, settled, to_rows
 from tiw_automation.core import ConfigurationError, Outcome, Verdict, check_task_ids
-from tiw_automation.core.records.record import check_seconds
-from tiw_automation.core.waiting.progress import out_of_time
+from tiw_automation.core.checks import check_seconds
+from tiw_automation.core.waiting import out_of_time
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,16 +12,6 @@ from airflow.providers.common.compat.sdk import BaseOperatorLink  # isort: skip
 if TYPE_CHECKING:
     from airflow.sdk.types import TaskInstanceKey
 
-_CONSOLES = {
-    True: "https://console.tencentcloud.com/tiw",
-    False: "https://console.cloud.tencent.com/tiw",
-}
-
-
-def console_url(host: str) -> str:
-    """Return the console of the site that an endpoint belongs to."""
-    return _CONSOLES[".intl." in host]
-
 
 class TiwConsoleLink(BaseOperatorLink):
     """TIW's console, of the site that the task spoke to; there while the task is deferred too."""

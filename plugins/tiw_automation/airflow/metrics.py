@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from airflow.providers.common.compat.sdk import Stats as Stats
 
-from tiw_automation.core.waiting.watcher import WatcherStats
+from tiw_automation.core.waiting import WatcherStats
 
 
 def emit(stats: WatcherStats) -> None:

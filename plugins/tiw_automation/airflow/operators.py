@@ -17,7 +17,7 @@ from airflow.sdk.log import mask_secret  # isort: skip
 
 from tiw_automation.airflow.arguments import seconds
 from tiw_automation.airflow.hooks import TiwHook
-from tiw_automation.airflow.links import TiwConsoleLink, console_url
+from tiw_automation.airflow.links import TiwConsoleLink
 from tiw_automation.airflow.rendering import KeepsTexts
 from tiw_automation.airflow.wait_operator import WaitsForRecords
 from tiw_automation.core import (
@@ -29,8 +29,8 @@ from tiw_automation.core import (
     TiwError,
     check_task_ids,
 )
-from tiw_automation.core.api.start_options import check_room_id
-from tiw_automation.core.waiting.watcher import DEFAULT_POLL_INTERVAL_S
+from tiw_automation.core.api import check_room_id, site_of
+from tiw_automation.core.waiting import DEFAULT_POLL_INTERVAL_S
 
 if TYPE_CHECKING:
     import jinja2
@@ -56,7 +56,7 @@ class _TiwOperator(KeepsTexts):
     def client(self) -> TiwClient:
         """Return a client with the connection's settings."""
         client = TiwHook(self.tencentcloud_conn_id).get_conn()
-        self.console_url = console_url(client.settings.host)
+        self.console_url = site_of(client.settings.host).console_url
         return client
 
 

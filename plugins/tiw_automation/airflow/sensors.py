@@ -23,8 +23,7 @@ from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.airflow.trigger_event import settled
 from tiw_automation.airflow.wait_operator import TiwOnlineRecordFailed, WaitsForRecords
 from tiw_automation.core import Outcome, check_task_ids
-from tiw_automation.core.waiting.progress import out_of_time
-from tiw_automation.core.waiting.watcher import DEFAULT_POLL_INTERVAL_S
+from tiw_automation.core.waiting import DEFAULT_POLL_INTERVAL_S, out_of_time
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg

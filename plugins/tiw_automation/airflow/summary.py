@@ -6,7 +6,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from tiw_automation.core import OnlineRecord, Video
-from tiw_automation.core.amounts import amount
+from tiw_automation.core.formatting import amount
 
 
 def story(record: OnlineRecord) -> str:

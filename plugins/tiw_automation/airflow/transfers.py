@@ -38,18 +38,18 @@ from tiw_automation.core import (
     check_task_ids,
     judge,
 )
-from tiw_automation.core.archive.archive import (
+from tiw_automation.core.archive import (
     DEFAULT_MANIFEST,
     DEFAULT_NAMES,
     ArchivedVideo,
     ArchiveFailed,
+    DownloadStopped,
     LocalStorage,
     RecordArchive,
     Storage,
     Target,
     public_record,
 )
-from tiw_automation.core.archive.download import DownloadStopped
 from tiw_automation.core.formatting import escaped, shown
 
 if TYPE_CHECKING:

@@ -47,9 +47,9 @@ from tiw_automation.core import (
     check_sdk_app_id,
     judge,
 )
-from tiw_automation.core.events.feed import RecordFeed
+from tiw_automation.core.events import RecordFeed
 from tiw_automation.core.retry import chance
-from tiw_automation.core.waiting.watcher import DEFAULT_POLL_INTERVAL_S
+from tiw_automation.core.waiting import DEFAULT_POLL_INTERVAL_S
 
 if TYPE_CHECKING:
     from airflow.triggers.shared_stream import SharedStreamProducer

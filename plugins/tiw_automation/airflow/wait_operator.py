@@ -18,7 +18,7 @@ from tiw_automation.airflow.deferral import Deferral, Return, settle
 from tiw_automation.airflow.events.asset_events import tell_outlets
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.airflow.lineage import lineage
-from tiw_automation.airflow.links import TiwConsoleLink, TiwReplayLink, console_url
+from tiw_automation.airflow.links import TiwConsoleLink, TiwReplayLink
 from tiw_automation.airflow.rendering import KeepsTexts
 from tiw_automation.airflow.summary import clock, story
 from tiw_automation.airflow.trigger_event import Settled, from_payload, settled, to_payload
@@ -34,6 +34,7 @@ from tiw_automation.core import (
     check_task_ids,
     check_video_kinds,
 )
+from tiw_automation.core.api import site_of
 from tiw_automation.core.retry import chance, doubled
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class WaitsForRecords(KeepsTexts):
     def client(self) -> TiwClient:
         """Return a client with the connection's settings."""
         client = TiwHook(self.tencentcloud_conn_id).get_conn()
-        self.console_url = console_url(client.settings.host)
+        self.console_url = site_of(client.settings.host).console_url
         return client
 
     def check_arguments(self) -> None:

@@ -1,202 +1,146 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shared core: everything about a TIW recording, nothing about Airflow or Ansible.
+"""Everything about TIW recordings, and nothing about Airflow or Ansible.
 
 >>> from tiw_automation.core import TiwClient
 >>> TiwClient(sdk_app_id=1400000001).describe_online_record("ghucnligqtgtvk2624mb").video_urls
 
-The client and the watcher are imported on first use: they bring the SDK and asyncio, which a
-DAG file that only names an error does not need.
+These names are the public ones. Each is imported when it is first used: the client brings the SDK
+and the watcher asyncio, which a DAG file that names an error does not need.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tiw_automation.core.errors import (
-    ApiError,
-    AuthFailure,
-    BadAnswer,
-    ChangeUncertain,
-    ConfigurationError,
-    CredentialsError,
-    DeadlineExceeded,
-    FailedOperation,
-    InvalidParameter,
-    LimitExceeded,
-    PermissionDenied,
-    RecordFailed,
-    RecordingFailure,
-    RequestLimitExceeded,
-    ResourceInUse,
-    ServerError,
-    ServiceUnavailable,
-    SignatureExpired,
-    StartUncertain,
-    TaskNotFound,
-    TiwError,
-    TransportError,
-    UnsupportedOperation,
-    WaitTimeout,
-)
-from tiw_automation.core.records.record import (
-    Acceptance,
-    FinishReason,
-    Interrupt,
-    OmittedDuration,
-    OnlineRecord,
-    Outcome,
-    RecordStatus,
-    Verdict,
-    Video,
-    VideoKind,
-    check_sdk_app_id,
-    check_task_id,
-    check_task_ids,
-    check_video_kinds,
-    judge,
-)
+from tiw_automation.core._lazy import lazy_names
+from tiw_automation.core._moved import keep_old_names
 
 if TYPE_CHECKING:
     from tiw_automation.core.api.callbacks import (
-        Callback,
-        CallbackError,
-        CallbackExpired,
-        CallbackForged,
-        CallbackSettings,
-        new_callback_key,
-        parse_callback,
+        Callback as Callback,
+        CallbackError as CallbackError,
+        CallbackExpired as CallbackExpired,
+        CallbackForged as CallbackForged,
+        CallbackSettings as CallbackSettings,
+        new_callback_key as new_callback_key,
+        parse_callback as parse_callback,
     )
-    from tiw_automation.core.api.client import TiwClient
-    from tiw_automation.core.api.running_tasks import RunningTask
-    from tiw_automation.core.api.settings import Settings
-    from tiw_automation.core.api.start_options import PRESETS, START_OPTIONS
-    from tiw_automation.core.api.user_sig import make_user_sig, new_record_user_id
+    from tiw_automation.core.api.client import TiwClient as TiwClient
+    from tiw_automation.core.api.running_tasks import RunningTask as RunningTask
+    from tiw_automation.core.api.settings import Settings as Settings
+    from tiw_automation.core.api.start_options import (
+        PRESETS as PRESETS,
+        START_OPTIONS as START_OPTIONS,
+    )
+    from tiw_automation.core.api.user_sig import (
+        make_user_sig as make_user_sig,
+        new_record_user_id as new_record_user_id,
+    )
     from tiw_automation.core.archive.archive import (
-        ArchivedVideo,
-        ArchiveFailed,
-        LocalStorage,
-        RecordArchive,
+        ArchivedVideo as ArchivedVideo,
+        ArchiveFailed as ArchiveFailed,
+        LocalStorage as LocalStorage,
+        RecordArchive as RecordArchive,
     )
     from tiw_automation.core.archive.download import (
-        VideoChanged,
-        VideoDownloader,
-        VideoError,
-        VideoForbidden,
-        VideoGone,
+        VideoChanged as VideoChanged,
+        VideoDownloader as VideoDownloader,
+        VideoError as VideoError,
+        VideoForbidden as VideoForbidden,
+        VideoGone as VideoGone,
     )
-    from tiw_automation.core.quota.quota import Quota
-    from tiw_automation.core.records.tracks import Gap, Track, tracks_of
-    from tiw_automation.core.waiting.progress import Progress
-    from tiw_automation.core.waiting.watcher import RecordWatcher, WatcherStats
+    from tiw_automation.core.checks import (
+        check_sdk_app_id as check_sdk_app_id,
+        check_task_id as check_task_id,
+        check_task_ids as check_task_ids,
+    )
+    from tiw_automation.core.errors import (
+        ApiError as ApiError,
+        AuthFailure as AuthFailure,
+        BadAnswer as BadAnswer,
+        ChangeUncertain as ChangeUncertain,
+        ConfigurationError as ConfigurationError,
+        CredentialsError as CredentialsError,
+        DeadlineExceeded as DeadlineExceeded,
+        FailedOperation as FailedOperation,
+        InvalidParameter as InvalidParameter,
+        LimitExceeded as LimitExceeded,
+        PermissionDenied as PermissionDenied,
+        RecordingFailure as RecordingFailure,
+        RequestLimitExceeded as RequestLimitExceeded,
+        ResourceInUse as ResourceInUse,
+        ServerError as ServerError,
+        ServiceUnavailable as ServiceUnavailable,
+        SignatureExpired as SignatureExpired,
+        StartUncertain as StartUncertain,
+        TaskNotFound as TaskNotFound,
+        TiwError as TiwError,
+        TransportError as TransportError,
+        UnsupportedOperation as UnsupportedOperation,
+    )
+    from tiw_automation.core.quota.quota import Quota as Quota
+    from tiw_automation.core.records.outcome import (
+        Acceptance as Acceptance,
+        Outcome as Outcome,
+        RecordFailed as RecordFailed,
+        Verdict as Verdict,
+        WaitTimeout as WaitTimeout,
+        judge as judge,
+    )
+    from tiw_automation.core.records.record import (
+        FinishReason as FinishReason,
+        Interrupt as Interrupt,
+        OmittedDuration as OmittedDuration,
+        OnlineRecord as OnlineRecord,
+        RecordStatus as RecordStatus,
+        Video as Video,
+        VideoKind as VideoKind,
+        check_video_kinds as check_video_kinds,
+    )
+    from tiw_automation.core.records.tracks import (
+        Gap as Gap,
+        Track as Track,
+        tracks_of as tracks_of,
+    )
+    from tiw_automation.core.waiting.progress import Progress as Progress
+    from tiw_automation.core.waiting.watcher import (
+        RecordWatcher as RecordWatcher,
+        WatcherStats as WatcherStats,
+    )
+else:
+    __getattr__, __all__ = lazy_names(
+        __name__,
+        {
+            "api.callbacks": """
+                Callback CallbackError CallbackExpired CallbackForged
+                CallbackSettings new_callback_key parse_callback
+            """,
+            "api.client": "TiwClient",
+            "api.running_tasks": "RunningTask",
+            "api.settings": "Settings",
+            "api.start_options": "PRESETS START_OPTIONS",
+            "api.user_sig": "make_user_sig new_record_user_id",
+            "archive.archive": "ArchiveFailed ArchivedVideo LocalStorage RecordArchive",
+            "archive.download": "VideoChanged VideoDownloader VideoError VideoForbidden VideoGone",
+            "checks": "check_sdk_app_id check_task_id check_task_ids",
+            "errors": """
+                ApiError AuthFailure BadAnswer ChangeUncertain
+                ConfigurationError CredentialsError DeadlineExceeded
+                FailedOperation InvalidParameter LimitExceeded PermissionDenied
+                RecordingFailure RequestLimitExceeded ResourceInUse ServerError
+                ServiceUnavailable SignatureExpired StartUncertain TaskNotFound
+                TiwError TransportError UnsupportedOperation
+            """,
+            "quota.quota": "Quota",
+            "records.outcome": "Acceptance Outcome RecordFailed Verdict WaitTimeout judge",
+            "records.record": """
+                FinishReason Interrupt OmittedDuration OnlineRecord RecordStatus
+                Video VideoKind check_video_kinds
+            """,
+            "records.tracks": "Gap Track tracks_of",
+            "waiting.progress": "Progress",
+            "waiting.watcher": "RecordWatcher WatcherStats",
+        },
+    )
 
-__all__ = [
-    "PRESETS",
-    "START_OPTIONS",
-    "Acceptance",
-    "ApiError",
-    "ArchiveFailed",
-    "ArchivedVideo",
-    "AuthFailure",
-    "BadAnswer",
-    "Callback",
-    "CallbackError",
-    "CallbackExpired",
-    "CallbackForged",
-    "CallbackSettings",
-    "ChangeUncertain",
-    "ConfigurationError",
-    "CredentialsError",
-    "DeadlineExceeded",
-    "FailedOperation",
-    "FinishReason",
-    "Gap",
-    "Interrupt",
-    "InvalidParameter",
-    "LimitExceeded",
-    "LocalStorage",
-    "OmittedDuration",
-    "OnlineRecord",
-    "Outcome",
-    "PermissionDenied",
-    "Progress",
-    "Quota",
-    "RecordArchive",
-    "RecordFailed",
-    "RecordStatus",
-    "RecordWatcher",
-    "RecordingFailure",
-    "RequestLimitExceeded",
-    "ResourceInUse",
-    "RunningTask",
-    "ServerError",
-    "ServiceUnavailable",
-    "Settings",
-    "SignatureExpired",
-    "StartUncertain",
-    "TaskNotFound",
-    "TiwClient",
-    "TiwError",
-    "Track",
-    "TransportError",
-    "UnsupportedOperation",
-    "Verdict",
-    "Video",
-    "VideoChanged",
-    "VideoDownloader",
-    "VideoError",
-    "VideoForbidden",
-    "VideoGone",
-    "VideoKind",
-    "WaitTimeout",
-    "WatcherStats",
-    "check_sdk_app_id",
-    "check_task_id",
-    "check_task_ids",
-    "check_video_kinds",
-    "judge",
-    "make_user_sig",
-    "new_callback_key",
-    "new_record_user_id",
-    "parse_callback",
-    "tracks_of",
-]
-
-_LAZY = {
-    "ArchiveFailed": "archive.archive",
-    "ArchivedVideo": "archive.archive",
-    "Callback": "api.callbacks",
-    "CallbackError": "api.callbacks",
-    "CallbackExpired": "api.callbacks",
-    "CallbackForged": "api.callbacks",
-    "CallbackSettings": "api.callbacks",
-    "Gap": "records.tracks",
-    "LocalStorage": "archive.archive",
-    "PRESETS": "api.start_options",
-    "Progress": "waiting.progress",
-    "Quota": "quota.quota",
-    "RecordArchive": "archive.archive",
-    "RecordWatcher": "waiting.watcher",
-    "RunningTask": "api.running_tasks",
-    "START_OPTIONS": "api.start_options",
-    "Settings": "api.settings",
-    "TiwClient": "api.client",
-    "Track": "records.tracks",
-    "VideoChanged": "archive.download",
-    "VideoDownloader": "archive.download",
-    "VideoError": "archive.download",
-    "VideoForbidden": "archive.download",
-    "VideoGone": "archive.download",
-    "WatcherStats": "waiting.watcher",
-    "make_user_sig": "api.user_sig",
-    "new_record_user_id": "api.user_sig",
-    "new_callback_key": "api.callbacks",
-    "parse_callback": "api.callbacks",
-    "tracks_of": "records.tracks",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+keep_old_names(__name__)

@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from tiw_automation.core.formatting import escaped
-
-if TYPE_CHECKING:
-    from tiw_automation.core.records.record import Outcome
 
 
 class TiwError(Exception):
@@ -273,26 +270,6 @@ class ChangeUncertain(TransportError):
     def __init__(self, message: str, *, task_id: str, **details: Any) -> None:
         super().__init__(message, **details)
         self.task_id = task_id
-
-
-class RecordFailed(TiwError):
-    """A recording that was waited for is not usable; ``outcome`` says why."""
-
-    default_code = "RecordFailed"
-
-    def __init__(self, message: str, *, outcome: Outcome, **details: Any) -> None:
-        super().__init__(message, **details)
-        self.outcome = outcome
-
-
-class WaitTimeout(TiwError):
-    """The wait's time ran out; ``outcome`` is what was last seen."""
-
-    default_code = "WaitTimeout"
-
-    def __init__(self, message: str, *, outcome: Outcome | None = None, **details: Any) -> None:
-        super().__init__(message, **details)
-        self.outcome = outcome
 
 
 # Longest prefix wins, so a code and the family it belongs to can differ.

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What people read: text from outside, made safe to show."""
+"""What people read: text from outside made safe to show, URLs without secrets, sizes."""
 
 from __future__ import annotations
+
+from urllib.parse import urlsplit, urlunsplit
 
 LONGEST_TEXT = 2000
 """The most characters of a text from outside that a message repeats."""
@@ -35,3 +37,18 @@ def shown(value: object, longest: int = 200) -> str:
     except Exception:
         # A number of 5,000 digits, what is nested too deep, an object with a faulty repr.
         return f"a {type(value).__name__}"
+
+
+def shown_url(url: str) -> str:
+    """Return a URL without what may be a secret: the query, the fragment, user and password."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def amount(count: float) -> str:
+    """Return a number of bytes in the largest unit that it fills, up to GB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    raise AssertionError

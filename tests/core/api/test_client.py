@@ -129,7 +129,8 @@ def test_the_core_is_light_to_import() -> None:
 def test_every_public_name_is_there() -> None:
     from tiw_automation import core
 
-    for name in core.__all__:
+    names: list[str] = core.__all__  # type: ignore[attr-defined]
+    for name in names:
         assert getattr(core, name) is not None
     with pytest.raises(AttributeError, match="no_such_name"):
-        _ = core.no_such_name
+        _ = core.no_such_name  # type: ignore[attr-defined]

@@ -76,7 +76,7 @@ def test_another_type_is_named(name: str, given: Any, wanted: str) -> None:
 def test_an_unknown_option_is_named_with_the_nearest_and_all_there_are() -> None:
     with pytest.raises(ConfigurationError) as caught:
         read_options({"tmes": 1}, KNOWN)
-    assert "'tmes'. Is times meant?" in str(caught.value)
+    assert "'tmes'. Did you mean times?" in str(caught.value)
     assert "count, deep, ids, name, times" in str(caught.value)
 
 

@@ -26,8 +26,7 @@ from typing import Any
 
 import pytest
 import video_server as videos
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from tiw_automation.core import ConfigurationError, OnlineRecord, TiwClient, Video, VideoKind
 from tiw_automation.core.archive.archive import (

@@ -23,8 +23,8 @@ from tiw_automation.core.archive.download import (
     VideoError,
     VideoForbidden,
     VideoGone,
-    shown_url,
 )
+from tiw_automation.core.formatting import shown_url
 
 MIB = 1024 * 1024
 SMALL = random.Random(1).randbytes(300_000)

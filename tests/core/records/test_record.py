@@ -32,7 +32,7 @@ from tiw_automation.core import (
     check_video_kinds,
     judge,
 )
-from tiw_automation.core.records.record import check_seconds
+from tiw_automation.core.checks import check_seconds
 
 APP = 1400000001
 TASK = "ghucnligqtgtvk2624mb"

@@ -18,8 +18,7 @@ from airflow.sdk.execution_time import comms, task_runner
 from asgiref.sync import async_to_sync
 
 from tiw_automation.airflow import triggers
-from tiw_automation.airflow.events import announced
-from tiw_automation.airflow.events import shared_feed as finished
+from tiw_automation.airflow.events import announced, shared_feed as finished
 from tiw_automation.airflow.events.announced import (
     TELLING,
     Announced,

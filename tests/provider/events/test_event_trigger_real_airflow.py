@@ -21,8 +21,7 @@ from typing import Any
 
 import asset_events
 import pytest
-from callback_posts import callback as signed
-from callback_posts import post
+from callback_posts import callback as signed, post
 from connections import connection
 
 from airflow_stack import AirflowStack, AirflowStackError

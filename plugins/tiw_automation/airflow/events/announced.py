@@ -19,7 +19,7 @@ from asgiref.sync import sync_to_async
 
 from tiw_automation.airflow import supervisor
 from tiw_automation.airflow.events import kept
-from tiw_automation.core.events.missing import Missing
+from tiw_automation.core.events import Missing
 from tiw_automation.core.formatting import escaped
 
 logger = logging.getLogger(__name__)

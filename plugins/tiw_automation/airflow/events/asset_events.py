@@ -22,7 +22,7 @@ from tiw_automation.core import (
     check_sdk_app_id,
     judge,
 )
-from tiw_automation.core.events.record_events import id_of_end, without_queries
+from tiw_automation.core.events import id_of_end, without_queries
 
 logger = logging.getLogger(__name__)
 

@@ -33,11 +33,17 @@ from tiw_automation.core import (
     WaitTimeout,
     parse_callback,
 )
-from tiw_automation.core.api.callbacks import ANSWER, MAX_BODY_BYTES, check_signed, warn_if_weak
-from tiw_automation.core.events.backlog import MOST_KEYS, Backlog, NotConfirmed
-from tiw_automation.core.events.confirmation import describe, pause_s, settled
-from tiw_automation.core.events.feed import ANY_END
-from tiw_automation.core.events.record_events import event_id
+from tiw_automation.core.api import ANSWER, MAX_BODY_BYTES, check_signed, warn_if_weak
+from tiw_automation.core.events import (
+    ANY_END,
+    MOST_KEYS,
+    Backlog,
+    NotConfirmed,
+    describe,
+    event_id,
+    pause_s,
+    settled,
+)
 from tiw_automation.core.formatting import escaped
 
 logger = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ from tiw_automation.airflow.assets import asset_uri
 from tiw_automation.airflow.events.announced import TELLING, TELLING_S, told_key
 from tiw_automation.airflow.events.asset_events import judged, to_extra
 from tiw_automation.core import Outcome, Verdict
-from tiw_automation.core.events.record_events import event_id
+from tiw_automation.core.events import event_id
 
 if TYPE_CHECKING:
     from airflow.models.asset import AssetEvent, AssetModel

@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from tiw_automation.core.events import missing as missing_recordings
-from tiw_automation.core.events.missing import Missing, is_task_id
+from tiw_automation.core.events import Missing, is_task_id, missing as missing_recordings
 
 _T = TypeVar("_T")
 

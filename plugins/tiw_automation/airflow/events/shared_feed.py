@@ -13,7 +13,7 @@ from asgiref.sync import sync_to_async
 from tiw_automation.airflow import supervisor
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.core import TiwClient
-from tiw_automation.core.events.feed import RecordFeed
+from tiw_automation.core.events import RecordFeed
 
 if TYPE_CHECKING:
     from airflow.triggers.shared_stream import SharedStreamProducer

@@ -1,1 +1,50 @@
 # SPDX-License-Identifier: Apache-2.0
+"""One call of the API: client, settings, keys, transport, and what an action takes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tiw_automation.core._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from tiw_automation.core.api.callbacks import (
+        ANSWER as ANSWER,
+        MAX_BODY_BYTES as MAX_BODY_BYTES,
+        PLAIN_HTTP as PLAIN_HTTP,
+        SHORTEST_KEY as SHORTEST_KEY,
+        check_callback_key as check_callback_key,
+        check_callback_url as check_callback_url,
+        check_signed as check_signed,
+        is_plain_http as is_plain_http,
+        warn_if_weak as warn_if_weak,
+    )
+    from tiw_automation.core.api.options import (
+        SECRETS as SECRETS,
+        SETTINGS as SETTINGS,
+        read_options as read_options,
+    )
+    from tiw_automation.core.api.running_tasks import (
+        RunningListUnavailable as RunningListUnavailable,
+        check_lists_running as check_lists_running,
+    )
+    from tiw_automation.core.api.sites import site_of as site_of
+    from tiw_automation.core.api.start_options import (
+        Option as Option,
+        check_room_id as check_room_id,
+        start_params as start_params,
+    )
+else:
+    __getattr__, __all__ = lazy_names(
+        __name__,
+        {
+            "callbacks": """
+                ANSWER MAX_BODY_BYTES PLAIN_HTTP SHORTEST_KEY check_callback_key
+                check_callback_url check_signed is_plain_http warn_if_weak
+            """,
+            "options": "SECRETS SETTINGS read_options",
+            "running_tasks": "RunningListUnavailable check_lists_running",
+            "sites": "site_of",
+            "start_options": "Option check_room_id start_params",
+        },
+    )

@@ -23,7 +23,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tiw_automation.core.api import callback_body
-from tiw_automation.core.api.sites import is_loopback
+from tiw_automation.core.api.endpoints import is_loopback
+from tiw_automation.core.checks import check_task_id
 from tiw_automation.core.errors import (
     ConfigurationError,
     RecordingFailure,
@@ -32,7 +33,7 @@ from tiw_automation.core.errors import (
 )
 from tiw_automation.core.formatting import escaped
 from tiw_automation.core.records.fields import Fields
-from tiw_automation.core.records.record import OnlineRecord, check_task_id
+from tiw_automation.core.records.record import OnlineRecord
 
 logger = logging.getLogger(__name__)
 

@@ -34,8 +34,7 @@ from tiw_automation.core.api.running_tasks import (
 )
 from tiw_automation.core.api.sdk import TiwSdkClient
 from tiw_automation.core.api.settings import Settings
-from tiw_automation.core.api.start_attempt import ACTION as START
-from tiw_automation.core.api.start_attempt import ENDED, StartAttempt, Starter
+from tiw_automation.core.api.start_attempt import ACTION as START, ENDED, StartAttempt, Starter
 from tiw_automation.core.api.start_options import check_room_id, start_params
 from tiw_automation.core.api.transport import Transport
 from tiw_automation.core.api.user_sig import (
@@ -44,6 +43,7 @@ from tiw_automation.core.api.user_sig import (
     make_user_sig,
     new_record_user_id,
 )
+from tiw_automation.core.checks import allow_task_id, check_sdk_app_id, check_task_id
 from tiw_automation.core.errors import (
     AuthFailure,
     BadAnswer,
@@ -59,13 +59,7 @@ from tiw_automation.core.formatting import escaped, shown
 from tiw_automation.core.locks import ProcessLock
 from tiw_automation.core.quota.quota import Quota, Ticket, shared_quota
 from tiw_automation.core.records.fields import Fields
-from tiw_automation.core.records.record import (
-    OnlineRecord,
-    RecordStatus,
-    allow_task_id,
-    check_sdk_app_id,
-    check_task_id,
-)
+from tiw_automation.core.records.record import OnlineRecord, RecordStatus
 from tiw_automation.core.retry import Retry, RetryBudget
 
 logger = logging.getLogger(__name__)

@@ -51,7 +51,7 @@ from tiw_automation.core.api.credentials import (
     unix_seconds,
     whole_keys,
 )
-from tiw_automation.core.api.sites import parse_endpoint
+from tiw_automation.core.api.endpoints import parse_endpoint
 from tiw_automation.core.errors import ConfigurationError, CredentialsError, TiwError
 from tiw_automation.core.formatting import escaped, shown
 

@@ -26,10 +26,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 from weakref import WeakSet
 
+from tiw_automation.core.api.sites import site_of
 from tiw_automation.core.api.transport import Answer, Transport, http_date
+from tiw_automation.core.checks import whole_number
 from tiw_automation.core.errors import CredentialsError, DeadlineExceeded, TiwError, TransportError
 from tiw_automation.core.formatting import escaped
-from tiw_automation.core.records.record import whole_number
 
 if TYPE_CHECKING:
     from tiw_automation.core.api.sdk import StsSdkClient
@@ -418,8 +419,7 @@ class AssumedRole(_StsKeys):
         clock: Callable[[], float] = time.time,
     ) -> None:
         host = url.partition("://")[2]
-        region = "ap-singapore" if ".intl." in host else "ap-guangzhou"
-        super().__init__(url, region, proxy=proxy, ca_file=ca_file, clock=clock)
+        super().__init__(url, site_of(host).region, proxy=proxy, ca_file=ca_file, clock=clock)
         self.base = base
         self.role_arn = role_arn
         self.session_name = session_name

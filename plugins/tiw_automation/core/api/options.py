@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping
 from typing import Any
 
+from tiw_automation.core.checks import MOST_BITS, did_you_mean
 from tiw_automation.core.errors import ConfigurationError
 from tiw_automation.core.formatting import LONGEST_TEXT, shown
 
@@ -31,8 +31,6 @@ SETTINGS: Mapping[str, type] = {
 SECRETS = frozenset({"secret_id", "secret_key", "token", "proxy", "callback_key"})
 """The options whose values no message repeats."""
 
-# Python writes out no number that is much longer.
-_MOST_BITS = 8192
 _YES = ("true", "yes", "on", "1")
 _NO = ("false", "no", "off", "0")
 _WORDS: Mapping[type, str] = {
@@ -53,24 +51,13 @@ def read_options(given: Mapping[str, Any], known: Mapping[str, type]) -> dict[st
     found = {}
     for name, value in given.items():
         if name not in known:
-            near = difflib.get_close_matches(str(name), known, 1)
-            guess = f" Is {near[0]} meant?" if near else ""
             raise ConfigurationError(
-                f"There is no option {shown(name)}.{guess}",
+                f"There is no option {shown(name)}.{did_you_mean(name, known)}",
                 hint=f"The options are {', '.join(sorted(known))}.",
             )
         if value is not None and value != "":
             found[name] = _as(known[name], name, value)
     return found
-
-
-def as_text(value: object) -> str | None:
-    """Return a text as it is and an integer's digits, as a template renders them; else None."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool) or not isinstance(value, int) or value.bit_length() > _MOST_BITS:
-        return None
-    return str(value)
 
 
 def _as(kind: type, name: str, value: Any) -> Any:
@@ -83,7 +70,7 @@ def _as(kind: type, name: str, value: Any) -> Any:
 
 def _converted(kind: type, value: Any) -> Any:
     """Return the value as one of a type, or None where it is none."""
-    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+    if isinstance(value, int) and value.bit_length() > MOST_BITS:
         return None
     if kind is bool:
         text = str(value).strip().lower() if isinstance(value, (bool, int, str)) else ""

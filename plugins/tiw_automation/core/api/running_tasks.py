@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tiw_automation.core.api.sites import site_of
 from tiw_automation.core.errors import BadAnswer, ConfigurationError
 from tiw_automation.core.formatting import shown
 from tiw_automation.core.records.fields import Fields
@@ -23,7 +24,6 @@ PAGE_SIZE = 500
 """The most tasks that one answer may hold."""
 MOST_PAGES = 200
 """A list that is longer does not end: an application has 100 recordings at a time."""
-_INTERNATIONAL = ".intl."
 
 
 class RunningListUnavailable(ConfigurationError):
@@ -71,7 +71,7 @@ def check_lists_running(client: TiwClient) -> None:
 
     :raises RunningListUnavailable: it is the international site.
     """
-    if _INTERNATIONAL in client.settings.host:
+    if not site_of(client.settings.host).lists_running:
         raise RunningListUnavailable(
             f"{client.settings.host} does not tell which recordings run; only the Chinese site "
             "does (DescribeRunningTasks)."

@@ -24,27 +24,22 @@ from tiw_automation.core.api.credential_chain import (
     read_profile,
 )
 from tiw_automation.core.api.credentials import UnreadableFile
+from tiw_automation.core.api.endpoints import check_scheme, parse_endpoint
 from tiw_automation.core.api.options import read_options
 from tiw_automation.core.api.route import check_ca, parse_proxy
-from tiw_automation.core.api.sites import check_scheme, parse_endpoint
+from tiw_automation.core.api.sites import SITES
+from tiw_automation.core.checks import check_sdk_app_id
 from tiw_automation.core.errors import ConfigurationError
 from tiw_automation.core.formatting import escaped, shown
-from tiw_automation.core.records.record import check_sdk_app_id
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_REQUESTS_PER_SECOND = 19.0
 DEFAULT_TIMEOUT_S = 10.0
 
-# Hosts and regions by site (https://www.tencentcloud.com/document/product/1176). The third pair
-# is the one of the DescribeOnlineRecord page, used where neither site nor region is given.
-_SITES = {
-    "cn": ("tiw.tencentcloudapi.com", "ap-guangzhou"),
-    "intl": ("tiw.intl.tencentcloudapi.com", "ap-singapore"),
-}
-_DEFAULT_HOST, _DEFAULT_REGION = "tiw.tencentcloudapi.com", "ap-singapore"
-_DEFAULT_STS_URL = "https://sts.tencentcloudapi.com"
-_SERVED_REGIONS = sorted({region for _, region in _SITES.values()})
+# The pair of the DescribeOnlineRecord page, used where neither site nor region is given.
+_DEFAULT_HOST, _DEFAULT_REGION = SITES["cn"].host, SITES["intl"].region
+_SERVED_REGIONS = sorted({site.region for site in SITES.values()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,11 +175,12 @@ def _address(
     allow_http: bool,
 ) -> tuple[str, str, str]:
     """Return scheme, host and region; ``first`` says that the profile goes before ``env``."""
-    if site is not None and site not in _SITES:
+    if site is not None and site not in SITES:
         raise ConfigurationError(
-            f"site: {shown(site)} is not a site.", hint=f"Use one of {', '.join(_SITES)}."
+            f"site: {shown(site)} is not a site.", hint=f"Use one of {', '.join(SITES)}."
         )
-    host, default_region = _SITES[site] if site else (_DEFAULT_HOST, _DEFAULT_REGION)
+    host = SITES[site].host if site else _DEFAULT_HOST
+    default_region = SITES[site].region if site else _DEFAULT_REGION
     allowed = [default_region] if site else _SERVED_REGIONS
     given_endpoint = ("endpoint", endpoint)
     if site and not endpoint and env.get("TIW_ENDPOINT"):
@@ -238,7 +234,7 @@ def _sts_url(site: str | None, env: Mapping[str, str], files: Profile, *, allow_
                 scheme, host = parse_endpoint(value, name)
                 check_scheme(scheme, host, name, allow_http=allow_http)
                 return f"{scheme}://{host}"
-    return "https://sts.intl.tencentcloudapi.com" if site == "intl" else _DEFAULT_STS_URL
+    return SITES[site or "cn"].sts_url
 
 
 _warned: set[str] = set()

@@ -50,6 +50,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tiw_automation.core.api.attempt import Attempt, in_words
+from tiw_automation.core.checks import allow_task_id
 from tiw_automation.core.errors import (
     BadAnswer,
     ResourceInUse,
@@ -58,7 +59,7 @@ from tiw_automation.core.errors import (
     TiwError,
 )
 from tiw_automation.core.formatting import escaped, shown
-from tiw_automation.core.records.record import OnlineRecord, RecordStatus, allow_task_id
+from tiw_automation.core.records.record import OnlineRecord, RecordStatus
 from tiw_automation.core.retry import Retry
 
 logger = logging.getLogger(__name__)

@@ -15,10 +15,9 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-from tiw_automation.core.api.options import as_text
+from tiw_automation.core.checks import as_text, whole_number
 from tiw_automation.core.errors import ConfigurationError
 from tiw_automation.core.formatting import escaped, shown
-from tiw_automation.core.records.record import whole_number
 
 _LARGEST_ROOM = 2**32 - 1
 

@@ -17,10 +17,9 @@ import secrets
 import time
 import zlib
 
-from tiw_automation.core.api.options import as_text
+from tiw_automation.core.checks import as_text, check_sdk_app_id, check_seconds, whole_number
 from tiw_automation.core.errors import ConfigurationError
 from tiw_automation.core.formatting import shown
-from tiw_automation.core.records.record import check_sdk_app_id, check_seconds, whole_number
 
 DEFAULT_EXPIRE_S = 24 * 3600
 LEAST_EXPIRE_S = 3600

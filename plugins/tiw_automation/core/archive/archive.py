@@ -27,15 +27,14 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
 
-from tiw_automation.core.amounts import amount
 from tiw_automation.core.archive.download import (
     Downloaded,
     DownloadStopped,
     VideoDownloader,
     VideoError,
-    shown_url,
 )
 from tiw_automation.core.errors import ConfigurationError, TiwError
+from tiw_automation.core.formatting import amount, shown_url
 from tiw_automation.core.records.record import OnlineRecord, Video, check_video_kinds
 
 logger = logging.getLogger(__name__)

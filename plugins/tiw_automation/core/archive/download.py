@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
-from urllib.parse import urljoin, urlsplit, urlunsplit
+from urllib.parse import urljoin
 
 import urllib3
 from urllib3.exceptions import LocationParseError
@@ -23,6 +23,7 @@ from urllib3.util import Url, parse_url
 
 from tiw_automation.core.api.transport import Transport, content_length, retry_after_s
 from tiw_automation.core.errors import BadAnswer, ConfigurationError, TiwError, TransportError
+from tiw_automation.core.formatting import shown_url
 from tiw_automation.core.retry import chance, doubled
 
 logger = logging.getLogger(__name__)
@@ -374,12 +375,6 @@ class _Busy(BadAnswer):
     def __init__(self, message: str, retry_after_s: float, **details: Any) -> None:
         super().__init__(message, **details)
         self.retry_after_s = retry_after_s
-
-
-def shown_url(url: str) -> str:
-    """Return a URL without what may be a secret: the query, the fragment, user and password."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def _checked(url: str) -> None:

@@ -1,1 +1,47 @@
 # SPDX-License-Identifier: Apache-2.0
+"""What has ended: found, confirmed, and published once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tiw_automation.core._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from tiw_automation.core.events.backlog import (
+        MOST_KEYS as MOST_KEYS,
+        Backlog as Backlog,
+        NotConfirmed as NotConfirmed,
+    )
+    from tiw_automation.core.events.confirmation import (
+        CallbackConfirmer as CallbackConfirmer,
+        describe as describe,
+        pause_s as pause_s,
+        settled as settled,
+    )
+    from tiw_automation.core.events.feed import (
+        ANY_END as ANY_END,
+        RecordFeed as RecordFeed,
+    )
+    from tiw_automation.core.events.missing import (
+        Missing as Missing,
+        is_task_id as is_task_id,
+    )
+    from tiw_automation.core.events.record_events import (
+        TRANSITION as TRANSITION,
+        event_id as event_id,
+        id_of_end as id_of_end,
+        to_event as to_event,
+        without_queries as without_queries,
+    )
+else:
+    __getattr__, __all__ = lazy_names(
+        __name__,
+        {
+            "backlog": "Backlog MOST_KEYS NotConfirmed",
+            "confirmation": "CallbackConfirmer describe pause_s settled",
+            "feed": "ANY_END RecordFeed",
+            "missing": "Missing is_task_id",
+            "record_events": "TRANSITION event_id id_of_end to_event without_queries",
+        },
+    )

@@ -18,9 +18,10 @@ from collections.abc import Callable
 
 from tiw_automation.core.api.callbacks import Callback
 from tiw_automation.core.api.client import TiwClient
+from tiw_automation.core.checks import check_task_id
 from tiw_automation.core.events import backlog
 from tiw_automation.core.events.backlog import Backlog
-from tiw_automation.core.records.record import Acceptance, Outcome, Verdict, check_task_id
+from tiw_automation.core.records.outcome import Acceptance, Outcome, Verdict
 from tiw_automation.core.waiting.progress import out_of_time
 from tiw_automation.core.waiting.watcher import RecordWatcher
 

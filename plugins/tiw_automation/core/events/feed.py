@@ -26,10 +26,11 @@ from itertools import islice
 
 from tiw_automation.core.api.client import TiwClient
 from tiw_automation.core.api.running_tasks import RunningListUnavailable, check_lists_running
+from tiw_automation.core.checks import check_task_id
 from tiw_automation.core.errors import ConfigurationError, TiwError
 from tiw_automation.core.events.missing import Missing, MissingRecordings, asked_with
 from tiw_automation.core.formatting import escaped
-from tiw_automation.core.records.record import Acceptance, Outcome, Verdict, check_task_id
+from tiw_automation.core.records.outcome import Acceptance, Outcome, Verdict
 from tiw_automation.core.waiting.watcher import RecordWatcher
 
 logger = logging.getLogger(__name__)

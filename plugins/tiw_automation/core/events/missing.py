@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tiw_automation.core.api.client import TiwClient
+from tiw_automation.core.checks import check_task_id
 from tiw_automation.core.errors import ConfigurationError
-from tiw_automation.core.records.record import check_task_id
 
 FIRST_PAUSE_S = 300.0
 LAST_PAUSE_S = 24 * 3600.0

@@ -11,7 +11,8 @@ import re
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from tiw_automation.core.records.record import OnlineRecord, Outcome, Verdict
+from tiw_automation.core.records.outcome import Outcome, Verdict
+from tiw_automation.core.records.record import OnlineRecord
 
 FINISH = "finish"
 """The type of an event that says that a recording has ended, well or not."""

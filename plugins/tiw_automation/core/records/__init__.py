@@ -1,1 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
+"""What a recording is, and what an answer means for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tiw_automation.core._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from tiw_automation.core.checks import (
+        check_sdk_app_id as check_sdk_app_id,  # for the collection 0.1
+    )
+    from tiw_automation.core.records.outcome import (
+        DEFAULT_ACCEPTANCE as DEFAULT_ACCEPTANCE,
+        Outcome as Outcome,
+    )
+    from tiw_automation.core.records.record import OnlineRecord as OnlineRecord
+    from tiw_automation.core.records.tracks import Track as Track
+else:
+    __getattr__, __all__ = lazy_names(
+        __name__,
+        {
+            ".checks": "check_sdk_app_id",
+            "outcome": "DEFAULT_ACCEPTANCE Outcome",
+            "record": "OnlineRecord",
+            "tracks": "Track",
+        },
+    )

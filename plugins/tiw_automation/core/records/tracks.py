@@ -12,9 +12,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from tiw_automation.core.checks import whole_number
 from tiw_automation.core.errors import ConfigurationError
 from tiw_automation.core.formatting import shown
-from tiw_automation.core.records.record import OnlineRecord, Video, VideoKind, whole_number
+from tiw_automation.core.records.record import OnlineRecord, Video, VideoKind
 
 _ORDER = list(VideoKind)
 

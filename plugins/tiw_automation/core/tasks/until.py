@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tiw_automation.core.errors import ConfigurationError, TiwError
-from tiw_automation.core.records.record import Outcome, RecordStatus, Verdict
+from tiw_automation.core.records.outcome import Outcome, Verdict
+from tiw_automation.core.records.record import RecordStatus
 
 _ENDS = frozenset({"STOPPED", "FINISHED"})
 _RUNS = frozenset({"RECORDING", "PAUSED"}) | _ENDS

@@ -16,8 +16,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from tiw_automation.core.errors import TiwError, WaitTimeout
-from tiw_automation.core.records.record import OnlineRecord, Outcome, Verdict
+from tiw_automation.core.errors import TiwError
+from tiw_automation.core.records.outcome import Outcome, Verdict, WaitTimeout
+from tiw_automation.core.records.record import OnlineRecord
 from tiw_automation.core.tasks.until import in_words, out_of_reach
 from tiw_automation.core.waiting.tracker import Wait, Waiter
 

@@ -34,14 +34,8 @@ from tiw_automation.core.errors import (
     TransportError,
 )
 from tiw_automation.core.quota.host import SMALL_PART
-from tiw_automation.core.records.record import (
-    Acceptance,
-    OnlineRecord,
-    Outcome,
-    RecordStatus,
-    Verdict,
-    judge,
-)
+from tiw_automation.core.records.outcome import Acceptance, Outcome, Verdict, judge
+from tiw_automation.core.records.record import OnlineRecord, RecordStatus
 from tiw_automation.core.retry import doubled, is_exhaustion
 from tiw_automation.core.tasks.until import is_over
 from tiw_automation.core.waiting.poll_order import Place, PollOrder, Stage

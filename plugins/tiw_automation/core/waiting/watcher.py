@@ -26,6 +26,7 @@ from typing import Any, Self
 from tiw_automation.core import hints
 from tiw_automation.core.api.client import TiwClient
 from tiw_automation.core.api.settings import Settings
+from tiw_automation.core.checks import check_seconds, check_task_id, check_task_ids
 from tiw_automation.core.errors import (
     ApiError,
     ConfigurationError,
@@ -33,14 +34,8 @@ from tiw_automation.core.errors import (
 )
 from tiw_automation.core.formatting import shown
 from tiw_automation.core.quota.quota import BUSY_PAUSE_S, Appetite, Quota, Ticket
-from tiw_automation.core.records.record import (
-    Acceptance,
-    OnlineRecord,
-    Outcome,
-    check_seconds,
-    check_task_id,
-    check_task_ids,
-)
+from tiw_automation.core.records.outcome import Acceptance, Outcome
+from tiw_automation.core.records.record import OnlineRecord
 from tiw_automation.core.retry import chance, is_exhaustion
 from tiw_automation.core.tasks.until import check_until
 from tiw_automation.core.waiting.poll_order import PollOrder

@@ -102,7 +102,7 @@ options:
 options: {}
 requirements:
   - python >= 3.11
-  - tiw-automation >= 0.1.0, in the Python that runs the module
+  - tiw-automation >= 0.2.0, in the Python that runs the module
 notes:
   - The task needs no managed host. On C(localhost), or with C(delegate_to=localhost), it runs on
     the control node. Set C(ansible_python_interpreter) to C({{ ansible_playbook_python }}) there,

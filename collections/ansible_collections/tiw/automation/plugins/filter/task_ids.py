@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 ---
 name: task_ids
 short_description: Read the ids of recordings as people write them
-version_added: 0.1.0
+version_added: 0.2.0
 author:
   - The tiw-automation contributors (@tiw-automation)
 description:
@@ -24,7 +24,7 @@ options:
     required: true
 requirements:
   - python >= 3.11
-  - tiw-automation >= 0.1.0, in the Python that runs Ansible
+  - tiw-automation >= 0.2.0, in the Python that runs Ansible
 seealso:
   - module: tiw.automation.online_record
 """

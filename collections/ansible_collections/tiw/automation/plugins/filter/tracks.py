@@ -30,7 +30,7 @@ options:
     default: 0
 requirements:
   - python >= 3.11
-  - tiw-automation >= 0.1.0, in the Python that runs Ansible
+  - tiw-automation >= 0.2.0, in the Python that runs Ansible
 seealso:
   - module: tiw.automation.online_record_info
 """

@@ -43,7 +43,7 @@ options:
       - unknown
 requirements:
   - python >= 3.11
-  - tiw-automation >= 0.1.0, in the Python that runs Ansible
+  - tiw-automation >= 0.2.0, in the Python that runs Ansible
 notes:
   - It runs on the control node. The account comes best from the environment of
     C(ansible-playbook).

@@ -19,7 +19,7 @@ _LEAST_SECRET = 6
 
 def shown(url: str | None) -> str:
     """Return an address without what may be secret in it; an empty string for none."""
-    from tiw_automation.core.archive.download import shown_url
+    from tiw_automation.core.formatting import shown_url
 
     try:
         return shown_url(url or "")

@@ -19,15 +19,14 @@ if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
 PACKAGE = "tiw-automation"
-MINIMUM_VERSION = "0.1.0"
+MINIMUM_VERSION = "0.2.0"
 MINIMUM_PYTHON = (3, 11)
 
 INSTALLED_VERSION: str | None = None
 IMPORT_TRACEBACK: str | None = None
 try:
     # The version first: a core too old for all else still says how old it is.
-    from tiw_automation import __version__ as INSTALLED_VERSION
-    from tiw_automation import core
+    from tiw_automation import __version__ as INSTALLED_VERSION, core
 except (ImportError, AttributeError, SyntaxError):
     IMPORT_TRACEBACK = traceback.format_exc()
 

@@ -224,7 +224,7 @@ class Settings:
 
     def __init__(self, module: AnsibleModule, client: TiwClient) -> None:
         from tiw_automation.core import ConfigurationError
-        from tiw_automation.core.api.callbacks import (
+        from tiw_automation.core.api import (
             PLAIN_HTTP,
             check_callback_key,
             check_callback_url,
@@ -291,7 +291,7 @@ class Settings:
 
     def _key_after(self) -> str:
         from tiw_automation.core import new_callback_key
-        from tiw_automation.core.api.callbacks import SHORTEST_KEY
+        from tiw_automation.core.api import SHORTEST_KEY
 
         params = self.module.params
         when = params["update_key"]

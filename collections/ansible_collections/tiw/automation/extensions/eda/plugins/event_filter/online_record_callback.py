@@ -31,11 +31,9 @@ try:
         check_task_id,
         parse_callback,
     )
-    from tiw_automation.core.api.callbacks import warn_if_weak
-    from tiw_automation.core.api.options import SETTINGS, read_options
-    from tiw_automation.core.events.confirmation import CallbackConfirmer
-    from tiw_automation.core.events.record_events import TRANSITION, event_id, to_event
-    from tiw_automation.core.records.record import check_sdk_app_id
+    from tiw_automation.core.api import SETTINGS, read_options, warn_if_weak
+    from tiw_automation.core.checks import check_sdk_app_id
+    from tiw_automation.core.events import TRANSITION, CallbackConfirmer, event_id, to_event
 except ImportError as error:
     IMPORT_ERROR: ImportError | None = error
 else:
@@ -168,7 +166,7 @@ EXAMPLES = r"""
 
 logger = logging.getLogger("tiw.automation.online_record_callback")
 
-CORE = "tiw-automation>=0.1.0"
+CORE = "tiw-automation>=0.2.0"
 OWN_OPTIONS: dict[str, type] = {
     "callback_key": str,
     "confirm_timeout": float,

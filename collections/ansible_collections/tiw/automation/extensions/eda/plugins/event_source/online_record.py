@@ -27,10 +27,13 @@ try:
         check_task_id,
         check_task_ids,
     )
-    from tiw_automation.core.api.options import SETTINGS, read_options
-    from tiw_automation.core.api.running_tasks import RunningListUnavailable, check_lists_running
-    from tiw_automation.core.events.feed import RecordFeed
-    from tiw_automation.core.events.record_events import to_event
+    from tiw_automation.core.api import (
+        SETTINGS,
+        RunningListUnavailable,
+        check_lists_running,
+        read_options,
+    )
+    from tiw_automation.core.events import RecordFeed, to_event
     from tiw_automation.core.formatting import escaped
 except ImportError as error:
     IMPORT_ERROR: ImportError | None = error
@@ -200,7 +203,7 @@ EXAMPLES = r"""
 
 logger = logging.getLogger("tiw.automation.online_record")
 
-CORE = "tiw-automation>=0.1.0"
+CORE = "tiw-automation>=0.2.0"
 OWN_OPTIONS: dict[str, type] = {
     "task_ids": list,
     "discover": bool,

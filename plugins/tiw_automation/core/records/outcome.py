@@ -1,0 +1,313 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an answer means for a recording: its verdict, and the outcome that a wait returns.
+
+:func:`judge` is the one place that decides a verdict.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from tiw_automation.core.checks import did_you_mean
+from tiw_automation.core.errors import (
+    BadAnswer,
+    ConfigurationError,
+    RecordingFailure,
+    TaskNotFound,
+    TiwError,
+)
+from tiw_automation.core.formatting import escaped, shown
+from tiw_automation.core.records.record import FinishReason, OnlineRecord, RecordStatus, Video
+
+logger = logging.getLogger(__name__)
+
+_SHOWN = 80
+
+
+class Verdict(StrEnum):
+    """What an answer means for a wait."""
+
+    PENDING = "pending"
+    FINISHED = "finished"
+    FAILED = "failed"
+    MISSING = "missing"
+    UNKNOWN = "unknown"
+
+
+_FINISH_REASON = re.compile("[A-Z][A-Z0-9_]*")
+_KNOWN_REASONS = ", ".join(FinishReason)
+_FINISH_REASONS = frozenset(FinishReason)
+_USUAL_REASONS = _FINISH_REASONS - {FinishReason.EXCEPTION}
+_REASONS_HINT = f"Known are {_KNOWN_REASONS}; a reason has the form [A-Z][A-Z0-9_]*."
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """Which finished recordings count as good.
+
+    :param accept_finish_reasons: the reasons that are no failure: a list, or one text with commas
+        between them. None, the default, means all but EXCEPTION, among them reasons that Tencent
+        adds later; AUTO, USER_CALL and FORCE_STOP together mean the same and become None. An
+        empty list accepts no reason.
+    :param require_videos: whether a finished recording without a video is a failure.
+    :param any_reason: whether every reason is accepted, EXCEPTION too;
+        ``accept_finish_reasons`` must be None then.
+    :raises ConfigurationError: a reason is not a word of the form ``[A-Z][A-Z0-9_]*``. One of
+        that form that is not known is a warning.
+    """
+
+    accept_finish_reasons: tuple[str, ...] | None = None
+    require_videos: bool = True
+    any_reason: bool = False
+
+    def __post_init__(self) -> None:
+        given: object = self.accept_finish_reasons
+        if given is None:
+            return
+        if self.any_reason:
+            raise ConfigurationError(
+                "any_reason accepts every finish reason: leave accept_finish_reasons out."
+            )
+        reasons = tuple(dict.fromkeys(map(_check_finish_reason, _list_of_reasons(given))))
+        usual = set(reasons) == _USUAL_REASONS
+        object.__setattr__(self, "accept_finish_reasons", None if usual else reasons)
+        for warning in self.warnings():
+            logger.warning("%s", warning)
+
+    @classmethod
+    def of(
+        cls, accept_finish_reasons: str | Iterable[str] | None, require_videos: bool
+    ) -> Acceptance:
+        """Return what options say: reasons in any form of a list, None for the default."""
+        reasons: Any = accept_finish_reasons
+        return cls(reasons, require_videos)
+
+    def accepts(self, finish_reason: str | None) -> bool:
+        """Return whether a recording that ended for this reason is no failure.
+
+        Where the API gives no reason there is nothing against it.
+        """
+        if not finish_reason or self.any_reason:
+            return True
+        if self.accept_finish_reasons is None:
+            return finish_reason != FinishReason.EXCEPTION
+        return finish_reason in self.accept_finish_reasons
+
+    def warnings(self) -> list[str]:
+        """Return a sentence about each accepted reason that is not known; these are logged too."""
+        return [
+            f"accept_finish_reasons: {escaped(reason, _SHOWN)} is not a finish reason that is "
+            f"known.{did_you_mean(reason, FinishReason)} Known are {_KNOWN_REASONS}."
+            for reason in self.accept_finish_reasons or ()
+            if reason not in _FINISH_REASONS
+        ]
+
+
+DEFAULT_ACCEPTANCE = Acceptance()
+"""Every reason but EXCEPTION, and at least one video."""
+
+
+def _list_of_reasons(given: object) -> Iterable[object]:
+    if isinstance(given, str):
+        return given.split(",")
+    if isinstance(given, Mapping) or not isinstance(given, Iterable):
+        raise ConfigurationError(
+            f"accept_finish_reasons must be a list of finish reasons, not {shown(given, _SHOWN)}.",
+            hint=_REASONS_HINT,
+        )
+    return given
+
+
+def _check_finish_reason(given: object) -> str:
+    reason = given.strip().upper() if isinstance(given, str) and given.isascii() else ""
+    if not _FINISH_REASON.fullmatch(reason):
+        raise ConfigurationError(
+            f"accept_finish_reasons: {shown(given, _SHOWN)} is not a finish reason.",
+            hint=_REASONS_HINT,
+        )
+    return reason
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What is known of one recording, and what it means.
+
+    ``error`` holds why a verdict is ``failed``, ``missing`` or ``unknown``, and a
+    :class:`WaitTimeout` where time ran out while the recording was still pending.
+    """
+
+    sdk_app_id: int
+    task_id: str
+    verdict: Verdict
+    record: OnlineRecord | None = None
+    error: TiwError | None = None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether asking again can change nothing."""
+        return self.verdict in (Verdict.FINISHED, Verdict.FAILED, Verdict.MISSING)
+
+    @property
+    def message(self) -> str:
+        """One sentence for a person, without a URL."""
+        if self.error is not None:
+            return str(self.error)
+        record, task_id = self.record, escaped(self.task_id, _SHOWN)
+        if record is None:
+            return f"Recording {task_id}: nothing is known yet."
+        if self.verdict is Verdict.FINISHED:
+            reason = escaped(record.finish_reason or "no reason given", _SHOWN)
+            return f"Recording {task_id} is FINISHED ({reason}), {_count(record.videos)}."
+        return f"Recording {task_id} is {escaped(record.status or 'without a status', _SHOWN)}."
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-native data; :meth:`from_dict` reads it back."""
+        return {
+            "sdk_app_id": self.sdk_app_id,
+            "task_id": self.task_id,
+            "verdict": self.verdict.value,
+            "message": self.message,
+            "record": self.record.to_dict() if self.record else None,
+            "error": self.error.to_dict() if self.error else None,
+        }
+
+    def raise_for_verdict(self) -> OnlineRecord:
+        """Return the finished recording.
+
+        :raises RecordFailed: the recording failed, with this outcome.
+        :raises TaskNotFound: there is no such recording.
+        :raises WaitTimeout: it was still pending when the time ran out.
+        :raises TiwError: the API could not say.
+        """
+        if self.verdict is Verdict.FINISHED and self.record is not None:
+            return self.record
+        if self.verdict is Verdict.FAILED:
+            reason = self.error or RecordingFailure(self.message)
+            raise RecordFailed(
+                reason.message,
+                code=reason.code,
+                outcome=self,
+                request_id=reason.request_id,
+                action=reason.action,
+                hint=reason.hint,
+            ) from reason
+        if self.error is not None:
+            raise self.error
+        raise WaitTimeout(self.message, outcome=self)
+
+
+class RecordFailed(TiwError):
+    """A recording that was waited for is not usable; ``outcome`` says why."""
+
+    default_code = "RecordFailed"
+
+    def __init__(self, message: str, *, outcome: Outcome, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.outcome = outcome
+
+
+class WaitTimeout(TiwError):
+    """The wait's time ran out; ``outcome`` is what was last seen."""
+
+    default_code = "WaitTimeout"
+
+    def __init__(self, message: str, *, outcome: Outcome | None = None, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.outcome = outcome
+
+
+def judge(
+    sdk_app_id: int, task_id: str, answer: OnlineRecord | TiwError, acceptance: Acceptance
+) -> Outcome:
+    """Say what an answer, or the error that came instead, means for a recording.
+
+    ``FailedOperation.Record`` is the recording's own failure, never a passing one. An answer
+    without a status is ``unknown``: the API page shows one for a failed recording, but the same
+    shape arises when an error is lost on the way, so it has to be asked again.
+    """
+    if isinstance(answer, RecordingFailure):
+        return Outcome(sdk_app_id, task_id, Verdict.FAILED, error=answer)
+    if isinstance(answer, TaskNotFound):
+        return Outcome(sdk_app_id, task_id, Verdict.MISSING, error=answer)
+    if isinstance(answer, TiwError):
+        return Outcome(sdk_app_id, task_id, Verdict.UNKNOWN, error=answer)
+    if answer.status is None:
+        return _unknown(sdk_app_id, task_id, answer, "without a Status")
+    if answer.status != RecordStatus.FINISHED:
+        return Outcome(sdk_app_id, task_id, Verdict.PENDING, record=answer)
+    if "finish_reason" in answer.unreadable:
+        return _unknown(sdk_app_id, task_id, answer, "with a FinishReason that is not a text")
+    if not acceptance.accepts(answer.finish_reason):
+        return Outcome(
+            sdk_app_id, task_id, Verdict.FAILED, record=answer, error=_ended_badly(answer)
+        )
+    if not answer.video_urls and "videos" in answer.unreadable:
+        return _unknown(sdk_app_id, task_id, answer, "with VideoInfos that cannot be read")
+    if not answer.video_urls and acceptance.require_videos:
+        return Outcome(sdk_app_id, task_id, Verdict.FAILED, record=answer, error=_no_videos(answer))
+    _warn_of_unknown_reason(answer, acceptance)
+    return Outcome(sdk_app_id, task_id, Verdict.FINISHED, record=answer)
+
+
+def _unknown(sdk_app_id: int, task_id: str, record: OnlineRecord, what: str) -> Outcome:
+    error = BadAnswer(
+        f"DescribeOnlineRecord answered for {escaped(task_id, _SHOWN)} {what}.",
+        request_id=record.request_id,
+        action="DescribeOnlineRecord",
+    )
+    return Outcome(sdk_app_id, task_id, Verdict.UNKNOWN, record=record, error=error)
+
+
+def _ended_badly(record: OnlineRecord) -> TiwError:
+    reason = escaped(record.finish_reason, _SHOWN)
+    return TiwError(
+        f"Recording {escaped(record.task_id, _SHOWN)} ended with FinishReason {reason} "
+        f"and {_count(record.videos)}.",
+        code=f"FinishReason.{reason}",
+        request_id=record.request_id,
+        action="DescribeOnlineRecord",
+        hint=(
+            f"Add {reason} to accept_finish_reasons to take it as it is."
+            if _FINISH_REASON.fullmatch(reason)
+            else "Leave accept_finish_reasons unset to take every reason but EXCEPTION."
+        ),
+    )
+
+
+def _no_videos(record: OnlineRecord) -> TiwError:
+    return TiwError(
+        f"Recording {escaped(record.task_id, _SHOWN)} is FINISHED without a video.",
+        code="NoVideos",
+        request_id=record.request_id,
+        action="DescribeOnlineRecord",
+        hint="Set require_videos to false to take it as it is.",
+    )
+
+
+def _warn_of_unknown_reason(record: OnlineRecord, acceptance: Acceptance) -> None:
+    """Warn that a reason which is not known counts as good by default; once for an answer."""
+    global _warned_of
+    reason = record.finish_reason
+    if acceptance.accept_finish_reasons is not None or not reason or reason in _FINISH_REASONS:
+        return
+    # An answer is judged once for each that waits, one after the other.
+    if record is not _warned_of:
+        _warned_of = record
+        logger.warning(
+            "Recording %s ended with FinishReason %s, which is not known: it is accepted unless "
+            "accept_finish_reasons names the reasons to accept.",
+            escaped(record.task_id, _SHOWN),
+            escaped(reason, _SHOWN),
+        )
+
+
+_warned_of: OnlineRecord | None = None
+
+
+def _count(videos: Sequence[Video]) -> str:
+    return "1 video" if len(videos) == 1 else f"{len(videos)} videos"
