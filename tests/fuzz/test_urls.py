@@ -17,7 +17,7 @@ from rude_server import rude_server
 from tiw_automation.core import ConfigurationError, DeadlineExceeded, TiwClient, TiwError
 from tiw_automation.core.api.endpoints import is_loopback, parse_endpoint
 from tiw_automation.core.api.transport import http_date, retry_after_s
-from tiw_automation.core.quota.quota import Quota, Ticket
+from tiw_automation.core.quota.quota import Quota, Slot
 
 SECRET = "s3cretS3CRETs3cret"
 pieces = st.sampled_from(
@@ -178,7 +178,7 @@ def test_any_answer_is_a_response_or_an_error(client: TiwClient, head: bytes, bo
     _Answers.raw = head + b"\r\n\r\n" + body
     started = time.monotonic()
     try:
-        found = client.call("DescribeOnlineRecord", {}, ticket=Ticket(Quota(1000), started))
+        found = client.call("DescribeOnlineRecord", {}, slot=Slot(Quota(1000), started))
         assert isinstance(found, dict)
     except TiwError as error:
         said = f"{type(error).__name__} {error}"

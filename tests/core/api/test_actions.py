@@ -30,7 +30,7 @@ from tiw_automation.core import (
     TiwClient,
     UnsupportedOperation,
 )
-from tiw_automation.core.quota.quota import Quota, Ticket
+from tiw_automation.core.quota.quota import Quota, Slot
 from tiw_automation.simulator import Simulator
 
 ROOM = 880528
@@ -58,9 +58,9 @@ def abroad() -> Iterator[Simulator]:
         yield running
 
 
-def once() -> Ticket:
+def once() -> Slot:
     """Return what a caller has that has taken its turn: it is asked once."""
-    return Ticket(Quota(1000), time.monotonic())
+    return Slot(Quota(1000), time.monotonic())
 
 
 def test_the_life_of_a_recording(simulator: Simulator, client: TiwClient) -> None:
@@ -207,7 +207,7 @@ def test_a_read_is_repeated_and_a_refusal_is_not(simulator: Simulator, client: T
     assert simulator.requests["DescribeOnlineRecord"] == asked + 1
     simulator.inject("server_error", times=1)
     with pytest.raises(ServerError):
-        client.describe_online_record(task_id, ticket=once())
+        client.describe_online_record(task_id, slot=once())
 
 
 def test_another_recording_of_the_room_is_refused(client: TiwClient) -> None:
@@ -299,7 +299,7 @@ def test_a_clock_that_is_off_is_corrected_and_said(
         client = TiwClient(**simulator.settings())
         with caplog.at_level(logging.WARNING):
             for _ in range(3):
-                assert client.describe_online_record(task_id, ticket=once()).status == "FINISHED"
+                assert client.describe_online_record(task_id, slot=once()).status == "FINISHED"
         named = re.search(r"clock is (\d+) s", caplog.text)
         assert named is not None
         assert abs(int(named[1]) - abs(skew_s)) <= 2

@@ -29,7 +29,7 @@ from tiw_automation.core.api.credentials import (
     RenewedKeys,
     WebIdentityRole,
 )
-from tiw_automation.core.quota.quota import Quota, Ticket
+from tiw_automation.core.quota.quota import Quota, Slot
 from tiw_automation.simulator import Simulator
 
 
@@ -41,8 +41,8 @@ def simulator(tiw_simulator: Simulator) -> Simulator:
 ROLE = "qcs::cam::uin/100000000001:roleName/reader"
 
 
-def once() -> Ticket:
-    return Ticket(Quota(1000), time.monotonic())
+def once() -> Slot:
+    return Slot(Quota(1000), time.monotonic())
 
 
 class Numbered(RenewedKeys):
@@ -291,7 +291,7 @@ def test_many_calls_wait_for_silent_metadata_at_the_same_time(
         metadata_of(monkeypatch, f"http://127.0.0.1:{port}")
         client = TiwClient(endpoint=simulator.endpoint, sdk_app_id=1400000001, timeout=0.5)
         with client:
-            calls = at_once(16, lambda: client.describe_online_record(task_id, ticket=once()))
+            calls = at_once(16, lambda: client.describe_online_record(task_id, slot=once()))
         for error, seconds in calls:
             assert isinstance(error, TransportError)
             assert error.retryable
@@ -315,7 +315,7 @@ def test_an_instances_keys_by_a_clock_that_is_off(
         metadata_of(monkeypatch, simulator.endpoint)
         client = TiwClient(endpoint=simulator.endpoint, sdk_app_id=simulator.sdk_app_id)
         for _ in range(10):
-            assert client.describe_online_record(task_id, ticket=once()).status == "FINISHED"
+            assert client.describe_online_record(task_id, slot=once()).status == "FINISHED"
         source: Any = client.settings.credentials
         assert abs(source.clock_offset_s + ahead) < 5
     assert len(fetched) == 1
@@ -355,7 +355,7 @@ def test_a_role_whose_service_cannot_be_reached(
     monkeypatch.setenv("TIW_STS_ENDPOINT", "http://127.0.0.1:1")
     client = TiwClient(**simulator.settings(), role_arn=ROLE)
     with pytest.raises(TransportError, match=r"127\.0\.0\.1:1 could not be reached") as caught:
-        client.describe_online_record("t", ticket=once())
+        client.describe_online_record("t", slot=once())
     assert caught.value.retryable
 
 
@@ -416,7 +416,7 @@ def test_threads_by_a_clock_that_is_off(skew_s: int) -> None:
     with Simulator(clock=lambda: time.time() + skew_s) as simulator:
         (task_id,) = simulator.add_finished(1)
         with TiwClient(**simulator.settings()) as client:
-            found = at_once(10, lambda: client.describe_online_record(task_id, ticket=once()))
+            found = at_once(10, lambda: client.describe_online_record(task_id, slot=once()))
         assert [getattr(record, "status", record) for record, _ in found] == ["FINISHED"] * 10
 
 
@@ -435,5 +435,5 @@ def test_a_refusal_that_has_nothing_to_do_with_the_clock(simulator: Simulator) -
     client = TiwClient(**simulator.settings())
     for _ in range(2):
         with pytest.raises(AuthFailure):
-            client.describe_online_record("t", ticket=once())
+            client.describe_online_record("t", slot=once())
     assert client.requests_sent == 2

@@ -36,7 +36,7 @@ from tiw_automation.core import (
 )
 from tiw_automation.core.api.transport import Transport, retry_after_s
 from tiw_automation.core.archive.download import VideoDownloader
-from tiw_automation.core.quota.quota import Quota, Ticket
+from tiw_automation.core.quota.quota import Quota, Slot
 
 KEY = "keyexamplekeyexamplekey00"
 FINISHED = json.dumps(
@@ -44,9 +44,9 @@ FINISHED = json.dumps(
 ).encode()
 
 
-def once() -> Ticket:
+def once() -> Slot:
     """Return what a caller has that has taken its turn: it is asked once."""
-    return Ticket(Quota(1000), time.monotonic())
+    return Slot(Quota(1000), time.monotonic())
 
 
 def client(port: int, scheme: str = "http", **given: Any) -> TiwClient:
@@ -86,7 +86,7 @@ def test_a_call_that_hangs_ends_at_its_deadline(behaviour: Any, scheme: str) -> 
     with rude.rude_server(behaviour) as (port, _):
         started = time.monotonic()
         with pytest.raises(DeadlineExceeded, match=r"within 0\.\d+ s") as caught:
-            client(port, scheme, timeout=0.4).describe_online_record("t", ticket=once())
+            client(port, scheme, timeout=0.4).describe_online_record("t", slot=once())
         assert 0.35 < time.monotonic() - started < 3
         assert caught.value.retryable
         assert caught.value.action == "DescribeOnlineRecord"
@@ -155,7 +155,7 @@ print("main is over", flush=True)
 )
 def test_what_is_no_answer(raw: bytes, error: type[Exception], words: str) -> None:
     with rude.rude_server(rude.answer(raw)) as (port, _), pytest.raises(error, match=words):
-        client(port).describe_online_record("t", ticket=once())
+        client(port).describe_online_record("t", slot=once())
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_an_error_is_found_whatever_is_around_it(status: str, content_type: str 
         rude.rude_server(rude.answer(http_answer(status, content_type, body))) as (port, _),
         pytest.raises(TaskNotFound, match=r"No such task\.") as caught,
     ):
-        client(port).describe_online_record("t", ticket=once())
+        client(port).describe_online_record("t", slot=once())
     assert caught.value.request_id == "r-7"
 
 
@@ -190,15 +190,15 @@ def test_an_error_without_a_request_id_is_still_that_error() -> None:
         rude.rude_server(rude.answer(http_answer("200 OK", None, body))) as (port, _),
         pytest.raises(AuthFailure),
     ):
-        client(port).describe_online_record("t", ticket=once())
+        client(port).describe_online_record("t", slot=once())
 
 
 def test_a_refused_connection_and_an_unknown_name() -> None:
     with pytest.raises(TransportError, match="Connection refused"):
-        client(1).describe_online_record("t", ticket=once())
+        client(1).describe_online_record("t", slot=once())
     with pytest.raises(TransportError, match=r"nosuch\.invalid could not be reached"):
         client(1, endpoint="http://nosuch.invalid", allow_http=True).describe_online_record(
-            "t", ticket=once()
+            "t", slot=once()
         )
 
 
@@ -231,7 +231,7 @@ def recorder() -> Iterator[Any]:
 def test_connections_are_kept_and_headers_are_fresh(recorder: Any) -> None:
     with client(recorder.server_port) as tiw:
         for _ in range(5):
-            tiw.describe_online_record("t", ticket=once())
+            tiw.describe_online_record("t", slot=once())
         assert tiw.requests_sent == 5
     headers = [seen[1] for seen in recorder.seen]
     assert len({seen[2] for seen in recorder.seen}) == 1
@@ -245,13 +245,13 @@ def test_who_may_still_wait_is_asked_when_there_is_a_connection(recorder: Any) -
     """On a new one and on one that is kept, and nothing was sent by then."""
     asked: list[int] = []
 
-    class Asked(Ticket):
+    class Asked(Slot):
         def check(self) -> None:
             asked.append(len(recorder.seen))
 
     with client(recorder.server_port) as tiw:
         for _ in range(2):
-            tiw.describe_online_record("t", ticket=Asked(Quota(1000)))
+            tiw.describe_online_record("t", slot=Asked(Quota(1000)))
     assert asked == [0, 1]
     assert len({seen[2] for seen in recorder.seen}) == 1
 
@@ -262,7 +262,7 @@ def test_what_keeps_a_request_from_being_sent_is_told() -> None:
     class StillWaiting(Exception):
         pass
 
-    class Refused(Ticket):
+    class Refused(Slot):
         def check(self) -> None:
             raise StillWaiting
 
@@ -271,7 +271,7 @@ def test_what_keeps_a_request_from_being_sent_is_told() -> None:
         client(port) as tiw,
         pytest.raises(TransportError) as caught,
     ):
-        tiw.describe_online_record("t", ticket=Refused(Quota(1000)))
+        tiw.describe_online_record("t", slot=Refused(Quota(1000)))
     assert isinstance(caught.value.__cause__, StillWaiting)
 
 
@@ -283,7 +283,7 @@ def test_a_netrc_does_not_replace_the_signature(
     netrc.chmod(0o600)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NETRC", str(netrc))
-    client(recorder.server_port).describe_online_record("t", ticket=once())
+    client(recorder.server_port).describe_online_record("t", slot=once())
     assert recorder.seen[0][1]["Authorization"].startswith(
         "TC3-HMAC-SHA256 Credential=AKIDexample/"
     )
@@ -302,19 +302,19 @@ def test_proxies_of_the_environment(
     monkeypatch.setenv("no_proxy", no_proxy)
     if proxied:
         # Port 1 answers nobody: only the proxy can have.
-        client(1).describe_online_record("t", ticket=once())
+        client(1).describe_online_record("t", slot=once())
         assert recorder.seen[0][0] == "http://127.0.0.1:1/"
     else:
         with pytest.raises(TransportError, match="refused"):
-            client(1).describe_online_record("t", ticket=once())
+            client(1).describe_online_record("t", slot=once())
 
 
 def test_a_given_proxy_gets_its_password_and_no_message_shows_it(recorder: Any) -> None:
     proxy = f"http://me:sesame@127.0.0.1:{recorder.server_port}"
-    client(1, proxy=proxy).describe_online_record("t", ticket=once())
+    client(1, proxy=proxy).describe_online_record("t", slot=once())
     assert recorder.seen[0][1]["proxy-authorization"].startswith("Basic ")
     with pytest.raises(TransportError) as caught:
-        client(1, proxy="http://me:sesame@127.0.0.1:1").describe_online_record("t", ticket=once())
+        client(1, proxy="http://me:sesame@127.0.0.1:1").describe_online_record("t", slot=once())
     error: BaseException | None = caught.value
     while error is not None:
         assert "sesame" not in repr(error)
@@ -323,9 +323,7 @@ def test_a_given_proxy_gets_its_password_and_no_message_shows_it(recorder: Any) 
 
 def test_no_secret_in_any_log(recorder: Any, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
-        client(recorder.server_port, token="tokenexample").describe_online_record(
-            "t", ticket=once()
-        )
+        client(recorder.server_port, token="tokenexample").describe_online_record("t", slot=once())
     assert caplog.records
     for record in caplog.records:
         text = record.getMessage()
@@ -359,7 +357,7 @@ def test_one_client_serves_many_threads(recorder: Any) -> None:
     def work() -> None:
         try:
             for _ in range(10):
-                tiw.describe_online_record("t", ticket=once())
+                tiw.describe_online_record("t", slot=once())
         except ApiError as error:
             errors.append(error)
 
@@ -388,7 +386,7 @@ def test_interim_answers_are_skipped_on_a_connection_that_is_kept() -> None:
     ]
     with rude.rude_server(rude.answers(*pieces)) as (port, connections), client(port) as tiw:
         for task_id in ("one", "two", "three"):
-            found = tiw.call("DescribeOnlineRecord", {}, ticket=once())
+            found = tiw.call("DescribeOnlineRecord", {}, slot=once())
             assert found["TaskId"] == task_id
         assert len(connections) == 1
 
@@ -427,7 +425,7 @@ def test_interim_answers_are_skipped_on_a_connection_that_is_kept() -> None:
 )
 def test_junk_on_the_wire_is_a_transport_error(raw: bytes) -> None:
     with rude.rude_server(rude.answer(raw)) as (port, _), pytest.raises(TransportError) as caught:
-        client(port).describe_online_record("t", ticket=once())
+        client(port).describe_online_record("t", slot=once())
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 1500
 
@@ -445,7 +443,7 @@ def test_junk_on_the_wire_is_a_transport_error(raw: bytes) -> None:
 def test_a_body_that_a_proxy_has_encoded_is_read(encoding: str, body: bytes) -> None:
     raw = http_answer(f"200 OK\r\nContent-Encoding: {encoding}", None, body)
     with rude.rude_server(rude.answer(raw)) as (port, _):
-        assert client(port).describe_online_record("t", ticket=once()).status == "FINISHED"
+        assert client(port).describe_online_record("t", slot=once()).status == "FINISHED"
 
 
 @pytest.mark.parametrize(
@@ -464,7 +462,7 @@ def test_429_lowers_the_pace(body: bytes, monkeypatch: pytest.MonkeyPatch) -> No
     with rude.rude_server(rude.answer(raw)) as (port, _):
         tiw = client(port)
         with pytest.raises(RequestLimitExceeded) as caught:
-            tiw.describe_online_record("t", ticket=once())
+            tiw.describe_online_record("t", slot=once())
         assert lowered == [tiw.quota("DescribeOnlineRecord")]
     assert caught.value.retry_after_s == 7
 
@@ -526,7 +524,7 @@ def test_an_address_that_swallows_packets_costs_a_moment(
             ("127.0.0.1", recorder.server_port),
         )
         started = time.monotonic()
-        client(1, timeout=5).describe_online_record("t", ticket=once())
+        client(1, timeout=5).describe_online_record("t", slot=once())
         assert 0.4 < time.monotonic() - started < 3
 
 
@@ -536,23 +534,23 @@ def test_addresses_that_refuse_cost_nothing_and_silent_ones_the_deadline(
     with rude.silent_address() as silent:
         resolve_to(monkeypatch, ("127.0.0.1", 1), ("127.0.0.1", recorder.server_port))
         started = time.monotonic()
-        client(1, timeout=5).describe_online_record("t", ticket=once())
+        client(1, timeout=5).describe_online_record("t", slot=once())
         assert time.monotonic() - started < 0.25
         resolve_to(monkeypatch, ("127.0.0.1", 1), ("127.0.0.2", silent))
         with pytest.raises(DeadlineExceeded):
-            client(1, timeout=0.6).describe_online_record("t", ticket=once())
+            client(1, timeout=0.6).describe_online_record("t", slot=once())
         resolve_to(monkeypatch, ("127.0.0.1", 1), ("127.0.0.1", 1))
         with pytest.raises(TransportError, match="refused"):
-            client(1, timeout=5).describe_online_record("t", ticket=once())
+            client(1, timeout=5).describe_online_record("t", slot=once())
         resolve_to(monkeypatch)
         with pytest.raises(TransportError, match="no address"):
-            client(1, timeout=5).describe_online_record("t", ticket=once())
+            client(1, timeout=5).describe_online_record("t", slot=once())
 
 
 def test_what_cannot_be_looked_up_is_said_at_once(capfd: pytest.CaptureFixture[str]) -> None:
     started = time.monotonic()
     with pytest.raises(TransportError):
-        client(1, endpoint=f"https://{'a' * 70}.example").describe_online_record("t", ticket=once())
+        client(1, endpoint=f"https://{'a' * 70}.example").describe_online_record("t", slot=once())
     assert time.monotonic() - started < 4
     assert "Traceback" not in capfd.readouterr().err
 
@@ -605,7 +603,7 @@ def test_a_proxy_is_read_as_requests_and_curl_read_it(
     proxy = template.format(recorder.server_port)
     for given in (False, True):
         monkeypatch.setenv("HTTP_PROXY", "" if given else proxy)
-        client(1, proxy=proxy if given else None).describe_online_record("t", ticket=once())
+        client(1, proxy=proxy if given else None).describe_online_record("t", slot=once())
         path, headers, _ = recorder.seen.pop()
         assert path == "http://127.0.0.1:1/"
         basic = headers.get("proxy-authorization") or headers.get("Proxy-Authorization")
@@ -654,7 +652,7 @@ def test_a_forked_child_has_connections_of_its_own() -> None:
     """Also where another thread holds the lock of the pool at that moment."""
     good = http_answer("200 OK", None, FINISHED)
     with rude.rude_server(rude.answers(good, good)) as (port, connections), client(port) as tiw:
-        tiw.describe_online_record("t", ticket=once())
+        tiw.describe_online_record("t", slot=once())
         (pool,) = tiw._transport._manager.pools._container.values()
         assert pool.pool is not None
         lock = pool.pool.mutex
@@ -664,7 +662,7 @@ def test_a_forked_child_has_connections_of_its_own() -> None:
             child = os.fork()
             if not child:
                 try:
-                    tiw.describe_online_record("t", ticket=once())
+                    tiw.describe_online_record("t", slot=once())
                     os._exit(0)
                 finally:
                     os._exit(1)
@@ -675,7 +673,7 @@ def test_a_forked_child_has_connections_of_its_own() -> None:
             os.kill(child, 9)
             os.waitpid(child, 0)
         assert done == (child, 0)
-        tiw.describe_online_record("t", ticket=once())
+        tiw.describe_online_record("t", slot=once())
         assert len(connections) == 2
         tiw.close()
 

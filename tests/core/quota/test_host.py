@@ -20,7 +20,7 @@ from tiw_automation.core import Quota
 from tiw_automation.core.quota import quota as quota_module
 from tiw_automation.core.quota.host import HostPace, parts
 from tiw_automation.core.quota.pace_file import Slot
-from tiw_automation.core.quota.quota import Appetite, shared_quota
+from tiw_automation.core.quota.quota import WantedRate, shared_quota
 
 PACE = 19.0
 HUNGRY = float("inf")
@@ -111,7 +111,7 @@ def simulated(quotas: list[Quota], clock: Clock, seconds: float, uses: list[floa
             if turn is None:
                 next_at[number] = reserved[number] = quota.reserve()
             else:
-                entered = quota.enter(turn)
+                entered = quota.use(turn)
                 assert entered is not None
                 sent[number] += 1
                 reserved[number], next_at[number] = None, entered
@@ -164,12 +164,12 @@ def test_unconfirmed_ids_of_one_process_leave_the_waits_of_another_nine_tenths(
 
 
 def test_what_is_due_without_a_break_would_use_any_pace() -> None:
-    appetite, now = Appetite(), 100.0
-    appetite.sated(now)
+    appetite, now = WantedRate(), 100.0
+    appetite.idle(now)
     for _ in range(20):
         now += 0.2
         appetite.sent(now)
-        appetite.sated(now)
+        appetite.idle(now)
     assert appetite.wanted(now) == pytest.approx(1.5 * 5 + 1, abs=1.0)
     assert appetite.wanted(now + 0.4) < 10
     assert appetite.wanted(now + 0.6) == HUNGRY

@@ -23,7 +23,7 @@ from tiw_automation.core import ConfigurationError, Quota
 from tiw_automation.core.quota import quota as quota_module
 from tiw_automation.core.quota.host import HostPace
 from tiw_automation.core.quota.pace_file import Contents, Unusable, state_folder
-from tiw_automation.core.quota.quota import RoundTrips, Ticket, arrivals_allowed, shared_quota
+from tiw_automation.core.quota.quota import RoundTrips, Slot, arrivals_allowed, shared_quota
 
 
 class Clock:
@@ -55,7 +55,7 @@ def first_stamp(host: HostPace) -> float:
 
 
 def entered(quota: Quota, turn: float) -> float:
-    time = quota.enter(turn)
+    time = quota.use(turn)
     assert time is not None
     return time
 
@@ -94,9 +94,9 @@ def test_a_turn_that_is_given_back_is_the_next_ones() -> None:
     quota = Quota(10, clock=Clock())
     first = quota.reserve()
     second = quota.reserve()
-    quota.give_back(second)
+    quota.release(second)
     assert quota.reserve() == second
-    quota.give_back(first)
+    quota.release(first)
     assert quota.reserve() > second
 
 
@@ -451,7 +451,7 @@ def test_a_turn_given_back_to_the_host_is_the_next_ones(folder: Path) -> None:
     one, two = two_processes()
     first = one.take(1000.0, pace=19.0, share=1.0, limit=20, spread_s=0.0, waits=1)
     assert first is not None
-    one.give_back(first)
+    one.release(first)
     assert take(two, 1000.0) == first.time
 
 
@@ -557,7 +557,7 @@ def test_who_finds_the_file_held_comes_again_and_takes_no_turn_beside_it(folder:
         with held(host):
             turn = quota.reserve()
             clock.now = max(clock.now, turn)
-            assert quota.enter(turn) is None
+            assert quota.use(turn) is None
             clock.now += 0.01
         turns.append(entered(quota, turn))
     other = HostPace("id", "host", "A")
@@ -589,7 +589,7 @@ def test_what_has_no_answer_is_told_of_once_the_file_is_free(folder: Path) -> No
     clock.now += 2.0
     with held(host):
         turn = quota.reserve()
-        assert quota.enter(turn) is None
+        assert quota.use(turn) is None
     entered(quota, turn)
     assert first_stamp(host) == pytest.approx(silent + 1.01, abs=0.001)
     quota.close()
@@ -625,17 +625,17 @@ def test_a_request_that_is_about_to_leave_too_late_takes_another_turn(
 def test_a_ticket_is_good_for_one_request_in_time() -> None:
     clock = Clock()
     quota = Quota(19, clock=clock)
-    ticket = Ticket(quota, quota.acquire(clock.sleep))
-    first = ticket.turn
+    slot = Slot(quota, quota.acquire(clock.sleep))
+    first = slot.time
     clock.now += 0.2
-    ticket.check()
-    assert ticket.turn == first
+    slot.renew()
+    assert slot.time == first
     quota.expect_answers()
     for _ in range(100):
         quota.answered(0.0, 0.03)
     # Where it is known how long requests take, others count on more.
-    ticket.check()
-    assert ticket.turn > first
+    slot.renew()
+    assert slot.time > first
 
 
 def test_what_is_slow_as_ever_is_not_overdue() -> None:
@@ -683,14 +683,14 @@ def test_shares_of_a_host_that_add_up_to_more_than_one_are_warned_about(
     take(one, Clock().now, share=0.7)
     quota = Quota(19, 0.6, clock=Clock(), host=two)
     for _ in range(3):
-        quota.enter(quota.reserve())
+        quota.use(quota.reserve())
     warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warnings) == 1
     assert "1.3" in warnings[0].message
     caplog.clear()
     # Processes that were told nothing share the whole.
     plain = Quota(19, 1.0, clock=Clock(), host=two)
-    plain.enter(plain.reserve())
+    plain.use(plain.reserve())
     assert not caplog.records
 
 

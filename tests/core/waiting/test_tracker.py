@@ -131,11 +131,11 @@ class Driver:
 
     def _use_turn(self, turn: float) -> None:
         self.turn = None
-        turn = self.quota.enter(turn) or turn
+        turn = self.quota.use(turn) or turn
         self.now = max(self.now, turn)
         poll = self.board.take(self.now)
         if poll is None:
-            self.quota.give_back(turn)
+            self.quota.release(turn)
             return
         self.flying.append(poll)
         self.sent.append((self.now, poll.key))

@@ -57,7 +57,7 @@ from tiw_automation.core.errors import (
 )
 from tiw_automation.core.formatting import escaped, shown
 from tiw_automation.core.locks import ProcessLock
-from tiw_automation.core.quota.quota import Quota, Ticket, shared_quota
+from tiw_automation.core.quota.quota import Quota, Slot, shared_quota
 from tiw_automation.core.records.fields import Fields
 from tiw_automation.core.records.record import OnlineRecord, RecordStatus
 from tiw_automation.core.retry import Retry, RetryBudget
@@ -170,7 +170,7 @@ class TiwClient:
         action: str,
         params: Mapping[str, Any],
         *,
-        ticket: Ticket | None = None,
+        slot: Slot | None = None,
     ) -> dict[str, Any]:
         """Call any action of the API once and return its ``Response`` object.
 
@@ -179,12 +179,12 @@ class TiwClient:
         machine's clock is off, or with the new keys if they have changed.
 
         :param params: the action's parameters under the API's own names.
-        :param ticket: only for a caller that has taken its turn from :meth:`quota`; another turn is
+        :param slot: only for a caller that has taken its turn from :meth:`quota`; another turn is
             taken for it where it is not used in time.
         :raises ApiError: the API refused; the class follows the error code.
         :raises TransportError: no whole answer came within the deadline.
         """
-        return self._call(action, params, self.settings.timeout_s, ticket)
+        return self._call(action, params, self.settings.timeout_s, slot)
 
     def start_online_record(
         self,
@@ -334,7 +334,7 @@ class TiwClient:
         task_id: str,
         sdk_app_id: int | str | None = None,
         *,
-        ticket: Ticket | None = None,
+        slot: Slot | None = None,
     ) -> OnlineRecord:
         """Return a recording as it is now (DescribeOnlineRecord).
 
@@ -342,20 +342,20 @@ class TiwClient:
 
         :param task_id: the TaskId that StartOnlineRecord returned.
         :param sdk_app_id: another application than the client's.
-        :param ticket: only for a caller that has taken its turn from :meth:`quota`, as for
+        :param slot: only for a caller that has taken its turn from :meth:`quota`, as for
             :meth:`call`; it is asked once then, because every repetition needs a turn of its own.
         :raises RecordingFailure: the recording failed, for good.
         :raises TaskNotFound: there is no such recording in the application.
         :raises ConfigurationError: no usable task id or SdkAppId was given.
         """
-        return self._describe(check_task_id(task_id), self.sdk_app_id(sdk_app_id), ticket)
+        return self._describe(check_task_id(task_id), self.sdk_app_id(sdk_app_id), slot)
 
-    def _describe(self, task_id: str, app_id: int, ticket: Ticket | None = None) -> OnlineRecord:
+    def _describe(self, task_id: str, app_id: int, slot: Slot | None = None) -> OnlineRecord:
         params = {"SdkAppId": app_id, "TaskId": task_id}
-        if ticket is None:
+        if slot is None:
             response = self._repeatable("DescribeOnlineRecord", params)
         else:
-            response = self.call("DescribeOnlineRecord", params, ticket=ticket)
+            response = self.call("DescribeOnlineRecord", params, slot=slot)
         return OnlineRecord.from_response(response, sdk_app_id=app_id, task_id=task_id)
 
     def describe_online_record_callback(
@@ -452,7 +452,7 @@ class TiwClient:
         action: str,
         params: Mapping[str, Any],
         timeout_s: float,
-        ticket: Ticket | None = None,
+        slot: Slot | None = None,
         attempt: Attempt | None = None,
     ) -> dict[str, Any]:
         name: object = action
@@ -464,10 +464,10 @@ class TiwClient:
             raise ConfigurationError(
                 f"The parameters of {action} must be a mapping, not {shown(params)}."
             )
-        turn = ticket or Ticket(self.quota(action))
+        turn = slot or Slot(self.quota(action))
         known = attempt or Attempt()
-        if ticket is None:
-            turn.take()
+        if slot is None:
+            turn.acquire()
         self._count()
         credentials = self.settings.credentials
         begun = time.monotonic()
@@ -476,7 +476,7 @@ class TiwClient:
         timeout_s -= time.monotonic() - begun
 
         def leave() -> None:
-            turn.check()
+            turn.renew()
             known.leaves()
 
         def begin_again() -> None:
@@ -508,8 +508,8 @@ class TiwClient:
                 self.quota(action).rejected()
             raise
 
-    def _take_turn(self, ticket: Ticket) -> None:
-        ticket.take()
+    def _take_turn(self, slot: Slot) -> None:
+        slot.acquire()
         self._count()
 
     def _count(self) -> None:

@@ -276,7 +276,7 @@ class HostPace:
             return False
         return True
 
-    def give_back(self, turn: Turn) -> None:
+    def release(self, turn: Turn) -> None:
         """Return a turn that was not used, if nobody has taken a later one."""
         with (
             contextlib.suppress(Held, Unusable),

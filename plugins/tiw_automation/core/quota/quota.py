@@ -169,16 +169,16 @@ class Demand:
     wanted: float = math.inf
 
 
-class Appetite:
+class WantedRate:
     """How many requests a second a watcher's waits would use: all, while one is always due."""
 
     def __init__(self) -> None:
-        self._sated_at = -math.inf
+        self._idle_at = -math.inf
         self._sent_at: deque[float] = deque()
 
-    def sated(self, now: float) -> None:
+    def idle(self, now: float) -> None:
         """Note that none is due."""
-        self._sated_at = now
+        self._idle_at = now
 
     def sent(self, now: float) -> None:
         """Note a request for one."""
@@ -188,7 +188,7 @@ class Appetite:
         """Return the requests a second, with room for more."""
         while self._sent_at and now - self._sent_at[0] > _APPETITE_OVER_S:
             self._sent_at.popleft()
-        if now - self._sated_at > _HUNGRY_AFTER_S:
+        if now - self._idle_at > _HUNGRY_AFTER_S:
             return math.inf
         return 1.5 * len(self._sent_at) / _APPETITE_OVER_S + 1.0
 
@@ -196,7 +196,7 @@ class Appetite:
 class Quota:
     """Paces the requests of one action: evenly, never two at once, also after an idle time.
 
-    Whoever sends takes a turn (:meth:`reserve`), waits for it, and enters (:meth:`enter`), which
+    Whoever sends takes a turn (:meth:`reserve`), waits for it, and enters (:meth:`use`), which
     may add a moment where other processes of the host are in front. :meth:`acquire` does all
     three. Two rules hold: the pace, and that within the second before a request leaves fewer can
     have arrived than are allowed. When one arrived at the latest is known from its answer
@@ -329,7 +329,7 @@ class Quota:
             self._next_turn = turn + 1.0 / self.rate
             return turn
 
-    def enter(self, turn: float) -> float | None:
+    def use(self, turn: float) -> float | None:
         """Return the time at which the request of a turn that has come may leave.
 
         None where another process is at the host's file just now: enter again after
@@ -392,12 +392,12 @@ class Quota:
             self._sent = deque(sent for sent in self._sent if sent[0] != turn)
         return self.acquire(sleep)
 
-    def give_back(self, turn: float) -> None:
+    def release(self, turn: float) -> None:
         """Return a turn that was not used, entered or not, if nobody has taken a later one."""
         with self._lock:
             taken = self._host_turns.pop(turn, None)
             if self._host is not None and taken is not None:
-                self._host.give_back(taken)
+                self._host.release(taken)
             elif self._sent and self._sent[-1][0] == turn:
                 self._sent.pop()
                 self._next_turn = turn
@@ -409,7 +409,7 @@ class Quota:
         try:
             turn = self.reserve()
             self._wait_for(turn, sleep)
-            while (entered := self.enter(turn)) is None:
+            while (entered := self.use(turn)) is None:
                 sleep(BUSY_PAUSE_S)
             self._wait_for(entered, sleep)
             return entered
@@ -533,25 +533,25 @@ class Quota:
         self._untold.clear()
 
 
-class Ticket:
-    """The turn of one request, which is looked at once more when it is about to leave.
+class Slot:
+    """The slot of one request, which is looked at once more when the request is about to leave.
 
-    :param turn: the turn that was taken and waited for already, if any.
+    :param time: of the slot that was reserved and waited for already, if any.
     """
 
-    __slots__ = ("_quota", "turn")
+    __slots__ = ("_quota", "time")
 
-    def __init__(self, quota: Quota, turn: float = -math.inf) -> None:
+    def __init__(self, quota: Quota, time: float = -math.inf) -> None:
         self._quota = quota
-        self.turn = turn
+        self.time = time
 
-    def take(self) -> None:
-        """Take a turn and wait for it."""
-        self.turn = self._quota.acquire()
+    def acquire(self) -> None:
+        """Reserve a slot and wait for it."""
+        self.time = self._quota.acquire()
 
-    def check(self) -> None:
-        """Take another one where the time of this one is past."""
-        self.turn = self._quota.renew(self.turn)
+    def renew(self) -> None:
+        """Reserve another slot where this one is past."""
+        self.time = self._quota.renew(self.time)
 
 
 _quotas: dict[tuple[str, str, str], Quota] = {}

@@ -33,7 +33,7 @@ from tiw_automation.core.errors import (
     TiwError,
 )
 from tiw_automation.core.formatting import shown
-from tiw_automation.core.quota.quota import BUSY_PAUSE_S, Appetite, Quota, Ticket
+from tiw_automation.core.quota.quota import BUSY_PAUSE_S, Quota, Slot, WantedRate
 from tiw_automation.core.records.outcome import Acceptance, Outcome
 from tiw_automation.core.records.record import OnlineRecord
 from tiw_automation.core.retry import chance, is_exhaustion
@@ -522,14 +522,14 @@ class RecordWatcher:
         quota = self.client.quota(_ACTION)
         quota.expect_answers()
         board.order.pace = quota.requests_per_second
-        me, appetite = object(), Appetite()
+        me, wanted = object(), WantedRate()
         try:
             while True:
                 self._changed = False
                 self._hear_answers()
                 now = time.monotonic()
                 self._report(now)
-                self._announce(quota, me, appetite)
+                self._announce(quota, me, wanted)
                 due = board.next_due(now)
                 if board.in_flight >= self._threads.size:
                     due = None
@@ -537,20 +537,20 @@ class RecordWatcher:
                     if not self._changed:
                         await self._rest(self._rest_s(due, now))
                     continue
-                await self._ask_one(quota, appetite)
+                await self._ask_one(quota, wanted)
         finally:
             quota.demand(me, 0)
 
-    def _announce(self, quota: Quota, me: object, appetite: Appetite) -> None:
+    def _announce(self, quota: Quota, me: object, wanted: WantedRate) -> None:
         """Exchange with the quota what is waited for here, and what for elsewhere."""
         board, now = self._board, time.monotonic()
         if not board.is_due(now):
-            appetite.sated(now)
+            wanted.idle(now)
         quota.demand(
             me,
             board.confirmed,
             unconfirmed=len(board.unconfirmed),
-            wanted=appetite.wanted(now),
+            wanted=wanted.wanted(now),
         )
         board.budget.rate = quota.unconfirmed_rate
         board.others_wait = quota.others_wait
@@ -559,25 +559,25 @@ class RecordWatcher:
         rest = math.inf if due is None else due - now
         return min(rest, self._stats_at - now) if self.on_stats is not None else rest
 
-    async def _ask_one(self, quota: Quota, appetite: Appetite) -> None:
+    async def _ask_one(self, quota: Quota, wanted: WantedRate) -> None:
         turn = quota.reserve()
         try:
             await _sleep_until(turn)
-            while (entered := quota.enter(turn)) is None:
+            while (entered := quota.use(turn)) is None:
                 await asyncio.sleep(BUSY_PAUSE_S)
             turn = entered
             await _sleep_until(turn)
         except BaseException:
-            quota.give_back(turn)
+            quota.release(turn)
             raise
         self._hear_answers()
         # Chosen as late as can be: what was due may have been cancelled meanwhile.
         poll = self._board.take(time.monotonic())
         if poll is None:
-            quota.give_back(turn)
+            quota.release(turn)
         else:
             if not poll.unconfirmed:
-                appetite.sent(turn)
+                wanted.sent(turn)
             self._send(poll, quota, turn)
 
     def _send(self, poll: Poll, quota: Quota, turn: float) -> None:
@@ -586,17 +586,17 @@ class RecordWatcher:
             self._sent_at.popleft()
         app_id, task_id = poll.key
         client, landed, board = self.client, self._landed, self._board
-        ticket = Ticket(quota, turn)
+        slot = Slot(quota, turn)
 
         def ask() -> bool:
             answer: OnlineRecord | BaseException
             try:
-                answer = client.describe_online_record(task_id, app_id, ticket=ticket)
+                answer = client.describe_online_record(task_id, app_id, slot=slot)
             except BaseException as error:
                 # Whatever it was, somebody waits for the end of this request.
                 answer = error
             if isinstance(answer, (OnlineRecord, ApiError)):
-                quota.answered(ticket.turn, time.monotonic() - ticket.turn)
+                quota.answered(slot.time, time.monotonic() - slot.time)
             landed.append((poll, answer))
             return True
 
@@ -607,7 +607,7 @@ class RecordWatcher:
         try:
             self._threads.run(ask, land)
         except TiwError as error:
-            quota.give_back(turn)
+            quota.release(turn)
             landed.append((poll, error))
             self._hear_answers()
 
