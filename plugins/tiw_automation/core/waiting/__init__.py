@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tiw_automation.core._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from tiw_automation.core.waiting.in_order import in_order as in_order
+    from tiw_automation.core.waiting.outcomes import in_order as in_order
     from tiw_automation.core.waiting.progress import (
         Progress as Progress,
         out_of_time as out_of_time,
@@ -21,7 +21,7 @@ else:
     __getattr__, __all__ = lazy_names(
         __name__,
         {
-            "in_order": "in_order",
+            "outcomes": "in_order",
             "progress": "Progress out_of_time",
             "watcher": "DEFAULT_POLL_INTERVAL_S WatcherStats",
         },
