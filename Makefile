@@ -2,7 +2,7 @@
 # Needs make and a Python from 3.11 to 3.13; everything else is built here, in .venvs and .tox.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all bench lint format clean
+.PHONY: help demo check test check-all test-all bench lint format clean
 export PYTHON KEEP
 
 help: ## Say what can be made
@@ -12,11 +12,19 @@ help: ## Say what can be made
 demo: ## Wait for five lessons from Ansible and from Airflow, on this machine alone (KEEP=1: stay open)
 	@tools/make-env demo --with-project && exec .venvs/demo/bin/python demo/demo.py
 
-test: ## Run the tests, the linters and the type checker
-	@tools/run-tests
+run = @tools/make-env tools && .venvs/tools/bin/python tools/run-tests
 
-test-all: ## Run them on every Python, Airflow and Ansible that can be had here
-	@tools/run-tests --all
+check: ## Check style and types, and run the unit tests of one Python
+	$(run) check
+
+test: ## Run the tests, the linters and the type checker
+	$(run) test
+
+check-all: ## The same, and ansible-test: what CI runs
+	$(run) check-all
+
+test-all: ## Run them on every Python, Airflow and Ansible that this machine has
+	$(run) all
 
 bench: ## Measure against what a user would have done instead
 	@tools/tox run -e bench

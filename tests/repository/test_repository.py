@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import runpy
 import subprocess
@@ -16,7 +15,6 @@ import tiw_automation
 
 ROOT = Path(__file__).resolve().parents[2]
 COLLECTION = ROOT / "collections/ansible_collections/tiw/automation"
-CORE = ROOT / "plugins/tiw_automation/core"
 
 
 def tracked() -> list[Path]:
@@ -44,25 +42,6 @@ def test_no_path_of_any_machine() -> None:
     for path in tracked():
         if path.suffix in (".py", ".md", ".toml", ".ini", ".yml", ".in", ".txt", ""):
             assert not homes.search(path.read_text(errors="ignore").replace("/(?:root", "")), path
-
-
-def imports(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
-    return found
-
-
-@pytest.mark.parametrize("path", sorted(CORE.rglob("*.py")), ids=lambda path: path.name)
-def test_the_core_knows_no_adapter(path: Path) -> None:
-    names = imports(path)
-    assert not [n for n in names if n.split(".")[0] in ("airflow", "ansible")]
-    assert not [n for n in names if n.startswith(("tiw_automation.airflow", "tiw_automation.sim"))]
-    if path.name != "sdk.py":
-        assert not [n for n in names if n.split(".")[0] == "tencentcloud"]
 
 
 def test_airflow_finds_no_plugin_files_of_ours() -> None:
