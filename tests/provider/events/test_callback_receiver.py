@@ -20,10 +20,14 @@ from airflow.sdk import Asset
 from sqlalchemy import select, update
 
 from tiw_automation.airflow import assets
-from tiw_automation.airflow.events import callback_receiver
-from tiw_automation.airflow.events.announced import told_key
+from tiw_automation.airflow.events import (
+    callback_connection,
+    callback_receiver,
+    callback_request,
+)
 from tiw_automation.airflow.events.callback_receiver import CallbackReceiver, callback_apps
 from tiw_automation.airflow.events.event_sink import EventSink
+from tiw_automation.airflow.events.state_store import published_key
 from tiw_automation.airflow.plugin import TiwCallbackPlugin
 from tiw_automation.core import OnlineRecord, Outcome, Verdict, parse_callback
 from tiw_automation.core.api.callbacks import MAX_BODY_BYTES, sign
@@ -126,7 +130,7 @@ def receiver(
 async def until_idle(receiver: CallbackReceiver) -> None:
     """Wait until all that was posted is dealt with."""
     async with asyncio.timeout(30):
-        while receiver._under_way:
+        while receiver._backlog:
             await asyncio.sleep(0.02)
 
 
@@ -146,7 +150,7 @@ def test_other_processes_load_nothing_of_it() -> None:
     program = (
         "import sys; from tiw_automation.airflow.plugin import TiwCallbackPlugin; "
         "TiwCallbackPlugin(); print([m for m in sys.modules if m.startswith(("
-        "'tiw_automation.core', 'tiw_automation.airflow.c', 'tencentcloud'))])"
+        "'tiw_automation.core', 'tiw_automation.airflow.c', 'tiw_automation.airflow.events', 'tencentcloud'))])"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
@@ -284,7 +288,7 @@ async def test_a_database_that_is_away_is_told_of_in_the_log_alone(
 async def test_there_is_an_end_to_how_many_wait(
     receiver: CallbackReceiver, tiw_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(callback_receiver, "_MOST_AT_ONCE", 0)
+    monkeypatch.setattr(callback_receiver, "_MOST_IN_BACKLOG", 0)
     assert await post(receiver, callback(tiw_simulator, "algebra")) == (503, REFUSAL)
     assert tiw_simulator.requests == {}
 
@@ -311,7 +315,7 @@ async def test_what_is_refused(
     receiver: CallbackReceiver,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(callback_receiver, "_BODY_WITHIN_S", 0.2)
+    monkeypatch.setattr(callback_request, "_BODY_WITHIN_S", 0.2)
     chunks = given.pop("chunks")
     assert await post(receiver, *chunks, **given) == (status, REFUSAL)
 
@@ -427,7 +431,7 @@ async def test_the_longest_is_read_outside_the_event_loop(
 async def test_who_hangs_holds_a_few_megabytes_and_keeps_no_short_post_out(
     receiver: CallbackReceiver, tiw_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(callback_receiver, "_BODY_WITHIN_S", 1.0)
+    monkeypatch.setattr(callback_request, "_BODY_WITHIN_S", 1.0)
     (done,) = tiw_simulator.add_finished(1)
     chunk = b" " * 65536
     hanging = [
@@ -435,12 +439,12 @@ async def test_who_hangs_holds_a_few_megabytes_and_keeps_no_short_post_out(
         for _ in range(300)
     ]
     await asyncio.sleep(0.2)
-    assert 10 * 2**20 < receiver._room._taken <= callback_receiver._BYTES_UNDER_WAY
+    assert 10 * 2**20 < receiver._memory._taken <= callback_request._MOST_BYTES
     assert await post(receiver, callback(tiw_simulator, done)) == (200, ANSWER)
     statuses = Counter(status for status, _ in await asyncio.gather(*hanging))
     assert set(statuses) == {408, 503}
     assert statuses[503] > 250
-    assert receiver._room._taken == 0
+    assert receiver._memory._taken == 0
 
 
 async def test_nothing_of_a_body_is_kept_or_built(
@@ -465,7 +469,7 @@ async def test_nothing_of_a_body_is_kept_or_built(
         kept, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert len(receiver._under_way) == 31
+    assert len(receiver._backlog) == 31
     assert kept < 2_000_000
     tiw_simulator.fault = None
 
@@ -507,7 +511,7 @@ async def test_without_a_secret_it_is_read_and_told_of_once_in_a_while(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(callback_receiver, "_SETTINGS_S", 0.0)
+    monkeypatch.setattr(callback_connection, "_SETTINGS_S", 0.0)
     body = callback(tiw_simulator, "x", EventType="OnlineRecordStarted")
     assert (await post(receiver, body))[0] == 200
     connect(tiw_simulator, "school", extra={})
@@ -518,7 +522,7 @@ async def test_without_a_secret_it_is_read_and_told_of_once_in_a_while(
     # That it has one again is not seen at once: it is not read for each post.
     connect(tiw_simulator, "school", extra={"callback_secret": KEY})
     assert await post(receiver, body) == (403, REFUSAL)
-    monkeypatch.setattr(callback_receiver, "_TROUBLE_S", 0.0)
+    monkeypatch.setattr(callback_connection, "_RETRY_S", 0.0)
     assert (await post(receiver, body))[0] == 200
 
 
@@ -530,8 +534,8 @@ async def test_what_it_has_read_is_good_while_airflow_cannot_read_it(
     caplog: pytest.LogCaptureFixture,
     break_secrets: Callable[[], None],
 ) -> None:
-    monkeypatch.setattr(callback_receiver, "_SETTINGS_S", 0.0)
-    monkeypatch.setattr(callback_receiver, "_TROUBLE_S", 0.0)
+    monkeypatch.setattr(callback_connection, "_SETTINGS_S", 0.0)
+    monkeypatch.setattr(callback_connection, "_RETRY_S", 0.0)
     body = callback(tiw_simulator, "x", EventType="OnlineRecordStarted")
     break_secrets()
     monkeypatch.delenv("AIRFLOW_CONN_SCHOOL")
@@ -559,7 +563,7 @@ async def test_a_new_secret_needs_no_restart(
     body = callback(tiw_simulator, "x", EventType="OnlineRecordStarted", key="a-new-one")
     assert (await post(receiver, body))[0] == 403
     connect(tiw_simulator, "school", extra={"callback_secret": "a-new-one"})
-    monkeypatch.setattr(callback_receiver, "_SETTINGS_S", 0.0)
+    monkeypatch.setattr(callback_connection, "_SETTINGS_S", 0.0)
     assert (await post(receiver, body))[0] == 200
     # And one that is taken away closes the door.
     connect(tiw_simulator, "school", extra={})
@@ -581,7 +585,7 @@ async def test_a_weak_secret_is_a_warning(
 
 
 async def test_what_it_knows_is_never_shown(receiver: CallbackReceiver) -> None:
-    settings = await receiver._sources["school"].settings()
+    settings = await receiver._connections["school"].settings()
     assert KEY not in repr(settings)
 
 
@@ -643,7 +647,7 @@ async def test_each_asset_takes_what_its_terms_allow(
         "lenient": ["odd"],
     }
     assert "EXCEPTION" in caplog.text
-    assert "Not told to strict." in caplog.text
+    assert "Not published to strict." in caplog.text
 
 
 def watch(asset_id: int) -> None:
@@ -708,7 +712,7 @@ async def test_a_callback_waits_for_the_event_of_a_watcher(
     with Simulator(speed=10, region="ap-guangzhou") as chinese:
         extra = {"region": "ap-guangzhou", "callback_secret": KEY}
         connect(chinese, "school", extra=extra)
-        monkeypatch.setattr(callback_receiver, "_SETTINGS_S", 0.0)
+        monkeypatch.setattr(callback_connection, "_SETTINGS_S", 0.0)
         chinese.add("algebra", timeline=[{"RECORDING": 3}])
         events = trigger.run()
         event = await asyncio.wait_for(anext(events), 20)
@@ -752,5 +756,5 @@ def test_word_for_a_trigger_that_never_came_is_taken_away(use: Callable[[Asset],
     assert EventSink().store("tencentcloud_default", 14, 14, end) != []
     with create_session() as session:
         kept = set(session.scalars(select(AssetStateStoreModel.key)))
-    expected = {"tiw_told_young", "tiw_announced_x", "tiwXtold_x", told_key(event_id(14, "a"))}
+    expected = {"tiw_told_young", "tiw_announced_x", "tiwXtold_x", published_key(event_id(14, "a"))}
     assert kept == expected

@@ -18,7 +18,7 @@ from airflow.sdk import Asset
 from sqlalchemy import delete, event, func, select, update
 
 from tiw_automation.airflow import assets
-from tiw_automation.airflow.events import event_sink as asset_store
+from tiw_automation.airflow.events import event_sink
 from tiw_automation.airflow.events.asset_events import TERMS, to_extra
 from tiw_automation.airflow.events.event_sink import EventSink
 from tiw_automation.core import OnlineRecord, Outcome, Verdict
@@ -244,7 +244,7 @@ def counted_comparisons() -> Iterator[list[str]]:
 def test_a_look_costs_the_same_however_many_events_there_are(
     use: Callable[[Asset], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asset_store, "_MOST_LOOKED_THROUGH", 500)
+    monkeypatch.setattr(event_sink, "_MOST_SEARCHED", 500)
     now = datetime.now(UTC)
     many = use(assets.tiw_online_record_asset(tencentcloud_conn_id="school", watch=False))
     few = use(assets.tiw_online_record_asset(tencentcloud_conn_id="other", watch=False))
@@ -279,7 +279,7 @@ def test_what_this_process_has_stored_is_not_looked_for(use: Callable[[Asset], i
 def test_what_is_remembered_is_bounded(
     use: Callable[[Asset], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asset_store, "_MOST_REMEMBERED", 3)
+    monkeypatch.setattr(event_sink, "_MOST_REMEMBERED", 3)
     use(assets.tiw_online_record_asset(tencentcloud_conn_id="school", watch=False))
     sink = EventSink()
     for number in range(5):
@@ -297,7 +297,7 @@ def test_what_was_rolled_back_is_not_remembered(
         raise OSError("the database is away")
 
     with monkeypatch.context() as patched:
-        patched.setattr(asset_store, "_queue", fail)
+        patched.setattr(event_sink, "_queue", fail)
         with pytest.raises(OSError, match="away"):
             sink.store(*WHOSE, end)
     assert stored_ids(asset_id) == 0

@@ -18,15 +18,15 @@ from airflow.sdk.execution_time import comms, task_runner
 from asgiref.sync import async_to_sync
 
 from tiw_automation.airflow import triggers
-from tiw_automation.airflow.events import announced, shared_feed as finished
-from tiw_automation.airflow.events.announced import (
-    TELLING,
-    Announced,
+from tiw_automation.airflow.events import announced, shared_feed
+from tiw_automation.airflow.events.announced import Announced
+from tiw_automation.airflow.events.shared_feed import AcknowledgedFeed
+from tiw_automation.airflow.events.state_store import (
+    PUBLISHING,
     AssetStore,
     VariableStore,
-    told_key,
+    published_key,
 )
-from tiw_automation.airflow.events.shared_feed import AcknowledgedFeed
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.airflow.supervisor import _asking
 from tiw_automation.airflow.triggers import TiwOnlineRecordFinishedEventTrigger
@@ -364,7 +364,7 @@ async def test_an_id_more_in_the_list_repeats_nothing(
     async with running(after) as events:
         assert await told(events) == []
         assert await told(events) == [two]
-    assert [key for key in memory.values if key != TELLING] == [after._store_key()]
+    assert [key for key in memory.values if key != PUBLISHING] == [after._store_key()]
 
 
 async def test_ids_that_are_no_longer_given_are_dropped(
@@ -444,7 +444,7 @@ async def test_what_a_callback_has_told_is_not_told_again(
     connect(tiw_simulator)
     one, two = tiw_simulator.add_finished(2)
     memory = Memory()
-    key = told_key(event_id(tiw_simulator.sdk_app_id, one))
+    key = published_key(event_id(tiw_simulator.sdk_app_id, one))
     memory.values[key] = "true"
     async with running(make(memory, record_task_ids=[one, two])) as events:
         assert await told(events) == [two]
@@ -464,14 +464,14 @@ async def test_what_a_callback_tells_at_the_last_moment_is_not_told_again(
         """A callback stores its event just before the trigger says what it tells."""
 
         async def aset(self, key: str, value: Any) -> None:
-            if key == TELLING and identity[one] in value:
-                self.values[told_key(identity[one])] = "true"
+            if key == PUBLISHING and identity[one] in value:
+                self.values[published_key(identity[one])] = "true"
             await super().aset(key, value)
 
     memory = LastMoment()
     async with running(make(memory, record_task_ids=[one, two])) as events:
         assert await told(events) == [two]
-        assert identity[two] in json.loads(memory.values[TELLING])
+        assert identity[two] in json.loads(memory.values[PUBLISHING])
         await nothing_more(events)
     assert memory.kept()["settled"] == sorted([one, two])
 
@@ -483,10 +483,10 @@ async def test_what_is_told_stays_marked_until_airflow_must_have_stored_it(
     trigger = Announced(AssetStore(memory), "kept")
     for event in ("a", "b"):
         assert await trigger.claim([event]) == set()
-    assert json.loads(memory.values[TELLING]) == ["a", "b"]
-    monkeypatch.setattr(announced, "TELLING_S", 0.0)
+    assert json.loads(memory.values[PUBLISHING]) == ["a", "b"]
+    monkeypatch.setattr(announced, "PUBLISHING_S", 0.0)
     await trigger.claim(["c"])
-    assert json.loads(memory.values[TELLING]) == ["c"]
+    assert json.loads(memory.values[PUBLISHING]) == ["c"]
 
 
 # Recordings that are missing
@@ -624,7 +624,7 @@ async def test_a_new_watcher_does_not_wait_for_another_one_s_pause(
     with contextlib.closing(TiwHook().get_conn()) as client:
         same = asked_with(client)
     feed.adopt_missing({done: Missing(same, time.time() + 200, 300)})
-    shared = finished.snapshots(feed)
+    shared = shared_feed.snapshots(feed)
     async with contextlib.aclosing(shared):
         events = make(Memory(), record_task_ids=[done]).filter_shared_stream(shared)
         async with contextlib.aclosing(events):
@@ -821,7 +821,7 @@ async def test_odd_state_keeps_no_recording_from_its_event(
     memory = Memory()
     trigger = make(memory, record_task_ids=[done])
     memory.values[trigger._store_key()] = json.dumps({"waiting": ["a b", done], "settled": 7})
-    memory.values[TELLING] = json.dumps({"a": [7]})
+    memory.values[PUBLISHING] = json.dumps({"a": [7]})
     async with running(trigger) as events:
         assert await told(events) == [done]
 
@@ -1046,10 +1046,10 @@ async def test_an_event_that_airflow_lost_is_not_kept() -> None:
     async def stored() -> None:
         called.append(1)
 
-    feed = finished.feed_of(
+    feed = shared_feed.feed_of(
         tencentcloud_conn_id="x", sdk_app_id=None, poll_interval=1, discover=False
     )
-    snapshot = finished.Snapshot(feed, [stored])
+    snapshot = shared_feed.Snapshot(feed, [stored])
     lost = AdvanceItem(snapshot, AdvanceOutcome(acked=1, failed=1, rejected=0))
     good = AdvanceItem(snapshot, AdvanceOutcome(acked=2, failed=0, rejected=0))
     producer = AcknowledgedFeed(feed)
