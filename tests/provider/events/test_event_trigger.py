@@ -708,7 +708,7 @@ async def test_a_failed_write_is_repeated_later(caplog: pytest.LogCaptureFixture
     memory.fails = 1
     assert await state.wait_for(["a"]) == ["a"]
     assert memory.values == {}
-    assert "cannot be kept yet" in caplog.text
+    assert "cannot be stored yet" in caplog.text
     assert await state.wait_for(["a"]) == ["a"]
     assert memory.state()["waiting"] == ["a"]
 
@@ -937,7 +937,7 @@ async def test_a_failed_write_is_logged_and_repeated(
     state = Announced(VariableStore(), "tiw_announced_x")
     supervisor.fault, supervisor.fails = "raised", 1
     await state.wait_for(["a"])
-    assert "cannot be kept yet" in caplog.text
+    assert "cannot be stored yet" in caplog.text
     assert supervisor.variables == {}
     await state.wait_for(["a"])
     assert json.loads(supervisor.variables["tiw_announced_x"])["waiting"] == ["a"]

@@ -85,7 +85,7 @@ class Announced:
                 if type(error) is ValueError:
                     self._keep_in_this_process(error)
                     return
-                logger.warning("What was announced cannot be read yet: %r", error)
+                logger.warning("The state %s cannot be read yet: %r", self._key, error)
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, _RETRY_LAST_S)
             else:
@@ -164,7 +164,7 @@ class Announced:
                 if await store.get(key) is not None:
                     published.add(event_id)
         except Exception as error:
-            logger.warning("Whether a callback publishes the same cannot be known: %r", error)
+            logger.warning("The events of callbacks cannot be read: %r", error)
         self._seen_keys.update(keys[event_id] for event_id in published)
         return published
 
@@ -257,7 +257,7 @@ class Announced:
                 await self._store.set(self._key, self._state().to_json())
             except Exception as error:
                 self._dirty = True
-                logger.warning("What was announced cannot be kept yet: %r", error)
+                logger.warning("The state %s cannot be stored yet: %r", self._key, error)
                 return False
             await self._remove_seen_keys(self._store)
             return True
@@ -269,13 +269,14 @@ class Announced:
                 await store.delete(key)
                 self._seen_keys.discard(key)
         except Exception as error:
-            logger.warning("The key that a callback has set cannot be removed yet: %r", error)
+            logger.warning("The key of a callback cannot be removed yet: %r", error)
 
     def _keep_in_this_process(self, error: ValueError) -> None:
         # This is Airflow's answer where several assets share the trigger.
         logger.warning(
-            "What was announced is remembered only by this triggerer, because the trigger "
-            "belongs to several assets (%s): give each its own asset_name.",
+            "The state %s is kept only in this triggerer, because the trigger belongs to several "
+            "assets (%s): give each its own asset_name.",
+            self._key,
             error,
         )
         self._store = None
@@ -283,7 +284,7 @@ class Announced:
     def _warn_unreadable(self, why: object) -> None:
         logger.warning(
             "The state %s cannot be read (%s). It is treated as empty, so recordings that have "
-            "ended may be announced again.",
+            "ended may be published again.",
             self._key,
             escaped(why),
         )
