@@ -398,7 +398,7 @@ def test_only_posts_are_answered(airflow: Any) -> None:
 def test_a_stolen_signature_does_not_finish_a_running_recording(
     simulator: Simulator, airflow: Any
 ) -> None:
-    simulator.add("still-running", timeline=[{"RECORDING": 3600}])
+    simulator.add("still-running", timeline=[{"RECORDING": 36_000}])
     answers: list[tuple[int, bytes]] = []
     body = callback(simulator, "still-running")
     posting = threading.Thread(target=lambda: answers.append(post(airflow, "callbacks", body)))
@@ -495,7 +495,9 @@ def test_an_event_of_a_watcher_during_a_pause_starts_a_run_after_it(
     until(lambda: asset_events.watchers_of(airflow, "again"), airflow, of="the watcher")
     simulator.add("unnoticed", timeline=[{"RECORDING": 3600}])
     until(lambda: simulator.requests_by_task.get("unnoticed"), airflow)
-    # Airflow goes on with the watcher until it reads the DAG file again.
+    # Airflow stops the watcher when it next parses the DAG file, in about 30 s.
+    before = last_parsed(airflow, "again")
+    until(lambda: last_parsed(airflow, "again") != before, airflow, of="the DAG file's parsing")
     asset_events.set_paused(airflow, "again", True)
     simulator.advance(3600)
     until(lambda: "unnoticed" in ids_of(airflow, "again"), airflow)
@@ -509,6 +511,10 @@ def test_an_event_of_a_watcher_during_a_pause_starts_a_run_after_it(
     assert time.monotonic() - unpaused_at <= 30 + 60 + _BUSY_S
     assert ids_in_runs(airflow, "again").count("unnoticed") == 1
     assert ids_of(airflow, "again").count("unnoticed") == 1
+
+
+def last_parsed(airflow: Any, dag_id: str) -> str:
+    return str(airflow.get(f"/dags/{dag_id}")["last_parsed_time"])
 
 
 def test_callbacks_and_a_trigger_publish_to_the_same_asset(
