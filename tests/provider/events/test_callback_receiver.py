@@ -31,7 +31,7 @@ from tiw_automation.airflow.events.state_store import published_key
 from tiw_automation.airflow.plugin import TiwCallbackPlugin
 from tiw_automation.core import OnlineRecord, Outcome, Verdict, parse_callback
 from tiw_automation.core.api.callbacks import MAX_BODY_BYTES, sign
-from tiw_automation.core.events import confirmation
+from tiw_automation.core.events import backlog, confirmation
 from tiw_automation.core.events.record_events import event_id
 from tiw_automation.simulator import Simulator
 
@@ -289,7 +289,7 @@ async def test_a_failing_database_appears_only_in_the_log(
 async def test_the_backlog_is_limited(
     receiver: CallbackReceiver, tiw_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(callback_receiver, "_MOST_IN_BACKLOG", 0)
+    monkeypatch.setattr(backlog, "MOST_BYTES", 0)
     assert await post(receiver, callback(tiw_simulator, "algebra")) == (503, REFUSAL)
     assert tiw_simulator.requests == {}
 

@@ -497,7 +497,7 @@ async def test_a_claim_lasts_until_airflow_must_have_stored_the_event(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     memory = Memory()
-    trigger = Announced(AssetStore(memory), "kept")
+    trigger = Announced(AssetStore(memory), "x")
     for event in ("a", "b"):
         assert await trigger.claim([event]) == set()
     assert json.loads(memory.values[PUBLISHING]) == ["a", "b"]
@@ -804,7 +804,7 @@ async def test_an_invalid_state_is_empty_with_one_warning(
     state = Announced(AssetStore(memory), "x")
     await state.load()
     assert not state.is_settled("a")
-    assert (list(state.waiting), dict(state.missing), state.sweep_at) == ([], {}, None)
+    assert (await state.wait_for([]), dict(state.missing), state.sweep_at) == ([], {}, None)
     assert len([r for r in caplog.records if ODD in r.getMessage()]) == 1
     # Written anew.
     assert await state.wait_for(["b"]) == ["b"]
@@ -818,7 +818,7 @@ async def test_an_invalid_part_leaves_the_other_parts(caplog: pytest.LogCaptureF
     state = Announced(AssetStore(memory), "x")
     await state.load()
     assert state.is_settled("a")
-    assert list(state.waiting) == ["b"]
+    assert await state.wait_for([]) == ["b"]
     assert len([r for r in caplog.records if ODD in r.getMessage()]) == 1
 
 

@@ -92,11 +92,6 @@ class Announced:
                 self._restore(value)
                 return
 
-    @property
-    def waiting(self) -> Collection[str]:
-        """The recordings that have not ended yet."""
-        return self._waiting.keys()
-
     def is_settled(self, task_id: str) -> bool:
         """Whether nothing more is published about a recording."""
         return task_id in self._settled

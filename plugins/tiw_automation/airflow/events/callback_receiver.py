@@ -33,7 +33,6 @@ from tiw_automation.core import (
 from tiw_automation.core.api import ANSWER, MAX_BODY_BYTES, check_signed
 from tiw_automation.core.events import (
     ANY_END,
-    MOST_KEYS,
     Backlog,
     NotConfirmed,
     describe,
@@ -53,8 +52,6 @@ URL_PREFIX = "/tiw/callbacks"
 _PARSED_IN_LOOP = 64 * 1024
 # Tencent waits 10 s for an answer, and posts again.
 _ANSWER_WITHIN_S = 8.0
-# The most callbacks in the backlog; each waits for a slot of the quota.
-_MOST_IN_BACKLOG = MOST_KEYS
 # The most requests that wait for their recording; the callbacks of others are confirmed as well.
 _MOST_WAITING = 500
 # The most recordings that are remembered as done.
@@ -193,7 +190,7 @@ class CallbackReceiver:
         """
         if key in self._done:
             return
-        if not self._backlog.add(key, most=_MOST_IN_BACKLOG):
+        if not self._backlog.add(key):
             raise Refused(503, "the backlog is full")
         if self._waiting >= _MOST_WAITING:
             raise Refused(503, "too many requests wait")
