@@ -88,9 +88,10 @@ def _receiver(settings: dict[str, Any], key: str, sink: _Sink) -> Any:
         "extra": {"sdk_app_id": settings["sdk_app_id"], "callback_secret": key},
     }
     os.environ[f"AIRFLOW_CONN_{CONNECTION.upper()}"] = json.dumps(connection)
-    from tiw_automation.airflow.events.callback_receiver import CallbackReceiver, _Source
+    from tiw_automation.airflow.events.callback_connection import CallbackConnection
+    from tiw_automation.airflow.events.callback_receiver import CallbackReceiver
 
-    source = _Source(CONNECTION)
+    source = CallbackConnection(CONNECTION)
     source.read()
     return CallbackReceiver({CONNECTION: source}, sink)  # type: ignore[arg-type]
 

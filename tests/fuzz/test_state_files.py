@@ -15,8 +15,7 @@ import pytest
 from fuzzing import examples
 from hypothesis import given, strategies as st
 
-from tiw_automation.airflow.events import kept
-from tiw_automation.airflow.events.kept import Kept
+from tiw_automation.airflow.events.announced import StoredState, parse_state
 from tiw_automation.core import TiwError, check_task_ids
 from tiw_automation.core.events.missing import (
     FIRST_PAUSE_S,
@@ -73,14 +72,14 @@ STATES = ANYTHING | like(
 )
 
 
-def all_ids(found: Kept) -> list[str]:
+def all_ids(found: StoredState) -> list[str]:
     return [*found.settled, *found.waiting, *found.missing, *found.passed_on_as_missing]
 
 
 @examples()
 @given(STATES)
 def test_whatever_a_trigger_finds_is_read(value: Any) -> None:
-    found, odd = kept.read(value)
+    found, odd = parse_state(value)
     for task_id in all_ids(found):
         assert check_task_ids([task_id]) == [task_id]
     assert not set(found.settled) & set(found.waiting)
@@ -92,7 +91,7 @@ def test_whatever_a_trigger_finds_is_read(value: Any) -> None:
         assert each.is_due(each.settings, time.time() + LAST_PAUSE_S + 1)
     # What is written then can be kept and read, and is no more than what was there.
     again = json.loads(json.dumps(found.to_json(), allow_nan=False))
-    assert kept.read(again)[0].to_json() == found.to_json()
+    assert parse_state(again)[0].to_json() == found.to_json()
     assert all(len(words) < 200 for words in odd)
 
 
@@ -115,11 +114,11 @@ def test_an_odd_part_leaves_its_neighbours_alone(
 ) -> None:
     waiting = [i for i in dict.fromkeys([*waiting, *missing]) if i not in settled]
     missing = {i: each for i, each in missing.items() if i in waiting}
-    whole = Kept(sorted(settled), waiting, missing, [], sweep_at, published)
+    whole = StoredState(sorted(settled), waiting, missing, [], sweep_at, published)
     value = whole.to_json()
-    assert kept.read(json.loads(json.dumps(value))) == (whole, [])
+    assert parse_state(json.loads(json.dumps(value))) == (whole, [])
     for name in ("sweep_at", "missing", "passed_on_as_missing", "unknown"):
-        found, _ = kept.read({**value, name: odd})
+        found, _ = parse_state({**value, name: odd})
         assert list(found.settled) == sorted(settled)
         assert list(found.waiting) == waiting
 

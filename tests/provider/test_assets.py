@@ -19,13 +19,13 @@ from airflow.triggers.base import BaseEventTrigger
 from tiw_automation.airflow.assets import (
     asset_uri,
     finished_recordings,
-    tell_outlets,
+    publish_to_outlets,
     tiw_online_record_asset,
 )
 from tiw_automation.airflow.events.asset_events import (
     PARTITIONED_BY,
     TERMS,
-    judged,
+    judge_by_terms,
     to_event,
     to_extra,
 )
@@ -181,12 +181,12 @@ def test_a_reason_that_is_not_known_is_taken_with_a_warning(
     caplog.clear()
     odd = Outcome(APP, "odd", Verdict.FINISHED, record("odd", FinishReason="AUTOMATIC"))
     for _ in range(3):
-        assert judged(odd, asset.extra).verdict is Verdict.FINISHED
+        assert judge_by_terms(odd, asset.extra).verdict is Verdict.FINISHED
     # Once, not for each recording.
     assert len([r for r in caplog.records if "accept_finish_reasons" in r.getMessage()]) <= 2
     new = Outcome(APP, "new", Verdict.FINISHED, record("new", FinishReason="TIRED"))
-    assert judged(new, asset.extra).verdict is Verdict.FAILED
-    assert judged(new, {}).verdict is Verdict.FINISHED
+    assert judge_by_terms(new, asset.extra).verdict is Verdict.FAILED
+    assert judge_by_terms(new, {}).verdict is Verdict.FINISHED
 
 
 def test_every_application_and_connection_has_its_own() -> None:
@@ -225,8 +225,12 @@ def test_an_asset_says_its_terms_to_those_who_see_it_alone() -> None:
     bare = Outcome(APP, "bare", Verdict.FINISHED, record("bare", VideoInfos=[]))
     lost = Outcome(APP, "lost", Verdict.MISSING)
     for end, verdict in ((odd, Verdict.FAILED), (bare, Verdict.FAILED), (lost, Verdict.MISSING)):
-        assert judged(end, default).verdict is verdict
-    assert judged(odd, extra).verdict is judged(bare, extra).verdict is Verdict.FINISHED
+        assert judge_by_terms(end, default).verdict is verdict
+    assert (
+        judge_by_terms(odd, extra).verdict
+        is judge_by_terms(bare, extra).verdict
+        is Verdict.FINISHED
+    )
 
 
 @pytest.mark.parametrize(
@@ -408,7 +412,7 @@ def test_the_example_skips_where_all_have_their_runs() -> None:
 def test_outlets_tell_the_record_of_one() -> None:
     outlet_events = OutletEventAccessors()
     mine, alias = Asset("mine"), AssetAlias("alias")
-    tell_outlets([mine, alias, Asset.ref(name="known")], outlet_events, [record("a")])
+    publish_to_outlets([mine, alias, Asset.ref(name="known")], outlet_events, [record("a")])
     assert outlet_events[mine].extra == to_extra(outcome("a"))
     assert list(outlet_events) == [mine]
 
@@ -416,7 +420,7 @@ def test_outlets_tell_the_record_of_one() -> None:
 def test_outlets_tell_the_ids_of_several() -> None:
     outlet_events = OutletEventAccessors()
     mine = Asset("mine")
-    tell_outlets([mine], outlet_events, [record("a"), record("b")])
+    publish_to_outlets([mine], outlet_events, [record("a"), record("b")])
     told = outlet_events[mine].extra["recordings"]
     assert isinstance(told, list)
     assert told == [to_extra(outcome(task_id), with_record=False) for task_id in "ab"]
@@ -424,7 +428,7 @@ def test_outlets_tell_the_ids_of_several() -> None:
 
 def test_outlets_tell_nothing_of_nothing() -> None:
     outlet_events = OutletEventAccessors()
-    tell_outlets([Asset("mine")], outlet_events, [])
+    publish_to_outlets([Asset("mine")], outlet_events, [])
     assert len(outlet_events) == 0
 
 
@@ -432,12 +436,12 @@ def test_outlets_tell_nothing_of_nothing() -> None:
 def test_outlets_with_partitions_have_one_for_each() -> None:
     outlet_events = OutletEventAccessors()
     each = tiw_online_record_asset(partitioned=True)
-    tell_outlets([each], outlet_events, [record("a"), record("b")])
+    publish_to_outlets([each], outlet_events, [record("a"), record("b")])
     told: Any = outlet_events[each]
     assert told.partition_keys == {"a", "b"}
     assert told.extra == {"sdk_app_id": APP}
     alone = OutletEventAccessors()
-    tell_outlets([each], alone, [record("a")])
+    publish_to_outlets([each], alone, [record("a")])
     assert alone[each].extra == to_extra(outcome("a"))
 
 

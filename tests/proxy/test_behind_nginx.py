@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The configuration of nginx that docs/airflow-events.md shows, in a real nginx."""
+"""The nginx configuration of docs/airflow-events.md, in a real nginx."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ANSWER = b'{"error_code": 0}'
 
 
 class Airflow(ThreadingHTTPServer):
-    """Stands where the API server does, and takes note of what reaches it."""
+    """Stands for the API server, and records the requests that reach it."""
 
     daemon_threads = True
     request_queue_size = 1024
@@ -41,10 +41,10 @@ class Airflow(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.seen: list[tuple[str, str, dict[str, str], int]] = []
-        self._noting = threading.Lock()
+        self._lock = threading.Lock()
 
-    def note(self, method: str, path: str, headers: dict[str, str], size: int) -> None:
-        with self._noting:
+    def add(self, method: str, path: str, headers: dict[str, str], size: int) -> None:
+        with self._lock:
             self.seen.append((method, path, headers, size))
 
     @property
@@ -61,7 +61,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.server.note(self.command, self.path, dict(self.headers.items()), len(body))
+        self.server.add(self.command, self.path, dict(self.headers.items()), len(body))
         self.send_response(200)
         self.send_header("Content-Length", str(len(ANSWER)))
         self.end_headers()
@@ -70,7 +70,7 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_PUT = do_DELETE = do_POST
 
     def log_message(self, *_: object) -> None:
-        """Nothing is logged."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def run_nginx(folder: Path, airflow_port: int, base: str) -> Iterator[int]:
     if program is None:
         pytest.fail("nginx is not installed: apt-get install nginx-light")
     errors = folder / "errors"
-    # nginx takes over a socket that is bound already, as it does when it is upgraded.
+    # nginx takes over a bound socket, as it does when it is upgraded.
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as bound, errors.open("wb") as stderr:
         port = bound.getsockname()[1]
         (folder / "nginx.conf").write_text(configuration(folder, port, airflow_port, base))
@@ -119,17 +119,17 @@ def run_nginx(folder: Path, airflow_port: int, base: str) -> Iterator[int]:
 
 
 def configuration(folder: Path, port: int, airflow_port: int, base: str) -> str:
-    """Return the page's block with nothing changed but where it listens and where Airflow is."""
+    """Return the page's block; only the addresses of nginx and of Airflow are changed."""
     (block,) = re.findall(r"```nginx\n(.*?)```", PAGE.read_text(), re.S)
     for old, new, times in (
         ("listen 443 ssl;", f"listen 127.0.0.1:{port};", 1),
         (r"    ssl_certificate.*\n", "", 2),
         ("127.0.0.1:8080", f"127.0.0.1:{airflow_port}", 1),
-        # What the page says of a path in [api] base_url.
+        # As the page describes for a path in [api] base_url.
         (PREFIX, f"{base}{PREFIX}", 2),
     ):
         block, replaced = re.subn(old, new, block)
-        assert replaced == times, f"The page's block holds {old!r} {replaced} times."
+        assert replaced == times, f"The page's block has {old!r} {replaced} times."
     temporary = "".join(
         f"    {what}_temp_path {folder / what};\n"
         for what in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -161,7 +161,7 @@ def send(port: int, method: str, path: str, body: bytes = b"") -> tuple[int, byt
         connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
         connection.putheader("Host", NAME)
         connection.putheader("Content-Length", str(len(body)))
-        # It may refuse before all is sent, and say so.
+        # nginx may refuse before it has read everything, and still answers.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             connection.endheaders(body)
         response = connection.getresponse()
@@ -182,7 +182,7 @@ def test_a_post_arrives(nginx: int, airflow: Airflow, request: pytest.FixtureReq
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"])
-def test_nothing_but_posts(method: str, plain_nginx: int, airflow: Airflow) -> None:
+def test_only_posts_pass(method: str, plain_nginx: int, airflow: Airflow) -> None:
     assert send(plain_nginx, method, f"{PREFIX}x")[0] == 403
     assert airflow.seen == []
 
@@ -190,12 +190,12 @@ def test_nothing_but_posts(method: str, plain_nginx: int, airflow: Airflow) -> N
 @pytest.mark.parametrize(
     "path", ["/", "/tiw", "/tiw/callbacksx/x", "/api/v2/dags", "/execution/xcoms", "/auth/token"]
 )
-def test_nothing_else_of_airflow(path: str, plain_nginx: int, airflow: Airflow) -> None:
+def test_no_other_path_of_airflow_passes(path: str, plain_nginx: int, airflow: Airflow) -> None:
     assert send(plain_nginx, "POST", path, b"{}")[0] == 404
     assert airflow.seen == []
 
 
-def test_what_tencent_can_send_and_no_more(plain_nginx: int, airflow: Airflow) -> None:
+def test_the_longest_callback_passes_and_no_longer_body(plain_nginx: int, airflow: Airflow) -> None:
     assert LONGEST == MAX_BODY_BYTES
     assert send(plain_nginx, "POST", f"{PREFIX}x", b" " * (LONGEST + 1))[0] == 413
     assert airflow.seen == []
@@ -203,7 +203,7 @@ def test_what_tencent_can_send_and_no_more(plain_nginx: int, airflow: Airflow) -
     assert [size for *_, size in airflow.seen] == [LONGEST]
 
 
-def test_who_sends_slowly_never_reaches_airflow(plain_nginx: int, airflow: Airflow) -> None:
+def test_slow_senders_never_reach_airflow(plain_nginx: int, airflow: Airflow) -> None:
     with contextlib.ExitStack() as opened:
         for _ in range(50):
             slow = opened.enter_context(socket.create_connection(("127.0.0.1", plain_nginx), 30))
@@ -230,7 +230,7 @@ def test_who_sends_slowly_never_reaches_airflow(plain_nginx: int, airflow: Airfl
         ("/tiw/callbacks/x%3f/../../../execution", None),
     ],
 )
-def test_no_path_leads_out(
+def test_no_path_leads_out_of_the_receiver(
     path: str, arrives: str | None, plain_nginx: int, airflow: Airflow
 ) -> None:
     status, _ = send(plain_nginx, "POST", path, b"{}")
@@ -243,8 +243,8 @@ def test_no_path_leads_out(
         assert airflow.paths == [arrives] * (arrives is not None)
 
 
-def test_a_flood_is_cut_off(plain_nginx: int, airflow: Airflow) -> None:
-    # 501 pass at once and 50 a second: 2,000 would have to take half a minute to pass all.
+def test_a_flood_is_limited(plain_nginx: int, airflow: Airflow) -> None:
+    # 501 pass at once and then 50 a second: to pass, 2,000 would need half a minute.
     with ThreadPoolExecutor(16) as pool:
         sent = [pool.submit(send, plain_nginx, "POST", f"{PREFIX}x", b"{}") for _ in range(2000)]
     statuses = [each.result()[0] for each in sent]

@@ -18,6 +18,7 @@ from tiw_automation.airflow.events.asset_events import (
     PARTITIONED_BY,
     TERMS,
     finished_recordings,
+    publish_to_outlets,
     tell_outlets,
 )
 from tiw_automation.airflow.hooks import TiwHook
@@ -34,7 +35,13 @@ from tiw_automation.core.waiting import DEFAULT_POLL_INTERVAL_S
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
-__all__ = ["asset_uri", "finished_recordings", "tell_outlets", "tiw_online_record_asset"]
+__all__ = [
+    "asset_uri",
+    "finished_recordings",
+    "publish_to_outlets",
+    "tell_outlets",
+    "tiw_online_record_asset",
+]
 
 _SWEEP_AFTER_S = 900.0
 

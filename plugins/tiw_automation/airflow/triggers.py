@@ -31,9 +31,10 @@ from asgiref.sync import sync_to_async
 
 from tiw_automation.airflow import metrics
 from tiw_automation.airflow.connections import with_more
-from tiw_automation.airflow.events.announced import Announced, AssetStore, Store, VariableStore
+from tiw_automation.airflow.events.announced import Announced
 from tiw_automation.airflow.events.asset_events import to_event, to_extra
 from tiw_automation.airflow.events.shared_feed import AcknowledgedFeed, Snapshot, feed_of, snapshots
+from tiw_automation.airflow.events.state_store import AssetStore, Store, VariableStore
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.airflow.trigger_event import Settled, settled, settled_by, to_payload
 from tiw_automation.core import (

@@ -15,7 +15,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException  # isort: s
 
 from tiw_automation.airflow import loops
 from tiw_automation.airflow.deferral import Deferral, Return, settle
-from tiw_automation.airflow.events.asset_events import tell_outlets
+from tiw_automation.airflow.events.asset_events import publish_to_outlets
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.airflow.lineage import lineage
 from tiw_automation.airflow.links import TiwConsoleLink, TiwReplayLink
@@ -328,7 +328,7 @@ class WaitsForRecords(KeepsTexts):
             # Pushed here as well, because a failing task returns nothing.
             task_instance.xcom_push(key="return_value", value=urls)
         if self.outlets:
-            tell_outlets(self.outlets, context["outlet_events"], records)
+            publish_to_outlets(self.outlets, context["outlet_events"], records)
         return urls
 
 

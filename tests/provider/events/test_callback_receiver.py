@@ -20,14 +20,18 @@ from airflow.sdk import Asset
 from sqlalchemy import select, update
 
 from tiw_automation.airflow import assets
-from tiw_automation.airflow.events import callback_receiver
-from tiw_automation.airflow.events.announced import told_key
+from tiw_automation.airflow.events import (
+    callback_connection,
+    callback_receiver,
+    callback_request,
+)
 from tiw_automation.airflow.events.callback_receiver import CallbackReceiver, callback_apps
 from tiw_automation.airflow.events.event_sink import EventSink
+from tiw_automation.airflow.events.state_store import published_key
 from tiw_automation.airflow.plugin import TiwCallbackPlugin
 from tiw_automation.core import OnlineRecord, Outcome, Verdict, parse_callback
 from tiw_automation.core.api.callbacks import MAX_BODY_BYTES, sign
-from tiw_automation.core.events import confirmation
+from tiw_automation.core.events import backlog, confirmation
 from tiw_automation.core.events.record_events import event_id
 from tiw_automation.simulator import Simulator
 
@@ -39,7 +43,7 @@ ANSWER = {"error_code": 0}
 
 
 class Sink:
-    """Where events go, without a database."""
+    """Stores events without a database."""
 
     def __init__(self, fails: bool = False) -> None:
         self.fails = fails
@@ -126,7 +130,7 @@ def receiver(
 async def until_idle(receiver: CallbackReceiver) -> None:
     """Wait until all that was posted is dealt with."""
     async with asyncio.timeout(30):
-        while receiver._under_way:
+        while receiver._backlog:
             await asyncio.sleep(0.02)
 
 
@@ -142,31 +146,28 @@ def test_airflow_finds_it_by_its_entry_point() -> None:
     assert found.load() is TiwCallbackPlugin
 
 
-def test_other_processes_load_nothing_of_it() -> None:
-    program = (
-        "import sys; from tiw_automation.airflow.plugin import TiwCallbackPlugin; "
-        "TiwCallbackPlugin(); print([m for m in sys.modules if m.startswith(("
-        "'tiw_automation.core', 'tiw_automation.airflow.c', 'tencentcloud'))])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip().splitlines()[-1] == "[]"
-
-
-def test_the_api_server_is_given_the_app(
+def test_only_the_api_server_loads_the_app(
     tiw_simulator: Simulator, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Every process imports the plugin; the API server also reads its apps."""
     connect(tiw_simulator, "school", extra={"callback_secret": KEY})
     monkeypatch.setenv("AIRFLOW__TIW__CALLBACK_CONN_IDS", " school, school ,")
-    program = (
-        "from tiw_automation.airflow.plugin import TiwCallbackPlugin as P; "
-        "print(P.fastapi_apps[0]['url_prefix'], P().fastapi_apps is P.fastapi_apps)"
-    )
+    program = """
+import sys
+from tiw_automation.airflow.plugin import TiwCallbackPlugin as Plugin
+
+plugin = Plugin()
+of_the_app = ("tiw_automation.core", "tiw_automation.airflow.events", "tencentcloud")
+print("loaded:", [name for name in sys.modules if name.startswith(of_the_app)])
+print(Plugin.fastapi_apps[0]["url_prefix"], plugin.fastapi_apps is Plugin.fastapi_apps)
+"""
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    assert done.stdout.strip().splitlines()[-1] == "/tiw/callbacks True"
+    # The log lines of the API server are among them.
+    lines = done.stdout.strip().splitlines()
+    assert "loaded: []" in lines
+    assert lines[-1] == "/tiw/callbacks True"
 
 
 @pytest.mark.parametrize(
@@ -209,7 +210,7 @@ async def test_a_callback_is_confirmed_and_stored_once(
     assert tiw_simulator.requests == {"DescribeOnlineRecord": 1}
 
 
-async def test_who_posts_at_once_is_asked_for_once(
+async def test_simultaneous_posts_of_a_recording_cost_one_request(
     receiver: CallbackReceiver, tiw_simulator: Simulator
 ) -> None:
     (done,) = tiw_simulator.add_finished(1)
@@ -220,7 +221,7 @@ async def test_who_posts_at_once_is_asked_for_once(
 
 
 @pytest.mark.parametrize("kind", ["OnlineRecordStarted", "OnlineRecordStopped", "SomethingNew"])
-async def test_what_is_no_end_is_taken_note_of(
+async def test_a_callback_of_another_event_is_accepted(
     kind: str, receiver: CallbackReceiver, tiw_simulator: Simulator
 ) -> None:
     body = callback(tiw_simulator, "algebra", EventType=kind)
@@ -228,7 +229,7 @@ async def test_what_is_no_end_is_taken_note_of(
     assert tiw_simulator.requests == {}
 
 
-async def test_an_end_that_is_not_seen_yet_is_posted_again(
+async def test_an_end_that_is_not_confirmed_yet_is_posted_again(
     receiver: CallbackReceiver, tiw_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(callback_receiver, "_ANSWER_WITHIN_S", 0.3)
@@ -237,7 +238,7 @@ async def test_an_end_that_is_not_seen_yet_is_posted_again(
     body = callback(tiw_simulator, "early")
     assert await post(receiver, body) == (503, REFUSAL)
     assert receiver._sink.stored == []  # type: ignore[attr-defined]
-    # It is asked for all the same, so that the next post finds it done.
+    # The backlog polls it meanwhile, so that the next post finds it done.
     tiw_simulator.advance(20)
     await until_idle(receiver)
     assert len(receiver._sink.stored) == 1  # type: ignore[attr-defined]
@@ -253,7 +254,7 @@ async def test_a_failed_recording_makes_no_event(
     assert "im login failed" in caplog.text
 
 
-async def test_keys_that_are_wrong_are_told_of_in_the_log_alone(
+async def test_wrong_keys_appear_only_in_the_log(
     tiw_simulator: Simulator,
     connect: Connect,
     monkeypatch: pytest.MonkeyPatch,
@@ -267,24 +268,28 @@ async def test_keys_that_are_wrong_are_told_of_in_the_log_alone(
     assert "AuthFailure" in caplog.text
 
 
-async def test_a_database_that_is_away_is_told_of_in_the_log_alone(
-    receiver: CallbackReceiver, tiw_simulator: Simulator, caplog: pytest.LogCaptureFixture
+async def test_a_failing_database_appears_only_in_the_log(
+    receiver: CallbackReceiver,
+    tiw_simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    monkeypatch.setattr(confirmation, "LAG_POLL_S", 0.1)
     (done,) = tiw_simulator.add_finished(1)
     sink = Sink(fails=True)
     receiver._sink = sink  # type: ignore[assignment]
     assert await post(receiver, callback(tiw_simulator, done)) == (503, REFUSAL)
     assert "the database is away" in caplog.text
-    # And stored once it is back, though it is posted no more.
+    # It is stored once the database works again, without another post.
     sink.fails = False
     await until_idle(receiver)
     assert len(sink.stored) == 1
 
 
-async def test_there_is_an_end_to_how_many_wait(
+async def test_the_backlog_is_limited(
     receiver: CallbackReceiver, tiw_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(callback_receiver, "_MOST_AT_ONCE", 0)
+    monkeypatch.setattr(backlog, "MOST_BYTES", 0)
     assert await post(receiver, callback(tiw_simulator, "algebra")) == (503, REFUSAL)
     assert tiw_simulator.requests == {}
 
@@ -305,13 +310,13 @@ async def test_there_is_an_end_to_how_many_wait(
         ({"chunks": [b"{}"], "path": "/"}, 403),
     ],
 )
-async def test_what_is_refused(
+async def test_refused_requests(
     given: dict[str, Any],
     status: int,
     receiver: CallbackReceiver,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(callback_receiver, "_BODY_WITHIN_S", 0.2)
+    monkeypatch.setattr(callback_request, "_BODY_WITHIN_S", 0.2)
     chunks = given.pop("chunks")
     assert await post(receiver, *chunks, **given) == (status, REFUSAL)
 
@@ -328,7 +333,7 @@ async def test_what_is_refused(
     ],
     ids=str,
 )
-async def test_an_odd_form_costs_no_event(
+async def test_unusual_fields_do_not_prevent_the_event(
     changes: dict[str, Any], receiver: CallbackReceiver, tiw_simulator: Simulator
 ) -> None:
     (done,) = tiw_simulator.add_finished(1)
@@ -341,7 +346,7 @@ async def test_an_odd_form_costs_no_event(
 
 
 @pytest.mark.parametrize("sdk_app_id", [-1, 0, 2**63, True, None, "x", 99])
-async def test_another_application_or_none_is_refused(
+async def test_another_or_an_invalid_application_is_refused(
     sdk_app_id: Any,
     receiver: CallbackReceiver,
     tiw_simulator: Simulator,
@@ -354,45 +359,45 @@ async def test_another_application_or_none_is_refused(
     assert tiw_simulator.requests == {}
 
 
-async def test_the_history_is_looked_up_for_what_is_confirmed_alone(
+async def test_the_history_is_searched_only_for_confirmed_recordings(
     receiver: CallbackReceiver, tiw_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(callback_receiver, "_ANSWER_WITHIN_S", 0.3)
-    looked_up: list[str] = []
+    searched: list[str] = []
 
     class Recorded(Sink):
         def wants(self, conn_id: str, app_id: int, own: int | None, event_id: str) -> bool:
-            looked_up.append(event_id)
+            searched.append(event_id)
             return super().wants(conn_id, app_id, own, event_id)
 
     receiver._sink = Recorded()  # type: ignore[assignment]
     (done,) = tiw_simulator.add_finished(1)
     tiw_simulator.add("runs", timeline=[{"RECORDING": 10000}])
-    for number in range(20):
+    for number in range(8):
         assert await post(receiver, callback(tiw_simulator, f"absent-{number}")) == (200, ANSWER)
     assert await post(receiver, callback(tiw_simulator, "runs")) == (503, REFUSAL)
-    assert looked_up == []
+    assert searched == []
     for _ in range(3):
         assert await post(receiver, callback(tiw_simulator, done)) == (200, ANSWER)
-    assert looked_up == [event_id(tiw_simulator.sdk_app_id, done)]
+    assert searched == [event_id(tiw_simulator.sdk_app_id, done)]
 
 
-async def test_a_genuine_burst_is_stored_though_nobody_posts_it_again(
+async def test_a_burst_is_stored_without_further_posts(
     receiver: CallbackReceiver, tiw_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(callback_receiver, "_ANSWER_WITHIN_S", 0.05)
-    monkeypatch.setattr(callback_receiver, "_MOST_WAITING", 20)
-    ids = tiw_simulator.add_finished(60)
+    monkeypatch.setattr(callback_receiver, "_MOST_WAITING", 10)
+    ids = tiw_simulator.add_finished(30)
     answers = await asyncio.gather(
         *(post(receiver, callback(tiw_simulator, task_id)) for task_id in ids)
     )
     assert (503, REFUSAL) in answers
     await until_idle(receiver)
-    assert len(receiver._sink.stored) == 60  # type: ignore[attr-defined]
-    assert tiw_simulator.requests == {"DescribeOnlineRecord": 60}
+    assert len(receiver._sink.stored) == 30  # type: ignore[attr-defined]
+    assert tiw_simulator.requests == {"DescribeOnlineRecord": 30}
 
 
-async def test_what_is_too_long_is_an_error_in_the_log_once_a_minute(
+async def test_bodies_that_are_too_long_are_one_error_a_minute_in_the_log(
     receiver: CallbackReceiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(5):
@@ -402,7 +407,7 @@ async def test_what_is_too_long_is_an_error_in_the_log_once_a_minute(
     assert "2,100 videos" in line.getMessage()
 
 
-async def test_the_longest_is_read_outside_the_event_loop(
+async def test_a_long_body_is_parsed_in_a_thread(
     receiver: CallbackReceiver, tiw_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: list[bool] = []
@@ -417,17 +422,17 @@ async def test_the_longest_is_read_outside_the_event_loop(
     assert await post(receiver, body) == (200, ANSWER)
     assert await post(receiver, body + b" " * (MAX_BODY_BYTES - len(body))) == (200, ANSWER)
     assert threads == [True, False]
-    # What is forged needs no thread, however long it is.
-    forged = callback(tiw_simulator, done, key="another-key-of-somebody")
+    # A forged body needs no thread, however long it is.
+    forged = callback(tiw_simulator, done, key="another-key-of-the-tests")
     forged += b" " * (MAX_BODY_BYTES - len(forged))
     assert await post(receiver, forged) == (403, REFUSAL)
     assert threads == [True, False]
 
 
-async def test_who_hangs_holds_a_few_megabytes_and_keeps_no_short_post_out(
+async def test_slow_senders_take_limited_memory_and_keep_no_short_post_out(
     receiver: CallbackReceiver, tiw_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(callback_receiver, "_BODY_WITHIN_S", 1.0)
+    monkeypatch.setattr(callback_request, "_BODY_WITHIN_S", 1.0)
     (done,) = tiw_simulator.add_finished(1)
     chunk = b" " * 65536
     hanging = [
@@ -435,19 +440,19 @@ async def test_who_hangs_holds_a_few_megabytes_and_keeps_no_short_post_out(
         for _ in range(300)
     ]
     await asyncio.sleep(0.2)
-    assert 10 * 2**20 < receiver._room._taken <= callback_receiver._BYTES_UNDER_WAY
+    assert 10 * 2**20 < receiver._memory._taken <= callback_request._MOST_BYTES
     assert await post(receiver, callback(tiw_simulator, done)) == (200, ANSWER)
     statuses = Counter(status for status, _ in await asyncio.gather(*hanging))
     assert set(statuses) == {408, 503}
     assert statuses[503] > 250
-    assert receiver._room._taken == 0
+    assert receiver._memory._taken == 0
 
 
-async def test_nothing_of_a_body_is_kept_or_built(
+async def test_a_body_is_neither_kept_nor_parsed_in_full(
     receiver: CallbackReceiver, tiw_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def never(*_: Any, **__: Any) -> Any:
-        raise AssertionError("It was built.")
+        raise AssertionError("It was parsed in full.")
 
     monkeypatch.setattr("tiw_automation.core.api.callbacks.OnlineRecord.from_response", never)
     monkeypatch.setattr("tiw_automation.core.api.callbacks.api_error", never)
@@ -462,11 +467,11 @@ async def test_nothing_of_a_body_is_kept_or_built(
             posted = body.replace(b"lesson-00", b"lesson-%02d" % number)
             assert (await post(receiver, posted))[0] == 503
         del posted
-        kept, _ = tracemalloc.get_traced_memory()
+        kept_bytes, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert len(receiver._under_way) == 31
-    assert kept < 2_000_000
+    assert len(receiver._backlog) == 31
+    assert kept_bytes < 2_000_000
     tiw_simulator.fault = None
 
 
@@ -480,7 +485,7 @@ async def test_forged_posts_do_not_fill_the_log(
     assert KEY not in caplog.text
 
 
-async def test_what_cannot_be_encoded_is_a_forgery_like_any_other(
+async def test_a_signature_that_cannot_be_encoded_is_a_forgery(
     receiver: CallbackReceiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(5):
@@ -490,7 +495,7 @@ async def test_what_cannot_be_encoded_is_a_forgery_like_any_other(
     assert "Traceback" not in caplog.text
 
 
-async def test_a_task_id_that_is_none_does_not_fill_the_log(
+async def test_invalid_task_ids_do_not_fill_the_log(
     receiver: CallbackReceiver, tiw_simulator: Simulator, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(5):
@@ -500,14 +505,14 @@ async def test_a_task_id_that_is_none_does_not_fill_the_log(
     assert "not received" not in caplog.text
 
 
-async def test_without_a_secret_it_is_read_and_told_of_once_in_a_while(
+async def test_a_connection_without_a_secret_is_read_and_logged_seldom(
     receiver: CallbackReceiver,
     tiw_simulator: Simulator,
     connect: Connect,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(callback_receiver, "_SETTINGS_S", 0.0)
+    monkeypatch.setattr(callback_connection, "_SETTINGS_S", 0.0)
     body = callback(tiw_simulator, "x", EventType="OnlineRecordStarted")
     assert (await post(receiver, body))[0] == 200
     connect(tiw_simulator, "school", extra={})
@@ -515,14 +520,14 @@ async def test_without_a_secret_it_is_read_and_told_of_once_in_a_while(
         assert await post(receiver, b"{}") == (403, REFUSAL)
     assert caplog.text.count("are not received") == 1
     assert caplog.text.count("were refused") == 1
-    # That it has one again is not seen at once: it is not read for each post.
+    # A new secret is not noticed at once, because the connection is not read for each post.
     connect(tiw_simulator, "school", extra={"callback_secret": KEY})
     assert await post(receiver, body) == (403, REFUSAL)
-    monkeypatch.setattr(callback_receiver, "_TROUBLE_S", 0.0)
+    monkeypatch.setattr(callback_connection, "_RETRY_S", 0.0)
     assert (await post(receiver, body))[0] == 200
 
 
-async def test_what_it_has_read_is_good_while_airflow_cannot_read_it(
+async def test_known_settings_are_used_while_airflow_cannot_read_the_connection(
     receiver: CallbackReceiver,
     tiw_simulator: Simulator,
     connect: Connect,
@@ -530,19 +535,19 @@ async def test_what_it_has_read_is_good_while_airflow_cannot_read_it(
     caplog: pytest.LogCaptureFixture,
     break_secrets: Callable[[], None],
 ) -> None:
-    monkeypatch.setattr(callback_receiver, "_SETTINGS_S", 0.0)
-    monkeypatch.setattr(callback_receiver, "_TROUBLE_S", 0.0)
+    monkeypatch.setattr(callback_connection, "_SETTINGS_S", 0.0)
+    monkeypatch.setattr(callback_connection, "_RETRY_S", 0.0)
     body = callback(tiw_simulator, "x", EventType="OnlineRecordStarted")
     break_secrets()
     monkeypatch.delenv("AIRFLOW_CONN_SCHOOL")
     assert (await post(receiver, body))[0] == 200
     assert (await post(receiver, b"{}"))[0] == 403
-    # One that starts just then waits until it knows.
+    # A receiver that starts now waits until it can read the connection.
     (mounted,) = callback_apps()
     starting = mounted["app"]
     for _ in range(2):
         assert await post(starting, body) == (503, REFUSAL)
-    # Whoever posts does not fill the log with it.
+    # Further posts do not fill the log with it.
     assert caplog.text.count("Callbacks for school wait") == 2
     assert caplog.text.count("were refused") == 2
     connect(tiw_simulator, "school", extra={"callback_secret": KEY})
@@ -559,9 +564,9 @@ async def test_a_new_secret_needs_no_restart(
     body = callback(tiw_simulator, "x", EventType="OnlineRecordStarted", key="a-new-one")
     assert (await post(receiver, body))[0] == 403
     connect(tiw_simulator, "school", extra={"callback_secret": "a-new-one"})
-    monkeypatch.setattr(callback_receiver, "_SETTINGS_S", 0.0)
+    monkeypatch.setattr(callback_connection, "_SETTINGS_S", 0.0)
     assert (await post(receiver, body))[0] == 200
-    # And one that is taken away closes the door.
+    # Without a secret nothing is accepted.
     connect(tiw_simulator, "school", extra={})
     assert await post(receiver, body) == (403, REFUSAL)
     assert "has no callback_secret" in caplog.text
@@ -580,23 +585,23 @@ async def test_a_weak_secret_is_a_warning(
     assert "ab1cd" not in caplog.text
 
 
-async def test_what_it_knows_is_never_shown(receiver: CallbackReceiver) -> None:
-    settings = await receiver._sources["school"].settings()
+async def test_the_repr_of_the_settings_shows_no_secret(receiver: CallbackReceiver) -> None:
+    settings = await receiver._connections["school"].settings()
     assert KEY not in repr(settings)
 
 
-async def test_what_is_no_http_is_left_alone(receiver: CallbackReceiver) -> None:
+async def test_other_protocols_than_http_are_ignored(receiver: CallbackReceiver) -> None:
     async def never(*_: Any) -> Any:
-        raise AssertionError("nothing is to be said")
+        raise AssertionError("nothing must be read or sent")
 
     await receiver({"type": "websocket"}, never, never)
 
 
-# What is stored, in Airflow's own tables
+# The events in Airflow's own tables
 
 
-def told() -> dict[str, list[str]]:
-    """Return the recordings that the events tell of, by asset."""
+def published() -> dict[str, list[str]]:
+    """Return the recordings of the stored events, by asset."""
     from airflow.models.asset import AssetEvent, AssetModel
     from airflow.utils.session import create_session
 
@@ -608,12 +613,12 @@ def told() -> dict[str, list[str]]:
         )
         found: dict[str, list[str]] = {}
         for name, extra in events:
-            told_of = extra.get("payload", extra)
-            found.setdefault(name, []).append(told_of["record_task_id"])
+            recording = extra.get("payload", extra)
+            found.setdefault(name, []).append(recording["record_task_id"])
         return found
 
 
-async def test_each_asset_takes_what_its_terms_allow(
+async def test_each_asset_accepts_by_its_own_terms(
     receiver: CallbackReceiver,
     tiw_simulator: Simulator,
     use: Callable[[Asset], int],
@@ -623,27 +628,31 @@ async def test_each_asset_takes_what_its_terms_allow(
     tiw_simulator.add("odd", timeline=[], finish_reason="EXCEPTION")
     tiw_simulator.add("empty", timeline=[], videos=[])
     (good,) = tiw_simulator.add_finished(1)
-    whose: Any = {"tencentcloud_conn_id": "school"}
-    use(assets.tiw_online_record_asset("strict", **whose))
-    use(assets.tiw_online_record_asset("often", **whose, poll_interval=2, include_failed=True))
-    # Neither of these is the application's: given recordings, and another's connection.
-    use(assets.tiw_online_record_asset("given", **whose, record_task_ids=[good], poll_interval=2))
+    of_school: Any = {"tencentcloud_conn_id": "school"}
+    use(assets.tiw_online_record_asset("strict", **of_school))
+    use(assets.tiw_online_record_asset("often", **of_school, poll_interval=2, include_failed=True))
+    # Neither of these gets an event: one is of given recordings, the other of another connection.
+    use(
+        assets.tiw_online_record_asset(
+            "given", **of_school, record_task_ids=[good], poll_interval=2
+        )
+    )
     use(assets.tiw_online_record_asset("theirs", tencentcloud_conn_id="School", watch=False))
-    use(assets.tiw_online_record_asset("each", **whose, partitioned=True, require_videos=False))
+    use(assets.tiw_online_record_asset("each", **of_school, partitioned=True, require_videos=False))
     lenient: Any = {"sdk_app_id": tiw_simulator.sdk_app_id}
     lenient["accept_finish_reasons"] = ["EXCEPTION"]
-    use(assets.tiw_online_record_asset("lenient", **whose, **lenient, watch=False))
+    use(assets.tiw_online_record_asset("lenient", **of_school, **lenient, watch=False))
     for _ in range(2):
         for task_id in ("odd", "empty", good):
             assert (await post(receiver, callback(tiw_simulator, task_id)))[0] == 200
-    assert told() == {
+    assert published() == {
         "strict": [good],
         "often": [good],
         "each": ["empty", good],
         "lenient": ["odd"],
     }
     assert "EXCEPTION" in caplog.text
-    assert "Not told to strict." in caplog.text
+    assert "Not published to strict." in caplog.text
 
 
 def watch(asset_id: int) -> None:
@@ -661,7 +670,7 @@ def watch(asset_id: int) -> None:
 
 
 class StateOf:
-    """The state store of an asset, as a trigger has it: with Airflow's own backend behind it."""
+    """The state of an asset, as a trigger has it, stored by Airflow's own backend."""
 
     def __init__(self, asset_id: int) -> None:
         from airflow._shared.state import AssetScope
@@ -689,7 +698,7 @@ async def test_a_callback_waits_for_the_event_of_a_watcher(
     use: Callable[[Asset], int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Airflow stores what a trigger yields a moment later, or never where it is killed."""
+    """Airflow stores a trigger's event a moment later, or never if the trigger is killed."""
     from airflow.assets.manager import asset_manager
     from airflow.models.asset import AssetModel
     from airflow.models.asset_state_store import AssetStateStoreModel
@@ -708,15 +717,15 @@ async def test_a_callback_waits_for_the_event_of_a_watcher(
     with Simulator(speed=10, region="ap-guangzhou") as chinese:
         extra = {"region": "ap-guangzhou", "callback_secret": KEY}
         connect(chinese, "school", extra=extra)
-        monkeypatch.setattr(callback_receiver, "_SETTINGS_S", 0.0)
+        monkeypatch.setattr(callback_connection, "_SETTINGS_S", 0.0)
         chinese.add("algebra", timeline=[{"RECORDING": 3}])
         events = trigger.run()
         event = await asyncio.wait_for(anext(events), 20)
         assert event.payload["record_task_id"] == "algebra"
-        # Whoever is told by callbacks alone is told at once.
+        # The asset without a watcher gets its event at once.
         for _ in range(2):
             assert await post(receiver, callback(chinese, "algebra")) == (503, REFUSAL)
-            assert told() == {quiet.name: ["algebra"]}
+            assert published() == {quiet.name: ["algebra"]}
         with create_session() as session:
             if is_stored:
                 # As Airflow's triggerer does.
@@ -728,11 +737,11 @@ async def test_a_callback_waits_for_the_event_of_a_watcher(
                 session.execute(update(AssetStateStoreModel).values(updated_at=long_ago))
         assert (await post(receiver, callback(chinese, "algebra")))[0] == 200
         await events.aclose()
-    assert told() == {quiet.name: ["algebra"], asset.name: ["algebra"]}
+    assert published() == {quiet.name: ["algebra"], asset.name: ["algebra"]}
 
 
 @pytest.mark.skipif(AIRFLOW < (3, 3), reason="Airflow 3.3 keeps state for an asset")
-def test_word_for_a_trigger_that_never_came_is_taken_away(use: Callable[[Asset], int]) -> None:
+def test_an_old_key_for_a_trigger_is_removed(use: Callable[[Asset], int]) -> None:
     from airflow.models.asset_state_store import AssetStateStoreModel
     from airflow.utils.session import create_session
 
@@ -751,6 +760,6 @@ def test_word_for_a_trigger_that_never_came_is_taken_away(use: Callable[[Asset],
     end = Outcome(14, "a", Verdict.FINISHED, record)
     assert EventSink().store("tencentcloud_default", 14, 14, end) != []
     with create_session() as session:
-        kept = set(session.scalars(select(AssetStateStoreModel.key)))
-    expected = {"tiw_told_young", "tiw_announced_x", "tiwXtold_x", told_key(event_id(14, "a"))}
-    assert kept == expected
+        keys = set(session.scalars(select(AssetStateStoreModel.key)))
+    expected = {"tiw_told_young", "tiw_announced_x", "tiwXtold_x", published_key(event_id(14, "a"))}
+    assert keys == expected

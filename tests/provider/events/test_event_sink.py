@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the receiver of callbacks stores, in Airflow's own tables."""
+"""The events that the receiver of callbacks stores, in Airflow's own tables."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from airflow.sdk import Asset
 from sqlalchemy import delete, event, func, select, update
 
 from tiw_automation.airflow import assets
-from tiw_automation.airflow.events import event_sink as asset_store
+from tiw_automation.airflow.events import event_sink
 from tiw_automation.airflow.events.asset_events import TERMS, to_extra
 from tiw_automation.airflow.events.event_sink import EventSink
 from tiw_automation.core import OnlineRecord, Outcome, Verdict
 from tiw_automation.core.events.record_events import event_id
 
 AIRFLOW = tuple(int(part) for part in version("apache-airflow-core").split(".")[:2])
-WHOSE: tuple[str, int, int | None] = ("school", 14, 14)
+APPLICATION: tuple[str, int, int | None] = ("school", 14, 14)
 DAGS = """
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import Asset, dag
@@ -68,7 +68,7 @@ def end_of(task_id: str, stopped_at: float | None = None) -> Outcome:
 
 @pytest.fixture
 def dags(tables: None, tmp_path: Path) -> Iterator[None]:
-    """The DAGs of this module, put into Airflow's tables as its DAG processor does."""
+    """The DAGs of this module in Airflow's tables, as its DAG processor writes them."""
     where = "airflow.dag_processing.dagbag" if AIRFLOW >= (3, 2) else "airflow.models.dagbag"
     files = importlib.import_module(where)
     from airflow.models.base import Base
@@ -89,7 +89,7 @@ def dags(tables: None, tmp_path: Path) -> Iterator[None]:
 
 
 def queued() -> dict[str, datetime]:
-    """Return the DAGs that have a run to come, and until when it takes events in."""
+    """Return the DAGs whose next run is queued, and the time up to which it includes events."""
     from airflow.models.asset import AssetDagRunQueue
     from airflow.utils.session import create_session
 
@@ -107,7 +107,7 @@ def unpause_all() -> None:
 
 
 def needing_runs() -> set[str]:
-    """Return the DAGs that Airflow's scheduler would make a run of, one of assets."""
+    """Return the DAGs for which Airflow's scheduler would create a run by assets."""
     from airflow.models.dag import DagModel
     from airflow.utils.session import create_session
 
@@ -116,17 +116,17 @@ def needing_runs() -> set[str]:
         return {dag.dag_id for dag in dags}
 
 
-def test_a_paused_dag_has_its_run_once_it_is_unpaused(dags: None) -> None:
+def test_a_paused_dag_has_its_run_after_it_is_unpaused(dags: None) -> None:
     names = {f"{kind}_{paused}" for kind in ("called", "by_uri", "by_name") for paused in "FT"}
     names = {name.replace("_F", "_False").replace("_T", "_True") for name in names}
     if AIRFLOW < (3, 2):
         names |= {"each_False", "each_True"}
-    assert len(EventSink().store(*WHOSE, end_of("algebra", time.time()))) == 2
+    assert len(EventSink().store(*APPLICATION, end_of("algebra", time.time()))) == 2
     first = queued()
     assert set(first) == names
     assert needing_runs() == {name for name in names if name.endswith("False")}
-    # All of it is in one run: the row's time follows the last event.
-    EventSink().store(*WHOSE, end_of("history", time.time()))
+    # One run includes both events: the time of the row is that of the last event.
+    EventSink().store(*APPLICATION, end_of("history", time.time()))
     assert all(queued()[name] > at for name, at in first.items())
     unpause_all()
     assert needing_runs() == names
@@ -138,7 +138,7 @@ def test_a_paused_dag_has_the_run_of_each_partition(dags: None) -> None:
     from airflow.utils.session import create_session
 
     for task_id in ("algebra", "history", "algebra"):
-        EventSink().store(*WHOSE, end_of(task_id, time.time()))
+        EventSink().store(*APPLICATION, end_of(task_id, time.time()))
     with create_session() as session:
         rows = select(AssetPartitionDagRun.target_dag_id, AssetPartitionDagRun.partition_key)
         found = sorted(tuple(row) for row in session.execute(rows))
@@ -146,14 +146,14 @@ def test_a_paused_dag_has_the_run_of_each_partition(dags: None) -> None:
     assert found == sorted(expected)
 
 
-def test_a_dag_that_is_gone_gets_no_run(dags: None) -> None:
+def test_a_removed_dag_gets_no_run(dags: None) -> None:
     from airflow.models.dag import DagModel
     from airflow.utils.session import create_session
 
     with create_session() as session:
         gone = DagModel.dag_id.in_(["called_True", "each_True"])
         session.execute(update(DagModel).where(gone).values(is_stale=True))
-    EventSink().store(*WHOSE, end_of("algebra", time.time()))
+    EventSink().store(*APPLICATION, end_of("algebra", time.time()))
     assert "called_True" not in queued()
     assert "by_uri_True" in queued()
 
@@ -162,7 +162,7 @@ def test_a_dag_that_is_gone_gets_no_run(dags: None) -> None:
 
 
 def fill(asset_id: int, count: int, first: datetime, last: datetime) -> None:
-    """Give an asset that many events of others, spread over a time."""
+    """Give an asset that many events of other recordings, spread evenly over a time."""
     from airflow.models.asset import AssetEvent
     from airflow.utils.session import create_session
 
@@ -188,37 +188,40 @@ def stored_ids(asset_id: int) -> int:
         return session.scalar(count) or 0
 
 
-def test_what_was_stored_is_found_by_another_process(use: Callable[[Asset], int]) -> None:
+def test_a_stored_event_is_found_by_another_process(use: Callable[[Asset], int]) -> None:
     asset_id = use(assets.tiw_online_record_asset(tencentcloud_conn_id="school", watch=False))
     now = time.time()
     for stopped_at in (now, now - 86400, now + 9000, None, 0, 7):
         end = end_of(f"stopped-{stopped_at}", stopped_at)
         before = stored_ids(asset_id)
-        assert len(EventSink().store(*WHOSE, end)) == 1
-        # A process of its own remembers nothing.
-        assert EventSink().store(*WHOSE, end) == []
+        assert len(EventSink().store(*APPLICATION, end)) == 1
+        # Another process remembers nothing.
+        assert EventSink().store(*APPLICATION, end) == []
         assert stored_ids(asset_id) == before + 1
-        assert not EventSink().wants(*WHOSE, event_id(14, end.task_id))
+        assert not EventSink().wants(*APPLICATION, event_id(14, end.task_id))
 
 
-def test_an_old_end_is_found_among_many_younger_events(use: Callable[[Asset], int]) -> None:
+def test_an_old_event_is_found_among_many_newer_ones(
+    use: Callable[[Asset], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_sink, "_MOST_SEARCHED", 200)
     asset_id = use(assets.tiw_online_record_asset(tencentcloud_conn_id="school", watch=False))
     now = datetime.now(UTC)
     end = end_of("old", (now - timedelta(days=20)).timestamp())
-    assert len(EventSink().store(*WHOSE, end)) == 1
+    assert len(EventSink().store(*APPLICATION, end)) == 1
     from airflow.models.asset import AssetEvent
     from airflow.utils.session import create_session
 
     with create_session() as session:
         moved = now - timedelta(days=20) + timedelta(minutes=1)
         session.execute(update(AssetEvent).values(timestamp=moved))
-    fill(asset_id, 15_000, now - timedelta(days=19), now)
-    assert EventSink().store(*WHOSE, end) == []
+    fill(asset_id, 300, now - timedelta(days=19), now)
+    assert EventSink().store(*APPLICATION, end) == []
 
 
 @contextlib.contextmanager
 def counted_comparisons() -> Iterator[list[str]]:
-    """Yield what SQLite compares with LIKE, row by row."""
+    """Yield the texts that SQLite compares by LIKE, row by row."""
     from airflow import settings
 
     compared: list[str] = []
@@ -241,14 +244,14 @@ def counted_comparisons() -> Iterator[list[str]]:
         settings.engine.dispose()
 
 
-def test_a_look_costs_the_same_however_many_events_there_are(
+def test_a_search_is_limited_however_many_events_there_are(
     use: Callable[[Asset], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asset_store, "_MOST_LOOKED_THROUGH", 500)
+    monkeypatch.setattr(event_sink, "_MOST_SEARCHED", 500)
     now = datetime.now(UTC)
     many = use(assets.tiw_online_record_asset(tencentcloud_conn_id="school", watch=False))
     few = use(assets.tiw_online_record_asset(tencentcloud_conn_id="other", watch=False))
-    fill(many, 20_000, now - timedelta(minutes=50), now)
+    fill(many, 2_000, now - timedelta(minutes=50), now)
     fill(few, 400, now - timedelta(minutes=50), now)
     sink = EventSink()
     compared: dict[str, int] = {}
@@ -258,36 +261,36 @@ def test_a_look_costs_the_same_however_many_events_there_are(
             # The URIs of the assets are compared too.
             compared[conn_id] = len([text for text in rows if "event_id" in text])
     assert compared == {"school": 500, "other": 400}
-    # Of whatever age the recording is, and whether or not its age is known.
+    # For any age of the recording, known or not.
     for stopped_at in (time.time(), time.time() - 20 * 86400, None):
         with counted_comparisons() as rows:
             sink.store("school", 14, 14, end_of(f"new-{stopped_at}", stopped_at))
             assert len([text for text in rows if "event_id" in text]) <= 500
 
 
-def test_what_this_process_has_stored_is_not_looked_for(use: Callable[[Asset], int]) -> None:
+def test_an_event_of_this_process_is_not_searched_for(use: Callable[[Asset], int]) -> None:
     use(assets.tiw_online_record_asset(tencentcloud_conn_id="school", watch=False))
     sink, end = EventSink(), end_of("algebra", time.time())
-    assert len(sink.store(*WHOSE, end)) == 1
+    assert len(sink.store(*APPLICATION, end)) == 1
     with counted_comparisons() as rows:
         for _ in range(20):
-            assert not sink.wants(*WHOSE, event_id(14, "algebra"))
-            assert sink.store(*WHOSE, end) == []
+            assert not sink.wants(*APPLICATION, event_id(14, "algebra"))
+            assert sink.store(*APPLICATION, end) == []
     assert [text for text in rows if "event_id" in text] == []
 
 
-def test_what_is_remembered_is_bounded(
+def test_the_number_of_remembered_events_is_limited(
     use: Callable[[Asset], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asset_store, "_MOST_REMEMBERED", 3)
+    monkeypatch.setattr(event_sink, "_MOST_REMEMBERED", 3)
     use(assets.tiw_online_record_asset(tencentcloud_conn_id="school", watch=False))
     sink = EventSink()
     for number in range(5):
-        sink.store(*WHOSE, end_of(f"lesson-{number}", time.time()))
+        sink.store(*APPLICATION, end_of(f"lesson-{number}", time.time()))
     assert len(sink._stored) == 3
 
 
-def test_what_was_rolled_back_is_not_remembered(
+def test_an_event_that_was_rolled_back_is_not_remembered(
     use: Callable[[Asset], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asset_id = use(assets.tiw_online_record_asset(tencentcloud_conn_id="school", watch=False))
@@ -297,11 +300,11 @@ def test_what_was_rolled_back_is_not_remembered(
         raise OSError("the database is away")
 
     with monkeypatch.context() as patched:
-        patched.setattr(asset_store, "_queue", fail)
+        patched.setattr(event_sink, "_queue", fail)
         with pytest.raises(OSError, match="away"):
-            sink.store(*WHOSE, end)
+            sink.store(*APPLICATION, end)
     assert stored_ids(asset_id) == 0
-    assert len(sink.store(*WHOSE, end)) == 1
+    assert len(sink.store(*APPLICATION, end)) == 1
 
 
 @pytest.mark.parametrize(
@@ -315,10 +318,10 @@ def test_what_was_rolled_back_is_not_remembered(
         {"new": 1},
     ],
 )
-def test_terms_of_another_form_are_the_default(
+def test_invalid_terms_are_the_default_terms(
     terms: Any, use: Callable[[Asset], int], caplog: pytest.LogCaptureFixture
 ) -> None:
     asset = assets.tiw_online_record_asset(tencentcloud_conn_id="school", watch=False)
     asset.extra[TERMS] = terms
     use(asset)
-    assert len(EventSink().store(*WHOSE, end_of("algebra", time.time()))) == 1
+    assert len(EventSink().store(*APPLICATION, end_of("algebra", time.time()))) == 1

@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable
+from functools import partial
 from importlib.metadata import version
 from itertools import pairwise
 from typing import Any
@@ -18,15 +19,15 @@ from airflow.sdk.execution_time import comms, task_runner
 from asgiref.sync import async_to_sync
 
 from tiw_automation.airflow import triggers
-from tiw_automation.airflow.events import announced, shared_feed as finished
-from tiw_automation.airflow.events.announced import (
-    TELLING,
-    Announced,
+from tiw_automation.airflow.events import announced, shared_feed
+from tiw_automation.airflow.events.announced import Announced
+from tiw_automation.airflow.events.shared_feed import AcknowledgedFeed
+from tiw_automation.airflow.events.state_store import (
+    PUBLISHING,
     AssetStore,
     VariableStore,
-    told_key,
+    published_key,
 )
-from tiw_automation.airflow.events.shared_feed import AcknowledgedFeed
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.airflow.supervisor import _asking
 from tiw_automation.airflow.triggers import TiwOnlineRecordFinishedEventTrigger
@@ -41,7 +42,7 @@ TIMELINE = [{"RECORDING": 3}, {"STOPPED": 1}]
 
 
 class Memory:
-    """A store like Airflow's that outlives the trigger, and can be made to fail."""
+    """A store like Airflow's. It outlives the trigger, and can be made to fail."""
 
     def __init__(self) -> None:
         self.values: dict[str, str] = {}
@@ -65,7 +66,8 @@ class Memory:
             self.fails -= 1
             raise self.error
 
-    def kept(self) -> Any:
+    def state(self) -> Any:
+        """Return what the one trigger has stored."""
         (value,) = (v for k, v in self.values.items() if k.startswith("tiw_announced_"))
         return json.loads(value)
 
@@ -86,16 +88,36 @@ async def running(trigger: TiwOnlineRecordFinishedEventTrigger) -> AsyncGenerato
         await events.aclose()  # type: ignore[attr-defined]
 
 
-async def told(events: Any, within_s: float = 20.0) -> list[str]:
-    """Return the ids of the next event."""
-    event = await asyncio.wait_for(anext(events), within_s)
+async def next_ids(events: Any, within_s: float = 20.0) -> list[str]:
+    """Return the task ids of the next event."""
+    return ids_of(await asyncio.wait_for(anext(events), within_s))
+
+
+def ids_of(event: Any) -> list[str]:
     payload = json.loads(json.dumps(event.payload))
     return [each["record_task_id"] for each in payload.get("recordings", [payload])]
 
 
-async def nothing_more(events: Any, for_s: float = 0.8) -> None:
+async def nothing_more(events: Any, for_s: float = 0.5) -> None:
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(anext(events), for_s)
+
+
+async def until(is_true: Callable[[], Any], within_s: float = 20.0) -> None:
+    async with asyncio.timeout(within_s):
+        while not is_true():
+            await asyncio.sleep(0.02)
+
+
+@contextlib.asynccontextmanager
+async def next_of(events: Any) -> AsyncGenerator[asyncio.Future[Any], None]:
+    """Request the next event; cancel that at the end of the context."""
+    waiting = asyncio.ensure_future(anext(events))
+    try:
+        yield waiting
+    finally:
+        waiting.cancel()
+        await asyncio.wait([waiting])
 
 
 @pytest.fixture
@@ -105,21 +127,22 @@ def chinese() -> Any:
 
 
 @pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(triggers, "_APART_S", 0.3)
-    monkeypatch.setattr(record_feed, "_REFUSED_S", 0.3)
-    monkeypatch.setattr(announced, "STORED_AFTER_S", 0.2)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triggers, "_APART_S", 0.2)
+    monkeypatch.setattr(record_feed, "_GATHER_S", 0.05)
+    monkeypatch.setattr(record_feed, "_REFUSED_S", 0.2)
+    monkeypatch.setattr(announced, "STORED_AFTER_S", 0.1)
     monkeypatch.setattr(announced, "_RETRY_FIRST_S", 0.05)
 
 
-def test_what_is_stored_makes_the_same_trigger() -> None:
+def test_a_serialized_trigger_can_be_created_again() -> None:
     path, arguments = make(record_task_ids=["a"], asset_name="mine").serialize()
     assert path == "tiw_automation.airflow.triggers.TiwOnlineRecordFinishedEventTrigger"
     again = TiwOnlineRecordFinishedEventTrigger(**json.loads(json.dumps(arguments)))
     assert again.serialize() == (path, arguments)
 
 
-def test_who_shares_a_feed() -> None:
+def test_triggers_that_share_a_feed() -> None:
     key = make(poll_interval=5).shared_stream_key()
     assert key == make(poll_interval=5.0, include_failed=True, asset_name="x").shared_stream_key()
     assert (
@@ -135,22 +158,22 @@ def test_who_shares_a_feed() -> None:
     assert key not in [other.shared_stream_key() for other in others]
 
 
-async def test_given_recordings_once_each_and_never_an_end(
+async def test_given_recordings_are_published_once_and_the_trigger_goes_on(
     tiw_simulator: Simulator, connect: Connect
 ) -> None:
     connect(tiw_simulator)
     (done,) = tiw_simulator.add_finished(1)
     tiw_simulator.add("slow", timeline=[{"RECORDING": 100}])
     async with running(make(record_task_ids=["slow", done, done])) as events:
-        assert await told(events) == [done]
+        assert await next_ids(events) == [done]
         tiw_simulator.advance(200)
-        assert await told(events) == ["slow"]
+        assert await next_ids(events) == ["slow"]
         asked = tiw_simulator.requests
         await nothing_more(events)
         assert tiw_simulator.requests == asked
 
 
-async def test_an_event_says_what_the_record_is(tiw_simulator: Simulator, connect: Connect) -> None:
+async def test_an_event_holds_the_record(tiw_simulator: Simulator, connect: Connect) -> None:
     connect(tiw_simulator)
     (done,) = tiw_simulator.add_finished(1)
     async with running(make(record_task_ids=[done])) as events:
@@ -160,7 +183,9 @@ async def test_an_event_says_what_the_record_is(tiw_simulator: Simulator, connec
     assert payload["record"]["task_id"] == done
 
 
-async def test_failures_are_told_if_asked_for(tiw_simulator: Simulator, connect: Connect) -> None:
+async def test_failures_are_published_if_requested(
+    tiw_simulator: Simulator, connect: Connect
+) -> None:
     connect(tiw_simulator)
     tiw_simulator.add("broken", error={"message": "code: 40004, msg: now, im login failed"})
     tiw_simulator.add("odd", timeline=[], finish_reason="EXCEPTION")
@@ -168,15 +193,18 @@ async def test_failures_are_told_if_asked_for(tiw_simulator: Simulator, connect:
     memory = Memory()
     async with running(make(memory, record_task_ids=ids)) as events:
         await nothing_more(events)
-    assert memory.kept()["settled"] == ["broken", "odd"]
-    assert memory.kept()["waiting"] == ["absent"]
+    assert memory.state()["settled"] == ["broken", "odd"]
+    assert memory.state()["waiting"] == ["absent"]
+    verdicts: dict[str, str] = {}
     async with running(make(record_task_ids=ids, include_failed=True)) as events:
-        payload = (await anext(events)).payload
-    verdicts = {each["record_task_id"]: each["verdict"] for each in payload["recordings"]}
+        while len(verdicts) < 3:
+            payload = (await asyncio.wait_for(anext(events), 20)).payload
+            for each in payload.get("recordings", [payload]):
+                verdicts[each["record_task_id"]] = each["verdict"]
     assert verdicts == {"broken": "failed", "odd": "failed", "absent": "missing"}
     accepting = make(record_task_ids=["odd"], accept_finish_reasons=["EXCEPTION"])
     async with running(accepting) as events:
-        assert await told(events) == ["odd"]
+        assert await next_ids(events) == ["odd"]
 
 
 async def test_recordings_are_found_by_the_running_list(
@@ -184,64 +212,69 @@ async def test_recordings_are_found_by_the_running_list(
 ) -> None:
     connect(chinese, extra={"region": "ap-guangzhou"})
     chinese.add_finished(2)
+
+    def is_polled(task_id: str) -> bool:
+        return task_id in chinese.requests_by_task
+
     async with running(make()) as events:
-        waiting = asyncio.ensure_future(anext(events))
-        await asyncio.sleep(0.5)
-        # Long enough to be on a list that a machine with much else to do reads late.
-        chinese.add("algebra", timeline=[{"RECORDING": 30}, {"STOPPED": 1}])
-        event = await asyncio.wait_for(waiting, 20)
-        assert event.payload["record_task_id"] == "algebra"
-        chinese.add("history", timeline=[{"RECORDING": 30}, {"STOPPED": 1}])
-        assert await told(events) == ["history"]
+        for task_id in ("algebra", "history"):
+            async with next_of(events) as event:
+                # After the list was read at least once.
+                await until(lambda: chinese.requests.get("DescribeRunningTasks"))
+                chinese.add(task_id, timeline=[{"RECORDING": 3600}, {"STOPPED": 1}])
+                await until(partial(is_polled, task_id))
+                chinese.advance(3600)
+                found = (await asyncio.wait_for(event, 20)).payload
+            assert found["record_task_id"] == task_id
         await nothing_more(events)
 
 
-async def test_what_ends_together_is_told_together_and_then_swept(
-    chinese: Simulator, connect: Connect
-) -> None:
+async def test_a_sweep_follows_several_events(chinese: Simulator, connect: Connect) -> None:
     connect(chinese, extra={"region": "ap-guangzhou"})
     memory = Memory()
     for number in range(4):
         chinese.add(f"bell-{number}", timeline=[{"RECORDING": 5}])
-    chinese.add("late", timeline=[{"RECORDING": 15}])
-    async with running(make(memory, sweep_after=3)) as events:
-        first = await told(events)
-        found = list(first)
-        while "late" not in found:
-            found += await told(events)
+    chinese.add("late", timeline=[{"RECORDING": 3600}])
+    async with running(make(memory, sweep_after=1.5)) as events:
+        found = await next_ids(events)
+        chinese.advance(3600)
+        while len(found) < 5:
+            found += await next_ids(events)
         assert sorted(found) == ["bell-0", "bell-1", "bell-2", "bell-3", "late"]
-        # A scheduler that was away has taken the first event alone: one more lets it look again.
-        sweep = asyncio.ensure_future(told(events))
-        while memory.kept()["sweep_at"] is None:
-            await asyncio.sleep(0.05)
+        # A scheduler that was away has seen only the first event: one more makes it look again.
+        sweep = asyncio.ensure_future(next_ids(events))
+        await until(lambda: memory.state()["sweep_at"] is not None)
         assert await sweep == []
         await nothing_more(events)
-        assert memory.kept()["sweep_at"] is None
+        assert memory.state()["sweep_at"] is None
 
 
-async def test_events_keep_apart(tiw_simulator: Simulator, connect: Connect) -> None:
+async def test_events_are_published_with_pauses(
+    tiw_simulator: Simulator, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(triggers, "_MOST_IN_AN_EVENT", 3)
     connect(tiw_simulator)
-    ids = tiw_simulator.add_finished(60)
+    ids = tiw_simulator.add_finished(12)
     async with running(make(record_task_ids=ids)) as events:
         times: list[float] = []
         batches: list[list[str]] = []
         while sum(map(len, batches)) < len(ids):
-            batches.append(await told(events))
+            batches.append(await next_ids(events))
             times.append(time.monotonic())
-    assert min(after - before for before, after in pairwise(times)) >= 0.29
-    assert max(map(len, batches)) <= 50
+    assert min(after - before for before, after in pairwise(times)) >= 0.19
+    assert max(map(len, batches)) <= 3
     assert sorted(task_id for batch in batches for task_id in batch) == sorted(ids)
 
 
-async def test_one_event_alone_is_not_swept(tiw_simulator: Simulator, connect: Connect) -> None:
+async def test_no_sweep_follows_a_single_event(tiw_simulator: Simulator, connect: Connect) -> None:
     connect(tiw_simulator)
     (done,) = tiw_simulator.add_finished(1)
     async with running(make(record_task_ids=[done], sweep_after=0.2)) as events:
-        assert await told(events) == [done]
+        assert await next_ids(events) == [done]
         await nothing_more(events)
 
 
-async def test_the_international_site_lists_nothing_and_is_not_asked(
+async def test_the_international_site_is_not_asked_for_its_list(
     tiw_simulator: Simulator,
     connect: Connect,
     monkeypatch: pytest.MonkeyPatch,
@@ -252,37 +285,32 @@ async def test_the_international_site_lists_nothing_and_is_not_asked(
     async with running(make()) as events:
         await nothing_more(events)
     assert tiw_simulator.requests == {}
-    told = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
-    # Once in five minutes, which are 0.3 s here.
-    assert 2 <= len(told) <= 4
+    lines = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
+    # One in five minutes, which are 0.2 s here.
+    assert 2 <= len(lines) <= 4
     for words in ("only the Chinese site", "record_task_ids", "callbacks"):
-        assert words in told[0]
+        assert words in lines[0]
 
 
-async def test_a_site_that_does_not_know_the_list_is_refused_alike(
+async def test_a_site_without_the_list_is_the_same_error(
     tiw_simulator: Simulator, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     connect(tiw_simulator, extra={"region": "ap-singapore"})
-    async with running(make()) as events:
-        waiting, deadline = asyncio.ensure_future(anext(events)), time.monotonic() + 10
-        while "cannot be listed" not in caplog.text and time.monotonic() < deadline:
-            await asyncio.sleep(0.05)
-        waiting.cancel()
-        await asyncio.wait([waiting])
+    async with running(make()) as events, next_of(events):
+        await until(lambda: "cannot be listed" in caplog.text)
     (first, *_) = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
     assert "InvalidAction" in first
     assert "record_task_ids" in first
 
 
-async def test_a_connection_that_is_mended_is_read_again(
+async def test_a_connection_that_is_repaired_is_read_again(
     tiw_simulator: Simulator, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     (done,) = tiw_simulator.add_finished(1)
     connect(tiw_simulator, password="wrong" * 8)
     async with running(make(record_task_ids=[done])) as events:
         waiting = asyncio.ensure_future(anext(events))
-        while "cannot be asked for" not in caplog.text:
-            await asyncio.sleep(0.05)
+        await until(lambda: "cannot be asked for" in caplog.text)
         connect(tiw_simulator)
         assert (await asyncio.wait_for(waiting, 20)).payload["record_task_id"] == done
 
@@ -304,14 +332,13 @@ async def test_a_connection_that_airflow_cannot_read_only_delays(
     assert tiw_simulator.rejects == 0
 
 
-async def test_a_fault_on_the_way_only_delays(chinese: Simulator, connect: Connect) -> None:
+async def test_a_network_fault_only_delays(chinese: Simulator, connect: Connect) -> None:
     connect(chinese, extra={"region": "ap-guangzhou"})
-    chinese.inject("reset", times=8)
+    chinese.inject("reset", times=4)
     chinese.add("algebra", timeline=[{"RECORDING": 600}])
     async with running(make()) as events:
-        waiting = asyncio.ensure_future(told(events, 120))
-        while not chinese.requests_by_task.get("algebra"):
-            await asyncio.sleep(0.05)
+        waiting = asyncio.ensure_future(next_ids(events, 120))
+        await until(lambda: chinese.requests_by_task.get("algebra"), 120)
         chinese.advance(900)
         assert await waiting == ["algebra"]
 
@@ -324,18 +351,14 @@ async def test_a_restart_repeats_nothing_and_loses_nothing(
     chinese.add("algebra", timeline=TIMELINE)
     chinese.add("history", timeline=[{"RECORDING": 1000}])
     async with running(make(memory)) as events:
-        assert await told(events) == ["algebra"]
-        waiting = asyncio.ensure_future(anext(events))
-        while memory.kept()["settled"] != ["algebra"]:
-            await asyncio.sleep(0.05)
-        waiting.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await waiting
-    # It ends, and leaves the list, while nobody looks.
+        assert await next_ids(events) == ["algebra"]
+        async with next_of(events):
+            await until(lambda: memory.state()["settled"] == ["algebra"])
+    # It ends, and leaves the list, while no watcher runs.
     chinese.advance(2000)
     async with running(make(memory)) as events:
-        assert await told(events) == []
-        assert await told(events) == ["history"]
+        assert await next_ids(events) == []
+        assert await next_ids(events) == ["history"]
         await nothing_more(events)
 
 
@@ -347,27 +370,25 @@ async def test_a_kill_before_the_event_is_stored_repeats_it(
     memory = Memory()
     for _ in range(2):
         async with running(make(memory, record_task_ids=[done])) as events:
-            assert await told(events) == [done]
-    assert memory.kept() == {"settled": [], "waiting": [done], "sweep_at": None}
+            assert await next_ids(events) == [done]
+    assert memory.state() == {"settled": [], "waiting": [done], "sweep_at": None}
 
 
-async def test_an_id_more_in_the_list_repeats_nothing(
-    tiw_simulator: Simulator, connect: Connect
-) -> None:
+async def test_an_added_id_repeats_nothing(tiw_simulator: Simulator, connect: Connect) -> None:
     connect(tiw_simulator)
     one, two = tiw_simulator.add_finished(2)
     memory = Memory()
     async with running(make(memory, record_task_ids=[one], asset_name="mine")) as events:
-        assert await told(events) == [one]
+        assert await next_ids(events) == [one]
         await nothing_more(events)
     after = make(memory, record_task_ids=[one, two], asset_name="mine")
     async with running(after) as events:
-        assert await told(events) == []
-        assert await told(events) == [two]
-    assert [key for key in memory.values if key != TELLING] == [after._store_key()]
+        assert await next_ids(events) == []
+        assert await next_ids(events) == [two]
+    assert [key for key in memory.values if key != PUBLISHING] == [after._store_key()]
 
 
-async def test_ids_that_are_no_longer_given_are_dropped(
+async def test_removed_ids_are_dropped(
     tiw_simulator: Simulator, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connect(tiw_simulator)
@@ -377,46 +398,46 @@ async def test_ids_that_are_no_longer_given_are_dropped(
     memory = Memory()
     before = make(memory, record_task_ids=[one, two, "slow", "gone"], asset_name="mine")
     async with running(before) as events:
-        found = await told(events)
+        found = await next_ids(events)
         while len(found) < 2:
-            found += await told(events)
+            found += await next_ids(events)
         await nothing_more(events)
-    assert memory.kept()["settled"] == sorted([one, two])
+    assert memory.state()["settled"] == sorted([one, two])
     after = make(memory, record_task_ids=[two, "slow"], asset_name="mine")
     async with running(after) as events:
-        assert await told(events) == []
+        assert await next_ids(events) == []
         await nothing_more(events)
-    # Whoever has ended is remembered for an hour, for lists that have a gap.
-    assert memory.kept()["settled"] == sorted([one, two])
-    assert memory.kept()["waiting"] == ["slow"]
+    # A recording that has ended is remembered for an hour, in case the list had a gap.
+    assert memory.state()["settled"] == sorted([one, two])
+    assert memory.state()["waiting"] == ["slow"]
     monkeypatch.setattr(announced, "_REMEMBER_S", -1.0)
     async with running(make(memory, **after.serialize()[1])) as events:
         await nothing_more(events)
-    assert memory.kept() == {"settled": [two], "waiting": ["slow"], "sweep_at": None}
+    assert memory.state() == {"settled": [two], "waiting": ["slow"], "sweep_at": None}
 
 
-async def test_what_begins_and_ends_while_nobody_watches_is_not_found(
+async def test_a_recording_between_two_watchers_is_not_found(
     chinese: Simulator, connect: Connect
 ) -> None:
     connect(chinese, extra={"region": "ap-guangzhou"})
     memory = Memory()
+
+    def is_listed(times: int) -> bool:
+        return chinese.requests.get("DescribeRunningTasks", 0) >= times
+
     for lists in (1, 3):
-        async with running(make(memory)) as events:
-            waiting = asyncio.ensure_future(nothing_more(events, 60))
-            while chinese.requests.get("DescribeRunningTasks", 0) < lists:
-                assert not waiting.done()
-                await asyncio.sleep(0.05)
-            waiting.cancel()
-            await asyncio.wait([waiting])
+        async with running(make(memory)) as events, next_of(events) as event:
+            await until(partial(is_listed, lists))
+            assert not event.done()
         if lists == 1:
             chinese.add("unseen", timeline=TIMELINE)
             chinese.advance(100)
-    # The list tells of what runs alone; with ids, or by a callback, it is not lost.
+    # The list holds only what runs now; given ids and callbacks find it.
     async with running(make(memory, record_task_ids=["unseen"])) as events:
-        assert await told(events) == ["unseen"]
+        assert await next_ids(events) == ["unseen"]
 
 
-async def test_a_restart_while_the_list_is_away_forgets_nothing(
+async def test_a_restart_while_the_list_is_unreachable_forgets_nothing(
     chinese: Simulator,
     connect: Connect,
     monkeypatch: pytest.MonkeyPatch,
@@ -429,31 +450,27 @@ async def test_a_restart_while_the_list_is_away_forgets_nothing(
     first = Announced(AssetStore(memory), trigger._store_key())
     first.settle(["algebra"])
     await first.stored(["algebra"])
-    async with running(trigger) as events:
-        waiting = asyncio.ensure_future(nothing_more(events, 60))
-        while caplog.text.count("cannot be listed") < 2:
-            await asyncio.sleep(0.05)
-        waiting.cancel()
-        await asyncio.wait([waiting])
-    assert memory.kept()["settled"] == ["algebra"]
+    async with running(trigger) as events, next_of(events):
+        await until(lambda: caplog.text.count("cannot be listed") >= 2)
+    assert memory.state()["settled"] == ["algebra"]
 
 
-async def test_what_a_callback_has_told_is_not_told_again(
+async def test_an_event_of_a_callback_is_not_repeated(
     tiw_simulator: Simulator, connect: Connect
 ) -> None:
     connect(tiw_simulator)
     one, two = tiw_simulator.add_finished(2)
     memory = Memory()
-    key = told_key(event_id(tiw_simulator.sdk_app_id, one))
+    key = published_key(event_id(tiw_simulator.sdk_app_id, one))
     memory.values[key] = "true"
     async with running(make(memory, record_task_ids=[one, two])) as events:
-        assert await told(events) == [two]
+        assert await next_ids(events) == [two]
         await nothing_more(events)
-    assert memory.kept()["settled"] == sorted([one, two])
+    assert memory.state()["settled"] == sorted([one, two])
     assert key not in memory.values
 
 
-async def test_what_a_callback_tells_at_the_last_moment_is_not_told_again(
+async def test_an_event_of_a_callback_at_the_last_moment_is_not_repeated(
     tiw_simulator: Simulator, connect: Connect
 ) -> None:
     connect(tiw_simulator)
@@ -461,32 +478,32 @@ async def test_what_a_callback_tells_at_the_last_moment_is_not_told_again(
     identity = {task_id: event_id(tiw_simulator.sdk_app_id, task_id) for task_id in (one, two)}
 
     class LastMoment(Memory):
-        """A callback stores its event just before the trigger says what it tells."""
+        """A callback stores its event just before the trigger claims its own."""
 
         async def aset(self, key: str, value: Any) -> None:
-            if key == TELLING and identity[one] in value:
-                self.values[told_key(identity[one])] = "true"
+            if key == PUBLISHING and identity[one] in value:
+                self.values[published_key(identity[one])] = "true"
             await super().aset(key, value)
 
     memory = LastMoment()
     async with running(make(memory, record_task_ids=[one, two])) as events:
-        assert await told(events) == [two]
-        assert identity[two] in json.loads(memory.values[TELLING])
+        assert await next_ids(events) == [two]
+        assert identity[two] in json.loads(memory.values[PUBLISHING])
         await nothing_more(events)
-    assert memory.kept()["settled"] == sorted([one, two])
+    assert memory.state()["settled"] == sorted([one, two])
 
 
-async def test_what_is_told_stays_marked_until_airflow_must_have_stored_it(
+async def test_a_claim_lasts_until_airflow_must_have_stored_the_event(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     memory = Memory()
-    trigger = Announced(AssetStore(memory), "kept")
+    trigger = Announced(AssetStore(memory), "x")
     for event in ("a", "b"):
         assert await trigger.claim([event]) == set()
-    assert json.loads(memory.values[TELLING]) == ["a", "b"]
-    monkeypatch.setattr(announced, "TELLING_S", 0.0)
+    assert json.loads(memory.values[PUBLISHING]) == ["a", "b"]
+    monkeypatch.setattr(announced, "PUBLISHING_S", 0.0)
     await trigger.claim(["c"])
-    assert json.loads(memory.values[TELLING]) == ["c"]
+    assert json.loads(memory.values[PUBLISHING]) == ["c"]
 
 
 # Recordings that are missing
@@ -500,28 +517,17 @@ def two() -> Any:
 
 
 async def missing_in(memory: Memory, *task_ids: str) -> dict[str, Any]:
-    """Wait until these are kept as missing; return what is kept of them, by settings."""
+    """Wait until these are stored as missing; return what is stored of them, by settings."""
     async with asyncio.timeout(20):
         while True:
             with contextlib.suppress(ValueError):
-                kept = memory.kept().get("missing", {})
-                if set(task_ids) == {i for of_settings in kept.values() for i in of_settings}:
-                    return dict(kept)
-            await asyncio.sleep(0.05)
+                missing = memory.state().get("missing", {})
+                if set(task_ids) == {i for of_settings in missing.values() for i in of_settings}:
+                    return dict(missing)
+            await asyncio.sleep(0.02)
 
 
-@contextlib.asynccontextmanager
-async def next_of(events: Any) -> AsyncGenerator[asyncio.Future[Any], None]:
-    """Wait for the next event while something else is done."""
-    waiting = asyncio.ensure_future(anext(events))
-    try:
-        yield waiting
-    finally:
-        waiting.cancel()
-        await asyncio.wait([waiting])
-
-
-async def test_a_connection_of_another_application_is_mended_while_it_watches(
+async def test_the_connection_of_another_application_is_repaired_while_it_watches(
     two: Any, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     wrong, right = two
@@ -530,26 +536,26 @@ async def test_a_connection_of_another_application_is_mended_while_it_watches(
     memory = Memory()
     async with running(make(memory, record_task_ids=ids)) as events:
         async with next_of(events) as event:
-            kept = await missing_in(memory, *ids)
+            missing = await missing_in(memory, *ids)
             assert not event.done()
             connect(right)
-            found = [each["record_task_id"] for each in (await event).payload["recordings"]]
+            found = ids_of(await event)
         while len(found) < 3:
-            found += await told(events)
+            found += await next_ids(events)
         assert sorted(found) == ids
         await nothing_more(events)
-    assert "missing" not in memory.kept()
-    assert memory.kept()["settled"] == ids
-    # Kept with what was asked, but not with a key.
-    (settings,) = kept
+    assert "missing" not in memory.state()
+    assert memory.state()["settled"] == ids
+    # Stored with the settings of the request, but without a key.
+    (settings,) = missing
     assert str(wrong.sdk_app_id) in settings
-    assert wrong.secret_id not in json.dumps(kept)
+    assert wrong.secret_id not in json.dumps(missing)
     assert set(wrong.requests_by_task.values()) == {1}
     (line,) = {r.getMessage() for r in caplog.records if "do not exist" in r.getMessage()}
     assert line.startswith("3 recordings")
 
 
-async def test_a_connection_is_mended_before_a_restart(two: Any, connect: Connect) -> None:
+async def test_a_connection_is_repaired_before_a_restart(two: Any, connect: Connect) -> None:
     wrong, right = two
     (done,) = right.add_finished(1)
     connect(wrong)
@@ -562,12 +568,12 @@ async def test_a_connection_is_mended_before_a_restart(two: Any, connect: Connec
     assert wrong.requests_by_task[done] == 1
     connect(right)
     async with running(make(memory, record_task_ids=[done])) as events:
-        assert await told(events) == [done]
+        assert await next_ids(events) == [done]
         await nothing_more(events)
     assert right.requests_by_task[done] == 1
 
 
-async def test_missing_is_published_once_and_the_end_all_the_same(
+async def test_missing_is_published_once_and_so_is_the_later_end(
     two: Any, connect: Connect
 ) -> None:
     wrong, right = two
@@ -578,8 +584,8 @@ async def test_missing_is_published_once_and_the_end_all_the_same(
     async with running(make(memory, **terms)) as events:
         first = (await anext(events)).payload
         assert (first["verdict"], first["record_task_id"]) == ("missing", done)
-        # A kill before Airflow says that the event is stored: at most once all the same.
-        assert memory.kept()["passed_on_as_missing"] == [done]
+        # A kill before Airflow has stored the event: it is still published at most once.
+        assert memory.state()["passed_on_as_missing"] == [done]
     async with running(make(memory, **terms)) as events:
         await nothing_more(events)
     connect(right)
@@ -590,11 +596,11 @@ async def test_missing_is_published_once_and_the_end_all_the_same(
     ids = [event_id(right.sdk_app_id, done), event_id(wrong.sdk_app_id, done)]
     assert second["event_id"] == ids[0]
     assert first["event_id"] not in ids
-    assert memory.kept()["settled"] == [done]
-    assert "passed_on_as_missing" not in memory.kept()
+    assert memory.state()["settled"] == [done]
+    assert "passed_on_as_missing" not in memory.state()
 
 
-async def test_missing_is_not_published_before_that_is_kept(
+async def test_missing_is_not_published_before_that_is_stored(
     tiw_simulator: Simulator, connect: Connect
 ) -> None:
     connect(tiw_simulator)
@@ -602,21 +608,20 @@ async def test_missing_is_not_published_before_that_is_kept(
     trigger = make(memory, record_task_ids=["absent"], include_failed=True)
     async with running(trigger) as events:
         async with next_of(events) as event:
-            async with asyncio.timeout(20):
-                while not tiw_simulator.requests_by_task.get("absent"):
-                    await asyncio.sleep(0.01)
-                memory.fails = 10_000
-                await asyncio.sleep(1.5)
+            await until(lambda: tiw_simulator.requests_by_task.get("absent"))
+            memory.fails = 10_000
+            # After two attempts to store it.
+            await until(lambda: memory.fails <= 9_998)
             assert not event.done()
             memory.fails = 0
             assert (await asyncio.wait_for(event, 20)).payload["verdict"] == "missing"
-        assert memory.kept()["passed_on_as_missing"] == ["absent"]
+        assert memory.state()["passed_on_as_missing"] == ["absent"]
 
 
-async def test_a_new_watcher_does_not_wait_for_another_one_s_pause(
+async def test_a_new_watcher_does_not_wait_for_the_pause_of_another(
     two: Any, connect: Connect
 ) -> None:
-    """The feed is shared on Airflow 3.3, what is kept is not."""
+    """The feed is shared on Airflow 3.3, the stored state is not."""
     _, right = two
     (done,) = right.add_finished(1)
     connect(right)
@@ -624,11 +629,11 @@ async def test_a_new_watcher_does_not_wait_for_another_one_s_pause(
     with contextlib.closing(TiwHook().get_conn()) as client:
         same = asked_with(client)
     feed.adopt_missing({done: Missing(same, time.time() + 200, 300)})
-    shared = finished.snapshots(feed)
+    shared = shared_feed.snapshots(feed)
     async with contextlib.aclosing(shared):
         events = make(Memory(), record_task_ids=[done]).filter_shared_stream(shared)
         async with contextlib.aclosing(events):
-            assert await told(events) == [done]
+            assert await next_ids(events) == [done]
 
 
 # DAGs that were paused
@@ -643,41 +648,43 @@ async def test_a_start_after_something_was_published_wakes_dags_that_were_paused
     memory = Memory()
     trigger: Any = {"asset_name": "mine", "sweep_after": None}
     async with running(make(memory, **trigger, record_task_ids=[one, "slow"])) as events:
-        # Without a memory there is nothing to catch up with.
-        assert await told(events) == [one]
+        # Without a stored state no DAG has missed anything.
+        assert await next_ids(events) == [one]
         await nothing_more(events)
     for _ in range(2):
-        # Killed before Airflow has stored it, it comes again.
+        # Killed before Airflow has stored that event, the next trigger repeats it.
         async with running(make(memory, **trigger, record_task_ids=[one, "slow"])) as events:
-            assert await told(events) == []
+            assert await next_ids(events) == []
     async with running(make(memory, **trigger, record_task_ids=[one, "slow"])) as events:
-        assert await told(events) == []
+        assert await next_ids(events) == []
         await nothing_more(events)
     # Nothing was published since that start.
     async with running(make(memory, **trigger, record_task_ids=[one, "slow"])) as events:
         await nothing_more(events)
     async with running(make(memory, **trigger, record_task_ids=[one, "slow", two])) as events:
-        assert await told(events) == [two]
+        assert await next_ids(events) == [two]
         await nothing_more(events)
     async with running(make(memory, **trigger, record_task_ids=[one, "slow", two])) as events:
-        assert await told(events) == []
+        assert await next_ids(events) == []
         await nothing_more(events)
 
 
-async def test_what_needs_no_event_wakes_no_dag(tiw_simulator: Simulator, connect: Connect) -> None:
+async def test_a_recording_without_an_event_wakes_no_dag(
+    tiw_simulator: Simulator, connect: Connect
+) -> None:
     connect(tiw_simulator)
     tiw_simulator.add("broken", error={"message": "code: 40004, msg: now, im login failed"})
     memory = Memory()
     for _ in range(2):
         async with running(make(memory, record_task_ids=["broken"])) as events:
             await nothing_more(events)
-    assert memory.kept() == {"settled": ["broken"], "waiting": [], "sweep_at": None}
+    assert memory.state() == {"settled": ["broken"], "waiting": [], "sweep_at": None}
 
 
-# What is kept
+# The stored state
 
 
-async def test_nothing_is_announced_before_the_past_is_known(
+async def test_nothing_is_published_before_the_state_is_read(
     tiw_simulator: Simulator, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     connect(tiw_simulator)
@@ -687,36 +694,38 @@ async def test_nothing_is_announced_before_the_past_is_known(
     first.settle([done])
     await first.stored([done])
     memory.fails = 3
-    async with running(make(memory, record_task_ids=[done])) as events:
-        await nothing_more(events, 1.5)
+    async with running(make(memory, record_task_ids=[done])) as events, next_of(events) as event:
+        await until(lambda: caplog.text.count("cannot be read yet") == 3)
+        await asyncio.sleep(0.5)
+        assert not event.done()
     assert caplog.text.count("cannot be read yet") == 3
     assert tiw_simulator.requests == {}
 
 
-async def test_what_could_not_be_kept_is_kept_later(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failed_write_is_repeated_later(caplog: pytest.LogCaptureFixture) -> None:
     memory = Memory()
-    kept = Announced(AssetStore(memory), "tiw_announced_x")
+    state = Announced(AssetStore(memory), "tiw_announced_x")
     memory.fails = 1
-    assert await kept.wait_for(["a"]) == ["a"]
+    assert await state.wait_for(["a"]) == ["a"]
     assert memory.values == {}
-    assert "cannot be kept yet" in caplog.text
-    assert await kept.wait_for(["a"]) == ["a"]
-    assert memory.kept()["waiting"] == ["a"]
+    assert "cannot be stored yet" in caplog.text
+    assert await state.wait_for(["a"]) == ["a"]
+    assert memory.state()["waiting"] == ["a"]
 
 
-async def test_several_assets_on_one_trigger_are_warned_of(
+async def test_several_assets_on_one_trigger_are_a_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     memory = Memory()
     memory.fails, memory.error = 1, ValueError("Task has 2 concrete inlets and outlets")
-    kept = Announced(AssetStore(memory), "x")
-    await kept.load()
+    state = Announced(AssetStore(memory), "x")
+    await state.load()
     assert "asset_name" in caplog.text
-    assert await kept.wait_for(["a"]) == ["a"]
+    assert await state.wait_for(["a"]) == ["a"]
     assert memory.values == {}
 
 
-async def test_a_store_with_blocking_calls_alone() -> None:
+async def test_a_store_with_only_blocking_calls() -> None:
     class Blocking:
         def __init__(self) -> None:
             self.values: dict[str, Any] = {}
@@ -737,17 +746,17 @@ async def test_a_store_with_blocking_calls_alone() -> None:
     assert await store.get("a") is None
 
 
-async def test_what_is_listed_no_more_is_forgotten_after_a_while(
+async def test_a_recording_that_left_the_list_is_forgotten_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     memory = Memory()
-    kept = Announced(AssetStore(memory), "tiw_announced_x")
-    kept.settle(["old", "listed", "unsure"])
-    await kept.stored(["old", "listed"])
+    state = Announced(AssetStore(memory), "tiw_announced_x")
+    state.settle(["old", "listed", "unsure"])
+    await state.stored(["old", "listed"])
     monkeypatch.setattr(announced, "_REMEMBER_S", -1.0)
-    kept.forget_but(["listed"])
-    await kept.wait_for(["listed"])
-    assert memory.kept() == {"settled": ["listed"], "waiting": ["unsure"], "sweep_at": None}
+    state.forget_but(["listed"])
+    await state.wait_for(["listed"])
+    assert memory.state() == {"settled": ["listed"], "waiting": ["unsure"], "sweep_at": None}
 
 
 OLD = {"settled": ["a"], "waiting": ["b"], "sweep_at": None}
@@ -755,15 +764,15 @@ ODD = "cannot be read"
 
 
 @pytest.mark.parametrize("old", [None, {"settled": ["a"]}, OLD, {**OLD, "of_a_newer_one": [7]}])
-async def test_what_another_version_kept_is_read(
+async def test_the_state_of_another_version_is_read(
     old: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     memory = Memory()
     memory.values["x"] = json.dumps(old)
-    kept = Announced(AssetStore(memory), "x")
-    await kept.load()
-    assert kept.is_settled("a") is (old is not None)
-    assert not kept.wakes
+    state = Announced(AssetStore(memory), "x")
+    await state.load()
+    assert state.is_settled("a") is (old is not None)
+    assert not state.wakes
     assert ODD not in caplog.text
 
 
@@ -787,50 +796,48 @@ async def test_what_another_version_kept_is_read(
         {"settled": ["a"] * 100_001},
     ],
 )
-async def test_nonsense_is_empty_with_one_warning(
+async def test_an_invalid_state_is_empty_with_one_warning(
     nonsense: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     memory = Memory()
     memory.values["x"] = json.dumps(nonsense)
-    kept = Announced(AssetStore(memory), "x")
-    await kept.load()
-    assert not kept.is_settled("a")
-    assert (list(kept.waiting), dict(kept.missing), kept.sweep_at) == ([], {}, None)
+    state = Announced(AssetStore(memory), "x")
+    await state.load()
+    assert not state.is_settled("a")
+    assert (await state.wait_for([]), dict(state.missing), state.sweep_at) == ([], {}, None)
     assert len([r for r in caplog.records if ODD in r.getMessage()]) == 1
     # Written anew.
-    assert await kept.wait_for(["b"]) == ["b"]
+    assert await state.wait_for(["b"]) == ["b"]
     assert json.loads(memory.values["x"]) == {"settled": [], "waiting": ["b"], "sweep_at": None}
 
 
-async def test_an_odd_part_costs_itself(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_invalid_part_leaves_the_other_parts(caplog: pytest.LogCaptureFixture) -> None:
     memory = Memory()
     odd = {"waiting": ["b", 7, None, "", "x\x1b", "b", "a", "\ud800"], "sweep_at": [], "missing": 1}
     memory.values["x"] = json.dumps({**OLD, **odd})
-    kept = Announced(AssetStore(memory), "x")
-    await kept.load()
-    assert kept.is_settled("a")
-    assert list(kept.waiting) == ["b"]
+    state = Announced(AssetStore(memory), "x")
+    await state.load()
+    assert state.is_settled("a")
+    assert await state.wait_for([]) == ["b"]
     assert len([r for r in caplog.records if ODD in r.getMessage()]) == 1
 
 
-async def test_odd_state_keeps_no_recording_from_its_event(
-    tiw_simulator: Simulator, connect: Connect
-) -> None:
+async def test_an_invalid_state_delays_no_event(tiw_simulator: Simulator, connect: Connect) -> None:
     connect(tiw_simulator)
     (done,) = tiw_simulator.add_finished(1)
     memory = Memory()
     trigger = make(memory, record_task_ids=[done])
     memory.values[trigger._store_key()] = json.dumps({"waiting": ["a b", done], "settled": 7})
-    memory.values[TELLING] = json.dumps({"a": [7]})
+    memory.values[PUBLISHING] = json.dumps({"a": [7]})
     async with running(trigger) as events:
-        assert await told(events) == [done]
+        assert await next_ids(events) == [done]
 
 
 # Airflow Variables
 
 
 class Supervisor:
-    """What a triggerer's process talks to on Airflow 3.1 and 3.2: Airflow's part, not ours."""
+    """Stands for Airflow's supervisor of a triggerer, as on Airflow 3.1 and 3.2."""
 
     def __init__(self) -> None:
         self.variables: dict[str, str] = {}
@@ -888,19 +895,17 @@ async def test_a_variable_that_is_not_json_is_empty_with_one_warning(
     text: str, supervisor: Supervisor, caplog: pytest.LogCaptureFixture
 ) -> None:
     supervisor.variables["tiw_announced_x"] = text
-    kept = Announced(VariableStore(), "tiw_announced_x")
-    await kept.load()
+    state = Announced(VariableStore(), "tiw_announced_x")
+    await state.load()
     assert len([r for r in caplog.records if ODD in r.getMessage()]) == 1
     assert "several assets" not in caplog.text
-    # It is still kept in the Variable.
-    await kept.wait_for(["b"])
+    # The state is still stored in the Variable.
+    await state.wait_for(["b"])
     assert json.loads(supervisor.variables["tiw_announced_x"])["waiting"] == ["b"]
 
 
 @pytest.mark.parametrize("fault", ["raised", "answered"])
-async def test_a_variable_that_airflow_does_not_deal_with_is_an_error(
-    fault: str, supervisor: Supervisor
-) -> None:
+async def test_a_failed_call_for_a_variable_is_an_error(fault: str, supervisor: Supervisor) -> None:
     store = VariableStore()
     supervisor.variables["a"] = "1"
     for call in (store.get("a"), store.set("a", 2), store.delete("a")):
@@ -911,12 +916,11 @@ async def test_a_variable_that_airflow_does_not_deal_with_is_an_error(
 
 
 @pytest.mark.parametrize("fault", ["raised", "answered", "not read"])
-async def test_a_read_that_failed_is_no_empty_past(
+async def test_a_failed_read_is_not_an_empty_state(
     fault: str, supervisor: Supervisor, caplog: pytest.LogCaptureFixture
 ) -> None:
-    kept = {"settled": ["a"], "waiting": ["b"], "sweep_at": None}
-    supervisor.variables["tiw_announced_x"] = json.dumps(kept)
-    # One that is not read says three times that there is none.
+    supervisor.variables["tiw_announced_x"] = json.dumps(OLD)
+    # One that cannot be read is reported three times as not found.
     supervisor.fault, supervisor.fails = fault, 6 if fault == "not read" else 2
     past = Announced(VariableStore(), "tiw_announced_x")
     await past.load()
@@ -924,22 +928,22 @@ async def test_a_read_that_failed_is_no_empty_past(
     assert past.is_settled("a")
     assert await past.wait_for(["a", "c"]) == ["b", "c"]
     found = json.loads(supervisor.variables["tiw_announced_x"])
-    assert found == {**kept, "waiting": ["b", "c"]}
+    assert found == {**OLD, "waiting": ["b", "c"]}
 
 
-async def test_a_write_that_failed_is_noticed(
+async def test_a_failed_write_is_logged_and_repeated(
     supervisor: Supervisor, caplog: pytest.LogCaptureFixture
 ) -> None:
-    kept = Announced(VariableStore(), "tiw_announced_x")
+    state = Announced(VariableStore(), "tiw_announced_x")
     supervisor.fault, supervisor.fails = "raised", 1
-    await kept.wait_for(["a"])
-    assert "cannot be kept yet" in caplog.text
+    await state.wait_for(["a"])
+    assert "cannot be stored yet" in caplog.text
     assert supervisor.variables == {}
-    await kept.wait_for(["a"])
+    await state.wait_for(["a"])
     assert json.loads(supervisor.variables["tiw_announced_x"])["waiting"] == ["a"]
 
 
-async def test_an_answer_is_heard_though_nobody_waits_for_it(supervisor: Supervisor) -> None:
+async def test_the_answer_to_a_cancelled_call_is_read(supervisor: Supervisor) -> None:
     supervisor.lets_go.clear()
     asking = asyncio.ensure_future(VariableStore().set("a", 1))
     await asyncio.sleep(0)
@@ -955,10 +959,10 @@ async def test_an_answer_is_heard_though_nobody_waits_for_it(supervisor: Supervi
     assert supervisor.variables == {"a": "1"}
 
 
-async def test_a_watcher_that_is_taken_away_reads_its_connection_to_the_end(
+async def test_a_removed_watcher_finishes_reading_its_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Airflow 3.1 asks its supervisor on the way; an answer left unread ends its triggerer."""
+    """Airflow 3.1 asks its supervisor for it; an answer that is not read ends the triggerer."""
     asks, answers = asyncio.Event(), asyncio.Event()
     read: list[str] = []
 
@@ -975,9 +979,7 @@ async def test_a_watcher_that_is_taken_away_reads_its_connection_to_the_end(
     async with running(make(record_task_ids=["algebra"])) as events, next_of(events):
         await asyncio.wait_for(asks.wait(), 20)
     answers.set()
-    async with asyncio.timeout(20):
-        while _asking:
-            await asyncio.sleep(0.01)
+    await until(lambda: not _asking)
     assert read == ["the answer"]
 
 
@@ -985,7 +987,7 @@ async def test_a_watcher_that_is_taken_away_reads_its_connection_to_the_end(
 
 
 @pytest.mark.skipif(AIRFLOW < (3, 3), reason="Airflow 3.3 has shared streams")
-async def test_a_shared_feed_keeps_what_airflow_has_stored_and_not_before(
+async def test_a_shared_feed_records_an_event_once_airflow_has_stored_it(
     chinese: Simulator, connect: Connect
 ) -> None:
     import structlog
@@ -999,14 +1001,14 @@ async def test_a_shared_feed_keeps_what_airflow_has_stored_and_not_before(
     made = [make(memory, asset_name=f"asset-{n}") for n, memory in enumerate(memories)]
     key = made[0].shared_stream_key()
     assert key == made[1].shared_stream_key()
-    heard: list[tuple[int, str]] = []
+    published: list[tuple[int, str]] = []
     sequence_numbers: list[int] = []
 
     async def drive(number: int) -> None:
         # As TriggerRunner.run_trigger does.
         stream = manager.subscribe(trigger_id=number, trigger=made[number], key=key)
         async for event in made[number].filter_shared_stream(stream):
-            heard.append((number, event.payload["record_task_id"]))
+            published.append((number, event.payload["record_task_id"]))
             bound = manager.bind_pending_event(trigger_id=number, key=key)
             assert bound is not None
             sequence_numbers.append(bound)
@@ -1014,20 +1016,17 @@ async def test_a_shared_feed_keeps_what_airflow_has_stored_and_not_before(
     tasks = [asyncio.create_task(drive(number)) for number in (0, 1)]
     try:
         chinese.add("algebra", timeline=TIMELINE)
-        async with asyncio.timeout(20):
-            while len(heard) < 2:
-                await asyncio.sleep(0.05)
-        await asyncio.sleep(0.8)
-        assert [memory.kept()["settled"] for memory in memories] == [[], []]
-        assert [memory.kept()["waiting"] for memory in memories] == [["algebra"], ["algebra"]]
+        await until(lambda: len(published) == 2)
+        # Several rounds.
+        await asyncio.sleep(0.5)
+        assert [memory.state()["settled"] for memory in memories] == [[], []]
+        assert [memory.state()["waiting"] for memory in memories] == [["algebra"], ["algebra"]]
         manager.confirm_persisted(sequence_numbers)
-        async with asyncio.timeout(20):
-            while [memory.kept()["settled"] for memory in memories] != [["algebra"], ["algebra"]]:
-                await asyncio.sleep(0.05)
-        assert sorted(heard) == [(0, "algebra"), (1, "algebra")]
-        # Both were told by one and the same requests.
-        alone = chinese.requests_by_task["algebra"]
-        assert alone <= 4
+        settled = [["algebra"], ["algebra"]]
+        await until(lambda: [memory.state()["settled"] for memory in memories] == settled)
+        assert sorted(published) == [(0, "algebra"), (1, "algebra")]
+        # The same requests served both.
+        assert chinese.requests_by_task["algebra"] <= 4
     finally:
         for task in tasks:
             task.cancel()
@@ -1038,7 +1037,7 @@ async def test_a_shared_feed_keeps_what_airflow_has_stored_and_not_before(
 
 
 @pytest.mark.skipif(AIRFLOW < (3, 3), reason="Airflow 3.3 has shared streams")
-async def test_an_event_that_airflow_lost_is_not_kept() -> None:
+async def test_an_event_that_airflow_lost_is_not_recorded_as_stored() -> None:
     from airflow.triggers.shared_stream import AdvanceItem, AdvanceOutcome
 
     called: list[int] = []
@@ -1046,10 +1045,10 @@ async def test_an_event_that_airflow_lost_is_not_kept() -> None:
     async def stored() -> None:
         called.append(1)
 
-    feed = finished.feed_of(
+    feed = shared_feed.feed_of(
         tencentcloud_conn_id="x", sdk_app_id=None, poll_interval=1, discover=False
     )
-    snapshot = finished.Snapshot(feed, [stored])
+    snapshot = shared_feed.Snapshot(feed, [stored])
     lost = AdvanceItem(snapshot, AdvanceOutcome(acked=1, failed=1, rejected=0))
     good = AdvanceItem(snapshot, AdvanceOutcome(acked=2, failed=0, rejected=0))
     producer = AcknowledgedFeed(feed)

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an asset event says of a finished recording: one form, whoever emits it.
+"""The data of an asset event: the same form and ids, whatever publishes it.
 
-The event trigger, the tasks that wait and the receiver of callbacks all tell the same, with the
-same id for the same recording, so that a DAG can tell what it has already seen.
+The event trigger, the tasks that wait and the receiver of callbacks give the same recording the
+same ``event_id``, so that a DAG can recognise a recording that it has already seen.
 """
 
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -27,13 +28,13 @@ from tiw_automation.core.events import id_of_end, without_queries
 logger = logging.getLogger(__name__)
 
 PARTITIONED_BY = "tiw_partitioned_by"
-"""The key of an asset's own ``extra`` that asks for a partition for each recording."""
+"""The key in an asset's ``extra`` that asks for a partition for each recording."""
 TERMS = "tiw_terms"
-"""The key of an asset's own ``extra`` that says which recordings are no failure."""
+"""The key in an asset's ``extra`` that holds its terms: which recordings are not a failure."""
 
 
-def judged(outcome: Outcome, asset_extra: Mapping[str, Any]) -> Outcome:
-    """Return what the end of a recording is by an asset's own terms."""
+def judge_by_terms(outcome: Outcome, asset_extra: Mapping[str, Any]) -> Outcome:
+    """Return the outcome of a recording by an asset's terms."""
     if outcome.record is None or outcome.error is not None:
         return outcome
     acceptance = _terms(asset_extra)
@@ -41,7 +42,7 @@ def judged(outcome: Outcome, asset_extra: Mapping[str, Any]) -> Outcome:
 
 
 def _terms(asset_extra: Any) -> Acceptance:
-    """Return an asset's terms; the default where what is stored is no terms, with a warning."""
+    """Return an asset's terms; the default terms, with a warning, where they are invalid."""
     given = asset_extra.get(TERMS) if isinstance(asset_extra, Mapping) else None
     if given is None:
         return Acceptance()
@@ -52,21 +53,21 @@ def _terms(asset_extra: Any) -> Acceptance:
             given.get("require_videos", True) is not False,
         )
     except (AttributeError, TypeError, ConfigurationError) as error:
-        logger.warning("An asset's %s are not read: %s", TERMS, error)
+        logger.warning("An asset's %s are invalid and ignored: %s", TERMS, error)
         return Acceptance()
 
 
 @lru_cache(maxsize=64)
 def _acceptance(reasons: Any, require_videos: bool) -> Acceptance:
-    # Made once for the same terms: it warns of each reason that is not known.
+    # Made once for the same terms, because it warns of each unknown reason.
     return Acceptance.of(reasons, require_videos)
 
 
 def to_extra(outcome: Outcome, *, with_record: bool = True) -> dict[str, Any]:
     """Return the JSON-native data of one recording's event.
 
-    :param with_record: whether the record goes with it. No URL of it has its query string:
-        Airflow logs events and stores them in the clear, and that is where a signature is.
+    :param with_record: whether it includes the record. The record's URLs have no query string:
+        that may hold a signature, and Airflow logs events and stores them unencrypted.
     """
     record = outcome.record if with_record else None
     return {
@@ -85,19 +86,19 @@ def to_event(extras: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def finished_recordings(events: Any) -> list[dict[str, Any]]:
-    """Return the recordings that a run's asset events tell of, each once, oldest first.
+    """Return the recordings of a run's asset events, each once, oldest first.
 
     Each is a dictionary with ``event_id, sdk_app_id, record_task_id, verdict, message, record``.
-    ``record`` is the record with no query string in any URL; it is None where a task told of
-    several recordings: ask with :class:`TiwDescribeOnlineRecordOperator` then. The events of
-    :class:`TiwOnlineRecordToObjectStorageOperator` are read too; the paths are in theirs.
+    ``record`` is the record without the query strings of its URLs. It is None where one task
+    published several recordings: get it by :class:`TiwDescribeOnlineRecordOperator`. The events of
+    :class:`TiwOnlineRecordToObjectStorageOperator` are read too; they also hold the paths.
 
-    Events without a recording, such as the one that starts a DAG after it was unpaused, and other
-    people's events on the same asset add nothing.
+    Events without a recording, such as the one that starts a DAG after it was unpaused, and events
+    of another form on the same asset are ignored.
 
-    :param events: ``triggering_asset_events`` of the task's context, or a list of events; None,
-        as a run by hand has it, for none.
-    :raises ConfigurationError: it is something else.
+    :param events: ``triggering_asset_events`` of the task's context, or a list of events. None,
+        which a manual run has, means no events.
+    :raises ConfigurationError: ``events`` is something else.
     """
     if isinstance(events, Mapping):
         events = [event for of_one_asset in events.values() for event in of_one_asset or ()]
@@ -110,24 +111,25 @@ def finished_recordings(events: Any) -> list[dict[str, Any]]:
         )
     found: dict[str, dict[str, Any]] = {}
     for event in events or ():
-        for recording in _told_by(event):
+        for recording in _recordings_of(event):
             known = found.setdefault(recording["event_id"], recording)
             if known["record"] is None:
                 found[recording["event_id"]] = recording
     return list(found.values())
 
 
-def tell_outlets(
+def publish_to_outlets(
     outlets: Iterable[Any], outlet_events: Any, records: Sequence[OnlineRecord]
 ) -> None:
-    """Let a task's outlets say which recordings it has finished with, if it succeeds.
+    """Fill the events of a task's outlets, which Airflow publishes if the task succeeds.
 
-    One recording's event holds the record; the event of several holds their ids. An outlet of
+    The event of one recording holds its record; the event of several holds their ids. An outlet of
     :func:`~tiw_automation.airflow.assets.tiw_online_record_asset` with ``partitioned=True`` gets
     an event for each recording, with its id as the partition.
 
-    :param outlets: the task's; asset aliases and references say nothing.
-    :param outlet_events: of the task's context.
+    :param outlets: the task's outlets; asset aliases and references are skipped.
+    :param outlet_events: ``outlet_events`` of the task's context.
+    :param records: the recordings that have finished; an empty list changes nothing.
     """
     if not records:
         return
@@ -149,7 +151,15 @@ def tell_outlets(
             event.add_partitions([end.task_id for end in ends])
 
 
-def _told_by(event: Any) -> list[dict[str, Any]]:
+def tell_outlets(
+    outlets: Iterable[Any], outlet_events: Any, records: Sequence[OnlineRecord]
+) -> None:
+    """Do the same as :func:`publish_to_outlets`, by its name in 0.1."""
+    warnings.warn("tell_outlets is now publish_to_outlets.", DeprecationWarning, stacklevel=2)
+    publish_to_outlets(outlets, outlet_events, records)
+
+
+def _recordings_of(event: Any) -> list[dict[str, Any]]:
     extra = getattr(event, "extra", None)
     if isinstance(extra, Mapping) and extra.get("from_trigger"):
         extra = extra.get("payload")
@@ -169,7 +179,7 @@ def _told_by(event: Any) -> list[dict[str, Any]]:
             return []
         outcome = Outcome(app_id, task_id, Verdict.FINISHED)
         return [{**to_extra(outcome), "message": f"Recording {task_id} is FINISHED."}]
-    # Somebody's own event on the same asset.
+    # An event of another form, which is not ours.
     return []
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stores asset events in Airflow's database, from within the API server.
 
-Airflow has no public call for it there: its REST API wants a person's token. So this is the one
-module that uses Airflow's inner ones, in the way its own REST endpoint does, on 3.1 to 3.3.
+Airflow has no public call for that there: its REST API requires a user's token. So this is the
+only module that uses Airflow's internals, as Airflow's own REST endpoint does, on 3.1 to 3.3.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ColumnElement, Text, cast, delete, or_, select, update
 
 from tiw_automation.airflow.assets import asset_uri
-from tiw_automation.airflow.events.announced import TELLING, TELLING_S, told_key
-from tiw_automation.airflow.events.asset_events import judged, to_extra
+from tiw_automation.airflow.events.asset_events import judge_by_terms, to_extra
+from tiw_automation.airflow.events.state_store import PUBLISHING, PUBLISHING_S, published_key
 from tiw_automation.core import Outcome, Verdict
 from tiw_automation.core.events import event_id
 
@@ -33,32 +33,35 @@ logger = logging.getLogger(__name__)
 
 # How far back an event counts as the same recording's: longer than Tencent keeps its videos.
 _SAME_WITHIN = timedelta(days=30)
-# Clocks differ, Tencent's and those of Airflow's hosts.
+# By how much the clocks of Tencent and of Airflow's hosts may differ.
 _CLOCKS_DIFFER = timedelta(hours=1)
-# Events of one asset that are looked through for one recording, from its end on; a signed post can
-# be repeated at will.
-_MOST_LOOKED_THROUGH = 10_000
-# Event ids that are known to be stored, of all assets.
+# The most events of one asset that are searched for one recording, from its end on: a signed
+# callback can be repeated any number of times.
+_MOST_SEARCHED = 10_000
+# The most event ids, of all assets, that are remembered as stored.
 _MOST_REMEMBERED = 10_000
-_STORED_WITHIN = timedelta(seconds=TELLING_S)
+_STORED_WITHIN = timedelta(seconds=PUBLISHING_S)
 
 
-class BeingTold(Exception):
-    """A trigger is just telling an asset of it, and Airflow has not stored that yet.
+class BeingPublished(Exception):
+    """A trigger has published the event to an asset, and Airflow has not stored it yet.
 
-    :param told: the names of the assets that have been told all the same.
+    :param stored_in: the names of the other assets, in which the event was stored.
     """
 
-    def __init__(self, told: list[str]) -> None:
-        super().__init__("A watcher is about to tell of it.")
-        self.told = told
+    def __init__(self, stored_in: list[str]) -> None:
+        super().__init__("A watcher is publishing the same event.")
+        self.stored_in = stored_in
 
 
 class EventSink:
     """The assets of :func:`~tiw_automation.airflow.assets.tiw_online_record_asset` that DAGs use.
 
-    All methods block; call them from a thread. What is looked for costs the same however many
-    events an asset has: at most 10,000 of them are looked through.
+    All methods block; call them from a thread. A search for an event takes the same time however
+    many events an asset has: it looks at 10,000 of them at most.
+
+    Assets are found by the connection ``conn_id``, the recording's ``sdk_app_id`` and the
+    connection's own ``own_app_id``, None where the connection has none.
     """
 
     def __init__(self) -> None:
@@ -68,15 +71,15 @@ class EventSink:
     def wants(self, conn_id: str, sdk_app_id: int, own_app_id: int | None, event_id: str) -> bool:
         """Return whether there is an asset that is not known to have this event.
 
-        A short look: at what this process has seen stored, and at the events of the last hour.
-        :meth:`store` looks further.
+        It searches only what this process has seen stored, and the events of the last hour.
+        :meth:`store` searches further.
         """
         from airflow.utils.session import create_session
 
         since = datetime.now(UTC) - _CLOCKS_DIFFER
+        uris = _uris(conn_id, sdk_app_id, own_app_id)
         with create_session() as session:
-            models = _assets(session, conn_id, sdk_app_id, own_app_id)
-            return any(not self._has(session, model, event_id, since) for model in models)
+            return bool(self._assets_without(session, uris, event_id, since))
 
     def store(
         self,
@@ -85,43 +88,41 @@ class EventSink:
         own_app_id: int | None,
         outcome: Outcome,
     ) -> list[str]:
-        """Store an end in each asset that takes it and has not got it, and return their names.
+        """Store the event in each asset that accepts it and lacks it, and return their names.
 
-        The next run of each DAG that uses the asset takes the event in; a DAG that is paused has
-        that run when it is unpaused.
+        The next run of each DAG that uses the asset gets the event. A DAG that is paused has that
+        run when it is unpaused.
 
-        :raises BeingTold: it has to be seen whether a trigger's event is stored; then call again.
+        :raises BeingPublished: a trigger has published the event too; call this again later.
         """
         from airflow.utils.session import create_session
 
         identity = event_id(sdk_app_id, outcome.task_id)
-        since = _ended_at(outcome)
-        stored: list[AssetModel] = []
-        is_being_told = False
+        uris = _uris(conn_id, sdk_app_id, own_app_id)
         with create_session() as session:
-            # Before anything is read: MySQL goes on seeing what was there at its first look.
-            _lock(session, _uris(conn_id, sdk_app_id, own_app_id))
-            for model in _assets(session, conn_id, sdk_app_id, own_app_id):
-                if self._has(session, model, identity, since):
-                    continue
-                end = judged(outcome, model.extra)
-                if end.verdict is not Verdict.FINISHED:
-                    logger.warning("%s Not told to %s.", end.message, model.name)
-                    continue
-                if _is_being_told(session, model, identity):
-                    is_being_told = True
-                    continue
-                _register(session, model, end)
+            # Before the first read, because MySQL goes on showing what that read has seen.
+            _lock(session, uris)
+            lacking = self._assets_without(session, uris, identity, _ended_at(outcome))
+            accepting = [model for model in lacking if _accepts(model, outcome)]
+            pending = [m for m in accepting if _is_being_published(session, m, identity)]
+            stored = [model for model in accepting if model not in pending]
+            for model in stored:
+                _register(session, model, judge_by_terms(outcome, model.extra))
                 if model.triggers:
-                    _tell_trigger(session, model, identity)
-                stored.append(model)
+                    _mark_published(session, model, identity)
             names = [model.name for model in stored]
             keys = [(model.id, identity) for model in stored]
-        # Only now: what is rolled back is not stored.
+        # After the commit: what is rolled back is not stored.
         self._remember(keys)
-        if is_being_told:
-            raise BeingTold(names)
+        if pending:
+            raise BeingPublished(names)
         return names
+
+    def _assets_without(
+        self, session: Session, uris: list[str], event_id: str, since: datetime | None
+    ) -> list[AssetModel]:
+        assets = _assets(session, uris)
+        return [model for model in assets if not self._has(session, model, event_id, since)]
 
     def _has(
         self, session: Session, model: AssetModel, event_id: str, since: datetime | None
@@ -144,66 +145,74 @@ class EventSink:
 
 
 def _ended_at(outcome: Outcome) -> datetime | None:
-    """Return a time before which a recording's end was not stored; None where it is not known."""
+    """Return a time before which the event was not stored; None where that is not known."""
     stopped = outcome.record.record_stop_time if outcome.record is not None else None
     now = datetime.now(UTC)
     if not stopped or stopped < (now - _SAME_WITHIN).timestamp():
         return None
-    # One that is ahead is another clock's.
+    # A time that is ahead comes from another clock.
     return now - timedelta(seconds=max(now.timestamp() - stopped, 0.0)) - _CLOCKS_DIFFER
 
 
-def _register(session: Session, model: AssetModel, end: Outcome) -> None:
+def _accepts(model: AssetModel, outcome: Outcome) -> bool:
+    """Return whether a recording is finished by the asset's terms; log why not."""
+    judged = judge_by_terms(outcome, model.extra)
+    if judged.verdict is Verdict.FINISHED:
+        return True
+    logger.warning("%s Not published to %s.", judged.message, model.name)
+    return False
+
+
+def _register(session: Session, model: AssetModel, outcome: Outcome) -> None:
     """Store an event, and queue a run of each DAG that uses the asset."""
     from airflow.assets.manager import asset_manager
 
     # Airflow 3.1 has no partitions and ignores both of the last arguments.
     has_partitions = hasattr(asset_manager, "_queue_partitioned_dags")
     is_partitioned = has_partitions and _bare(model.uri).endswith("/by-recording")
-    partition_key = end.task_id if is_partitioned else None
+    partition_key = outcome.task_id if is_partitioned else None
     event = asset_manager.register_asset_change(
         asset=model,
-        extra=to_extra(end),
+        extra=to_extra(outcome),
         session=session,
         partition_key=partition_key,
         source_is_api=True,
     )
     if is_partitioned and event is not None:
-        _queue_paused_partitions(session, model, event, end.task_id)
+        _queue_paused_partitions(session, model, event, outcome.task_id)
     elif not is_partitioned:
         _queue(session, model)
 
 
 def _uris(conn_id: str, sdk_app_id: int, own_app_id: int | None) -> list[str]:
+    """Return the URIs, without a query, that the assets of an application may have."""
     apps = [sdk_app_id, None] if sdk_app_id == own_app_id else [sdk_app_id]
     return [asset_uri(conn_id, app, partitioned=each) for app in apps for each in (False, True)]
 
 
-def _assets(
-    session: Session, conn_id: str, sdk_app_id: int, own_app_id: int | None
-) -> list[AssetModel]:
+def _assets(session: Session, uris: list[str]) -> list[AssetModel]:
+    """Return the assets with these URIs that a DAG uses, whatever their query."""
     from airflow.models.asset import AssetModel
 
-    uris = _uris(conn_id, sdk_app_id, own_app_id)
     found = select(AssetModel).where(_is_one_of(uris), AssetModel.active.has())
-    # SQLite and MySQL can take "School" for "school" where they compare a beginning.
+    # SQLite and MySQL may ignore the case in a comparison by prefix.
     return [model for model in session.scalars(found).unique() if _bare(model.uri) in uris]
 
 
 def _bare(uri: str) -> str:
-    """Return an asset's URI without what it says of its own terms."""
+    """Return an asset's URI without its query, which holds the asset's options."""
     return uri.partition("?")[0]
 
 
 def _is_one_of(uris: list[str]) -> ColumnElement[bool]:
     from airflow.models.asset import AssetModel
 
-    beginnings = [AssetModel.uri.startswith(f"{uri}?", autoescape=True) for uri in uris]
-    return or_(AssetModel.uri.in_(uris), *beginnings)
+    with_query = [AssetModel.uri.startswith(f"{uri}?", autoescape=True) for uri in uris]
+    return or_(AssetModel.uri.in_(uris), *with_query)
 
 
 def _lock(session: Session, uris: list[str]) -> None:
-    """Let nobody else look for these assets' events until this transaction ends.
+    """Lock these assets against other processes' events until this transaction ends.
 
     An update that changes nothing locks the rows, or SQLite's file, on every database.
     """
@@ -211,27 +220,28 @@ def _lock(session: Session, uris: list[str]) -> None:
 
     touch = update(AssetModel).where(_is_one_of(uris)).values(uri=AssetModel.uri)
     session.execute(touch.execution_options(synchronize_session=False))
-    kept = _kept()
-    if kept is not None:
-        # A trigger that is just saying what it tells waits, and then sees what is told here.
+    state = _state_table()
+    if state is not None:
+        # A trigger that is claiming events waits, and then sees what is published here.
         ids = select(AssetModel.id).where(_is_one_of(uris))
-        touch = update(kept).where(kept.asset_id.in_(ids), kept.key == TELLING)
-        touch = touch.values(key=kept.key)
+        claims = update(state).where(state.asset_id.in_(ids), state.key == PUBLISHING)
+        touch = claims.values(key=state.key)
         session.execute(touch.execution_options(synchronize_session=False))
 
 
 def _queue(session: Session, model: AssetModel) -> None:
-    """Let the next run of each DAG take in this event too.
+    """Let the next run of each DAG include this event.
 
-    A run takes the events up to the time in its queue row, and Airflow leaves that at the first
-    event's: what comes before the scheduler looks would wait for the event after it. Airflow makes
-    no row at all for a DAG that is paused; one that is there stays until it is unpaused.
+    A run includes the events up to the time in its queue row. Airflow leaves that at the time of
+    the first event, so a second event before the scheduler's next round would be left for a later
+    run. Airflow adds no row for a DAG that is paused; a row that exists stays until the DAG is
+    unpaused.
     """
     from airflow.models.asset import AssetDagRunQueue
 
     rows = AssetDagRunQueue.asset_id == model.id
     session.flush()
-    # Waits for a scheduler that is just taking the rows, and then finds none.
+    # This waits for a scheduler that is consuming the rows, and then finds none.
     session.execute(
         update(AssetDagRunQueue)
         .where(rows)
@@ -248,18 +258,18 @@ def _queue(session: Session, model: AssetModel) -> None:
 def _queue_paused_partitions(
     session: Session, model: AssetModel, event: AssetEvent, partition_key: str
 ) -> None:
-    """Do for DAGs that are paused what Airflow has done for the others.
+    """Queue a partition's run of the DAGs that are paused, as Airflow has done for the others.
 
-    Without it, the event of a partition is lost for them: no later one takes it in. Up to 3.3.2 the
-    scheduler makes the run at once and starts it when the DAG is unpaused, later versions make it
-    then (apache/airflow#73151).
+    Otherwise the event is lost for them: no later run includes it. Up to Airflow 3.3.2 the
+    scheduler creates the run at once and starts it when the DAG is unpaused; later versions create
+    it then (apache/airflow#73151).
     """
     from airflow.assets.manager import asset_manager
 
     dags = [d for d in _consumers(session, model) if d.is_paused and d.timetable_partitioned]
     if not dags:
         return
-    given: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "asset_id": model.id,
         "partition_dags": dags,
         "event": event,
@@ -269,14 +279,15 @@ def _queue_paused_partitions(
         "session": session,
     }
     queue = asset_manager._queue_partitioned_dags
+    # Each version of Airflow has some of these parameters.
     known = inspect.signature(queue).parameters
-    queue(**{name: value for name, value in given.items() if name in known})
+    queue(**{name: value for name, value in arguments.items() if name in known})
 
 
 def _consumers(session: Session, model: AssetModel) -> list[DagModel]:
     """Return the DAGs that are scheduled by an asset, paused or not, each once.
 
-    Where Airflow keeps teams apart, its own rules alone say who is started by an event.
+    In multi-team mode these are only the DAGs that Airflow itself has queued, by its rules.
     """
     from airflow.models.asset import (
         AssetDagRunQueue,
@@ -287,64 +298,62 @@ def _consumers(session: Session, model: AssetModel) -> list[DagModel]:
     from airflow.models.dag import DagModel
     from airflow.providers.common.compat.sdk import conf
 
-    scheduled = [
-        select(DagScheduleAssetReference.dag_id).where(
-            DagScheduleAssetReference.asset_id == model.id
-        ),
-        select(DagScheduleAssetNameReference.dag_id).where(
-            DagScheduleAssetNameReference.name == model.name
-        ),
-        select(DagScheduleAssetUriReference.dag_id).where(
-            DagScheduleAssetUriReference.uri == model.uri
-        ),
+    by_id, by_name = DagScheduleAssetReference, DagScheduleAssetNameReference
+    by_uri, queue = DagScheduleAssetUriReference, AssetDagRunQueue
+    dag_ids = [
+        select(by_id.dag_id).where(by_id.asset_id == model.id),
+        select(by_name.dag_id).where(by_name.name == model.name),
+        select(by_uri.dag_id).where(by_uri.uri == model.uri),
     ]
     if conf.getboolean("core", "multi_team", fallback=False):
-        queued = AssetDagRunQueue.asset_id == model.id
-        scheduled = [select(AssetDagRunQueue.target_dag_id).where(queued)]
-    is_scheduled = or_(*(DagModel.dag_id.in_(ids) for ids in scheduled))
+        dag_ids = [select(queue.target_dag_id).where(queue.asset_id == model.id)]
+    is_scheduled = or_(*(DagModel.dag_id.in_(ids) for ids in dag_ids))
     found = select(DagModel).where(is_scheduled, DagModel.is_stale.is_(False))
     return list(session.scalars(found.order_by(DagModel.dag_id)).unique())
 
 
-def _tell_trigger(session: Session, model: AssetModel, event_id: str) -> None:
-    """Leave word for a trigger that watches the same asset, so that it does not tell it again.
+def _mark_published(session: Session, model: AssetModel, event_id: str) -> None:
+    """Leave a key for the triggers of the same asset, so that they do not publish the event too.
 
-    It takes the word away when it meets the recording, which it may never do.
+    A trigger removes the key when it finds the recording, which it may never do: so keys that are
+    old are removed here.
     """
-    kept = _kept()
-    if kept is None:
-        # The event's id has to do.
+    state = _state_table()
+    if state is None:
+        # Before Airflow 3.3 only the event's id shows that it is the same.
         return
     from airflow._shared.state import AssetScope
     from airflow.state import get_state_backend
 
-    old = kept.updated_at < datetime.now(UTC) - _SAME_WITHIN
-    words = kept.key.startswith(told_key(""), autoescape=True)
+    is_old = state.updated_at < datetime.now(UTC) - _SAME_WITHIN
+    is_ours = state.key.startswith(published_key(""), autoescape=True)
     session.execute(
-        delete(kept)
-        .where(kept.asset_id == model.id, words, old)
+        delete(state)
+        .where(state.asset_id == model.id, is_ours, is_old)
         .execution_options(synchronize_session=False)
     )
     scope = AssetScope(asset_id=model.id)
-    get_state_backend().set(scope, told_key(event_id), "true", session=session)
+    get_state_backend().set(scope, published_key(event_id), "true", session=session)
 
 
-def _is_being_told(session: Session, model: AssetModel, event_id: str) -> bool:
-    """Whether a trigger is about to tell it, or was killed in the act a moment ago."""
-    kept = _kept()
-    if kept is None or not model.triggers:
+def _is_being_published(session: Session, model: AssetModel, event_id: str) -> bool:
+    """Whether a trigger has claimed the event within the last 30 seconds."""
+    state = _state_table()
+    if state is None or not model.triggers:
         return False
-    mark = select(kept.value, kept.updated_at).where(kept.asset_id == model.id, kept.key == TELLING)
-    found = session.execute(mark).first()
+    claims = select(state.value, state.updated_at).where(
+        state.asset_id == model.id, state.key == PUBLISHING
+    )
+    found = session.execute(claims).first()
     if found is None:
         return False
-    # A clock that is off makes no mark that never ages.
+    # Absolute, so that a claim from a clock that is ahead expires too.
     age = abs(datetime.now(UTC) - found.updated_at)
     return bool(age < _STORED_WITHIN and event_id in str(found.value))
 
 
-def _kept() -> type[AssetStateStoreModel] | None:
-    """Return the table of what is kept for assets; Airflow 3.1 and 3.2 keep nothing."""
+def _state_table() -> type[AssetStateStoreModel] | None:
+    """Return the table of the assets' state; Airflow 3.1 and 3.2 have none."""
     try:
         from airflow.models.asset_state_store import AssetStateStoreModel
     except ImportError:
@@ -353,15 +362,15 @@ def _kept() -> type[AssetStateStoreModel] | None:
 
 
 def _has_since(session: Session, model: AssetModel, event_id: str, since: datetime | None) -> bool:
-    """Whether one of an asset's events has this id; looks at a bounded number of them.
+    """Whether one of an asset's events has this id, among a limited number of them.
 
-    :param since: the recording's end. Its event comes soon after it, so the oldest since then are
-        looked at; for None the newest.
+    :param since: the recording's end. Its event follows soon, so the oldest events since then are
+        searched; for None the newest.
     """
     from airflow.models.asset import AssetEvent
 
     first = AssetEvent.timestamp.desc() if since is None else AssetEvent.timestamp
-    # By the table's own index.
+    # These conditions use an index of the table.
     near = (
         select(AssetEvent.extra)
         .where(
@@ -369,7 +378,7 @@ def _has_since(session: Session, model: AssetModel, event_id: str, since: dateti
             AssetEvent.timestamp > (since or datetime.now(UTC) - _SAME_WITHIN),
         )
         .order_by(first)
-        .limit(_MOST_LOOKED_THROUGH)
+        .limit(_MOST_SEARCHED)
         .subquery()
     )
     same = select(near.c.extra).where(cast(near.c.extra, Text).contains(event_id)).limit(1)

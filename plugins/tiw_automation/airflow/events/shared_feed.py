@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An application's recordings as they end, in the form in which triggers share them."""
+"""The recordings of an application as they end, read once for all triggers that watch it."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ from tiw_automation.core.events import RecordFeed
 if TYPE_CHECKING:
     from airflow.triggers.shared_stream import SharedStreamProducer
 else:
-    # Airflow 3.3 calls it by its methods; before that nothing does.
+    # Only Airflow 3.3 has it, and calls its methods.
     SharedStreamProducer = object
 
 _OTHER_WAYS = (
-    "Without the list, give record_task_ids, or let Tencent's callbacks tell "
+    "Without the list, give record_task_ids, or receive Tencent's callbacks "
     "(docs/airflow-events.md)."
 )
 
 
 @dataclass(slots=True)
 class Snapshot:
-    """What is known at one moment.
+    """A moment at which something may have changed in a feed.
 
-    ``stored`` is called for by whoever announces something because of this snapshot, as soon as
-    Airflow says that its events are stored; where Airflow never says, it is None.
+    ``stored`` are calls to make as soon as Airflow reports that the events of this snapshot are
+    stored: a trigger that publishes an event adds its own. It is None where Airflow does not
+    report that.
     """
 
     feed: RecordFeed
@@ -48,11 +49,13 @@ def feed_of(
 ) -> RecordFeed:
     """Return the feed of a connection's application.
 
-    Each trigger judges an end by its own terms.
+    It judges nothing: each trigger judges the outcomes by its own terms.
+
+    :param discover: whether to find recordings in the list of running tasks.
     """
 
     async def connect() -> TiwClient:
-        # Why a thread, and why asgiref's: see the triggers.
+        # Why in a thread of asgiref: see triggers.py.
         read = sync_to_async(TiwHook(tencentcloud_conn_id).get_conn, thread_sensitive=False)
         return await supervisor.to_its_end(read())
 
@@ -68,7 +71,10 @@ def feed_of(
 async def snapshots(
     feed: RecordFeed, *, acknowledged: bool = False
 ) -> AsyncGenerator[Snapshot, None]:
-    """Yield at once, at every change and at least once a poll interval, for ever."""
+    """Yield at once, at every change and at least once a poll interval, without end.
+
+    :param acknowledged: whether Airflow reports which events it has stored.
+    """
     changes = feed.changes()
     async with contextlib.aclosing(changes):
         async for _ in changes:
@@ -76,7 +82,10 @@ async def snapshots(
 
 
 class AcknowledgedFeed(SharedStreamProducer):
-    """A feed as Airflow 3.3 shares it, which hears when the events are stored."""
+    """A feed in the form that Airflow 3.3 shares among triggers and acknowledges.
+
+    Airflow calls :meth:`advance` once it has stored the events of a snapshot.
+    """
 
     def __init__(self, feed: RecordFeed) -> None:
         self._feed = feed
@@ -89,9 +98,9 @@ class AcknowledgedFeed(SharedStreamProducer):
                 yield snapshot, snapshot
 
     async def advance(self, batch: Sequence[Any]) -> None:
-        """Pass on that all events of these snapshots are stored."""
+        """Make the calls of the snapshots whose events are all stored."""
         for item in batch:
-            # Airflow does not say whose event was lost: all of them may come again.
+            # Airflow does not report which event was lost, so all of them may be repeated.
             if not item.outcome.failed:
                 for stored in item.broker_payload.stored:
                     await stored()
