@@ -223,7 +223,7 @@ class HostPace:
         :param pace: this process's own.
         :param demand: what this process waits for; a process that waits for nothing counts as one
             that waits for one recording.
-        :param spread_s: by how much the request may arrive late, until :meth:`arrived` says so.
+        :param spread_s: by how much the request may arrive late, until :meth:`arrived` is called.
         :param arrived: earlier slots, each with the arguments of :meth:`arrived`.
         :raises Held: another process holds the file.
         :raises Unusable: the file cannot be used.
@@ -232,9 +232,7 @@ class HostPace:
         with self._file.change(now, pace.rate, _LOCK_TRIES_FOR_A_SLOT) as contents:
             for earlier, late_s in arrived:
                 _note_arrival(contents, earlier, late_s)
-            mine = self._row(now, pace, demand)
-            active = [mine, *self._others(contents, now)]
-            self._register(contents, mine)
+            active = self._enter(contents, self._row(now, pace, demand))
             return _taken(contents, active, pace.allowed, spread_s)
 
     def arrived(self, slot: HostSlot, late_s: float) -> bool:
@@ -292,23 +290,19 @@ class HostPace:
     def _is_mine(self, row: ProcessRow) -> bool:
         return row.pid == self._pid and row.namespace == self._namespace
 
-    def _others(self, contents: Contents, now: float) -> list[ProcessRow]:
-        """Remove dead processes; return the other ones that take slots."""
-        contents.rows = [
+    def _enter(self, contents: Contents, mine: ProcessRow) -> list[ProcessRow]:
+        """Write this process's row, without dead ones; return those that share the pace."""
+        others = [
             row
             for row in contents.rows
-            if self._is_mine(row) or row.namespace != self._namespace or _alive(row.pid)
+            if not self._is_mine(row) and (row.namespace != self._namespace or _alive(row.pid))
         ]
-        return [
-            row for row in contents.rows if not self._is_mine(row) and now - row.seen <= _QUIET_S
-        ]
-
-    def _register(self, contents: Contents, mine: ProcessRow) -> None:
-        others = [row for row in contents.rows if not self._is_mine(row)]
+        active = [mine, *[row for row in others if mine.seen - row.seen <= _QUIET_S]]
         if len(others) >= PROCESSES:
             # The one that took no slot for the longest time leaves its row.
             others.remove(min(others, key=lambda row: row.seen))
         contents.rows = [*others, mine]
+        return active
 
 
 def _taken(
