@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One pace for all processes of a user on this host, kept in a small file.
 
-Ansible's forks, Airflow's workers and triggerers are processes of their own, and Tencent counts
+Ansible's forks, Airflow's workers and triggerers are separate processes, and Tencent counts
 their requests together. Each request takes its slot from the file. So they keep to one pace
 together, even if one of them ends or crashes; and each learns from the file which part of the pace
 it may use (:func:`parts`). :class:`HostPace` changes the file; :class:`HostShare` is what one
@@ -354,7 +354,7 @@ def _alive(pid: int) -> bool:
 
 
 def _pid_namespace() -> int:
-    # In a container that shares the folder, process ids have a meaning of their own.
+    # In a container that shares the folder, process ids differ from those outside.
     try:
         return os.stat("/proc/self/ns/pid").st_ino
     except OSError:

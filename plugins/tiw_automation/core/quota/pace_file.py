@@ -73,7 +73,7 @@ _NEVER = -math.inf
 
 
 class Unusable(Exception):
-    """The file cannot be used; the text says why."""
+    """The file cannot be used; the text gives the reason."""
 
 
 class Held(Exception):
