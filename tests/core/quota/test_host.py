@@ -1,49 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a host's pace is divided, and what a file that cannot be used costs."""
+"""How a host's processes share its pace, and what a file that cannot be used costs."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import itertools
 import logging
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from quotas import Clock, most_in_a_second, take, two_processes, used
 
 from tiw_automation.core import Quota
-from tiw_automation.core.quota import host as host_module, quota as quota_module
+from tiw_automation.core.quota import quota as quota_module
 from tiw_automation.core.quota.host import Demand, HostPace, parts
 from tiw_automation.core.quota.pace import Pace
 from tiw_automation.core.quota.pace_file import ProcessRow
-from tiw_automation.core.quota.quota import WantedRate, shared_quota
+from tiw_automation.core.quota.quota import shared_quota
 
 PACE = 19.0
 ANY_PACE = float("inf")
-
-
-class Clock:
-    def __init__(self, now: float = 100.0) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        assert 0 < seconds < 150
-        self.now += seconds
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(host_module, "_warned", set())
-    return tmp_path / f"tiw-automation-{os.geteuid()}"
 
 
 @pytest.fixture
@@ -93,6 +76,133 @@ def test_a_few_unconfirmed_recordings_reserve_less_than_a_tenth() -> None:
     first, second = parts([row(0, 1), row(100)], PACE)
     assert first.unconfirmed == pytest.approx(1 / PACE)
     assert second.waits == pytest.approx(1 - 1 / PACE)
+
+
+def test_processes_of_a_host_keep_to_one_pace(folder: Path) -> None:
+    """I1, for a group of processes."""
+    one, two = two_processes()
+    times = [1000.0]
+    for number in range(100):
+        # Each process comes when the last slot was just used.
+        times.append(take((one, two)[number % 2], times[-1]).time)
+    times = times[1:]
+    gaps = [b - a for a, b in itertools.pairwise(times)]
+    assert min(gaps) == pytest.approx(1 / 19)
+    assert most_in_a_second(times) <= 20
+    one.close()
+    two.close()
+
+
+def test_a_host_s_pace_is_shared_in_proportion_to_the_waits(folder: Path) -> None:
+    one, two = two_processes()
+    take(one, 1000.0, waits=700)
+    take(two, 1000.1, waits=300)
+    first = take(one, 1000.2, waits=700)
+    second = take(two, 1000.3, waits=300)
+    assert [first.part, second.part] == pytest.approx([0.7, 0.3])
+    # A process that takes no more slots leaves its part to the other.
+    later = take(one, 1010.0, waits=700)
+    assert later.part == 1.0
+
+
+def test_a_process_with_few_waits_has_a_least_part(folder: Path) -> None:
+    one, two = two_processes()
+    take(one, 1000.0, waits=100_000)
+    small = take(two, 1000.0)
+    assert small.part == 0.05
+
+
+def test_two_processes_take_slots_in_proportion_to_their_waits(folder: Path) -> None:
+    clock = Clock()
+    hosts = two_processes()
+    quotas = [Quota(19, clock=clock, host=host) for host in hosts]
+    quotas[0].demand("a", 900)
+    quotas[1].demand("b", 100)
+    next_at = [clock.now, clock.now]
+    reserved: list[float | None] = [None, None]
+    sent: list[list[float]] = [[], []]
+    while clock.now < 160:
+        clock.now += 0.001
+        for number, quota in enumerate(quotas):
+            if clock.now < next_at[number]:
+                continue
+            slot = reserved[number]
+            if slot is None:
+                next_at[number] = reserved[number] = quota.reserve()
+            else:
+                time = used(quota, slot)
+                sent[number].append(time)
+                reserved[number], next_at[number] = None, time
+    assert len(sent[0]) / len(sent[1]) == pytest.approx(9, rel=0.1)
+    together = sorted(sent[0] + sent[1])
+    assert len(together) / 60 == pytest.approx(19, rel=0.03)
+    assert most_in_a_second(together) <= 20
+    for quota in quotas:
+        quota.close()
+
+
+def test_a_dead_process_and_one_of_another_boot_are_forgotten(folder: Path) -> None:
+    one, two = two_processes()
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    two._pid = child.pid
+    take(two, 1000.0, waits=50)
+    alone = take(one, 1000.1, waits=50)
+    assert (alone.part, alone.processes) == (1.0, 1)
+    # After a boot the clock restarts: the times in the file lie in the future.
+    take(one, 90_000.0)
+    fresh = take(one, 5.0)
+    assert fresh.time == 5.0
+
+
+def test_a_restart_continues_the_pace(folder: Path) -> None:
+    """I1, I9."""
+    before = HostPace("id", "host", "A")
+    last = [take(before, 1000.0).time for _ in range(5)][-1]
+    before.close()
+    assert take(HostPace("id", "host", "A"), 1000.0).time == pytest.approx(last + 1 / 19)
+
+
+def test_a_refusal_lowers_the_pace_of_every_process(folder: Path) -> None:
+    one, two = two_processes()
+    take(one, 1000.0)
+    one.rejected(1000.0)
+    slot = take(two, 1000.1)
+    assert slot.pace == pytest.approx(19 * 0.9, rel=0.01)
+
+
+def test_a_slot_released_to_the_host_is_taken_again(folder: Path) -> None:
+    one, two = two_processes()
+    first = take(one, 1000.0)
+    one.release(first)
+    assert take(two, 1000.0).time == first.time
+
+
+def test_shares_of_a_host_that_add_up_to_more_than_one_are_logged(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, two = two_processes()
+    take(one, Clock().now, share=0.7)
+    quota = Quota(19, 0.6, clock=Clock(), host=two)
+    for _ in range(3):
+        quota.use(quota.reserve())
+    warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(warnings) == 1
+    assert "1.3" in warnings[0].message
+    caplog.clear()
+    # Processes without a share use the whole pace together.
+    plain = Quota(19, 1.0, clock=Clock(), host=two)
+    plain.use(plain.reserve())
+    assert not caplog.records
+
+
+def test_a_process_that_ends_leaves_the_file(folder: Path) -> None:
+    one, two = two_processes()
+    take(one, 1000.0)
+    with contextlib.closing(two):
+        take(two, 1000.0)
+    slot = take(one, 1000.1)
+    assert slot.processes == 1
 
 
 def simulated(quotas: list[Quota], clock: Clock, seconds: float, uses: list[float]) -> list[float]:
@@ -164,18 +274,6 @@ def test_unconfirmed_recordings_of_one_process_leave_the_waits_of_another_nine_t
     assert receiver.others_wait
     assert not triggerer.others_wait
     assert receiver.unconfirmed_rate == pytest.approx(PACE / 10)
-
-
-def test_waits_that_are_always_due_would_use_any_pace() -> None:
-    rate, now = WantedRate(), 100.0
-    rate.idle(now)
-    for _ in range(20):
-        now += 0.2
-        rate.sent(now)
-        rate.idle(now)
-    assert rate.wanted(now) == pytest.approx(1.5 * 5 + 1, abs=1.0)
-    assert rate.wanted(now + 0.4) < 10
-    assert rate.wanted(now + 0.6) == ANY_PACE
 
 
 # A file that cannot be used: C8 and C9.

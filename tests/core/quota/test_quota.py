@@ -1,42 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
+"""When requests leave: evenly, within the limit of each second, with and without a host."""
+
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import itertools
 import logging
+import math
 import os
 import random
 import shutil
-import stat
 import subprocess
 import sys
-import tempfile
 import threading
-from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from quotas import Clock, most_in_a_second, take, used
 
 from tiw_automation.core import ConfigurationError, Quota
-from tiw_automation.core.quota import host as host_module
-from tiw_automation.core.quota.host import Demand, HostPace, HostSlot
-from tiw_automation.core.quota.pace import Pace, RoundTrips, arrivals_allowed
-from tiw_automation.core.quota.pace_file import Contents, Unusable, state_folder
-from tiw_automation.core.quota.quota import Slot, shared_quota
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        assert seconds > 0
-        self.now += seconds
+from tiw_automation.core.quota.host import HostPace
+from tiw_automation.core.quota.pace_file import Contents
+from tiw_automation.core.quota.quota import Slot, WantedRate, shared_quota
 
 
 @contextlib.contextmanager
@@ -53,17 +40,6 @@ def held(host: HostPace) -> Iterator[None]:
 def first_stamp(host: HostPace) -> float:
     data = Path(host.path).read_bytes()
     return Contents.read(data, 1e9, 1.0).stamps[0]
-
-
-def used(quota: Quota, slot: float) -> float:
-    time = quota.use(slot)
-    assert time is not None
-    return time
-
-
-def most_in_a_second(times: list[float]) -> int:
-    ordered = sorted(times)
-    return max(bisect_left(ordered, start + 1 - 1e-9) - n for n, start in enumerate(ordered))
 
 
 def test_slots_are_evenly_spaced_also_after_an_idle_time() -> None:
@@ -148,17 +124,6 @@ def test_a_forked_child_starts_empty() -> None:
 def test_a_share_must_be_above_zero_and_at_most_one(share: float) -> None:
     with pytest.raises(ConfigurationError, match="TIW_QUOTA_SHARE"):
         Quota(19, share)
-
-
-def test_how_many_may_arrive_within_a_second_at_a_pace() -> None:
-    assert {pace: arrivals_allowed(pace) for pace in (19.0, 20.0, 9.5, 4.75, 0.5, 40.0)} == {
-        19.0: 20,
-        20.0: 20,
-        9.5: 10,
-        4.75: 5,
-        0.5: 1,
-        40.0: 40,
-    }
 
 
 LINES = pytest.mark.parametrize(
@@ -255,29 +220,6 @@ def test_a_request_without_an_answer_counts_as_arriving_now(shared: bool, folder
     assert 399 / (clock.now - 100) >= 18
 
 
-def test_a_stall_is_not_jitter() -> None:
-    trips = RoundTrips()
-    trips.expected = True
-    for _ in range(100):
-        trips.add(0.05)
-        trips.add(0.06)
-    trips.add(5.0)
-    assert trips.spread_s < 0.06
-    trips.clear()
-    assert trips.spread_s == 0.5
-
-
-def test_round_trips_of_long_ago_are_forgotten() -> None:
-    trips = RoundTrips()
-    trips.expected = True
-    for number in range(64):
-        trips.add(0.3 + number / 1000)
-    assert trips.spread_s == pytest.approx(0.063)
-    for _ in range(256):
-        trips.add(0.05)
-    assert trips.spread_s == 0.0
-
-
 def test_a_refusal_lowers_the_pace_and_it_recovers() -> None:
     clock = Clock()
     quota = Quota(19, clock=clock)
@@ -322,187 +264,6 @@ def test_two_clients_of_an_account_settle_below_its_limit() -> None:
             seconds[second] = taken + 1
     assert rejects / sent < 0.05
     assert (sent - rejects) / 600 > 6.5
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(host_module, "_warned", set())
-    return tmp_path / f"tiw-automation-{os.geteuid()}"
-
-
-def two_processes() -> tuple[HostPace, HostPace]:
-    one, two = HostPace("id", "host", "A"), HostPace("id", "host", "A")
-    # Another process of this machine that is certainly alive.
-    two._pid = os.getppid()
-    return one, two
-
-
-def take(host: HostPace, now: float, waits: int = 1, share: float = 1.0) -> HostSlot:
-    return host.take(now, Pace(19.0, share), Demand(waits))
-
-
-def test_processes_of_a_host_keep_to_one_pace(folder: Path) -> None:
-    """I1, for a group of processes."""
-    one, two = two_processes()
-    times = [1000.0]
-    for number in range(100):
-        # Each process comes when the last slot was just used.
-        times.append(take((one, two)[number % 2], times[-1]).time)
-    times = times[1:]
-    gaps = [b - a for a, b in itertools.pairwise(times)]
-    assert min(gaps) == pytest.approx(1 / 19)
-    assert most_in_a_second(times) <= 20
-    one.close()
-    two.close()
-
-
-def test_a_host_s_pace_is_shared_in_proportion_to_the_waits(folder: Path) -> None:
-    one, two = two_processes()
-    take(one, 1000.0, waits=700)
-    take(two, 1000.1, waits=300)
-    first = take(one, 1000.2, waits=700)
-    second = take(two, 1000.3, waits=300)
-    assert [first.part, second.part] == pytest.approx([0.7, 0.3])
-    # A process that takes no more slots leaves its part to the other.
-    later = take(one, 1010.0, waits=700)
-    assert later.part == 1.0
-
-
-def test_a_process_with_few_waits_has_a_least_part(folder: Path) -> None:
-    one, two = two_processes()
-    take(one, 1000.0, waits=100_000)
-    small = take(two, 1000.0)
-    assert small.part == 0.05
-
-
-def test_two_processes_take_slots_in_proportion_to_their_waits(folder: Path) -> None:
-    clock = Clock()
-    hosts = two_processes()
-    quotas = [Quota(19, clock=clock, host=host) for host in hosts]
-    quotas[0].demand("a", 900)
-    quotas[1].demand("b", 100)
-    next_at = [clock.now, clock.now]
-    reserved: list[float | None] = [None, None]
-    sent: list[list[float]] = [[], []]
-    while clock.now < 160:
-        clock.now += 0.001
-        for number, quota in enumerate(quotas):
-            if clock.now < next_at[number]:
-                continue
-            slot = reserved[number]
-            if slot is None:
-                next_at[number] = reserved[number] = quota.reserve()
-            else:
-                time = used(quota, slot)
-                sent[number].append(time)
-                reserved[number], next_at[number] = None, time
-    assert len(sent[0]) / len(sent[1]) == pytest.approx(9, rel=0.1)
-    together = sorted(sent[0] + sent[1])
-    assert len(together) / 60 == pytest.approx(19, rel=0.03)
-    assert most_in_a_second(together) <= 20
-    for quota in quotas:
-        quota.close()
-
-
-def test_a_dead_process_and_one_of_another_boot_are_forgotten(folder: Path) -> None:
-    one, two = two_processes()
-    child = subprocess.Popen([sys.executable, "-c", ""])
-    child.wait()
-    two._pid = child.pid
-    take(two, 1000.0, waits=50)
-    alone = take(one, 1000.1, waits=50)
-    assert (alone.part, alone.processes) == (1.0, 1)
-    # After a boot the clock restarts: the times in the file lie in the future.
-    take(one, 90_000.0)
-    fresh = take(one, 5.0)
-    assert fresh.time == 5.0
-
-
-def test_a_restart_continues_the_pace(folder: Path) -> None:
-    """I1, I9."""
-    before = HostPace("id", "host", "A")
-    last = [take(before, 1000.0).time for _ in range(5)][-1]
-    before.close()
-    assert take(HostPace("id", "host", "A"), 1000.0).time == pytest.approx(last + 1 / 19)
-
-
-def test_a_refusal_lowers_the_pace_of_every_process(folder: Path) -> None:
-    one, two = two_processes()
-    take(one, 1000.0)
-    one.rejected(1000.0)
-    slot = take(two, 1000.1)
-    assert slot.pace == pytest.approx(19 * 0.9, rel=0.01)
-
-
-def test_a_slot_released_to_the_host_is_taken_again(folder: Path) -> None:
-    one, two = two_processes()
-    first = take(one, 1000.0)
-    one.release(first)
-    assert take(two, 1000.0).time == first.time
-
-
-def test_invalid_bytes_in_the_file_are_overwritten(folder: Path) -> None:
-    host = HostPace("id", "host", "A")
-    Path(host.path).write_bytes(os.urandom(os.path.getsize(host.path)))
-    for number in range(5):
-        slot = take(host, 1000.0 + number)
-        assert 1000.0 <= slot.time < 1010.0
-
-
-def test_unused_files_are_removed(folder: Path) -> None:
-    def aged(host: HostPace) -> Path:
-        os.utime(host.path, (1.0, 1.0))
-        return Path(host.path)
-
-    left, used, unused_yet = (HostPace(name, "host", "A") for name in ("left", "used", "unused"))
-    child = subprocess.Popen([sys.executable, "-c", ""])
-    child.wait()
-    left._pid = child.pid
-    for host in (left, used):
-        take(host, 1000.0)
-    fresh = HostPace("fresh", "host", "A")
-    paths = [aged(host) for host in (left, used, unused_yet)]
-    HostPace("mine", "host", "A")
-    assert [path.exists() for path in paths] == [False, True, False]
-    assert Path(fresh.path).exists()
-    # A process that had taken no slot yet continues with the new file.
-    again = HostPace("unused", "host", "A")
-    first = take(again, 1000.0).time
-    assert take(unused_yet, 1000.0).time == pytest.approx(first + 1 / 19)
-
-
-def test_the_folder_is_this_user_s_alone_and_names_no_account(folder: Path) -> None:
-    host = HostPace("AKIDsecretish", "tiw.tencentcloudapi.com", "A")
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert stat.S_IMODE(os.stat(host.path).st_mode) == 0o600
-    assert "AKID" not in host.path
-    assert b"AKID" not in Path(host.path).read_bytes()
-
-
-def test_a_folder_that_others_can_enter_or_that_is_a_link_is_not_used(
-    folder: Path, tmp_path: Path
-) -> None:
-    folder.mkdir(mode=0o755)
-    folder.chmod(0o755)
-    with pytest.raises(Unusable, match="open to other users"):
-        state_folder()
-    folder.rmdir()
-    (tmp_path / "elsewhere").mkdir(mode=0o700)
-    folder.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(Unusable, match="not a folder"):
-        state_folder()
-
-
-def test_a_file_that_is_a_link_is_not_followed(folder: Path, tmp_path: Path) -> None:
-    path = Path(HostPace("id", "host", "A").path)
-    path.unlink()
-    target = tmp_path / "target"
-    target.write_text("precious")
-    path.symlink_to(target)
-    with pytest.raises(Unusable):
-        HostPace("id", "host", "A")
-    assert target.read_text() == "precious"
 
 
 def test_without_the_file_the_configured_share_is_used_with_one_warning(
@@ -624,16 +385,6 @@ def test_a_slot_is_valid_for_one_request_in_time() -> None:
     assert slot.time > first
 
 
-def test_a_request_that_is_as_slow_as_the_others_is_not_overdue() -> None:
-    trips = RoundTrips()
-    trips.expected = True
-    for _ in range(100):
-        trips.add(0.7)
-    assert trips.overdue_s(0.7) == pytest.approx(0.0, abs=1e-6)
-    assert trips.overdue_s(1.2) == pytest.approx(0.5)
-    assert trips.overdue_s(9.0) == 1.0
-
-
 def test_a_folder_that_is_removed_is_made_again_and_costs_no_slot(folder: Path) -> None:
     clock = Clock()
     quota = Quota(19, clock=clock, host=HostPace("id", "host", "A"))
@@ -660,24 +411,6 @@ def test_a_folder_that_cannot_be_made_again_blocks_no_process(
     assert (clock.now - start - 1.0) * 19 == pytest.approx(100, rel=0.05)
     assert caplog.text.count("not shared") == 1
     quota.close()
-
-
-def test_shares_of_a_host_that_add_up_to_more_than_one_are_logged(
-    folder: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    one, two = two_processes()
-    take(one, Clock().now, share=0.7)
-    quota = Quota(19, 0.6, clock=Clock(), host=two)
-    for _ in range(3):
-        quota.use(quota.reserve())
-    warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert len(warnings) == 1
-    assert "1.3" in warnings[0].message
-    caplog.clear()
-    # Processes without a share use the whole pace together.
-    plain = Quota(19, 1.0, clock=Clock(), host=two)
-    plain.use(plain.reserve())
-    assert not caplog.records
 
 
 PROCESS = """
@@ -722,10 +455,13 @@ def test_four_real_processes_share_one_pace(tmp_path: Path) -> None:
     assert min(counts) > 0
 
 
-def test_a_process_that_ends_leaves_the_file(folder: Path) -> None:
-    one, two = two_processes()
-    take(one, 1000.0)
-    with contextlib.closing(two):
-        take(two, 1000.0)
-    slot = take(one, 1000.1)
-    assert slot.processes == 1
+def test_waits_that_are_always_due_would_use_any_pace() -> None:
+    rate, now = WantedRate(), 100.0
+    rate.idle(now)
+    for _ in range(20):
+        now += 0.2
+        rate.sent(now)
+        rate.idle(now)
+    assert rate.wanted(now) == pytest.approx(1.5 * 5 + 1, abs=1.0)
+    assert rate.wanted(now + 0.4) < 10
+    assert rate.wanted(now + 0.6) == math.inf
