@@ -123,7 +123,6 @@ class Simulator:
         callback_mode: str | None = None,
         odd: bool | None = None,
     ) -> None:
-        # They are checked as a script's keys are.
         arguments = {
             "speed": speed,
             "limit": limit,
@@ -139,12 +138,7 @@ class Simulator:
             "callback_mode": callback_mode,
             "odd": odd,
         }
-        given: dict[str, Any] = {
-            name: value for name, value in arguments.items() if value is not None
-        }
-        load_script(given, source="Simulator")
-        read = load_script(script, sdk_app_id=sdk_app_id)
-        chosen = replace(read, **given)
+        chosen = _merged(script, arguments)
         self.host = host
         self.port = port
         self.sdk_app_id = chosen.sdk_app_id or DEFAULT_SDK_APP_ID
@@ -636,6 +630,13 @@ class Simulator:
         if recording.status(now) != "FINISHED" or not recording.are_videos_kept(now):
             return None
         return next((f for f in recording.files if f"{f.video_id}.{f.format}" == name), None)
+
+
+def _merged(script: str | Path | Mapping[str, Any] | None, arguments: Mapping[str, Any]) -> Script:
+    """Return a script with the values of the arguments, which are checked as its keys are."""
+    given = {name: value for name, value in arguments.items() if value is not None}
+    load_script(given, source="Simulator")
+    return replace(load_script(script, sdk_app_id=given.get("sdk_app_id")), **given)
 
 
 async def _body(request: web.BaseRequest) -> bytes | None:

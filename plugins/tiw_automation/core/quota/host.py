@@ -463,8 +463,8 @@ class HostShare:
     def _overdue(self, now: float) -> list[tuple[HostSlot, float]]:
         """Return the slots whose answers are overdue, each with how late it counts by now.
 
-        A slot that is as late as any can be is reported for the last time: it moves to
-        the unreported ones, which stay until the file was written.
+        The last report of a slot is that it is as late as possible: it moves to the unreported
+        ones, which stay until they are written to the file.
         """
         found = []
         for slot in list(self._under_way.values()):
@@ -491,7 +491,7 @@ class HostShare:
         if isinstance(error, Unusable):
             self._leave_alone(str(error), now)
         elif self._slots_without >= _PATIENCE:
-            self._leave_alone("its file is held by a process that does not go on", now)
+            self._leave_alone("its file is held by a process that does not continue", now)
 
     def _leave_alone(self, reason: str, now: float) -> None:
         """Leave the host's file alone for a while, longer each time."""
