@@ -109,7 +109,7 @@ class Courier:
 
     @property
     def deliveries(self) -> list[Delivery]:
-        """What was posted, oldest first, each as it stands now."""
+        """The posted events, oldest first, each in its state now."""
         with self._lock:
             return [replace(delivery) for delivery in self._deliveries]
 

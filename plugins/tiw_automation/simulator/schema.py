@@ -21,7 +21,7 @@ class Field:
     :param kind: ``int``, ``str``, ``bool``, or for an object its own fields
     :param is_list: whether it is a list of that kind
     :param least: of a number, or of the bytes of a text
-    :param most: likewise
+    :param most: of a number, or of the bytes of a text
     :param choices: the values that are allowed
     :param pattern: of the whole text
     :param code: the error for a value that is out of range

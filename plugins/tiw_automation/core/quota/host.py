@@ -112,7 +112,7 @@ def parts(processes: Sequence[ProcessRow], pace: float) -> list[Part]:
        what their process may have, or less if they are fewer than would use it at a request a
        second each;
     2. the unconfirmed recordings, in proportion to their number, from all that is left;
-    3. what is left then, the waits again: a process may use what another one leaves.
+    3. the waits again, from what is left then: a process may use what another one leaves.
 
     :param pace: the largest of the processes' paces.
     """

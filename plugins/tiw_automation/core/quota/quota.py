@@ -168,7 +168,7 @@ class Quota:
         self._pace = Pace(requests_per_second, share)
 
     def demand(
-        self, who: object, waits: int, *, unconfirmed: int = 0, wanted: float = math.inf
+        self, watcher: object, waits: int, *, unconfirmed: int = 0, wanted: float = math.inf
     ) -> None:
         """Announce what a watcher waits for; the host's pace is divided by it.
 
@@ -178,9 +178,9 @@ class Quota:
         """
         with self._lock:
             if waits or unconfirmed:
-                self._demands[id(who)] = Demand(waits, unconfirmed, wanted)
+                self._demands[id(watcher)] = Demand(waits, unconfirmed, wanted)
             else:
-                self._demands.pop(id(who), None)
+                self._demands.pop(id(watcher), None)
 
     def reserve(self) -> float:
         """Take the next slot of this process and return its time; the caller uses it then."""
