@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the benchmarks one after the other, whatever each of them says, and keeps what they found.
+"""Runs the benchmarks one after the other, also after a missed target, and keeps their results.
 
     python benchmarks/all.py quick [--results FILE]     what `make bench` runs
-    python benchmarks/all.py full [--results FILE]      what takes long
+    python benchmarks/all.py full [--results FILE]      the ones that take long
     python benchmarks/all.py airflow [--results FILE]   the provider, on real components
 
 Ends with 1 when a target was missed or a benchmark failed. ``tables.py`` renders the results.
@@ -31,7 +31,7 @@ from report import RESULTS, Figure
 HERE = Path(__file__).parent
 IMAGES = HERE.parent / "docs/images"
 MISSED = 1
-# What a benchmark has to end its own processes after an interrupt.
+# How long a benchmark may take to end its own processes after an interrupt.
 PATIENCE_S = 10.0
 
 
@@ -39,7 +39,7 @@ PATIENCE_S = 10.0
 class Benchmark:
     """One script.
 
-    :param limit_s: it is ended after this time, which is several times what it takes.
+    :param limit_s: it is ended after this time, several times its usual duration.
     """
 
     script: str
@@ -50,7 +50,7 @@ class Benchmark:
         return " ".join((self.script, *self.options)).replace(str(IMAGES), "docs/images")
 
 
-# Those that stand together run at the same time: they wait, and need a few per cent of a core.
+# Those in one group run at the same time: they mostly wait, and use a few per cent of a core.
 QUICK = (
     (Benchmark("first_call.py"),),
     (Benchmark("provider_info.py"),),
@@ -94,7 +94,7 @@ PACKAGES = (
 
 
 class Results:
-    """What the benchmarks found, as the file that it is written to."""
+    """The results of the benchmarks, in the form of their file."""
 
     def __init__(self, command: str, path: Path | None) -> None:
         self.path = path
@@ -136,7 +136,7 @@ class Results:
         self._write()
 
     def summary(self) -> int:
-        """Say what was missed and what failed; return the exit status."""
+        """Print what was missed and what failed; return the exit status."""
         missed = [figure["what"] for figure in self.figures if not figure["met"]]
         failed = [f"{run['benchmark']} {run['failure']}" for run in self.runs if run["failure"]]
         print(f"\n{len(self.figures)} figures, {len(missed)} of them missed.")
@@ -163,14 +163,14 @@ def _versions() -> dict[str, str]:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    # It has an environment of its own, beside this one.
+    # It has its own environment, beside this one.
     for info in HERE.parent.glob(".venvs/tccli/lib/python*/site-packages/tccli-*.dist-info"):
         found["tccli"] = info.name.removeprefix("tccli-").removesuffix(".dist-info")
     return found
 
 
 def run_group(group: Sequence[Benchmark], results: Results, folder: Path) -> None:
-    """Run benchmarks at the same time, to their ends or until their time is over."""
+    """Run benchmarks at the same time, until each ends or its limit elapsed."""
     running: list[tuple[Benchmark, subprocess.Popen[bytes], Path]] = []
     try:
         for benchmark in group:
@@ -181,7 +181,7 @@ def run_group(group: Sequence[Benchmark], results: Results, folder: Path) -> Non
                 [sys.executable, HERE / benchmark.script, *benchmark.options],
                 env={**os.environ, RESULTS: str(path)},
                 stdin=subprocess.DEVNULL,
-                # A group of its own, so that whatever it started can be ended with it.
+                # Its own process group, so that everything that it started can be ended with it.
                 process_group=0,
             )
             running.append((benchmark, process, path))
@@ -206,7 +206,7 @@ def run_group(group: Sequence[Benchmark], results: Results, folder: Path) -> Non
 
 
 def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """End processes with all that they started: by an interrupt first, and then for good."""
+    """End processes with all that they started: first by an interrupt, then by SIGKILL."""
     alive = [process for process in processes if process.poll() is None]
     for process in alive:
         _signal(process, signal.SIGINT)
@@ -226,7 +226,7 @@ def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    # Once is enough: what runs is being ended from here on.
+    # Once is enough: from here on everything is being ended.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise KeyboardInterrupt

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Twenty finished recordings: one task of ours, against the loops that people write.
+"""Twenty finished recordings: one task of ours, compared with the loops that users write.
 
 * a ``loop`` over our own module, one process for each
 * a ``loop`` of ``ansible.builtin.uri``; it cannot sign, so the requests are signed beforehand,
   which costs it nothing here
 * a ``loop`` of ``ansible.builtin.command`` with Tencent's ``tccli``
 
-All ask the same simulator, in turn, and are checked to have heard that all have finished. A task
-took what its run of ``ansible-playbook`` took, less a run that does nothing; the ratios are of the
-medians, and those of the whole runs are told beside them. Ours is held back by the quota: at 19
-requests a second the twentieth leaves a second after the first.
+All poll the same simulator, one after the other, and each must find all recordings FINISHED. The
+time of a task is that of its run of ``ansible-playbook``, less a run that does nothing; the ratios
+are of the medians, and those of the whole runs are given beside them. The quota slows ours down: at
+19 requests a second the twentieth leaves a second after the first.
 """
 
 from __future__ import annotations
@@ -93,9 +93,9 @@ LOOPS: dict[str, list[dict[str, Any]]] = {
 
 
 def signed(simulator: Simulator, task_id: str) -> dict[str, Any]:
-    """Return a request, with the header that Tencent's TC3 signature asks for.
+    """Return a request with the header of Tencent's TC3 signature, as a user must write it.
 
-    What a user has to write; https://www.tencentcloud.com/document/product/1278/46715 says how.
+    See https://www.tencentcloud.com/document/product/1278/46715.
     """
     body = json.dumps({"SdkAppId": simulator.sdk_app_id, "TaskId": task_id})
     host = urlsplit(simulator.endpoint).netloc
@@ -142,13 +142,13 @@ def main() -> int:
             runs["nothing"].append(playbooks.play(NOTHING, **known).wall)
             runs["ours"].append(playbooks.play(ONE_TASK, **known).wall)
             for name, tasks in LOOPS.items():
-                # A signature is good for five minutes.
+                # A signature is valid for five minutes.
                 requests = [signed(simulator, task_id) for task_id in task_ids]
                 runs[name].append(playbooks.play(tasks, **known, requests=requests).wall)
         asked = simulator.requests["DescribeOnlineRecord"]
         rejects = simulator.rejects
     if rejects or asked != COUNT * rounds * (1 + len(LOOPS)):
-        print(f"{asked} requests were sent and {rejects} refused: this is no comparison")
+        print(f"{asked} requests were sent and {rejects} refused: the comparison is invalid")
         return 1
     took = {name: statistics.median(times) for name, times in runs.items()}
     nothing, ours = took["nothing"], took["ours"] - took["nothing"]

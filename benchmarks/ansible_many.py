@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """A thousand and ten thousand finished recordings, each in one Ansible task.
 
-The quota alone asks for N / ``requests_per_second``. The figure is what the task takes beyond
-that: the whole run of ``ansible-playbook``, less a run of it that does nothing.
+The quota alone takes N / ``requests_per_second``. The figure is the time of the task beyond that:
+the whole run of ``ansible-playbook``, less a run that does nothing.
 
 At Tencent's own pace 10,000 take nine minutes, so the pace is 200 here, on a simulator whose
-limit is raised to match; what is beyond it is then the greater, as the machine rests less.
+limit is raised to match; the time beyond it is then greater, as the machine is busier.
 ``--full`` adds a run of each at 19.
 
-Beside it: a module that returns ten thousand records as well and asks for none. What that takes
-is Ansible's: sending the arguments, reading the result and keeping it as a variable.
+Beside it: a module that also returns ten thousand records and sends no request. Its time is that of
+Ansible: sending the arguments, reading the result and keeping it as a variable.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ RAISED_LIMIT, RAISED_PACE = 220, 200
 
 
 def tasks(count: int) -> list[dict[str, Any]]:
-    """Return the task, and one that sees that it has found them all."""
+    """Return the task, and one that checks that it found all recordings."""
     return [
         {
             "tiw.automation.online_record_info": {
@@ -59,7 +59,7 @@ module.exit_json(records=records, video_urls=[url for r in records for url in r[
 
 
 def measure_returning(count: int) -> Figure:
-    """Run the module that asks for nothing."""
+    """Run the module that sends no request."""
     with (
         Simulator() as simulator,
         tempfile.TemporaryDirectory() as folder,
@@ -79,7 +79,7 @@ def measure_returning(count: int) -> Figure:
         nothing = playbooks.play(NOTHING, task_ids=task_ids)
         whole = playbooks.play(returning, task_ids=task_ids)
     return Figure(
-        f"{count:,} records from a module that asks for nothing: seconds",
+        f"{count:,} records from a module that sends no request: seconds",
         whole.wall - nothing.wall,
         None,
         f"one run, {whole.cpu - nothing.cpu:.1f} s of CPU",
@@ -94,7 +94,7 @@ def measure(count: int, limit: int, pace: int) -> Figure:
         whole = playbooks.play(tasks(count), task_ids=task_ids, pace=pace)
         rejects = simulator.rejects
     if rejects:
-        raise SystemExit(f"{rejects} requests were refused: this is no comparison")
+        raise SystemExit(f"{rejects} requests were refused: the comparison is invalid")
     took = whole.wall - nothing.wall
     return Figure(
         f"{count:,} finished recordings in one task: seconds beyond {count:,} / {pace}",

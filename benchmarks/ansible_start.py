@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run of the module costs beside one of ``ansible.builtin.ping``.
+"""What a run of the module costs, compared with ``ansible.builtin.ping``.
 
-The wall time of the whole command, and the CPU time of all its processes, which says the same on
-a machine that has other work. The module asks for one recording; the ping asks nobody.
+The wall time of the whole command, and the CPU time of all its processes, which other work on the
+machine changes less. The module polls one recording; the ping sends no request.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a copy costs: time against ``curl`` on the same disk, and memory for a video of 2 GB.
+"""What a copy costs: time compared with ``curl`` on the same disk, and memory for a video of 2 GB.
 
-A process of its own makes the bytes up while it sends them. In turns, ``curl`` and an archive
-download 2 GB; both have it on the disk at the end (``curl`` by ``sync``), and ours has a SHA-256
-as well. The start of the interpreter is not counted: an archive runs in one that is there. The
-memory is the peak of a fresh process; and of one in which Airflow's operator copies to an S3 on
-loopback, what that adds to the same copy of a tiny video. Needs ``curl``, and 2 GB of disk for as
-long as it runs; the S3 throws away what it gets.
+A separate process generates the bytes while it sends them. ``curl`` and an archive alternately
+download 2 GB; at the end the bytes of both are on the disk (``curl`` by ``sync``), and ours has a
+SHA-256 too. The start of the interpreter is not counted: an archive runs in one that runs already.
+The memory is the peak of a fresh process; for Airflow's operator, which copies to an S3 on
+loopback, it is what that adds to the same copy of a tiny video. Needs ``curl``, and 2 GB of disk
+while it runs; the S3 discards what it receives.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ while True:
     threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
 """
 
-# Takes the parts of an upload as S3 would, and forgets them.
+# Receives the parts of an upload as S3 does, and discards them.
 STORE = """
 import http.server, sys
 
@@ -146,7 +146,7 @@ def running(program: str) -> Iterator[str]:
 
 
 def curl(url: str, folder: Path) -> float:
-    """Download with curl, have it written to the disk, and return the seconds."""
+    """Download with curl, until it is written to the disk, and return the seconds."""
     started = time.perf_counter()
     subprocess.run(["curl", "-sSf", "--noproxy", "*", "-o", folder / "video", url], check=True)
     subprocess.run(["sync", folder / "video"], check=True)
@@ -154,7 +154,7 @@ def curl(url: str, folder: Path) -> float:
 
 
 def ours(program: str, url: str, folder: str, size: int, home: Path) -> list[float]:
-    """Run a program of ours; return its peak memory in MB, and what else it measured."""
+    """Run a program of ours; return its peak memory in MB, and its other measurements."""
     environment = {**os.environ, "NO_PROXY": "127.0.0.1", "AIRFLOW_HOME": str(home)}
     command = [sys.executable, "-c", program, url, folder, str(size)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
@@ -164,7 +164,7 @@ def ours(program: str, url: str, folder: str, size: int, home: Path) -> list[flo
 
 @contextlib.contextmanager
 def emptied(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder, with nothing left to write from before."""
+    """Yield an empty folder, once all earlier writes are on the disk."""
     folder.mkdir()
     os.sync()
     try:
@@ -176,7 +176,7 @@ def emptied(folder: Path) -> Iterator[Path]:
 def main() -> int:
     """Print the figures; return 1 when one misses its target."""
     if shutil.which("curl") is None:
-        sys.exit("This measures against curl, which is not installed.")
+        sys.exit("This benchmark needs curl, which is not installed.")
     times: list[tuple[float, float]] = []
     peaks: list[float] = []
     with tempfile.TemporaryDirectory(prefix="tiw-archive-") as name, running(SERVER) as port:

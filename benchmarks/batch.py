@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""G7: many finished recordings at once, against the least that a quota allows: N / rate.
+"""G7: many finished recordings at once, compared with the least time of a quota: N / rate.
 
-The alternative, at the same time on a server of its own: the bare SDK in a thread pool behind a
-limiter that people take for this, ``aiolimiter``'s kind of bucket: as many as the rate at once,
-then refilled evenly. It is written out here in ten lines; what it has refused is asked again after
-a second.
+The alternative, at the same time on its own server: the bare SDK in a thread pool behind a limiter
+that users choose for this, a token bucket like that of ``aiolimiter``: as many as the rate at once,
+then refilled evenly. It is written out here in ten lines; a refused request is repeated after a
+second.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ RATE = 19.0
 
 
 async def ours(api: FarApi, count: int) -> float:
-    """Return how long it takes to have all of them."""
+    """Return how long it takes to get all of them."""
     watcher = RecordWatcher(TiwClient(**api.settings()))
     began = time.monotonic()
     outcomes = [outcome async for outcome in watcher.watch(finished(count))]
@@ -84,7 +84,7 @@ def with_a_bucket(api: FarApi, count: int) -> float:
 def _part(who: str, count: int) -> dict[str, float]:
     with FarApi() as api:
         took = asyncio.run(ours(api, count)) if who == "ours" else with_a_bucket(api, count)
-        stats = api.tell()
+        stats = api.control()
     return {"took": took, "rejects": stats.rejects, "most": stats.most}
 
 

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What strangers can do to the receiver of callbacks, and to the waits beside it.
+"""What unauthenticated senders can do to the receiver of callbacks, and to the waits beside it.
 
-Health: the receiver is mounted in a FastAPI app, served by uvicorn as Airflow's API server is.
-Posts as long as one may be are sent to it, and ``/health`` is asked without a pause meanwhile; how
-late the latest answer came is measured, beside an app in the same server that reads the body and
-does nothing. Verified posts hold a quarter of a million objects, the others carry no right
-signature.
+Health: the receiver is mounted in a FastAPI app, served by uvicorn as Airflow's API server is. It
+receives posts of the largest size, and ``/health`` is requested without a pause meanwhile. The
+figure is how late the latest answer came, compared with an app in the same server that reads the
+body and does nothing. Verified posts hold a quarter of a million objects, the others have an
+invalid signature.
 
-Waits: a hundred recordings are waited for, and 300 signed callbacks name others that go on; the
-median delay of the ends is set beside that of the same waits without the flood, at the same time
-with a server of its own. And 200 genuine callbacks come at once beside a thousand waits of another
+Waits: a hundred recordings are waited for, and 300 signed callbacks name others that continue; the
+median delay of the ends is compared with that of the same waits without the flood, at the same time
+on another server. And 200 genuine callbacks arrive at once beside a thousand waits of another
 process.
 """
 
@@ -44,12 +44,12 @@ KEY = new_callback_key()
 CONNECTION = "flood"
 PACE = 19.0
 ROUNDS = 15
-# What a verified body is filled with: the ones that take longest.
+# What fills a verified body: the objects that take longest.
 FILLERS = {"objects": b"{},", "lists": b"[],", "strings": b'"",', "deep": b"[[[[[[[[]]]]]]]],"}
 
 
 def body(task_id: str, key: str, filler: bytes = b"", length: int = 0) -> bytes:
-    """Return a callback that says that a recording has finished."""
+    """Return the callback of a finished recording."""
     expires = int(time.time()) + 3600
     head = (
         b'{"EventType":"OnlineRecordFinished","SdkAppId":1400000001,"EventData":'
@@ -60,21 +60,21 @@ def body(task_id: str, key: str, filler: bytes = b"", length: int = 0) -> bytes:
     return head + filler * count + tail
 
 
-# The server, in a process of its own.
+# The server, in its own process.
 
 
 class _Sink:
-    """Takes events in memory."""
+    """Keeps events in memory."""
 
     def __init__(self) -> None:
         self.stored: set[str] = set()
 
     def wants(self, conn_id: str, app_id: int, own_app_id: int | None, event_id: str) -> bool:
-        """Whether it has not got this event."""
+        """Whether this event is new."""
         return event_id not in self.stored
 
     def store(self, conn_id: str, app_id: int, own_app_id: int | None, outcome: Any) -> list[str]:
-        """Keep which recording it is of."""
+        """Keep the recording of the event."""
         self.stored.add(outcome.task_id)
         return ["an asset"]
 
@@ -127,7 +127,7 @@ def _serve(settings: dict[str, Any], key: str) -> None:
 
 @contextlib.contextmanager
 def _server(settings: dict[str, Any]) -> Iterator[tuple[int, int]]:
-    """Run the server; give its port and process."""
+    """Run the server; return its port and process."""
     command = [sys.executable, __file__, "--part", "serve", json.dumps([settings, KEY])]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
@@ -141,7 +141,7 @@ def _server(settings: dict[str, Any]) -> Iterator[tuple[int, int]]:
 
 
 class _Health:
-    """Asks for the server's health all the time, and keeps how long each answer took."""
+    """Requests the server's health without a pause, and keeps how long each answer took."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -178,7 +178,7 @@ def _post(port: int, path: str, posted: bytes) -> int:
 
 
 def _latest_s(port: int, path: str, posted: bytes) -> float:
-    """Return how long the slowest answer about the health took while a post was dealt with."""
+    """Return how long the slowest answer about the health took while a post was handled."""
     with _Health(port) as health:
         time.sleep(0.02)
         _post(port, path, posted)
@@ -187,7 +187,7 @@ def _latest_s(port: int, path: str, posted: bytes) -> float:
 
 
 def _delays_s(port: int, posts: dict[str, list[bytes]], rounds: int) -> dict[str, float]:
-    """Return by how much the health is later for each kind of post than beside an empty app."""
+    """Return, for each kind of post, how much later the health is than beside an empty app."""
     later: dict[str, list[float]] = {name: [] for name in posts}
     for number in range(rounds):
         for name, bodies in posts.items():
@@ -198,7 +198,7 @@ def _delays_s(port: int, posts: dict[str, list[bytes]], rounds: int) -> dict[str
 
 
 def _flooded_p90_s(port: int, count: int = 40, rate: float = 4.0) -> float:
-    """Return the 90th of a hundred answers about the health while strangers post."""
+    """Return the 90th of a hundred answers about the health during unauthenticated posts."""
     posted = body("x", "not-the-key", b"{},", MAX_BODY_BYTES)
     with _Health(port) as health, ThreadPoolExecutor(8) as pool:
         for _ in range(count):
@@ -214,7 +214,7 @@ def _memory_mb(pid: int) -> float:
 
 
 def _memory_after_mb(port: int, pid: int, count: int) -> float:
-    """Return by how much the server grows with so many verified posts, after a few of them."""
+    """Return how much the server grows with so many verified posts, after a few first ones."""
     names = iter(finished(count + 20))
 
     def send(task_id: str) -> None:
@@ -275,7 +275,7 @@ def _health(rounds: int, posts: int) -> list[Figure]:
 
 
 async def _post_all(settings: dict[str, Any], key: str, ids: list[str]) -> dict[str, float]:
-    """Post callbacks for recordings, and wait until all of them are dealt with."""
+    """Post callbacks for recordings, and wait until all are handled."""
     sink = _Sink()
     receiver = _receiver(settings, key, sink)
     began = time.monotonic()
@@ -305,14 +305,14 @@ async def _watch(settings: dict[str, Any], ids: list[str]) -> None:
 
 
 def _child(settings: dict[str, Any], ids: list[str]) -> subprocess.Popen[str]:
-    """Run :func:`_post_all` in a process of its own."""
+    """Run :func:`_post_all` in another process."""
     given = json.dumps([settings, KEY, ids])
     command = [sys.executable, __file__, "--part", "post", given]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
 def _delay_s(flood: int, waits: int, seconds: float) -> float:
-    """Return the median delay of ends, while so many callbacks name other recordings."""
+    """Return the median delay of ends while so many callbacks name other recordings."""
     chance = random.Random(1)
     stops = [chance.uniform(5, seconds) for _ in range(waits)]
     ids = [f"r-{stop:.2f}-{stop + 5:.2f}-{number}" for number, stop in enumerate(stops)]
@@ -321,15 +321,15 @@ def _delay_s(flood: int, waits: int, seconds: float) -> float:
         try:
             if flood:
                 running.append(_child(api.settings(), forever(flood)))
-            api.tell(begin=True)
+            api.control(begin=True)
             asyncio.run(_watch(api.settings(), ids))
-            return statistics.median(api.tell().delays)
+            return statistics.median(api.control().delays)
         finally:
             end(running)
 
 
 def _burst(callbacks: int, waits: int) -> dict[str, float]:
-    """Return what became of genuine callbacks that come at once beside waits elsewhere."""
+    """Return the events of genuine callbacks that arrive at once beside waits elsewhere."""
 
     async def beside(settings: dict[str, Any]) -> dict[str, float]:
         waiting = asyncio.create_task(_watch(settings, forever(waits)))
@@ -378,7 +378,7 @@ def _waits(seconds: float) -> list[Figure]:
 
 
 def _part(name: str, given: Any) -> object:
-    """Do what one of the processes is for; return what it prints."""
+    """Do the work of one of the processes; return what it prints."""
     if name == "serve":
         _serve(*given)
         return None
@@ -400,7 +400,7 @@ def main() -> int:
     options = parser.parse_args()
     clean_up_when_terminated()
     if options.part:
-        # It is ended by whatever started it.
+        # The process that started it ends it.
         with contextlib.suppress(KeyboardInterrupt):
             print(json.dumps(_part(options.part, json.loads(options.given))))
         return 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parts of a benchmark that run at the same time, each in a process of its own."""
+"""Parts of a benchmark that run at the same time, each in its own process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def clean_up_when_terminated() -> None:
-    """Take a SIGTERM like an interrupt, so that what was started is ended."""
+    """Handle a SIGTERM like an interrupt, so that all started processes are ended."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
@@ -38,7 +38,7 @@ def run_together(script: str, parts: Sequence[Sequence[str]]) -> list[Any]:
 
 
 def end(running: Sequence[subprocess.Popen[Any]]) -> None:
-    """End processes, and wait until they are gone; a few seconds for what they clean up."""
+    """End processes, and wait until they ended; they have a few seconds to clean up."""
     for process in running:
         if process.poll() is None:
             process.terminate()

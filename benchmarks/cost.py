@@ -2,9 +2,9 @@
 """What a poll, a decision and a pending wait cost.
 
 G8: CPU of a poll through the watcher, over that of ``call_json`` of the bare SDK through
-``run_in_executor``, both at 19 a second, in turns. G9: the time of a decision with 100,000 waits
-over that with 1,000, and over the CPU of the bare call; both in CPU time, each round beside the
-other. G10: memory of a pending wait, beside a task that awaits a future.
+``run_in_executor``, both at 19 a second, alternately. G9: the time of a decision with 100,000 waits
+over that with 1,000, and over the CPU of the bare call; both in CPU time, in alternate rounds. G10:
+memory of a pending wait, beside a task that awaits a future.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ WAITS = 1000
 KINDS = ("watch", "watch+answered", "traced", "tasks", "tasks+answered", "tasks-at-once", "bare")
 DECISIONS = 1000
 DECISION_ROUNDS = 41
-# Tasks that are begun in one turn of the loop: ten thousand at once would hold it up.
+# Tasks that begin in one iteration of the loop: ten thousand at once would block it.
 TASKS_A_TURN = 500
 
 
@@ -118,14 +118,14 @@ def _waiting(count: int) -> tuple[PollOrder[Place], float]:
             started_ago=chance.uniform(0, 7200),
             stopped_ago=chance.uniform(0, 600) if stopped else None,
         )
-    # Everybody has rested, and is in the ring of its age.
+    # All have waited, and are in the ring of their age.
     now += 3 * count / RATE
     order.next_due(now)
     return order, now
 
 
 def decision_us(orders: list[tuple[PollOrder[Place], float]], number: int) -> float:
-    """Return the CPU of a decision of one of the orders, whose time goes on."""
+    """Return the CPU of a decision of one of the orders, whose time continues."""
     order, now = orders[number]
     start = time.thread_time()
     for _ in range(DECISIONS):
@@ -142,7 +142,7 @@ def decisions_us() -> tuple[float, float, float]:
     """Return a decision's CPU among 1,000 and among 100,000 waits, and the ratio.
 
     All three are medians over rounds; in each, one is measured between two halves of the other, so
-    that whatever the machine does otherwise meets both.
+    that other work of the machine affects both.
     """
     orders = [_waiting(count) for count in (1000, 100_000)]
     gc.collect()
@@ -169,7 +169,7 @@ def _rss() -> int:
 
 
 async def _answer_all(watcher: RecordWatcher, count: int) -> None:
-    """Let everybody hear a first answer, as it comes from the wire."""
+    """Give each wait a first answer, as it comes from the wire."""
     board = watcher._board
     answer = {
         "Status": "RECORDING",
@@ -203,9 +203,9 @@ async def _begun(waits: Iterator[Coroutine[Any, Any, Any]], at_once: int) -> lis
 
 
 async def _pending(kind: str, count: int) -> float:
-    """Return the bytes of a pending wait; runs in a process of its own."""
+    """Return the bytes of a pending wait; runs in its own process."""
     if kind == "traced":
-        # What Python itself has handed out: the resident size grows in steps.
+        # What Python itself has allocated: the resident size grows in steps.
         tracemalloc.start()
         kind = "watch"
     kind, _, answered = kind.partition("+")
@@ -267,7 +267,7 @@ def main() -> int:
         return 0
     logging.disable(logging.WARNING)
     with FarApi(limit=0) as api:
-        api.tell(line=(0.02, 0.005))
+        api.control(line=(0.02, 0.005))
         pairs = []
         for _ in range(ROUNDS):
             bare = asyncio.run(through_executor(api))
@@ -300,7 +300,7 @@ def main() -> int:
         "watch+answered": "in one watch(), answered once",
         "tasks": "wait() with its task, new",
         "tasks+answered": "wait() with its task, answered once",
-        "tasks-at-once": "wait() with its task, new, all begun in one turn of the loop",
+        "tasks-at-once": "wait() with its task, new, all begun in one iteration of the loop",
     }.items():
         size = sizes[kind, 100_000]
         how = f"{size:.0f} B"
@@ -311,7 +311,7 @@ def main() -> int:
         )
     for kind, how in {
         "watch": "resident, watch()",
-        "traced": "handed out, watch()",
+        "traced": "allocated, watch()",
         "tasks": "resident, wait() with its task",
     }.items():
         large_size, small_size = sizes[kind, 100_000], sizes[kind, 10_000]

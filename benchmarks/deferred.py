@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Waits on Airflow's real components: workers that are busy, and how soon the next task starts.
+"""Waits on Airflow's real components: how many workers are busy, how soon the next task starts.
 
 1. 1,000 recordings are waited for by ten mapped sensors with a hundred each and by twenty sensors
-   with one each. Once all are deferred, Airflow is asked again and again how many slots of its
-   pool are taken, and its workers are looked at.
-2. 60 recordings finish at the same random times three by three: for each time one that our sensor
-   waits for, one that a poking ``PythonSensor`` asks for every 60 s, and one for a trigger in the
-   style of Amazon's ``AwsBaseWaiterTrigger``, every 60 s. All three run at once and have a task
-   after each wait; the time from FINISHED to the start of that task is compared.
+   with one each. Once all are deferred, the slots of Airflow's pool that are taken and its busy
+   workers are counted repeatedly.
+2. 60 times three recordings finish at the same random times: one that our sensor waits for, one
+   that a poking ``PythonSensor`` polls every 60 s, and one for a trigger in the style of Amazon's
+   ``AwsBaseWaiterTrigger``, every 60 s. All three run at once and have a task after each wait; the
+   time from FINISHED to the start of that task is compared.
 
 Takes about twelve minutes and 5 GB: twenty poking sensors are twenty processes.
 """
@@ -59,7 +59,7 @@ def is_finished(record_task_id):
 
 
 class WaiterOperator(BaseOperator):
-    """Asks once and defers, as Amazon's deferrable sensors do."""
+    """Polls once and defers, as Amazon's deferrable sensors do."""
 
     template_fields = ("record_task_id",)
 
@@ -76,7 +76,7 @@ class WaiterOperator(BaseOperator):
 
 
 def ours(record_task_id):
-    # All by default, but for what a user gives as well.
+    # The defaults, except for the arguments that a user gives.
     return TiwOnlineRecordSensor(
         task_id="wait", record_task_id=record_task_id, deferrable=True, retries=2
     )
@@ -127,7 +127,7 @@ def until(what: Callable[[], bool], airflow: AirflowStack, of: str, within_s: fl
     while not what():
         airflow.check_alive()
         if time.monotonic() > deadline:
-            raise SystemExit(f"{of} did not come within {within_s:g} s; see {airflow.home}")
+            raise SystemExit(f"{of} did not happen within {within_s:g} s; see {airflow.home}")
         time.sleep(0.5)
 
 
@@ -149,7 +149,7 @@ def all_are(airflow: AirflowStack, dag_id: str, run_id: str, task_id: str, state
 
 
 def busy_workers(home: Path) -> int:
-    """Return how many processes of this Airflow run a task; each names itself by what it does."""
+    """Return how many processes of this Airflow run a task, by their process titles."""
     busy = 0
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -175,7 +175,7 @@ def worst(airflow: AirflowStack, looks: int) -> tuple[int, int]:
 
 
 def waited_for(airflow: AirflowStack, simulator: Simulator) -> tuple[int, int]:
-    """Wait for many, and return the slots and the workers that were busy meanwhile."""
+    """Wait for many recordings; return the slots and the workers that were busy meanwhile."""
     many = [simulator.add(f"many-{n}", timeline=[{"RECORDING": 36_000}]) for n in range(MANY)]
     single, chunked = many[:EACH], many[EACH:]
     runs = {
@@ -255,7 +255,7 @@ def main() -> int:
                 dags_folder=dags,
                 environment={
                     **simulator.environment(),
-                    # The poking sensors take twenty for as long as they wait.
+                    # The poking sensors take twenty slots while they wait.
                     "AIRFLOW__CORE__PARALLELISM": "32",
                     "PYTHONPATH": str(ROOT / "benchmarks"),
                 },

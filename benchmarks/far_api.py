@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A stand-in for Tencent's gateway at the end of a line, in a process of its own.
+"""A stand-in for Tencent's gateway at the end of a slow network path, in its own process.
 
-It answers DescribeOnlineRecord and nothing else, checks no signature, and costs next to no CPU, so
-that what is measured is the client. A request counts when it arrives, after its way there; whatever
-is the 21st within any one second is refused. That is stricter than Tencent's clock seconds.
+It answers DescribeOnlineRecord only, checks no signature, and costs almost no CPU, so that the
+client is measured. A request counts when it arrives, after its way there; the 21st within any
+second is refused. That is stricter than Tencent's clock seconds.
 
-A recording's id says what it does: ``r-STOP-FINISH-n`` is STOPPED after STOP seconds of the
-server's time and FINISHED after FINISH, so that the server need not know any.
+A recording's id is its timeline: ``r-STOP-FINISH-n`` is STOPPED after STOP seconds of the server's
+time and FINISHED after FINISH, so that the server stores no recordings.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class _Gateway:
         self.middle_s = self.spread_s = 0.0
         self.down = False
         self.chance = random.Random(1)
-        self.told: dict[str, float] = {}
+        self.answered_at: dict[str, float] = {}
         self.reset()
 
     def reset(self) -> None:
@@ -80,7 +80,7 @@ class _Gateway:
 
     def answer(self, task_id: str | None) -> dict[str, Any]:
         if task_id is None:
-            error = {"Code": "InvalidAction", "Message": "There is one action here."}
+            error = {"Code": "InvalidAction", "Message": "Only DescribeOnlineRecord is served."}
             return {"Error": error, "RequestId": "0"}
         now = time.monotonic()
         recent = self.recent
@@ -107,7 +107,7 @@ class _Gateway:
         answer["RecordStopTime"] = int(self.began_wall + float(stop))
         if age < float(finish):
             return {**answer, "Status": "STOPPED"}
-        self.told.setdefault(task_id, age)
+        self.answered_at.setdefault(task_id, age)
         video = {"VideoUrl": "https://video.example/1.mp4", "VideoType": 0}
         return {**answer, "Status": "FINISHED", "FinishReason": "AUTO", "VideoInfos": [video]}
 
@@ -124,7 +124,9 @@ class _Gateway:
             "asked": len(self.asked),
             "last_new": next(reversed(self.asked.values()), 0.0),
             "cpu_s": used.ru_utime + used.ru_stime,
-            "delays": [told - float(task_id.split("-")[2]) for task_id, told in self.told.items()],
+            "delays": [
+                at - float(task_id.split("-")[2]) for task_id, at in self.answered_at.items()
+            ],
         }
 
     def command(self, order: dict[str, Any]) -> dict[str, Any]:
@@ -134,7 +136,7 @@ class _Gateway:
             self.down = order["down"]
         if "begin" in order:
             self.began, self.began_wall = time.monotonic(), time.time()
-            self.told.clear()
+            self.answered_at.clear()
         if "limit" in order:
             self.limit = order["limit"]
         stats = self.stats()
@@ -163,8 +165,8 @@ class Stats:
 
     :param most: the requests within one second; those before the mark count.
     :param connections: those since the last ``reset``.
-    :param asked: the recordings that were asked for and not refused.
-    :param last_new: when the latest of them was asked for first.
+    :param asked: the recordings that were polled and not refused.
+    :param last_new: when the latest of them was polled first.
     """
 
     requests: int
@@ -224,10 +226,10 @@ class FarApi:
             self._process.kill()
             self._process.wait()
 
-    def tell(self, **order: Any) -> Stats:
+    def control(self, **order: Any) -> Stats:
         """Set ``line=(middle_s, spread_s)``, ``down``, ``limit``, ``begin``, ``mark`` or ``reset``.
 
-        :return: what was seen before.
+        :return: what the server saw before.
         """
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(order) + "\n")
@@ -235,7 +237,7 @@ class FarApi:
         return Stats(**self._read())
 
     def settings(self, **more: Any) -> dict[str, Any]:
-        """Return the keyword arguments of a client that asks this server."""
+        """Return the keyword arguments of a client for this server."""
         return {
             "secret_id": f"AKIDbenchmark{self._process.pid}",
             "secret_key": "benchmark",
@@ -261,9 +263,9 @@ def finished(count: int) -> list[str]:
 
 
 if __name__ == "__main__":
-    # It goes with whoever started it, which closes its stdin.
+    # It ends with the process that started it, which closes its stdin.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(PermissionError):
-        # What else runs on this machine is not to delay the clock that is measured by.
+        # Other work of the machine must not delay the clock of the measurements.
         os.nice(-10)
     asyncio.run(_main(int(sys.argv[1])))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a process pays for the core: import, build a client, make one call; against the bare SDK.
+"""What a process pays for the core: import, client and one call; beside the bare SDK.
 
-Both run as fresh processes, in turns, against the simulator in this process. The figure is the
+Both run as fresh processes, alternately, against the simulator in this process. The figure is the
 ratio of the medians; the target is 1.15.
 """
 

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""For how long ten thousand waits keep an event loop from everybody else in it (G12).
+"""For how long ten thousand waits block an event loop for its other tasks (G12).
 
-Two things are measured by the clock: how late a timer of 5 ms comes, and how long a turn of the
-loop takes, from when it has something to do until it waits again. The same empty loop in a process
-of its own beside it says what the machine does to any loop at that time; and for each turn the
-kernel says for how long it had the thread wait for a processor, which is no doing of the waits.
+Two things are measured by the clock: how late a timer of 5 ms comes, and how long an iteration of
+the loop takes, from when it has something to do until it waits again. An empty loop in another
+process shows what the machine does to any loop at that time; and the kernel reports how long the
+thread waited for a processor in each iteration, which is not caused by the waits.
 
-Waits are taken in by one ``watch()`` and let go, polled, and begun and cancelled as ``wait()`` in
-tasks of their own, all in one turn of the caller. The alternative for those are bare tasks.
+Waits begin and end in one ``watch()``, are polled, and begin and are cancelled as ``wait()`` in
+separate tasks, all in one iteration of the caller. The alternative for those is bare tasks.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ TIMER_S = 0.005
 
 
 def _kept_waiting_s() -> float:
-    """Return for how long this thread has been ready to run and was not, as the kernel counts."""
+    """Return how long this thread was ready but not running, as the kernel counts."""
     try:
         with open("/proc/thread-self/schedstat") as file:
             return int(file.read().split()[1]) / 1e9
@@ -45,13 +45,13 @@ def _kept_waiting_s() -> float:
 
 @dataclass
 class Meter:
-    """What was measured of a loop."""
+    """The measurements of a loop."""
 
     lags: list[float] = field(default_factory=list)
-    turns: list[tuple[float, float]] = field(default_factory=list)
+    iterations: list[tuple[float, float]] = field(default_factory=list)
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Measure each turn of the running loop from now on."""
+        """Measure each iteration of the running loop from now on."""
         selector = loop._selector  # type: ignore[attr-defined]
         select = selector.select
         began = time.perf_counter(), _kept_waiting_s()
@@ -59,7 +59,7 @@ class Meter:
         def timed(timeout: float | None = None) -> Any:
             nonlocal began
             took = time.perf_counter() - began[0]
-            self.turns.append((took, took - (_kept_waiting_s() - began[1])))
+            self.iterations.append((took, took - (_kept_waiting_s() - began[1])))
             events = select(timeout)
             began = time.perf_counter(), _kept_waiting_s()
             return events
@@ -74,19 +74,19 @@ class Meter:
             self.lags.append(time.perf_counter() - before - TIMER_S)
 
     def take(self) -> dict[str, float]:
-        """Return what was seen since, in ms, and begin anew."""
-        lags, turns = sorted(self.lags) or [0.0], self.turns or [(0.0, 0.0)]
-        self.lags, self.turns = [], []
+        """Return the measurements since the last call, in ms, and reset them."""
+        lags, iterations = sorted(self.lags) or [0.0], self.iterations or [(0.0, 0.0)]
+        self.lags, self.iterations = [], []
         return {
             "p99": lags[int(0.99 * len(lags))] * 1000,
             "latest": lags[-1] * 1000,
-            "longest": max(took for took, _ in turns) * 1000,
-            "own": max(own for _, own in turns) * 1000,
+            "longest": max(took for took, _ in iterations) * 1000,
+            "own": max(own for _, own in iterations) * 1000,
         }
 
 
 async def empty_loop() -> None:
-    """Be the loop beside; tells what it saw whenever it is asked."""
+    """Run the empty loop; print its measurements on each line of stdin."""
     meter = Meter()
     loop = asyncio.get_running_loop()
     meter.watch(loop)
@@ -97,7 +97,7 @@ async def empty_loop() -> None:
 
 
 class Beside:
-    """The empty loop in a process of its own."""
+    """The empty loop in another process."""
 
     def __enter__(self) -> Beside:
         self._process = subprocess.Popen(
@@ -115,7 +115,7 @@ class Beside:
         self._process.wait(10)
 
     def take(self) -> dict[str, float]:
-        """Return what it saw since it was last asked."""
+        """Return its measurements since the last call."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write("\n")
@@ -128,7 +128,7 @@ Seen = dict[str, tuple[dict[str, float], dict[str, float]]]
 
 
 async def measure(api: FarApi, beside: Beside, count: int, seconds: float) -> Seen:
-    """Return for each thing that waits do what the two loops saw meanwhile."""
+    """Return, for each step of the waits, the measurements of both loops."""
     meter = Meter()
     meter.watch(asyncio.get_running_loop())
     timers = asyncio.create_task(meter.time_timers())
@@ -155,7 +155,7 @@ async def measure(api: FarApi, beside: Beside, count: int, seconds: float) -> Se
     await note("nothing")
     watching = asyncio.create_task(watch())
     await until(count)
-    await note("taken in by watch()")
+    await note("begun by watch()")
     await asyncio.sleep(seconds)
     await note("polled")
     watching.cancel()
@@ -163,7 +163,7 @@ async def measure(api: FarApi, beside: Beside, count: int, seconds: float) -> Se
         await watching
     while watcher.stats().waits > 16:
         await asyncio.sleep(0.01)
-    await note("let go by watch()")
+    await note("ended by watch()")
 
     async def bare() -> None:
         await asyncio.get_running_loop().create_future()
@@ -201,7 +201,7 @@ def main() -> int:
     with FarApi() as api, Beside() as beside:
         seen = asyncio.run(measure(api, beside, options.waits, options.seconds))
     for what, (ours, empty) in seen.items():
-        print(f"{what}: {_told(ours)}; beside {_told(empty)}")
+        print(f"{what}: {_shown(ours)}; beside {_shown(empty)}")
     polled, empty = seen["polled"]
     figures = [
         Figure(
@@ -219,18 +219,18 @@ def main() -> int:
             f"{polled['p99']:.1f} and {empty['p99']:.1f} ms",
         )
     )
-    for what in ("taken in by watch()", "polled", "let go by watch()"):
+    for what in ("begun by watch()", "polled", "ended by watch()"):
         ours, empty = seen[what]
         figures += [
             Figure(
-                f"G12 longest turn of the loop / 50 ms, {what}",
+                f"G12 longest iteration of the loop / 50 ms, {what}",
                 ours["longest"] / 50,
                 1.0,
                 f"{ours['longest']:.1f} ms by the clock, "
                 f"the empty loop's {empty['longest']:.1f} ms",
             ),
             Figure(
-                f"G12 the same without what the thread waited for a processor, {what}",
+                f"G12 the same without the time in which the thread waited for a processor, {what}",
                 ours["own"] / 50,
                 None,
                 f"{ours['own']:.1f} ms",
@@ -240,18 +240,18 @@ def main() -> int:
         ours, bare = seen[f"wait() {what}"][0], seen[f"bare tasks {what}"][0]
         figures.append(
             Figure(
-                f"G12 {options.waits} wait() {what} in one turn of the caller / bare tasks",
+                f"G12 {options.waits} wait() {what} in one iteration of the caller / bare tasks",
                 ours["own"] / max(bare["own"], 0.01),
                 None,
-                f"the longest turn {ours['own']:.0f} and {bare['own']:.0f} ms",
+                f"the longest iteration {ours['own']:.0f} and {bare['own']:.0f} ms",
             )
         )
     return report(*figures)
 
 
-def _told(seen: dict[str, float]) -> str:
+def _shown(seen: dict[str, float]) -> str:
     return (
-        f"lag p99 {seen['p99']:.1f}, latest {seen['latest']:.1f} ms, longest turn "
+        f"lag p99 {seen['p99']:.1f}, latest {seen['latest']:.1f} ms, longest iteration "
         f"{seen['longest']:.1f}, {seen['own']:.1f} ms of it its own"
     )
 

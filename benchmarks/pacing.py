@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ten thousand waits on lines of 0, 50 +- 20 and 300 +- 120 ms: what arrives, and how often.
+"""Ten thousand waits on network paths of 0, 50 +- 20 and 300 +- 120 ms: what arrives, how often.
 
-Each line has a cold start, a steady time, an outage in the middle and a steady time after it. G1:
+Each path has a cold start, a steady time, an outage in the middle and a steady time after it. G1:
 the most requests that arrived within any one second over the limit of 20, and the rejects, in all
 of it. G2: the accepted rate over ``requests_per_second`` in the steady times, which begin five
 seconds after the start and after the first answer that follows the outage. G13: the connections
-that were opened for it. The alternative, at the same time on a server of its own, is the same
-watcher without the window that follows the line's spread: a plain pace of 19 a second.
+that were opened for it. The alternative, at the same time on another server, is the same watcher
+without the window that follows the path's spread: a plain pace of 19 a second.
 
-All lines are measured at the same time, each with two processes of its own: a client and a server.
+All paths are measured at the same time, each with its own client and server process.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from far_api import LIMIT, FarApi, Stats, forever
 from report import Figure, report
 
 from tiw_automation.core import RecordWatcher, TiwClient
-from tiw_automation.core.quota.quota import RoundTrips
+from tiw_automation.core.quota.pace import RoundTrips
 
 WAITS = 10_000
 RATE = 19.0
 START_S = 5.0
-# The way's middle and spread in seconds, and the least G2.
+# The middle and the spread of the way in seconds, and the least G2.
 LINES = {
     "0 ms": (0.0, 0.0, 0.98),
     "50 +- 20 ms": (0.05, 0.02, 0.98),
@@ -42,7 +42,7 @@ LINES = {
 
 @dataclass(frozen=True)
 class Line:
-    """What a line's server saw: from the start, until the outage, after it, and until the end."""
+    """What a path's server saw: from the start, until the outage, after it, and until the end."""
 
     start: Stats
     steady: Stats
@@ -88,44 +88,44 @@ async def _ended(task: asyncio.Task[None]) -> None:
 
 async def measure(api: FarApi, way: tuple[float, float], seconds: float, outage_s: float) -> Line:
     """Wait from a cold start on, with an outage in the middle of the time."""
-    api.tell(line=way, reset=True)
+    api.control(line=way, reset=True)
     watcher = RecordWatcher(TiwClient(**api.settings()), running_list=False)
     task = asyncio.create_task(_wait(watcher))
     half_s = (seconds - outage_s) / 2 - START_S
-    tell = asyncio.to_thread
+    ask = asyncio.to_thread
     await asyncio.sleep(START_S)
-    start = await tell(api.tell, mark=True)
+    start = await ask(api.control, mark=True)
     await asyncio.sleep(half_s)
-    steady = await tell(api.tell, down=True, mark=True)
+    steady = await ask(api.control, down=True, mark=True)
     await asyncio.sleep(outage_s)
-    api.tell(down=False, mark=True)
-    while not (await tell(api.tell)).requests:
+    api.control(down=False, mark=True)
+    while not (await ask(api.control)).requests:
         await asyncio.sleep(0.2)
     await asyncio.sleep(START_S)
-    again = await tell(api.tell, mark=True)
+    again = await ask(api.control, mark=True)
     await asyncio.sleep(half_s)
-    later = await tell(api.tell)
+    later = await ask(api.control)
     polls = watcher.polls
     await _ended(task)
     return Line(start, steady, again, later, polls)
 
 
 async def plain_pace(api: FarApi, way: tuple[float, float], seconds: float) -> Stats:
-    """The alternative: the same pace, whatever the line does."""
+    """The alternative: the same pace on any network path."""
     RoundTrips.overdue_s = lambda self, seconds: 0.0  # type: ignore[method-assign]
     RoundTrips.late_s = lambda self, seconds: 0.0  # type: ignore[method-assign]
     RoundTrips.spread_s = property(lambda self: 0.0)  # type: ignore[assignment, method-assign]
-    api.tell(line=way, reset=True)
+    api.control(line=way, reset=True)
     watcher = RecordWatcher(TiwClient(**api.settings()), running_list=False)
     task = asyncio.create_task(_wait(watcher))
     await asyncio.sleep(seconds)
-    stats = await asyncio.to_thread(api.tell)
+    stats = await asyncio.to_thread(api.control)
     await _ended(task)
     return stats
 
 
 def _part(name: str, what: str, seconds: float, outage_s: float) -> object:
-    """Do what one of the processes is for; return what it prints."""
+    """Do the work of one of the processes; return what it prints."""
     middle_s, spread_s, _ = LINES[name]
     way = (middle_s, spread_s)
     with FarApi() as api:
@@ -140,7 +140,7 @@ def _line(found: dict[str, Any]) -> Line:
 
 
 def figures(name: str, line: Line, plain: Stats, seconds: float, outage_s: float) -> list[Figure]:
-    """Return the figures of one line."""
+    """Return the figures of one path."""
     most = max(part.most for part in line.parts)
     each = ", ".join(str(part.most) for part in line.parts)
     requests = sum(part.requests for part in line.parts)
@@ -180,8 +180,8 @@ def figures(name: str, line: Line, plain: Stats, seconds: float, outage_s: float
 def main() -> int:
     """Print the figures; return 1 when one misses its target."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--full", action="store_true", help="ten minutes a line")
-    parser.add_argument("--seconds", type=float, help="how long each line is measured")
+    parser.add_argument("--full", action="store_true", help="ten minutes a path")
+    parser.add_argument("--seconds", type=float, help="how long each path is measured")
     parser.add_argument("--outage", type=float, help="the seconds of the outage in the middle")
     parser.add_argument("--part", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()

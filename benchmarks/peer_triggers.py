@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The triggers that ours is measured against; apart, because Airflow imports them by name."""
+"""The triggers that ours is compared with; in a module, because Airflow imports them by name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tiw_automation.core import RecordStatus
 
 
 class EmptyTrigger(BaseTrigger):
-    """Waits for a future that nobody sets: the least that a trigger can be."""
+    """Waits for a future that is never set: the smallest possible trigger."""
 
     def __init__(self, record_task_id: str) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -25,7 +25,7 @@ class EmptyTrigger(BaseTrigger):
         return f"{__name__}.EmptyTrigger", {"record_task_id": self.record_task_id}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait for ever."""
+        """Wait without limit."""
         never = asyncio.get_running_loop().create_future()
         yield TriggerEvent(await never)  # type: ignore[no-untyped-call]
 
@@ -54,7 +54,7 @@ class WaiterTrigger(BaseTrigger):
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Ask, sleep, ask."""
+        """Poll, sleep, poll."""
         client = await asyncio.to_thread(TiwHook().get_conn)
         for _ in range(self.waiter_max_attempts):
             record = await asyncio.to_thread(client.describe_online_record, self.record_task_id)

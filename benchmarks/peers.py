@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What people do instead, on the same server: requests, rejects, delay, CPU and memory.
+"""The alternatives of users, on the same server: requests, rejects, delay, CPU and memory.
 
-20 recordings stop at a random time within 40 s and are FINISHED 5 to 20 s later, on a line of
-20 +- 5 ms and a quota of 20 requests a second; then 300 of them for those that can. Each peer is
-told to ask every 5 s, as is ours. CPU is that of all its processes, from their start on. Memory is
-the most that all its processes held at once, in pages of their own and their part of shared ones.
+20 recordings stop at a random time within 40 s and are FINISHED 5 to 20 s later, on a network path
+of 20 +- 5 ms and a quota of 20 requests a second; then 300 of them for the peers that can. Each
+peer polls every 5 s, as ours does. CPU is that of all its processes, from their start on. Memory is
+the most that all its processes held at once: their private pages and their part of shared ones.
 
 * ours: one watcher
-* a thread pool on the SDK, one thread for each wait, which asks again after an error
+* a thread pool on the SDK, one thread for each wait, which polls again after an error
 * a poking sensor: Airflow's ``PythonSensor``, one process for each wait; the recordings begin when
   all of the processes have imported Airflow
 * ``tccli --waiter``, one process for each wait; its first error ends it
@@ -44,7 +44,7 @@ from report import Figure, report, report_row
 INTERVAL_S = 5.0
 LIMIT_S = 240.0
 READY_S = 300.0
-# Where tools/make-env puts it; it brings an SDK of its own, so it lives apart.
+# Where tools/make-env puts it; it has its own SDK, so it has its own environment.
 TCCLI = Path(__file__).parents[1] / ".venvs/tccli/bin/tccli"
 
 PLAYBOOK = """
@@ -67,7 +67,7 @@ PLAYBOOK = """
 
 
 def recordings(count: int) -> list[str]:
-    """Return ids that say when each recording stops and is FINISHED."""
+    """Return ids that hold when each recording stops and is FINISHED."""
     chance = random.Random(7)
     stops = [chance.uniform(2, 40) for _ in range(count)]
     return [f"r-{stop:.2f}-{stop + chance.uniform(5, 20):.2f}-{n}" for n, stop in enumerate(stops)]
@@ -75,21 +75,21 @@ def recordings(count: int) -> list[str]:
 
 @dataclass(frozen=True)
 class Peer:
-    """One of them.
+    """One way to wait.
 
     :param commands: returns what to run, for a server, the recordings and an empty folder.
-    :param told: the processes print a line when they are ready, and begin on one from us.
+    :param starts_on_line: the processes print a line when they are ready, and begin on one from us.
     """
 
     name: str
     commands: Callable[[FarApi, list[str], str], list[list[str]]]
     note: str
-    told: bool = False
+    starts_on_line: bool = False
 
 
 @dataclass(frozen=True)
 class Found:
-    """What it took."""
+    """What a peer achieved and used."""
 
     peer: Peer
     stats: Stats
@@ -101,11 +101,11 @@ class Found:
 
     @property
     def mean(self) -> float:
-        """The mean delay in seconds from FINISHED to the answer that says so."""
+        """The mean delay in seconds from FINISHED to the answer with it."""
         return statistics.fmean(self.stats.delays)
 
     def cells(self) -> dict[str, str]:
-        """Return its row."""
+        """Return its row of the table."""
         return {
             "who": self.peer.name,
             "waits": str(self.waits),
@@ -137,21 +137,21 @@ def measure(peer: Peer, count: int) -> Found:
                     subprocess.Popen(
                         command,
                         env={**os.environ, **own},
-                        stdin=subprocess.PIPE if peer.told else subprocess.DEVNULL,
-                        stdout=subprocess.PIPE if peer.told else subprocess.DEVNULL,
+                        stdin=subprocess.PIPE if peer.starts_on_line else subprocess.DEVNULL,
+                        stdout=subprocess.PIPE if peer.starts_on_line else subprocess.DEVNULL,
                         stderr=subprocess.DEVNULL,
                     )
                 )
-            if peer.told:
+            if peer.starts_on_line:
                 ready_by = time.monotonic() + READY_S
                 for process in running:
                     assert process.stdout is not None
                     left = max(ready_by - time.monotonic(), 0.0)
                     if not select.select([process.stdout], [], [], left)[0]:
                         raise SystemExit(f"{peer.name} was not ready within {READY_S:.0f} s")
-            api.tell(line=(0.02, 0.005), begin=True)
+            api.control(line=(0.02, 0.005), begin=True)
             began = time.monotonic()
-            if peer.told:
+            if peer.starts_on_line:
                 for process in running:
                     assert process.stdin is not None
                     process.stdin.close()
@@ -164,7 +164,7 @@ def measure(peer: Peer, count: int) -> Found:
             watcher.join()
             end(running)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        stats = api.tell()
+        stats = api.control()
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         missed = count - len(stats.delays)
         return Found(peer, stats, count, missed, wall, cpu, most[0] / 1024)
@@ -173,7 +173,7 @@ def measure(peer: Peer, count: int) -> Found:
 def _most_memory(
     running: list[subprocess.Popen[bytes]], most: list[float], over: threading.Event
 ) -> None:
-    """Keep the most kB that the processes, and theirs, hold together."""
+    """Keep the most kB that the processes and their children hold together."""
     while not over.wait(0.5):
         held = 0.0
         for pid in _family([process.pid for process in list(running)]):
@@ -315,7 +315,7 @@ def main() -> int:
     pool = Peer(
         "thread pool on the SDK",
         lambda api, ids, _: [_self("pool", api, ids)],
-        "one process, a thread for each wait; asks again after an error",
+        "one process, a thread for each wait; polls again after an error",
     )
     others = [
         pool,
@@ -324,7 +324,7 @@ def main() -> int:
             lambda api, ids, _: [_self("sensor", api, [one]) for one in ids],
             "a process for each wait; most of the CPU goes into its imports, which ended before "
             "the recordings began",
-            told=True,
+            starts_on_line=True,
         ),
         Peer(
             "`tccli --waiter`",
@@ -335,7 +335,7 @@ def main() -> int:
         Peer(
             "Ansible `uri` with `until`",
             lambda api, ids, home: _ansible(playbook, api, ids, home),
-            "one after the other: few requests, because it asks for one only when the one before "
+            "one after the other: few requests, because it polls one only when the one before "
             "it is FINISHED, and so finds most of them late",
         ),
     ]
@@ -354,7 +354,7 @@ def main() -> int:
             Figure(
                 f"peers, {one.waits} waits, mean delay: ours / the best of those that found all",
                 one.mean / min(o.mean for o in theirs if o.waits == one.waits and not o.missed),
-                # With few waits all that keep to the interval are as fast as it, give or take.
+                # With few waits all peers that keep the interval are about as fast.
                 None if one.waits == 20 else 1.0,
                 f"{INTERVAL_S:g} s between two requests",
             )

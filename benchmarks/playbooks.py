@@ -20,7 +20,7 @@ from tiw_automation.simulator import Simulator
 ROOT = Path(__file__).parents[1]
 
 NOTHING: list[dict[str, Any]] = [{"ansible.builtin.meta": "noop"}]
-"""Tasks that take no time: what is left is Ansible's own start."""
+"""Tasks that take no time: the rest is Ansible's own start."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Took:
 
 
 class Playbooks:
-    """Plays tasks on localhost, with a home of their own and the simulator's account.
+    """Plays tasks on localhost, with their own home folder and the simulator's account.
 
     :param library: a folder of modules beside those of the collection.
     """
@@ -53,7 +53,7 @@ class Playbooks:
             "HOME": self._folder.name,
             "NO_PROXY": "127.0.0.1",
         }
-        # What is made once is not measured: compiled files, caches, folders.
+        # First, unmeasured: compiled files, caches, folders.
         self.play(NOTHING)
         return self
 

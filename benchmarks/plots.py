@@ -15,7 +15,7 @@ _STYLE = "font-family='system-ui,sans-serif' font-size='12' fill='#57606a'"
 
 
 def bars(path: Path, title: str, unit: str, rows: Sequence[tuple[str, float]], ours: str) -> None:
-    """Write horizontal bars on a logarithmic scale; ``ours`` begins the names that stand out."""
+    """Write horizontal bars on a logarithmic scale; ``ours`` begins the names in another colour."""
     least = min(value for _, value in rows if value > 0)
     most = max(value for _, value in rows)
     low, high = math.floor(math.log10(least)), math.ceil(math.log10(most) + 1e-9)
@@ -42,7 +42,7 @@ def bars(path: Path, title: str, unit: str, rows: Sequence[tuple[str, float]], o
 
 
 def shares(path: Path, title: str, unit: str, lines: Mapping[str, Sequence[float]]) -> None:
-    """Write, for each name, which share of its values is at most x; x is logarithmic."""
+    """Write, for each name, the share of its values that is at most x; x is logarithmic."""
     low, high = -1, math.ceil(math.log10(max(max(values) for values in lines.values())))
     height, bottom = 330, 290
     scale = (WIDTH - 70 - KEY) / (high - low)

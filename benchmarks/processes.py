@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """G16: four processes of one host with 70, 10, 10 and 10 % of the waits, against one process.
 
-400 recordings, asked at 19 a second on a line of 20 +- 5 ms; each stops at a random time within a
-minute and is FINISHED 10 to 30 s later. In the same run: four processes that know nothing of each
-other, each with its own folder for the host's pace.
+400 recordings, polled at 19 a second on a network path of 20 +- 5 ms; each stops at a random time
+within a minute and is FINISHED 10 to 30 s later. In the same run: four processes that do not share
+the host's pace, each with its own folder for the file.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SHARES = (0.7, 0.1, 0.1, 0.1)
 
 
 def recordings() -> list[str]:
-    """Return ids that say when each recording stops and is FINISHED."""
+    """Return ids that hold when each recording stops and is FINISHED."""
     chance = random.Random(16)
     stops = [chance.uniform(5, 65) for _ in range(WAITS)]
     return [
@@ -49,7 +49,7 @@ def run(shares: tuple[float, ...], together: bool) -> Stats:
     """Wait for all of them in so many processes; return what the server saw."""
     ids = recordings()
     with FarApi() as api, tempfile.TemporaryDirectory() as folder:
-        api.tell(line=(0.02, 0.005), begin=True)
+        api.control(line=(0.02, 0.005), begin=True)
         processes: list[subprocess.Popen[str]] = []
         start = 0
         try:
@@ -73,7 +73,7 @@ def run(shares: tuple[float, ...], together: bool) -> Stats:
                     raise SystemExit("a process failed")
         finally:
             end(processes)
-        stats = api.tell()
+        stats = api.control()
         assert len(stats.delays) == WAITS
         return stats
 
@@ -87,7 +87,7 @@ def main() -> int:
     clean_up_when_terminated()
     one = run((1.0,), together=True)
     four = run(SHARES, together=True)
-    strangers = run(SHARES, together=False)
+    unshared = run(SHARES, together=False)
     mean = statistics.fmean
     return report(
         Figure(
@@ -99,10 +99,10 @@ def main() -> int:
         Figure("G16 rejects of the four", four.rejects, 0.0, f"of {four.requests} requests"),
         Figure(
             "G16 the same four without the host's file / one",
-            mean(strangers.delays) / mean(one.delays),
+            mean(unshared.delays) / mean(one.delays),
             None,
-            f"{mean(strangers.delays):.2f} s, {strangers.rejects} rejects of "
-            f"{strangers.requests} requests",
+            f"{mean(unshared.delays):.2f} s, {unshared.rejects} rejects of "
+            f"{unshared.requests} requests",
         ),
     )
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every start of Airflow pays for the provider: its ``get_provider_info``.
+"""What each start of Airflow costs for the provider: its ``get_provider_info``.
 
-A fresh interpreter imports the entry point and calls it; another one imports an empty module that
-lies beside it. The target is 1.25. And whatever the call imported besides ``tiw_automation`` and
+A fresh interpreter imports the entry point and calls it; another one imports an empty module in
+the same folder. The target is 1.25. Each import of the call besides ``tiw_automation`` and
 ``tiw_automation.airflow`` themselves, which are empty, is a miss.
 """
 
@@ -34,7 +34,7 @@ IMPORTED = "import sys; before = set(sys.modules)\n{}\nprint(*sorted(set(sys.mod
 
 def run(program: str, folder: str) -> str:
     """Run a program in a fresh interpreter whose only addition is ``folder``."""
-    # -S and -I: what else is installed, and its .pth files, would be most of the time.
+    # -S and -I: other installed packages and their .pth files would take most of the time.
     # typing has been imported by any process that runs Airflow.
     program = f"import sys, typing; sys.path.insert(0, {folder!r})\n{program}"
     command = [sys.executable, "-I", "-S", "-c", program]

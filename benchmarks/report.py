@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 RESULTS = "BENCHMARK_RESULTS"
-"""The environment variable that names a file; what is reported is added to it, as lines of JSON."""
+"""The environment variable that names a file, to which the figures are added as lines of JSON."""
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,9 @@ class Figure:
     """A ratio that was measured.
 
     :param what: ours / the alternative
-    :param target: the most that it may be, or None: it only stands beside another
-    :param how: what the figure comes from, e.g. the number of rounds
-    :param at_least: the target is the least that it may be
+    :param target: the most that it may be, or None: it is only shown beside another one
+    :param how: how it was measured, e.g. the number of rounds
+    :param at_least: whether the target is the least that it may be
     """
 
     what: str
@@ -38,7 +38,7 @@ class Figure:
 
     @property
     def verdict(self) -> str:
-        """What the target says of it."""
+        """The target, and whether it is met."""
         if self.target is None:
             return "beside it"
         bound = f"target {'at least ' if self.at_least else ''}{self.target:g}"

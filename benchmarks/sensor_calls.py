@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How many requests 1,000 deferrable sensors need for recordings that have finished already.
 
-Each is a sensor of its own, executed as a worker does. The bound is one request for each.
+Each recording has its own sensor, executed as a worker does. The bound is one request for each.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ COUNT = 1000
 
 
 class TaskInstance:
-    """Takes what a task pushes."""
+    """Receives what a task pushes."""
 
     def __init__(self) -> None:
         self.pushed: dict[str, list[object]] = {}
 
     def xcom_push(self, key: str, value: list[object]) -> None:
-        """Keep it."""
+        """Keep a value."""
         self.pushed[key] = value
 
 
@@ -45,7 +45,7 @@ def main() -> int:
                 "login": settings["secret_id"],
                 "password": settings["secret_key"],
                 "host": settings["endpoint"],
-                # The pace is not what is measured.
+                # The pace is not measured here.
                 "extra": {"sdk_app_id": settings["sdk_app_id"], "requests_per_second": 2000},
             }
         )
@@ -61,7 +61,7 @@ def main() -> int:
             (record,) = ti.pushed["records"]
             assert isinstance(record, dict)
             assert record["task_id"] == task_id
-        calls = api.tell().requests
+        calls = api.control().requests
     return report(
         Figure(
             "requests of 1,000 sensors on finished recordings, records pushed / 1,000",

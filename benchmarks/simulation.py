@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Orders of asking, compared on simulated lessons; ours is the one that the watcher uses.
+"""Orders of polling, compared on simulated lessons; ours is the one that the watcher uses.
 
 A discrete-event simulation with fixed seeds. A lesson is RECORDING for a lognormal time (median
 45 min, sigma 0.5), then STOPPED for another one (median 4.5 min, sigma 0.5); it is waited for from
-its start, and the delay is the time from FINISHED to the answer that says so. Requests leave at
+its start, and the delay is the time from FINISHED to the answer with it. Requests leave at
 the pace of the quota, 19 a second, and are answered at once.
 
 Every order sees the same lessons. The alternatives:
 
 * a timer of 60 s for each wait, in front of the same pace;
-* round robin: whoever was asked longest ago;
+* round robin: the lesson that was polled longest ago;
 * two rings: one for each stage, nothing is learned;
-* the index that knows the two distributions, which nobody can.
+* the index that knows the two distributions, which is impossible in practice.
 
-What comes out depends on the seeds alone.
+The result depends on the seeds alone.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Lesson(Place):
     starts: float
     stops: float
     finishes: float
-    told: bool = False
+    found: bool = False
     due: float = 0.0
     last: float = 0.0
 
@@ -68,29 +68,29 @@ class Lesson(Place):
         Place.__init__(self)
 
     def stage_at(self, now: float) -> Stage:
-        """Return what an answer would say."""
+        """Return the stage that an answer has."""
         if now >= self.finishes:
             return Stage.FINISHED
         return Stage.STOPPED if now >= self.stops else Stage.ACTIVE
 
 
 class Order(Protocol):
-    """What the simulation drives."""
+    """An order that the simulation drives."""
 
     def begin(self, lesson: Lesson, now: float) -> None:
         """A wait begins."""
 
     def choose(self, now: float) -> Lesson | None:
-        """Return whom to ask now."""
+        """Return the lesson to poll now."""
 
     def again(self, lesson: Lesson, now: float) -> None:
-        """The one that was asked is not FINISHED."""
+        """The polled lesson is not FINISHED."""
 
     def over(self, lesson: Lesson, now: float) -> None:
-        """The one that was asked is FINISHED."""
+        """The polled lesson is FINISHED."""
 
     def next_time(self, now: float) -> float | None:
-        """Return from when on there is somebody to ask."""
+        """Return from when on there is a lesson to poll."""
 
 
 class FixedInterval:
@@ -120,7 +120,7 @@ class FixedInterval:
 
 
 class Ours:
-    """The order that the watcher uses, driven by a clock of its own."""
+    """The order that the watcher uses, driven by the simulated clock."""
 
     def __init__(self, order: PollOrder[Lesson] | None = None, poll_interval: float = 1.0) -> None:
         self.order: PollOrder[Lesson] = PollOrder(pace=PACE) if order is None else order
@@ -169,7 +169,7 @@ def _lognormal_rates(edges: list[float], median_s: float) -> list[float]:
     for number, start in enumerate(edges):
         end = edges[number + 1] if number + 1 < len(edges) else start * 1.5
         one, two = survival(start), survival(end)
-        # So late that nobody is left: the hazard just before stands for it.
+        # So late that no lesson is left: the hazard just before is used.
         rates.append(math.log(one / two) / (end - start) if two > 1e-12 else rates[-1])
     return rates
 
@@ -184,7 +184,7 @@ def omniscient() -> PollOrder[Lesson]:
 
 
 def two_rings() -> PollOrder[Lesson]:
-    """Return the order with one ring a stage and a constant hazard in each: nothing is learned."""
+    """Return the order with one ring for each stage and a constant hazard: nothing is learned."""
     return PollOrder(
         pace=PACE,
         recording=Durations([0.0], 3060.0),
@@ -194,7 +194,7 @@ def two_rings() -> PollOrder[Lesson]:
 
 
 def wrong_priors() -> PollOrder[Lesson]:
-    """Return ours, which begins with durations that are wrong by 4 in opposite directions."""
+    """Return ours with initial durations that are wrong by a factor of 4 in opposite directions."""
     recording, processing = recording_durations(), processing_durations()
     return PollOrder(
         pace=PACE,
@@ -223,7 +223,7 @@ class Result:
 
 
 Event = tuple[float, int, Callable[[float], float | None]]
-"""When, a number that breaks ties, and what to do, which returns when to do it again."""
+"""When, a number that breaks ties, and what to do, which returns when to repeat it."""
 
 
 def lesson(starts: float, chance: random.Random) -> Lesson:
@@ -264,7 +264,7 @@ def run(
 ) -> Result:
     """Drive an order until every lesson that finishes in the ``measured`` time was found.
 
-    :param outage: from when to when nothing can be asked.
+    :param outage: from when to when no poll is possible.
     """
     happenings = list(events or [])
     heapq.heapify(happenings)
@@ -303,7 +303,7 @@ def run(
         if now >= chosen.finishes:
             if since <= chosen.finishes < end:
                 delays.append(now - chosen.finishes)
-            chosen.told = True
+            chosen.found = True
             order.over(chosen, now)
         else:
             order.again(chosen, now)
@@ -316,7 +316,7 @@ def callbacks(ours: Ours, lessons: list[Lesson], seed: int, lost: float = 0.0) -
     chance = random.Random(seed)
 
     def hint(one: Lesson) -> Callable[[float], None]:
-        return lambda now: None if one.told else ours.order.hint(one, now)
+        return lambda now: None if one.found else ours.order.hint(one, now)
 
     return [
         (one.finishes + 1.5 + chance.expovariate(1.0), number, hint(one))
@@ -326,7 +326,7 @@ def callbacks(ours: Ours, lessons: list[Lesson], seed: int, lost: float = 0.0) -
 
 
 def known_stops(ours: Ours, lessons: list[Lesson]) -> list[Event]:
-    """Return, for each lesson's begin, that the time of its stop is known."""
+    """Return events that set each lesson's stop time when it begins."""
 
     def expect(one: Lesson) -> Callable[[float], None]:
         return lambda now: ours.order.expect_stop(one, now, one.stops)
@@ -337,7 +337,7 @@ def known_stops(ours: Ours, lessons: list[Lesson]) -> list[Event]:
 def running_list(ours: Ours, lessons: list[Lesson], until_finished: bool) -> list[Event]:
     """Return readings of the list of running tasks, every five seconds at the soonest.
 
-    A page holds 500 tasks, and pages are read at the pace of that action's own quota.
+    A page holds 500 tasks, and pages are read at the pace of that action's quota.
     """
     arrivals = deque(enumerate(lessons))
     leaving: list[tuple[float, int, Lesson]] = []
@@ -347,12 +347,12 @@ def running_list(ours: Ours, lessons: list[Lesson], until_finished: bool) -> lis
         while arrivals and arrivals[0][1].starts <= seen:
             number, one = arrivals.popleft()
             leaves = one.finishes if until_finished else one.stops
-            if leaves > seen and not one.told:
+            if leaves > seen and not one.found:
                 ours.order.set_listed(one, now, True)
                 heapq.heappush(leaving, (leaves, number, one))
         while leaving and leaving[0][0] <= seen:
             one = heapq.heappop(leaving)[2]
-            if not one.told:
+            if not one.found:
                 ours.order.set_listed(one, now, False)
         return now + 5.0 + len(leaving) / 500 / PACE
 
@@ -360,7 +360,7 @@ def running_list(ours: Ours, lessons: list[Lesson], until_finished: bool) -> lis
 
 
 def after_an_outage(count: int, seed: int) -> float:
-    """Return how long it takes to ask everybody after ten minutes of silence, over N / pace."""
+    """Return how long it takes to poll all after ten minutes without polls, over N / pace."""
     lessons = steady(count, seed)
     begin, end = 5400.0, 6000.0
     asked: set[int] = set()
@@ -371,18 +371,18 @@ def after_an_outage(count: int, seed: int) -> float:
             chosen = super().choose(now)
             if now >= end and chosen is not None:
                 asked.add(id(chosen))
-                if not done and not waiting - told - asked:
+                if not done and not waiting - found - asked:
                     done.append(now)
             return chosen
 
     done: list[float] = []
-    told: set[int] = set()
+    found: set[int] = set()
     ours = Watching()
 
     def recovered(now: float) -> None:
-        told.update(id(one) for one in lessons if one.told)
+        found.update(id(one) for one in lessons if one.found)
         ours.order.catch_up(now)
-        alive.append(len(waiting - told))
+        alive.append(len(waiting - found))
 
     alive: list[int] = []
     events: list[Event] = [(end, 0, recovered)]
@@ -393,7 +393,7 @@ def after_an_outage(count: int, seed: int) -> float:
 Job = tuple[str, str, int, int]
 """A load, an order's name, how many waits, and the seed."""
 
-# What drives the lessons: an order, and what happens meanwhile.
+# What drives the lessons: an order and events.
 Driver = Callable[[list[Lesson], int], tuple[Order, list[Event]]]
 
 
@@ -425,7 +425,7 @@ ORDERS: dict[str, Driver] = {
     TO_STOPPED: _hinted(lambda ours, lessons, _: running_list(ours, lessons, False)),
     "ours, stop times known": _hinted(lambda ours, lessons, _: known_stops(ours, lessons)),
 }
-# The least that the figures with a target need, and what 50,000 waits and bursts are shown for.
+# The orders for the figures with a target, and those for 50,000 waits and bursts.
 QUICK = {
     1000: (FIXED, "round robin", KNOWS, "ours"),
     10_000: (FIXED, "round robin", KNOWS, "ours", "ours, callbacks", TO_FINISHED, TO_STOPPED),
@@ -466,12 +466,12 @@ def _leave_interrupts_to_the_parent() -> None:
 
 @dataclass
 class Table:
-    """The results of every seed, and what to say of them."""
+    """The results of all seeds, and the figures from them."""
 
     cells: dict[tuple[str, str, int], list[Result]] = field(default_factory=dict)
 
     def fill(self, todo: list[Job], results: Iterable[Result]) -> None:
-        """Take in the results of the jobs, and print a line for each order."""
+        """Collect the results of the jobs, and print a line for each order."""
         for number, (job, result) in enumerate(zip(todo, results, strict=True)):
             load, name, count, _ = job
             cell = self.cells.setdefault(job[:3], [])
@@ -496,7 +496,7 @@ class Table:
         return statistics.fmean(result.p95 for result in self.cells[load, name, count])
 
     def seeds(self, load: str, count: int) -> str:
-        """Return what to say of the seeds."""
+        """Return the description of the seeds."""
         number = len(self.cells[load, "ours", count])
         return "simulated, seed 1" if number == 1 else f"simulated, seeds 1 to {number}"
 
@@ -595,7 +595,7 @@ def draw(table: Table, folder: Path) -> None:
 
 
 def main() -> int:
-    """Print every order's delays and the ratios; return 1 when one misses its target."""
+    """Print the delays of each order and the ratios; return 1 when one misses its target."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="three seeds, bursts, 50,000 waits")
     parser.add_argument("--plots", type=Path, help="write the charts into this folder")
@@ -611,7 +611,7 @@ def main() -> int:
         *figures(table),
         *(more_figures(table) if options.full else ()),
         Figure(
-            "G18 after an outage, 10k waits, simulated: until everybody was asked / (N / rate)",
+            "G18 after an outage, 10k waits, simulated: until all were polled / (N / rate)",
             max(recoveries),
             1.05,
             f"{table.seeds('steady', 10_000)}, the worst",

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the simulator's checks cost: a bare aiohttp server / the simulator, requests per second.
 
-The bare server reads the body and answers a constant of the same length. Both run as processes of
-their own, and in turns; the load is the same: signed DescribeOnlineRecord requests over kept-alive
+The bare server reads the body and answers a constant of the same length. Both run as separate
+processes, alternately; the load is the same: signed DescribeOnlineRecord requests over kept-alive
 connections, each sent when the one before it was answered. The target is at most 2, that is half
-the speed of the server alone, so that the simulator never bends another benchmark.
+the speed of the server alone, so that the simulator never distorts another benchmark.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def server(*arguments: str) -> Iterator[int]:
 
 def signed(port: int) -> list[bytes]:
     """Return a request for each recording, which may be sent for five minutes."""
-    # Signing anew for every request would measure the client.
+    # A new signature for each request would measure the client.
     simulator = Simulator()
     now = int(time.time())
     date = time.strftime("%Y-%m-%d", time.gmtime(now))

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Renders what the benchmarks found as Markdown, so that a page and the runs cannot disagree.
+"""Renders the results of the benchmarks as Markdown, so that a page and the runs always agree.
 
     python benchmarks/tables.py RESULTS...                  print the tables
-    python benchmarks/tables.py RESULTS... --into PAGE      put them between the marks in a page
+    python benchmarks/tables.py RESULTS... --into PAGE      put them between the marks of a page
     python benchmarks/tables.py RESULTS... --into PAGE --check      only compare
 
-RESULTS are files that ``all.py`` wrote. A figure that two of them hold is taken from the later one
-on the command line. The marks are ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->``; NAME is
+RESULTS are files that ``all.py`` wrote. A figure that is in two of them is taken from the later
+one on the command line. The marks are ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->``; NAME is
 ``figures`` (those of waiting, G1 and so on), ``others``, ``peers`` or ``runs``.
 """
 
@@ -35,7 +35,7 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _reached(figure: Figure) -> str:
-    """Return the ratio, so that a rounding never makes a miss look like the target."""
+    """Return the ratio, rounded so that a miss never looks like the target."""
     text = f"{figure.ratio:,.0f}" if figure.ratio >= 100 else f"{figure.ratio:.3f}"
     text = text.rstrip("0").rstrip(".") if "." in text else text
     return text if figure.met else f"{text}, **missed**"
@@ -48,7 +48,7 @@ def _target(figure: Figure) -> str:
 
 
 def _row(figure: Figure, what: str) -> list[str]:
-    # What only stands beside another is set apart from what has a target.
+    # Figures without a target are set in italics.
     named = f"*{_cell(what)}*" if figure.target is None else _cell(what)
     return [named, _target(figure), _reached(figure), _cell(figure.how)]
 
@@ -96,7 +96,7 @@ def peers(found: Sequence[dict[str, Any]]) -> str:
 
 
 def runs(found: Sequence[dict[str, Any]]) -> str:
-    """Return when, where, of what and by which command the results are."""
+    """Return the date, machine, versions and command of the results."""
     lines = []
     for results in found:
         versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
@@ -123,7 +123,7 @@ SECTIONS = {"figures": goals, "others": others, "peers": peers, "runs": runs}
 def put_into(page: str, found: Sequence[dict[str, Any]]) -> str:
     """Return a page with the tables between its marks.
 
-    :raises ValueError: it has none of the marks, or one without its end.
+    :raises ValueError: it has no marks, or one without its end.
     """
     marked = False
     for name, render in SECTIONS.items():
@@ -133,12 +133,12 @@ def put_into(page: str, found: Sequence[dict[str, Any]]) -> str:
         head, _, rest = page.partition(begin)
         _, mark, tail = rest.partition(end)
         if not mark:
-            raise ValueError(f"{begin.strip()} has no {end}")
+            raise ValueError(f"{begin.strip()} is without {end}")
         page = head + begin + "\n" + render(found) + "\n" + end + tail
         marked = True
     if not marked:
         raise ValueError(
-            "there is no mark in it; one of "
+            "it has no marks; one of "
             + ", ".join(f"<!-- {name}: begin -->" for name in SECTIONS)
             + " is needed"
         )
@@ -146,7 +146,7 @@ def put_into(page: str, found: Sequence[dict[str, Any]]) -> str:
 
 
 def main() -> int:
-    """Render; with --check return 1 when the page says something else."""
+    """Render; with --check return 1 when the page differs."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -166,7 +166,7 @@ def main() -> int:
         parser.error(f"{options.into}: {error}.")
     if options.check:
         if rendered != page:
-            print(f"{options.into} does not say what {', '.join(map(str, options.results))} say.")
+            print(f"{options.into} differs from {', '.join(map(str, options.results))}.")
         return int(rendered != page)
     options.into.write_text(rendered, "utf-8")
     return 0

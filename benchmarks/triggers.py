@@ -2,10 +2,10 @@
 """Memory of waits in Airflow's own trigger runner.
 
 10,000 deferred waits of ours over 10,000 empty triggers, and one trigger with a list of 10,000
-recordings. The runner is Airflow's ``TriggerRunner`` without a database: what its supervisor would
-read there is handed to it. Each measurement has a process of its own, in which some waits are there
-before anything is weighed, so that threads, connections and modules are no part of the figure;
-and in which every recording has been asked for once.
+recordings. The runner is Airflow's ``TriggerRunner`` without a database: it gets the work that its
+supervisor reads there. Each measurement has its own process, in which some waits exist before
+anything is measured, so that threads, connections and modules are not part of the figure; and in
+which each recording was polled once.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from far_api import FarApi, forever
 from report import Figure, report
 
 COUNT = 10_000
-# Waits that are there before.
+# Waits that exist before.
 FIRST = 500
-# Ten thousand first answers take two minutes. At a higher pace all would rest at once, which is a
-# few bytes for each; at Tencent's, one in ten does.
+# Ten thousand first answers take two minutes. At a higher pace all waits would rest at once, which
+# costs a few bytes for each; at Tencent's pace, one in ten does.
 PER_SECOND = 100
 PATIENCE_S = 600.0
 LIST_TARGET_B = 2000
@@ -61,7 +61,7 @@ def _rss() -> int:
 
 
 async def weigh(kind: str, api: FarApi, count: int) -> float:
-    """Return the bytes that the runner grows by for each wait; in a process of its own."""
+    """Return the bytes that the runner grows by for each wait; runs in its own process."""
     from airflow.executors.workloads.task import TaskInstanceDTO
     from airflow.executors.workloads.trigger import RunTrigger
     from airflow.jobs.triggerer_job_runner import TriggerRunner
@@ -89,7 +89,7 @@ async def weigh(kind: str, api: FarApi, count: int) -> float:
         )
 
     class Runner(TriggerRunner):
-        """Gets its work from here, instead of from a supervisor with a database."""
+        """A runner that gets its work from here, not from a supervisor with a database."""
 
         async def init_comms(self) -> None:
             class Comms:
@@ -107,7 +107,7 @@ async def weigh(kind: str, api: FarApi, count: int) -> float:
         """Wait until that many triggers run, and so many requests were sent and some more."""
         deadline = time.monotonic() + PATIENCE_S
         most = asked + PER_SECOND if asked else 0
-        while len(runner.triggers) < number or api.tell().requests < most:
+        while len(runner.triggers) < number or api.control().requests < most:
             assert time.monotonic() < deadline, "the waits did not begin in time"
             await asyncio.sleep(0.5)
         await asyncio.sleep(1.0)
@@ -119,7 +119,7 @@ async def weigh(kind: str, api: FarApi, count: int) -> float:
 
     numbers = itertools.count()
     running = asyncio.create_task(runner.arun())  # type: ignore[no-untyped-call]
-    # What the first ones load is not the price of the others.
+    # What the first ones load does not count for the others.
     first = "empty" if kind == "empty" else "each"
     add(first, ids[:FIRST])
     await settle(FIRST, 0 if kind == "empty" else FIRST)
@@ -134,7 +134,7 @@ async def weigh(kind: str, api: FarApi, count: int) -> float:
 
 
 def child(kind: str, count: int) -> None:
-    """Weigh one kind and print the bytes."""
+    """Measure one kind and print the bytes."""
     logging.disable(logging.CRITICAL)
     with FarApi(limit=0) as api:
         settings = api.settings()

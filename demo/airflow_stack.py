@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Airflow's real components on this machine: SQLite and LocalExecutor unless told otherwise.
+"""Airflow's real components on this machine: by default with SQLite and LocalExecutor.
 
 The demo and the tests share it. It needs the standard library only; Airflow itself is started
 with the interpreter that is given.
@@ -26,16 +26,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-# In the order of their start; they are ended in the opposite one.
+# In the order of their start; they end in the opposite order.
 COMPONENTS: dict[str, tuple[str, ...]] = {
     "api-server": ("api-server", "--workers", "1"),
     "scheduler": ("scheduler", "--skip-serve-logs"),
     "dag-processor": ("dag-processor",),
     "triggerer": ("triggerer", "--skip-serve-logs"),
 }
-# The further ones, where there are several triggerers or an executor with workers of its own.
+# The further component of an executor with its own workers.
 _WORKER = ("celery", "worker", "--skip-serve-logs", "--concurrency")
-# What Airflow calls those that say every few seconds that they live.
+# Airflow's names of the components that send heartbeats.
 _JOBS = {
     "scheduler": "SchedulerJob",
     "dag-processor": "DagProcessorJob",
@@ -48,25 +48,25 @@ _PAGE = 100
 
 
 class AirflowStackError(Exception):
-    """Airflow did not start, died or refused; the message holds what it said last."""
+    """Airflow did not start, died or refused; the message holds the end of its log."""
 
 
 class AirflowStack:
     """An Airflow of api-server, scheduler, dag-processor and triggerer.
 
-    A context manager: what it started is ended when the block ends, however it ends.
+    A context manager: all that it started ends with the block, also after an error.
 
     :param home: Airflow's home; the database and every component's log are written there.
     :param dags_folder: the folder with the DAG files.
-    :param plugins_folder: the folder with the plugins, an empty one of its own by default.
-    :param environment: variables for every component, on top of this process's own. Variables
+    :param plugins_folder: the folder with the plugins, by default a new empty one.
+    :param environment: variables for every component, added to those of this process. Variables
         of this process that begin with ``AIRFLOW_`` are not passed on.
     :param python: the interpreter that has Airflow installed.
     :param start_timeout_s: how long :meth:`start` waits until all are healthy, in seconds.
     :param triggerers: how many; the second one is called ``triggerer-2``.
     :param parallelism: how many tasks run at once.
-    :param database: the address of the metadata database, SQLAlchemy's way; SQLite by default.
-    :param broker: the address of the broker for a CeleryExecutor, which has a component ``worker``;
+    :param database: the URL of the metadata database for SQLAlchemy; SQLite by default.
+    :param broker: the URL of the broker for a CeleryExecutor, which has a component ``worker``;
         without one there is a LocalExecutor.
     """
 
@@ -100,7 +100,7 @@ class AirflowStack:
         self._database = database or f"sqlite:///{self.home / 'airflow.db'}"
         self._broker = broker
         self._extra = dict(environment or {})
-        # As it is now: a component that is started anew has to find what the first one found.
+        # A copy: a component that starts again must find the variables of the first start.
         self._inherited = {k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW_")}
         self._start_timeout_s = start_timeout_s
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -108,7 +108,7 @@ class AirflowStack:
         self._lock = threading.Lock()
         self._stopped = False
         self._token = ""
-        # A proxy that this machine is set to use has no place on the way to itself.
+        # A proxy of this machine must not be used for loopback.
         self._http = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def __enter__(self) -> Self:
@@ -127,10 +127,10 @@ class AirflowStack:
     ) -> None:
         self.stop()
 
-    # Life and death
+    # Starting and ending.
 
     def start(self) -> None:
-        """Start all components and return once each says that it is healthy.
+        """Start all components and return once each reports that it is healthy.
 
         :raises AirflowStackError: one died or did not become healthy in time, or :meth:`stop`
             was called meanwhile.
@@ -152,9 +152,9 @@ class AirflowStack:
         self.wait_until_healthy(timeout_s=deadline - time.monotonic())
 
     def wait_until_healthy(self, *, timeout_s: float = 60.0) -> None:
-        """Return once everything that was started, and not ended since, says that it lives.
+        """Return once every component that was started, and not ended since, sends heartbeats.
 
-        A Celery worker says nothing to Airflow; it takes up its tasks when it can.
+        A Celery worker sends Airflow no heartbeat; it begins its tasks when it can.
 
         :raises AirflowStackError: one died, or it takes longer.
         """
@@ -165,9 +165,9 @@ class AirflowStack:
             time.sleep(0.25)
 
     def stop(self) -> None:
-        """End everything that was started, last one first. Safe to call twice, from any thread.
+        """End all components, the last one first. Safe to call twice, from any thread.
 
-        Each is asked politely; what is still there after 15 s is killed with its children.
+        Each gets a SIGTERM; one that still runs after 15 s is killed with its children.
         """
         with self._lock:
             self._stopped = True
@@ -185,7 +185,7 @@ class AirflowStack:
         return self._launch(name, *self.components[name])
 
     def stop_component(self, name: str) -> None:
-        """End one component as an operator would: asked politely, killed after 15 s."""
+        """End one component as an operator does: SIGTERM, SIGKILL after 15 s."""
         process = self._forget(name)
         _signal(process.pid, signal.SIGTERM, group=False)
         _reap(process, _PATIENCE_S)
@@ -200,7 +200,7 @@ class AirflowStack:
             return self._processes[name].pid
 
     def check_alive(self) -> None:
-        """Look whether every component that was started still runs.
+        """Check that every component that was started still runs.
 
         :raises AirflowStackError: one does not; the message holds the end of its log.
         """
@@ -211,7 +211,7 @@ class AirflowStack:
                 raise self._died(name)
 
     def log_file(self, component: str) -> Path:
-        """Return the file that holds what a component printed."""
+        """Return the file with the output of a component."""
         return self.home / f"{component}.log"
 
     @property
@@ -235,7 +235,7 @@ class AirflowStack:
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self._password_file),
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{self.user}:admin",
             "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
-            # Five minutes by default: a new DAG file would stay unseen for as long.
+            # By default a new DAG file is found after up to five minutes.
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": self._database,
             "NO_PROXY": "127.0.0.1,localhost",
@@ -247,7 +247,7 @@ class AirflowStack:
             ours["AIRFLOW__CELERY__RESULT_BACKEND"] = f"db+{self._database}"
         return {**self._inherited, **ours, **self._extra}
 
-    # What happens in it
+    # DAGs, runs and tasks.
 
     def trigger(
         self, dag_id: str, conf: Mapping[str, Any] | None = None, *, timeout_s: float = 60.0
@@ -374,7 +374,7 @@ class AirflowStack:
         """Change what is at a path below ``/api/v2``; return the answer."""
         return self._call("PATCH", path, body)
 
-    # Inside
+    # Internals.
 
     @property
     def _password_file(self) -> Path:
@@ -392,7 +392,7 @@ class AirflowStack:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # Its own group: Ctrl-C is the caller's to hear, and no child is left behind.
+                # Its own group: the caller handles Ctrl-C, and every child ends with it.
                 start_new_session=True,
             )
             self._processes[name] = process
@@ -411,7 +411,7 @@ class AirflowStack:
             return ["api-server"]
         if (health.get("metadatabase") or {}).get("status") != "healthy":
             return ["the metadata database"]
-        # One that was killed counts as alive for a while: only those count that began since.
+        # A killed one counts as alive for a while: only later starts count.
         began: dict[str, list[float]] = {}
         for job in jobs["jobs"]:
             at = datetime.fromisoformat(job["start_date"]).timestamp()
@@ -445,7 +445,7 @@ class AirflowStack:
             return AirflowStackError("Airflow was stopped meanwhile.")
         lines = self.log_file(name).read_text(errors="replace").splitlines()[-_TAIL_LINES:]
         return AirflowStackError(
-            f"Airflow's {name} ended with status {process.returncode}. Its last words:\n"
+            f"Airflow's {name} ended with status {process.returncode}. The end of its log:\n"
             + "\n".join(lines)
         )
 
@@ -481,7 +481,7 @@ class AirflowStack:
             words = error.read(2000).decode(errors="replace")
             raise AirflowStackError(f"{method} {path}: HTTP {error.code}: {words}") from None
         except OSError as error:
-            # A component that died says more than the connection that it refuses.
+            # The log of a component that died explains more than a refused connection.
             self.check_alive()
             raise AirflowStackError(f"{method} {path}: {error}") from None
 
@@ -512,7 +512,7 @@ def _signal(pid: int, number: signal.Signals, *, group: bool) -> None:
 
 
 def _reap(process: subprocess.Popen[bytes], patience_s: float) -> None:
-    """Wait for a process, then kill whatever is left of its group."""
+    """Wait for a process, then kill the rest of its group."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(patience_s)
     _signal(process.pid, signal.SIGKILL, group=True)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Five lessons, waited for from Ansible and from Airflow, on this machine alone.
+"""Waits for five lessons from Ansible and from Airflow, on this machine alone.
 
-Run it with ``make demo``. Everything that it starts is ended, also on Ctrl-C; with ``KEEP=1``
-Airflow's pages stay open until then.
+Run it with ``make demo``. All that it starts ends with it, also on Ctrl-C; with ``KEEP=1``
+Airflow's pages stay open until Ctrl-C.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ COLOURS = {"demo": "1", "simulator": "35", "ansible": "36", "airflow": "34", "er
 
 
 class DemoError(Exception):
-    """Something the demo needs did not happen; the message is for whoever runs it."""
+    """The demo cannot continue; the message is for the user."""
 
 
-def say(who: str, line: str = "") -> None:
-    """Print one line with who says it."""
-    name = f"{who:>9} |"
+def show(source: str, line: str = "") -> None:
+    """Print one line with its source."""
+    name = f"{source:>9} |"
     if sys.stdout.isatty() and "NO_COLOR" not in os.environ:
-        name = f"\033[{COLOURS[who]}m{name}\033[0m"
+        name = f"\033[{COLOURS[source]}m{name}\033[0m"
     print(f"{name} {line}".rstrip(), flush=True)
 
 
 def end(process: subprocess.Popen[str]) -> None:
-    """End a process that we started, politely first."""
+    """End a process that we started: SIGTERM, SIGKILL after 5 s."""
     if process.poll() is None:
         process.terminate()
         try:
@@ -61,7 +61,7 @@ def end(process: subprocess.Popen[str]) -> None:
 
 @contextmanager
 def simulator(port: int) -> Iterator[dict[str, Any]]:
-    """Run the simulator with the five lessons, which begin now; yield what it says of itself."""
+    """Run the simulator with the five lessons, which begin now; yield its endpoint and keys."""
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "tiw_automation.simulator"),
@@ -69,14 +69,14 @@ def simulator(port: int) -> Iterator[dict[str, Any]]:
         ],
         stdout=subprocess.PIPE,
         text=True,
-        # Ctrl-C is ours to hear; what we started is ended in order.
+        # We handle Ctrl-C, and end what we started in order.
         start_new_session=True,
     )
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
         if not line:
-            raise DemoError("The simulator did not start; what it said is above.")
+            raise DemoError("The simulator did not start; its message is above.")
         facts: dict[str, Any] = json.loads(line)
         yield facts
     finally:
@@ -84,7 +84,7 @@ def simulator(port: int) -> Iterator[dict[str, Any]]:
 
 
 def calls(endpoint: str) -> dict[str, Any]:
-    """Return how often the simulator was asked, and how often it refused."""
+    """Return how many requests the simulator got, and how many it refused."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(f"{endpoint}/_simulator/stats", timeout=10) as answer:
         stats: dict[str, Any] = json.load(answer)
@@ -104,7 +104,7 @@ def environment(facts: dict[str, Any]) -> dict[str, str]:
 
 
 def run_playbook(facts: dict[str, Any]) -> dict[str, Any]:
-    """Run the playbook, show it live, and return what the module found."""
+    """Run the playbook, show its output, and return the result of the module."""
     report = HOME / "report.json"
     process = subprocess.Popen(
         [
@@ -130,7 +130,7 @@ def run_playbook(facts: dict[str, Any]) -> dict[str, Any]:
         assert process.stdout is not None
         for line in process.stdout:
             if line.strip():
-                say("ansible", line.rstrip().rstrip("*").rstrip())
+                show("ansible", line.rstrip().rstrip("*").rstrip())
         if process.wait() != 0:
             raise DemoError(f"The playbook ended with status {process.returncode}; see above.")
     finally:
@@ -140,13 +140,15 @@ def run_playbook(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def show_lessons(records: Iterable[dict[str, Any]]) -> None:
-    """Print what is known of each lesson."""
+    """Print the verdict and the videos of each lesson."""
     for record in records:
         verdict = record["verdict"].upper()
-        say("ansible", f"{record['task_id']:<17} {verdict:<9} {record['message']}")
+        show("ansible", f"{record['task_id']:<17} {verdict:<9} {record['message']}")
         for video in record["videos"]:
             size, seconds = video["size_bytes"], (video["duration_ms"] or 0) / 1000
-            say("ansible", f"{'':<17} {video['kind']}, {seconds:g} s, {size} bytes: {video['url']}")
+            show(
+                "ansible", f"{'':<17} {video['kind']}, {seconds:g} s, {size} bytes: {video['url']}"
+            )
 
 
 class AirflowInBackground:
@@ -165,7 +167,7 @@ class AirflowInBackground:
             self._error = error
 
     def ready(self) -> AirflowStack:
-        """Wait until Airflow is up."""
+        """Wait until Airflow is healthy."""
         while self._thread.is_alive():
             self._thread.join(0.2)
         if self._error is not None:
@@ -179,7 +181,7 @@ class AirflowInBackground:
 
 
 def follow(stack: AirflowStack, runs: dict[str, str]) -> dict[str, str]:
-    """Print each change of each task until all runs have ended; return how they ended."""
+    """Print each change of each task until all runs ended; return their states."""
     seen: dict[tuple[str, str, int], str] = {}
     ended: dict[str, str] = {}
     deadline = time.monotonic() + PATIENCE_S
@@ -197,16 +199,16 @@ def follow(stack: AirflowStack, runs: dict[str, str]) -> dict[str, str]:
                 if task["state"] and seen.get(key) != task["state"]:
                     seen[key] = task["state"]
                     index = f"[{task['map_index']}]" if task["map_index"] >= 0 else ""
-                    say("airflow", f"{name}: {task['task_id']}{index} is {task['state']}")
+                    show("airflow", f"{name}: {task['task_id']}{index} is {task['state']}")
             if state in ("success", "failed"):
                 ended[name] = state
-                say("airflow", f"{name}: the run ended: {state}")
+                show("airflow", f"{name}: the run ended: {state}")
         time.sleep(0.5)
     return ended
 
 
 def run_dag(stack: AirflowStack) -> None:
-    """Wait for the two good lessons and, beside them, for the failed one."""
+    """Wait for the two good lessons and, in another run, for the failed one."""
     runs = {
         "good lessons": stack.trigger(DAG, {"record_task_ids": GOOD}),
         "failed lesson": stack.trigger(DAG, {"record_task_ids": ["lesson-drama"]}),
@@ -218,23 +220,23 @@ def run_dag(stack: AirflowStack) -> None:
             f"The run for {', '.join(GOOD)} ended in {ended['good lessons']} with the URLs {urls}; "
             f"the logs are in {HOME}/airflow."
         )
-    say("airflow", "The XCom of the sensor, one mapped task for each:")
+    show("airflow", "The XCom of the sensor, one mapped task for each:")
     for url in urls:
-        say("airflow", f"  {url}")
+        show("airflow", f"  {url}")
     if ended["failed lesson"] != "failed":
         raise DemoError(f"The run for lesson-drama ended in {ended['failed lesson']}.")
-    say("airflow", "What a failed recording looks like in its task's log:")
+    show("airflow", "A failed recording in its task's log:")
     log = stack.task_log(DAG, runs["failed lesson"], "wait_for_recordings")
     reasons = [line for line in log.splitlines() if "im login failed" in line]
     if not reasons:
-        raise DemoError("The log of the failed task does not name the reason.")
-    say("airflow", f"  {reasons[-1].strip()}")
+        raise DemoError("The log of the failed task does not contain the reason.")
+    show("airflow", f"  {reasons[-1].strip()}")
 
 
 def keep_open(stack: AirflowStack) -> None:
     """Leave Airflow's pages open until Ctrl-C."""
-    say("demo", f"Airflow stays open: {stack.url}/dags/{DAG}")
-    say("demo", f"Log in as admin with the password {stack.password}. Ctrl-C ends everything.")
+    show("demo", f"Airflow stays open: {stack.url}/dags/{DAG}")
+    show("demo", f"Log in as admin with the password {stack.password}. Ctrl-C ends everything.")
     while True:
         time.sleep(3600)
 
@@ -247,32 +249,35 @@ def main() -> int:
     shutil.copy(ROOT / "dags" / f"{DAG}.py", HOME / "dags")
     with ExitStack() as cleanup:
         with simulator(0) as facts:
-            say("simulator", f"A TIW on this machine: {facts['endpoint']}. Five lessons begin.")
+            show("simulator", f"A TIW on this machine: {facts['endpoint']}. Five lessons begin.")
             stack = AirflowStack(
                 HOME / "airflow", dags_folder=HOME / "dags", environment=environment(facts)
             )
             airflow = AirflowInBackground(stack)
             cleanup.callback(airflow.stop)
-            say("airflow", "api-server, scheduler, dag-processor and triggerer are starting ...")
-            say("ansible", "One task waits for all five lessons:")
+            show("airflow", "api-server, scheduler, dag-processor and triggerer are starting ...")
+            show("ansible", "One task waits for all five lessons:")
             report = run_playbook(facts)
             show_lessons(report["records"])
             ansible_calls = calls(facts["endpoint"])
         airflow.ready()
         with simulator(int(facts["endpoint"].rsplit(":", 1)[1])) as facts:
-            say("simulator", "The lessons begin anew, for Airflow.")
+            show("simulator", "The lessons begin again, for Airflow.")
             run_dag(stack)
             airflow_calls = calls(facts["endpoint"])
-            for who, made in (("ansible", ansible_calls), ("airflow", airflow_calls)):
-                say(who, f"API calls: {made['requests']}, refused by the limit: {made['rejects']}")
-            say("demo", f"All as it should be, in {time.monotonic() - started:.0f} s.")
+            for source, made in (("ansible", ansible_calls), ("airflow", airflow_calls)):
+                show(
+                    source,
+                    f"API calls: {made['requests']}, refused by the limit: {made['rejects']}",
+                )
+            show("demo", f"Everything worked, in {time.monotonic() - started:.0f} s.")
             if os.environ.get("KEEP") == "1":
                 keep_open(stack)
     return 0
 
 
 def _on_signal(number: int, frame: object) -> None:
-    # A second one must not break off the cleaning up.
+    # A second signal must not interrupt the clean-up.
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt
@@ -284,9 +289,9 @@ if __name__ == "__main__":
     try:
         status = main()
     except KeyboardInterrupt:
-        say("demo", "Stopped; everything that was started is ended.")
+        show("demo", "Stopped; all started processes have ended.")
         status = 130
     except DemoError as error:
-        say("error", str(error))
+        show("error", str(error))
         status = 1
     sys.exit(status)

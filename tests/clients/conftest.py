@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The life of a recording, told to a client action by action.
+"""All actions of a recording, called by an unmodified client.
 
-Every test here gives it a ``call``: an unmodified client that sends one action to the simulator
-and returns the content of the answer, or raises an error whose text holds the API's code.
+Each test gives a ``call``: it sends one action to the simulator and returns the content of the
+answer, or raises an error whose text holds the API's code.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def simulator() -> Iterator[Simulator]:
 
 
 class Receiver:
-    """Takes the callbacks that are posted to ``url``."""
+    """Receives the callbacks that are posted to ``url``."""
 
     def __init__(self) -> None:
         self._bodies: list[dict[str, Any]] = []
@@ -75,10 +75,10 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def live_through(simulator: Simulator, receiver: Receiver) -> Callable[[Call], None]:
-    """Return a function that leads a client through every action of a recording."""
+def all_actions(simulator: Simulator, receiver: Receiver) -> Callable[[Call], None]:
+    """Return a function that calls every action of a recording through a client."""
 
-    def live(call: Call) -> None:
+    def run(call: Call) -> None:
         app = {"SdkAppId": simulator.sdk_app_id}
         call("SetOnlineRecordCallback", {**app, "Callback": receiver.url})
         call("SetOnlineRecordCallbackKey", {**app, "CallbackKey": "a key"})
@@ -125,7 +125,7 @@ def live_through(simulator: Simulator, receiver: Receiver) -> Callable[[Call], N
         assert events == [f"OnlineRecord{kind}" for kind in ("Started", "Stopped", "Finished")]
         assert (simulator.started, simulator.writes) == (1, 6)
 
-    return live
+    return run
 
 
 _START: dict[str, Any] = {

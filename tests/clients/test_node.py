@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tencent's SDK for Node, as it is; ``node/calls.js`` is the little that is between."""
+"""Tencent's unmodified SDK for Node; ``node/calls.js`` connects it to the tests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HERE = Path(__file__).parent / "node"
 
 @pytest.fixture(scope="module")
 def node() -> str:
-    """Return the path of ``node``, which has to be there with the SDK installed."""
+    """Return the path of ``node``, which must be installed with the SDK."""
     path = shutil.which("node")
     if path is None:
         pytest.fail("node is missing: install Node.js 18 or newer.")
@@ -34,7 +34,7 @@ def node() -> str:
 
 @pytest.fixture(params=["TC3-HMAC-SHA256 POST", "HmacSHA1 GET", "HmacSHA256 POST"])
 def call(request: pytest.FixtureRequest, simulator: Simulator, node: str) -> Iterator[Call]:
-    """Yield a function that lets a process of Node make one call."""
+    """Yield a function that makes one call in a process of Node."""
     sign_method, http_method = request.param.split()
     process = subprocess.Popen(
         [node, str(HERE / "calls.js"), sign_method, http_method],
@@ -50,10 +50,10 @@ def call(request: pytest.FixtureRequest, simulator: Simulator, node: str) -> Ite
     def call_it(action: str, parameters: dict[str, Any]) -> dict[str, Any]:
         stdin.write(json.dumps([action, parameters]) + "\n")
         stdin.flush()
-        said: dict[str, Any] = json.loads(stdout.readline())
-        if "error" in said:
-            raise RuntimeError(said["error"])
-        answer: dict[str, Any] = said["answer"]
+        result: dict[str, Any] = json.loads(stdout.readline())
+        if "error" in result:
+            raise RuntimeError(result["error"])
+        answer: dict[str, Any] = result["answer"]
         return answer
 
     try:
@@ -68,8 +68,8 @@ def call(request: pytest.FixtureRequest, simulator: Simulator, node: str) -> Ite
             stdout.close()
 
 
-def test_node_lives_through_all_of_it(call: Call, live_through: Callable[[Call], None]) -> None:
-    live_through(call)
+def test_node_calls_every_action(call: Call, all_actions: Callable[[Call], None]) -> None:
+    all_actions(call)
 
 
 PAGE = """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The official Python SDK, as it is: its models, its synchronous and its asynchronous client."""
+"""The unmodified official Python SDK: its models, its synchronous and asynchronous clients."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tiw_automation.simulator import Simulator
 Call = Callable[[str, dict[str, Any]], dict[str, Any]]
 
 pytestmark = [
-    # The SDK signs with a call that Python 3.12 deprecates, and leaves its answers open.
+    # The SDK signs with a call that Python 3.12 deprecates, and does not close its answers.
     pytest.mark.filterwarnings("ignore:datetime.datetime.utcfromtimestamp:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
@@ -49,13 +49,13 @@ def content(answer: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("sign_method", ["TC3-HMAC-SHA256", "HmacSHA1", "HmacSHA256"])
 @pytest.mark.parametrize("http_method", ["POST", "GET"])
 def test_the_synchronous_client(
-    simulator: Simulator, live_through: Callable[[Call], None], sign_method: str, http_method: str
+    simulator: Simulator, all_actions: Callable[[Call], None], sign_method: str, http_method: str
 ) -> None:
     keys = Credential(simulator.secret_id, simulator.secret_key)
     client = tiw_client.TiwClient(
         keys, simulator.region, profile(simulator, sign_method, http_method)
     )
-    live_through(
+    all_actions(
         lambda action, parameters: content(getattr(client, action)(request_for(action, parameters)))
     )
 
@@ -99,18 +99,18 @@ def asynchronous(simulator: Simulator) -> Iterator[Callable[[str, str], Call]]:
 )
 def test_the_asynchronous_client(
     asynchronous: Callable[[str, str], Call],
-    live_through: Callable[[Call], None],
+    all_actions: Callable[[Call], None],
     sign_method: str,
     http_method: str,
 ) -> None:
-    live_through(asynchronous(sign_method, http_method))
+    all_actions(asynchronous(sign_method, http_method))
 
 
 @pytest.mark.parametrize("sign_method", ["HmacSHA1", "HmacSHA256"])
 def test_the_asynchronous_client_signs_other_booleans_than_it_sends(
     simulator: Simulator, asynchronous: Callable[[str, str], Call], sign_method: str
 ) -> None:
-    """It signs ``True``, and httpx sends ``true``: what Tencent refuses is refused here."""
+    """It signs ``True``, httpx sends ``true``: Tencent refuses that, and so does the simulator."""
     call = asynchronous(sign_method, "GET")
     start = {
         "SdkAppId": simulator.sdk_app_id,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tencent's command line, ``tccli``, as it is."""
+"""Tencent's unmodified command line, ``tccli``."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def call(run: Run) -> Call:
     return call_it
 
 
-def test_tccli_lives_through_all_of_it(call: Call, live_through: Callable[[Call], None]) -> None:
-    live_through(call)
+def test_tccli_calls_every_action(call: Call, all_actions: Callable[[Call], None]) -> None:
+    all_actions(call)
 
 
 def test_its_waiter_sees_the_end(simulator: Simulator, run: Run) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whatever stands in the pace file, a turn comes in bounded time."""
+"""A slot comes in bounded time, whatever the pace file holds."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ import pytest
 from fuzzing import examples
 from hypothesis import given, strategies as st
 
-from tiw_automation.core.quota import quota as quota_module
-from tiw_automation.core.quota.host import HostPace, Part, Turn, parts
+from tiw_automation.core.quota import host as host_module
+from tiw_automation.core.quota.host import Demand, HostPace, HostSlot, Part, parts
+from tiw_automation.core.quota.pace import LEAST_FACTOR, Pace
 from tiw_automation.core.quota.pace_file import (
-    LEAST_FACTOR,
     MAGIC,
     PROCESSES,
     SIZE,
     STAMPS,
     Contents,
-    Slot,
+    ProcessRow,
 )
 from tiw_automation.core.quota.quota import Quota
 
 NOW = 1000.0
 PACE = 19.0
-# Each of the processes that the file may name has twenty turns before this one.
+# Each process that the file may name has twenty slots before this one.
 LONGEST_S = 2.0 + (PROCESSES + 2) / (PACE * LEAST_FACTOR) + 7.0
 
 floats = st.floats() | st.sampled_from(
@@ -46,51 +46,50 @@ headers = st.tuples(
 stamps = st.lists(floats, min_size=1, max_size=8).map(
     lambda values: struct.pack(f"={STAMPS}d", *(values * STAMPS)[:STAMPS])
 )
-slots = st.lists(
+process_rows = st.lists(
     st.tuples(integers | st.just(os.getppid()), st.integers(0, 2**64 - 1), *[floats] * 6),
     max_size=20,
 ).map(lambda rows: b"".join(struct.pack("=qQdddddd", *row) for row in rows))
-files = st.binary(max_size=200) | st.tuples(headers, stamps, slots).map(b"".join)
+files = st.binary(max_size=200) | st.tuples(headers, stamps, process_rows).map(b"".join)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("pace")))
-        patch.setattr(quota_module, "_warned", {"quiet"})
+        patch.setattr(host_module, "_warned", {"quiet"})
         yield
 
 
-def take(host: HostPace, now: float) -> Turn | None:
-    return host.take(now, pace=PACE, share=1.0, limit=20, spread_s=0.0, waits=3)
+def take(host: HostPace, now: float) -> HostSlot:
+    return host.take(now, Pace(PACE), Demand(waits=3))
 
 
 @examples()
 @given(data=files, length=st.none() | st.integers(0, SIZE))
-def test_any_bytes_give_a_turn_in_bounded_time(data: bytes, length: int | None) -> None:
+def test_any_bytes_give_a_slot_in_bounded_time(data: bytes, length: int | None) -> None:
     host = HostPace("id", "host", "A")
     Path(host.path).write_bytes(data if length is None else data[:length])
     now = NOW
     for _ in range(3):
-        turn = take(host, now)
-        assert turn is not None
-        assert now <= turn.time <= now + LONGEST_S
-        assert turn.pace > 0
-        assert 0 <= turn.part <= 1
-        assert 0 <= turn.unconfirmed <= 1
-        host.arrived(turn, 0.1)
+        slot = take(host, now)
+        assert now <= slot.time <= now + LONGEST_S
+        assert slot.pace > 0
+        assert 0 <= slot.part <= 1
+        assert 0 <= slot.unconfirmed <= 1
+        host.arrived(slot, 0.1)
         host.rejected(now)
-        now = turn.time
-    # The second round found a sound file.
+        now = slot.time
+    # The second round found a valid file.
     found = Contents.read(Path(host.path).read_bytes(), now, PACE)
     assert found.taken >= 3
-    assert all(slot.is_sound for slot in found.slots)
+    assert all(row.is_sound for row in found.rows)
     host.close()
 
 
 @examples(50)
 @given(data=files, at=st.integers(0, 20), length=st.integers(0, SIZE))
-def test_it_may_change_at_any_moment(data: bytes, at: int, length: int) -> None:
+def test_the_file_may_change_at_any_moment(data: bytes, at: int, length: int) -> None:
     host = HostPace("id", "host", "A")
     Path(host.path).unlink()
     clock = [NOW]
@@ -104,8 +103,8 @@ def test_it_may_change_at_any_moment(data: bytes, at: int, length: int) -> None:
         if number == at:
             Path(host.path).write_bytes(data)
             os.truncate(host.path, length)
-        turn = quota.acquire(sleep)
-        quota.answered(turn, 0.05)
+        slot = quota.acquire(sleep)
+        quota.answered(slot, 0.05)
     assert clock[0] - NOW <= 2 * LONGEST_S
     quota.close()
 
@@ -122,18 +121,16 @@ weights = st.integers(0, 10**7).map(float)
 def test_parts_never_add_up_to_more_than_the_pace(
     rows: list[tuple[float, float, float, float]],
 ) -> None:
-    processes = [Slot(1, 1, 0.0, a, b, wanted, pace, 1.0) for a, b, wanted, pace in rows]
-    pace = max(slot.pace for slot in processes)
+    processes = [ProcessRow(1, 1, 0.0, a, b, wanted, pace, 1.0) for a, b, wanted, pace in rows]
+    pace = max(row.pace for row in processes)
     found: list[Part] = parts(processes, pace)
     assert sum(part.whole for part in found) <= 1 + 1e-9
-    for part, slot in zip(found, processes, strict=True):
+    for part, row in zip(found, processes, strict=True):
         assert part.waits >= 0
         assert part.unconfirmed >= 0
-        assert part.whole <= slot.pace / pace + 1e-9
-    # Whatever one leaves the others may use.
-    free = [
-        part.whole < slot.pace / pace - 1e-6 for part, slot in zip(found, processes, strict=True)
-    ]
-    hungry = [slot.waits > 0 or slot.unconfirmed > 0 for slot in processes]
-    if any(a and b for a, b in zip(free, hungry, strict=True)):
+        assert part.whole <= row.pace / pace + 1e-9
+    # What one process leaves the others may use.
+    free = [part.whole < row.pace / pace - 1e-6 for part, row in zip(found, processes, strict=True)]
+    wanting = [row.waits > 0 or row.unconfirmed > 0 for row in processes]
+    if any(a and b for a, b in zip(free, wanting, strict=True)):
         assert sum(part.whole for part in found) == pytest.approx(1.0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Looks at the asset events of a real Airflow, and at what its triggers have kept."""
+"""Reads the asset events of a real Airflow, and the state of its triggers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def until(what: Callable[[], Any], airflow: Any, *, within_s: float = 180.0, of:
     while not (found := what()):
         airflow.check_alive()
         if time.monotonic() > deadline:
-            raise AssertionError(f"{of or what} did not come within {within_s} s")
+            raise AssertionError(f"{of or what} did not happen within {within_s} s")
         time.sleep(0.5)
     return found
 
@@ -31,7 +31,7 @@ def asset_of(airflow: Any, uri: str) -> dict[str, Any] | None:
 
 
 def events_of(airflow: Any, uri: str) -> list[dict[str, Any]]:
-    """Return what an asset's events tell of each recording, oldest first."""
+    """Return the recordings in an asset's events, oldest first."""
     asset = asset_of(airflow, uri)
     if asset is None:
         return []
@@ -46,7 +46,7 @@ def events_of(airflow: Any, uri: str) -> list[dict[str, Any]]:
 def patiently(airflow: Any, path: str) -> Any:
     """Get an asset's events, which Airflow cannot show while a run that they started is queued.
 
-    A queued run has no start_date, and the answer's model insists on one: HTTP 500 on 3.1 to 3.3.2
+    A queued run has no start_date, and the answer's model requires one: HTTP 500 on 3.1 to 3.3.2
     (github.com/apache/airflow/issues/71360).
     """
     for _ in range(40):
@@ -64,7 +64,7 @@ def ids_of(airflow: Any, uri: str) -> list[str]:
 
 
 def remembered(airflow: Any) -> str:
-    """Return what the triggers have kept, from wherever this Airflow keeps it."""
+    """Return the state of the triggers, from where this version of Airflow stores it."""
     if AIRFLOW < (3, 3):
         variables = airflow.get("/variables?limit=100")["variables"]
         return json.dumps([v["value"] for v in variables if v["key"].startswith("tiw_announced_")])
@@ -76,7 +76,7 @@ def remembered(airflow: Any) -> str:
 
 
 def told_in_runs(airflow: Any, dag_id: str, task_id: str = "told") -> list[Any]:
-    """Return what each finished run of a DAG was told, oldest first."""
+    """Return what a task of each finished run of a DAG pushed, oldest first."""
     runs = airflow.get(f"/dags/{dag_id}/dagRuns?order_by=run_after&limit=100")["dag_runs"]
     assert "failed" not in [run["state"] for run in runs]
     done = [run["dag_run_id"] for run in runs if run["state"] == "success"]

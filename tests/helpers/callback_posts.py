@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Posts callbacks to a receiver, signed as Tencent signs them or as somebody else would."""
+"""Posts callbacks to a receiver, signed with Tencent's key or with another one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tiw_automation.simulator import Simulator
 
 
 def post(airflow: Any, conn_id: str, body: bytes, **headers: str) -> tuple[int, bytes]:
-    """Post a body to an Airflow's receiver and return the status and the answer."""
+    """Post a body to an Airflow's receiver; return the status and the body of the answer."""
     request = urllib.request.Request(
         f"{airflow.url}/tiw/callbacks/{conn_id}", data=body, headers=headers
     )
@@ -29,7 +29,7 @@ def post(airflow: Any, conn_id: str, body: bytes, **headers: str) -> tuple[int, 
 def callback(
     simulator: Simulator, task_id: str, *, key: str, valid_s: int = 600, **changes: Any
 ) -> bytes:
-    """Return the body that says a recording has finished."""
+    """Return the body for a finished recording."""
     expires = int(time.time()) + valid_s
     return json.dumps(
         {

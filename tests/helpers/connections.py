@@ -9,7 +9,7 @@ from tiw_automation.simulator import Simulator
 
 
 def connection(simulator: Simulator, host: str | None = None, **extra: Any) -> dict[str, Any]:
-    """Return a connection in the form in which Airflow takes it from its environment."""
+    """Return a connection in the form of an environment variable of Airflow."""
     return {
         "conn_type": "tencentcloud",
         "login": simulator.secret_id,

@@ -13,7 +13,7 @@ _VARIABLE = "TIW_FUZZ_EXAMPLES"
 def examples(default: int = 100) -> settings:
     """Return the settings of a property test: the same inputs in every run, a few of them.
 
-    With ``TIW_FUZZ_EXAMPLES`` set: so many for each property, new ones in every run.
+    With ``TIW_FUZZ_EXAMPLES`` set: that many for each property, new ones in every run.
 
     :param default: how many where the variable is not set.
     """

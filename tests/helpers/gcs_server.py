@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Google Cloud Storage on loopback: what an archive needs of its JSON API.
+"""A Google Cloud Storage on loopback: the part of its JSON API that an archive uses.
 
-It keeps of an upload's parts what the real one does: but for the last, whole 256 KiB.
+Of each part of an upload but the last it keeps whole blocks of 256 KiB, as the real one does.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _PART = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
 
 @dataclass
 class Store:
-    """What is stored, by bucket and name, and the uploads that nobody has ended."""
+    """The stored objects, by bucket and name, and the open uploads."""
 
     origin: str
     buckets: dict[str, dict[str, bytes]] = field(default_factory=dict)
@@ -102,7 +102,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.answer(404)
         elif self.command == "DELETE":
             del self.store.uploads[number]
-            # So it says that an upload was cancelled.
+            # The status of a cancelled upload.
             self.answer(499)
         else:
             part = _PART.fullmatch(self.headers["Content-Range"])

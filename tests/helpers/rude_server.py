@@ -40,13 +40,13 @@ def dripping_chunks(peer: socket.socket, stop: threading.Event) -> None:
 
 def half_a_tls_handshake(peer: socket.socket, stop: threading.Event) -> None:
     peer.recv(65536)
-    # The first bytes of a ServerHello record that never becomes whole.
+    # The first bytes of a ServerHello record that is never complete.
     peer.sendall(b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc\x03\x03")
     _drip(peer, stop, b"\x00")
 
 
 def answer(raw: bytes) -> Behaviour:
-    """Return a behaviour that reads one request, answers with ``raw`` and hangs up."""
+    """Return a behaviour that reads one request, answers with ``raw`` and closes the connection."""
 
     def behave(peer: socket.socket, stop: threading.Event) -> None:
         _read_request(peer)
@@ -69,7 +69,7 @@ def answers(*pieces: bytes) -> Behaviour:
 
 @contextlib.contextmanager
 def silent_address() -> Iterator[int]:
-    """Yield a port of 127.0.0.2 that swallows connections: its backlog is full."""
+    """Yield a port of 127.0.0.2 that never accepts connections: its backlog is full."""
     with socket.socket() as listener, contextlib.ExitStack() as waiting:
         listener.bind(("127.0.0.2", 0))
         listener.listen(0)
@@ -95,7 +95,7 @@ def _read_request(peer: socket.socket) -> bytes:
 def _received(peer: socket.socket) -> bytes:
     data = peer.recv(65536)
     if not data:
-        raise ConnectionError("the client has hung up")
+        raise ConnectionError("the client has disconnected")
     return data
 
 
@@ -128,7 +128,7 @@ def rude_server(behaviour: Behaviour) -> Iterator[tuple[int, list[int]]]:
         yield listener.getsockname()[1], connections
     finally:
         stop.set()
-        # Closing alone does not wake a thread that blocks in accept().
+        # Closing alone does not end a call of accept() in another thread.
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
         acceptor.join(5)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A server in a thread, for as long as a block lasts."""
+"""A server in a thread, for the time of a block."""
 
 from __future__ import annotations
 

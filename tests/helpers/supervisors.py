@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tasks and triggers ask for connections: Airflow's part, which cannot be had without it."""
+"""Stands in for the part of Airflow from which tasks and triggers get connections."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from airflow.secrets.base_secrets import BaseSecretsBackend
 
 
 class Supervisor:
-    """Knows connections, and fails the next ``fails`` questions in the way of ``fault``.
+    """Returns connections, and fails the next ``fails`` requests with ``fault``.
 
-    ``raised`` and ``answered`` are the two forms of an error of the API. ``not found`` is what it
-    says of a connection where its database cannot be read: other questions are errors then.
+    ``raised`` and ``answered`` are the two forms of an error of the API. ``not found`` is its
+    answer for a connection when it cannot read its database: other requests are errors then.
     """
 
     def __init__(self, **connections: dict[str, Any]) -> None:
@@ -54,7 +54,7 @@ class Supervisor:
 
 
 class BrokenBackend(BaseSecretsBackend):
-    """A secrets backend that is away."""
+    """A secrets backend that cannot be reached."""
 
     def get_connection(self, conn_id: str, team_name: str | None = None) -> Any:
         raise ConnectionRefusedError("https://vault.example/?token=s3cr3t")

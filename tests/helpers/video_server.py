@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bucket on loopback that serves videos well, or as rudely as a test wants."""
+"""A bucket on loopback that serves videos correctly, or with the faults of a test."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Behaviour = Callable[["_Handler", "File"], None]
 
 @dataclass
 class File:
-    """What a path holds; each request takes the next behaviour, and then ``serve``."""
+    """The file of a path; each request uses the next behaviour, and then ``serve``."""
 
     content: bytes
     etag: str | None = '"one"'
@@ -35,7 +35,7 @@ class Bucket:
     files: dict[str, File] = field(default_factory=dict)
     requests: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
     sent_bytes: int = 0
-    # Ends whatever holds a request.
+    # Ends all behaviours that hold a request.
     release: threading.Event = field(default_factory=threading.Event)
     holding: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -47,7 +47,7 @@ class Bucket:
         *behaviours: Behaviour,
         etag: str | None = '"one"',
     ) -> str:
-        """Add a file and return its URL, with a query that nobody may ever see."""
+        """Add a file and return its URL, with a secret query."""
         self.files[f"/{name}"] = File(content, etag, list(behaviours))
         return f"{self.origin}/{name}?sign=q-secret"
 
@@ -75,7 +75,7 @@ def tags(file: File) -> dict[str, object]:
 
 
 def wanted(handler: _Handler, file: File) -> int:
-    """Return where the answer begins: the range's start, or 0 where all is to be sent."""
+    """Return where the answer begins: the range's start, or 0 for the whole file."""
     found = re.fullmatch(r"bytes=(\d+)-", handler.headers.get("Range", ""))
     condition = handler.headers.get("If-Range")
     return 0 if found is None or condition not in (None, file.etag) else int(found[1])
@@ -91,14 +91,14 @@ def part(file: File, start: int) -> tuple[int, dict[str, object]]:
 
 
 def serve(handler: _Handler, file: File) -> None:
-    """Send what was asked for, whole."""
+    """Send all of the requested range."""
     start = wanted(handler, file)
     head(handler, *part(file, start))
     body(handler, file.content[start:])
 
 
 def cut(after: int) -> Behaviour:
-    """Return one that hangs up after so many bytes."""
+    """Return one that closes the connection after so many bytes."""
 
     def behave(handler: _Handler, file: File) -> None:
         start = wanted(handler, file)
@@ -125,7 +125,7 @@ def hold(after: int) -> Behaviour:
 
 
 def drip(handler: _Handler, file: File) -> None:
-    """Send a byte now and then."""
+    """Send a byte every 20 ms."""
     head(handler, *part(file, 0))
     while not handler.bucket.release.wait(0.02):
         body(handler, b"x")
@@ -133,7 +133,7 @@ def drip(handler: _Handler, file: File) -> None:
 
 
 def silent(handler: _Handler, file: File) -> None:
-    """Answer nothing."""
+    """Send no answer."""
     handler.bucket.holding.release()
     handler.bucket.release.wait(30)
     handler.hang_up()
@@ -151,13 +151,13 @@ def answer(status: int, content: bytes = b"", **headers: object) -> Behaviour:
 
 
 def without_ranges(handler: _Handler, file: File) -> None:
-    """Send all of it, whatever was asked for."""
+    """Send the whole file for any range."""
     head(handler, *part(file, 0))
     body(handler, file.content)
 
 
 def chunked(content: bytes | None = None) -> Behaviour:
-    """Return one that does not say how long the file is."""
+    """Return one that sends no length."""
 
     def behave(handler: _Handler, file: File) -> None:
         data = file.content if content is None else content
@@ -168,7 +168,7 @@ def chunked(content: bytes | None = None) -> Behaviour:
 
 
 def until_closed(handler: _Handler, file: File) -> None:
-    """Say nothing of the length and end with the connection."""
+    """Send no length, and end with the connection."""
     head(handler, 200, {**tags(file), "Connection": "close"})
     body(handler, file.content)
     handler.hang_up()

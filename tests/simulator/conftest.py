@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One call by the unmodified SDK, whatever it holds."""
+"""One call by the unmodified SDK, with any parameters."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CodeOf = Callable[..., str]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.parent.name == "simulator":
-            # The SDK signs with a call that Python 3.12 deprecates, and leaves its answers open.
+            # The SDK signs with a call that Python 3.12 deprecates, and does not close its answers.
             for ignored in (
                 "ignore:datetime.datetime.utcfromtimestamp:DeprecationWarning",
                 "ignore::pytest.PytestUnraisableExceptionWarning",
@@ -64,7 +64,7 @@ def call() -> Call:
 
 @pytest.fixture
 def code_of() -> CodeOf:
-    """Return a function that makes one call, which has to be refused, and returns its code."""
+    """Return a function that makes one call, which must be refused, and returns its code."""
 
     def code(simulator: Simulator, action: str, **given: Any) -> str:
         with pytest.raises(TencentCloudSDKException) as caught:

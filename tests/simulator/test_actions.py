@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every action does, and every code it refuses with."""
+"""What each action does, and each code with which it refuses."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def in_room(room_id: int, number: int = 1) -> dict[str, Any]:
 
 @pytest.fixture
 def still() -> Iterator[Simulator]:
-    """Yield a simulator whose virtual time only moves when it is told to."""
+    """Yield a simulator whose virtual time moves only by ``advance``."""
     with Simulator(speed=0, limit=0) as simulator:
         yield simulator
 
 
-def test_a_life_from_start_to_finish(still: Simulator, call: Call) -> None:
+def test_a_recording_from_start_to_finish(still: Simulator, call: Call) -> None:
     task_id = call(still, "StartOnlineRecord", **START)["TaskId"]
 
     def describe() -> dict[str, Any]:
@@ -109,7 +109,7 @@ def shapes(answer: dict[str, Any]) -> list[tuple[Any, ...]]:
     ]
 
 
-def test_concat_makes_one_file_and_tells_what_it_left_out(still: Simulator, call: Call) -> None:
+def test_concat_makes_one_file_and_lists_what_it_leaves_out(still: Simulator, call: Call) -> None:
     answer = finished_after(still, call, pauses=2, Concat={"Enabled": True})
     assert [v["VideoDuration"] for v in answer["VideoInfos"]] == [30_000] * 3
     omitted = answer["OmittedDurations"]
@@ -170,7 +170,7 @@ def test_record_control_switches_streams(still: Simulator, call: Call) -> None:
     }
     answer = finished_after(still, call, RecordControl=only_the_whiteboard, AudioFileNeeded=True)
     assert [shape[:2] for shape in shapes(answer)] == [(2, "")]
-    # A StreamId is the beginning of a name, and the longest that fits counts.
+    # A StreamId is a prefix; the longest one that matches counts.
     control = {
         "Enabled": True,
         "StreamControls": [
@@ -215,7 +215,7 @@ def test_stopped_before_it_recorded(still: Simulator, call: Call) -> None:
     assert answer["VideoInfos"] == []
 
 
-def test_a_pause_of_ninety_minutes_ends_it(still: Simulator, call: Call) -> None:
+def test_a_pause_of_ninety_minutes_ends_a_recording(still: Simulator, call: Call) -> None:
     task_id = call(still, "StartOnlineRecord", **START)["TaskId"]
     still.advance(10)
     call(still, "PauseOnlineRecord", TaskId=task_id)
@@ -226,7 +226,7 @@ def test_a_pause_of_ninety_minutes_ends_it(still: Simulator, call: Call) -> None
     assert (answer["Status"], answer["FinishReason"]) == ("STOPPED", "FORCE_STOP")
 
 
-def test_a_day_ends_it(still: Simulator, call: Call) -> None:
+def test_a_recording_ends_after_a_day(still: Simulator, call: Call) -> None:
     task_id = call(still, "StartOnlineRecord", **START)["TaskId"]
     still.advance(24 * HOUR - 1)
     assert call(still, "DescribeOnlineRecord", TaskId=task_id)["Status"] == "RECORDING"
@@ -235,7 +235,7 @@ def test_a_day_ends_it(still: Simulator, call: Call) -> None:
 
 
 @pytest.mark.parametrize(("timeout", "after"), [({}, 300), ({"AutoStopTimeout": 600}, 600)])
-def test_an_idle_room_ends_it(
+def test_an_idle_room_ends_a_recording(
     still: Simulator, call: Call, timeout: dict[str, int], after: int
 ) -> None:
     task_id = call(still, "StartOnlineRecord", **changed(**timeout))["TaskId"]
@@ -251,11 +251,11 @@ def test_an_idle_room_ends_it(
     assert (answer["Status"], answer["FinishReason"]) == ("STOPPED", "AUTO")
     still.advance(8)
     answer = call(still, "DescribeOnlineRecord", TaskId=task_id)
-    # That the room fell idle and woke up made no new file.
+    # An idle time of the room does not begin a new file.
     assert {video["VideoPlayTime"] for video in answer["VideoInfos"]} == {0}
 
 
-def test_a_scripted_recording_obeys_calls_too(still: Simulator, call: Call) -> None:
+def test_calls_change_a_scripted_recording_too(still: Simulator, call: Call) -> None:
     still.add("lesson", timeline=[{"RECORDING": 100}])
     still.advance(10)
     call(still, "PauseOnlineRecord", TaskId="lesson")
@@ -347,7 +347,7 @@ def test_what_start_refuses(
     assert (still.started, still.writes, still.recordings) == (0, 0, [])
 
 
-def test_no_second_recording_by_accident(still: Simulator, call: Call, code_of: CodeOf) -> None:
+def test_a_room_or_user_in_use_is_refused(still: Simulator, call: Call, code_of: CodeOf) -> None:
     task_id = call(still, "StartOnlineRecord", **START)["TaskId"]
     assert code_of(still, "StartOnlineRecord", **START) == "ResourceInUse.RecordUserId"
     same_user = changed(RoomId=7)
@@ -419,9 +419,9 @@ def test_an_application_that_cannot_be_used(
 
 
 def test_mistakes_in_set_app(still: Simulator) -> None:
-    with pytest.raises(ScriptError, match="did you mean expired"):
+    with pytest.raises(ScriptError, match="Did you mean expired"):
         still.set_app(state="expire")
-    with pytest.raises(ScriptError, match="did you mean max_recordings"):
+    with pytest.raises(ScriptError, match="Did you mean max_recordings"):
         still.set_app(max_recording=3)
 
 
@@ -493,7 +493,7 @@ KEY = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e"
 
 
 def failure(simulator: Simulator, call: Call, **start: Any) -> str:
-    """Start a recording that has to fail once it is prepared; return the error's text."""
+    """Start a recording that must fail once it is prepared; return the error's text."""
     task_id = call(simulator, "StartOnlineRecord", **changed(**start))["TaskId"]
     assert call(simulator, "DescribeOnlineRecord", TaskId=task_id)["Status"] == "PREPARED"
     simulator.advance(3)
@@ -534,7 +534,7 @@ def test_a_user_id_of_another_form_fails_later(still: Simulator, call: Call) -> 
 
 
 def test_the_published_user_signature() -> None:
-    """What Tencent's own functions make, step by step, is taken."""
+    """A signature made step by step as Tencent's own functions do is valid."""
     fields: dict[str, Any] = {
         "TLS.ver": "2.0",
         "TLS.identifier": "anna",
@@ -568,7 +568,7 @@ def test_videos_are_kept_for_three_days(still: Simulator, call: Call) -> None:
     assert status_of(url) == 200
     still.advance(60)
     assert status_of(url) == 404
-    # Only the files are gone.
+    # Only the files are deleted.
     assert call(still, "DescribeOnlineRecord", TaskId=answer["TaskId"])["VideoInfos"]
 
 
@@ -585,7 +585,7 @@ def test_an_old_recording(still: Simulator, call: Call) -> None:
     assert status_of(answer["VideoInfos"][0]["VideoUrl"]) == 404
 
 
-def test_a_download_goes_on_where_it_ended(still: Simulator, call: Call) -> None:
+def test_a_download_continues_where_it_ended(still: Simulator, call: Call) -> None:
     still.add("t", timeline=[])
     video = call(still, "DescribeOnlineRecord", TaskId="t")["VideoInfos"][0]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Events that are really posted, to a server of the test's own."""
+"""Events that are really posted, to the test's own server."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Receiver:
         self._thread.join()
 
     def wait_for(self, number: int) -> list[dict[str, Any]]:
-        """Return what has arrived once it is ``number`` bodies."""
+        """Return the bodies that arrived, once they are ``number``."""
         with self._arrived:
             assert self._arrived.wait_for(lambda: len(self.bodies) >= number, timeout=10), (
                 f"{len(self.bodies)} of {number} arrived"
@@ -86,13 +86,13 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def still() -> Iterator[Simulator]:
-    """Yield a simulator whose virtual time only moves when it is told to."""
+    """Yield a simulator whose virtual time moves only by ``advance``."""
     with Simulator(speed=0, limit=0) as simulator:
         yield simulator
 
 
 def settled(simulator: Simulator) -> list[tuple[str, int, int | None]]:
-    """Return event, attempts and status of every delivery once all of them are over."""
+    """Return event, attempts and status of each delivery, once all are over."""
     deadline = time.monotonic() + 10
     while not all(delivery.is_over for delivery in simulator.callbacks):
         assert time.monotonic() < deadline, simulator.callbacks
@@ -112,7 +112,7 @@ def test_the_published_signature() -> None:
     assert sign(KEY, 1588040109) == "a2dabb362a9b811c0e26953a6276a41c"
 
 
-def test_the_events_of_a_life(still: Simulator, call: Call, receiver: Receiver) -> None:
+def test_the_events_of_a_recording(still: Simulator, call: Call, receiver: Receiver) -> None:
     call(still, "SetOnlineRecordCallback", Callback=receiver.url)
     call(still, "SetOnlineRecordCallbackKey", CallbackKey=KEY)
     task_id = life(still, call)
@@ -122,9 +122,9 @@ def test_the_events_of_a_life(still: Simulator, call: Call, receiver: Receiver) 
     assert (stopped["EventType"], stopped["EventData"]) == ("OnlineRecordStopped", ids)
     assert finished["EventType"] == "OnlineRecordFinished"
     described = call(still, "DescribeOnlineRecord", TaskId=task_id)
-    told = finished["EventData"]
-    assert {name: described[name] for name in told} == told
-    assert told["VideoInfos"]
+    posted = finished["EventData"]
+    assert {name: described[name] for name in posted} == posted
+    assert posted["VideoInfos"]
     for body in (started, stopped, finished):
         assert body["SdkAppId"] == still.sdk_app_id
         assert abs(body["Timestamp"] - time.time()) < 10
@@ -138,7 +138,9 @@ def test_the_events_of_a_life(still: Simulator, call: Call, receiver: Receiver) 
     ]
 
 
-def test_nothing_is_signed_without_a_key(still: Simulator, call: Call, receiver: Receiver) -> None:
+def test_without_a_key_events_are_not_signed(
+    still: Simulator, call: Call, receiver: Receiver
+) -> None:
     still.set_callback(receiver.url)
     life(still, call)
     for body in receiver.wait_for(3):
@@ -176,7 +178,7 @@ def test_a_long_pause(still: Simulator, call: Call, receiver: Receiver) -> None:
     assert forced["PauseTime"] == data["PauseTime"]
 
 
-def test_a_resumed_pause_warns_no_more(still: Simulator, call: Call, receiver: Receiver) -> None:
+def test_a_resumed_pause_sends_no_warning(still: Simulator, call: Call, receiver: Receiver) -> None:
     still.set_callback(receiver.url)
     task_id = call(still, "StartOnlineRecord", **START)["TaskId"]
     still.advance(10)
@@ -189,7 +191,7 @@ def test_a_resumed_pause_warns_no_more(still: Simulator, call: Call, receiver: R
     assert receiver.events(3) == ["Started", "Stopped", "Finished"]
 
 
-def test_scripted_recordings_tell_too(receiver: Receiver) -> None:
+def test_scripted_recordings_post_events_too(receiver: Receiver) -> None:
     script = {
         "callback": receiver.url,
         "callback_key": KEY,
@@ -206,7 +208,7 @@ def test_scripted_recordings_tell_too(receiver: Receiver) -> None:
         assert simulator.callback_mode == "normal"
 
 
-def test_a_test_of_its_own_clock(receiver: Receiver) -> None:
+def test_the_clock_of_a_test(receiver: Receiver) -> None:
     offset = [0.0]
     with Simulator(clock=lambda: time.time() + offset[0]) as simulator:
         simulator.set_callback(receiver.url)
@@ -216,7 +218,7 @@ def test_a_test_of_its_own_clock(receiver: Receiver) -> None:
         assert receiver.events(3) == ["Started", "Stopped", "Finished"]
 
 
-def test_it_is_tried_six_times(still: Simulator, receiver: Receiver) -> None:
+def test_an_event_is_posted_six_times(still: Simulator, receiver: Receiver) -> None:
     still.set_callback(receiver.url)
     receiver.statuses = [500, 404, 302, 204, 503, 500, 200]
     still.add("t", timeline=[{"PREPARED": 1}], error={})
@@ -238,7 +240,7 @@ def test_it_is_tried_six_times(still: Simulator, receiver: Receiver) -> None:
     assert len(receiver.bodies) == 6
 
 
-def test_nobody_listens_at_first(receiver: Receiver) -> None:
+def test_an_address_that_listens_only_later(receiver: Receiver) -> None:
     receiver.close()
     with Simulator(speed=100) as simulator:
         simulator.set_callback(receiver.url)
@@ -250,7 +252,7 @@ def test_nobody_listens_at_first(receiver: Receiver) -> None:
         assert simulator.callbacks[0].error == "ClientConnectorError"
 
 
-def test_an_answer_that_does_not_come(still: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_that_is_missing(still: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(callbacks, "ANSWER_TIMEOUT_S", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         still.set_callback(f"http://127.0.0.1:{silent.getsockname()[1]}/")
@@ -301,17 +303,17 @@ def test_out_of_order(still: Simulator, call: Call, receiver: Receiver) -> None:
 
 
 def test_a_mode_that_does_not_exist(still: Simulator) -> None:
-    with pytest.raises(ScriptError, match="did you mean doubled"):
+    with pytest.raises(ScriptError, match="Did you mean doubled"):
         still.callback_mode = "double"
 
 
-def test_only_loopback_is_posted_to(still: Simulator, call: Call) -> None:
+def test_events_are_posted_to_loopback_only(still: Simulator, call: Call) -> None:
     call(still, "SetOnlineRecordCallback", Callback="https://example.com/callback")
     life(still, call)
     deadline = time.monotonic() + 10
     while len(still.callbacks) < 3 and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert {d.error for d in still.callbacks} == {"only loopback hosts are posted to"}
+    assert {d.error for d in still.callbacks} == {"only loopback hosts are allowed"}
     assert {d.attempts for d in still.callbacks} == {0}
 
 
@@ -329,5 +331,5 @@ def test_only_loopback_is_posted_to(still: Simulator, call: Call) -> None:
         ("http://127.0.0.1@example.com/", False),
     ],
 )
-def test_what_loopback_is(url: str, expected: bool) -> None:
+def test_which_hosts_are_loopback(url: str, expected: bool) -> None:
     assert is_loopback(url) is expected

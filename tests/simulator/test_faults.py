@@ -33,7 +33,7 @@ START: dict[str, Any] = {
 
 
 class Raw:
-    """One request over a socket of its own, which any signature may be wrong for."""
+    """One request over its own socket, without a valid signature."""
 
     def __init__(self, simulator: Simulator, timeout: float = 10) -> None:
         host = f"127.0.0.1:{simulator.port}"
@@ -144,14 +144,14 @@ def test_an_answer_that_is_held(tiw_simulator: Simulator, call: Call) -> None:
         answer = pool.submit(call, tiw_simulator, "StartOnlineRecord", **START)
         while not tiw_simulator.started:
             time.sleep(0.01)
-        # Another request passes, and ends what was for one request alone.
+        # Another request passes, and the fault was for one request only.
         assert Raw(tiw_simulator).status == 200
         assert not answer.done()
         tiw_simulator.clear_faults()
         assert answer.result(10)["TaskId"] == tiw_simulator.recordings[0]["task_id"]
 
 
-def test_a_simulator_with_hanging_clients_can_be_ended() -> None:
+def test_a_simulator_with_hanging_clients_can_end() -> None:
     with Simulator() as simulator:
         simulator.fault = "hang"
         Raw(simulator, timeout=0.1)
@@ -160,7 +160,7 @@ def test_a_simulator_with_hanging_clients_can_be_ended() -> None:
     peer.close()
 
 
-def test_answers_without_what_they_should_hold(tiw_simulator: Simulator, call: Call) -> None:
+def test_answers_without_expected_fields(tiw_simulator: Simulator, call: Call) -> None:
     tiw_simulator.add("t", timeline=[])
     tiw_simulator.inject("request_id_only", times=1)
     assert list(call(tiw_simulator, DESCRIBE, TaskId="t")) == ["RequestId"]
@@ -170,7 +170,7 @@ def test_answers_without_what_they_should_hold(tiw_simulator: Simulator, call: C
     assert answer["Status"] == "FINISHED"
 
 
-def test_answers_with_more_than_they_should_hold(tiw_simulator: Simulator, call: Call) -> None:
+def test_answers_with_unexpected_fields(tiw_simulator: Simulator, call: Call) -> None:
     tiw_simulator.add("t", timeline=[])
     tiw_simulator.inject("unknown_field", times=1)
     answer = call(tiw_simulator, DESCRIBE, TaskId="t")
@@ -261,7 +261,7 @@ def test_the_standing_fault(tiw_simulator: Simulator, call: Call) -> None:
     assert call(tiw_simulator, DESCRIBE, TaskId="t")["Status"] == "FINISHED"
 
 
-def test_a_download_that_goes_wrong(tiw_simulator: Simulator, call: Call) -> None:
+def test_a_download_that_fails(tiw_simulator: Simulator, call: Call) -> None:
     tiw_simulator.add("t", timeline=[])
     url = call(tiw_simulator, DESCRIBE, TaskId="t")["VideoInfos"][0]["VideoUrl"]
     tiw_simulator.inject("html_502", action="video", task_id="t", times=1)
@@ -304,7 +304,7 @@ def test_faults_over_http(tiw_simulator: Simulator, call: Call) -> None:
     assert answer == {"faults": [{"name": "request_id_only", "times": 1, "hits": 1}]}
     status, answer = over_http(tiw_simulator, "POST", [{"name": "request-id-only"}, "reset"])
     assert status == 400
-    assert "did you mean request_id_only?" in answer["error"]
+    assert "Did you mean request_id_only?" in answer["error"]
     assert len(tiw_simulator.faults) == 1
     assert over_http(tiw_simulator, "DELETE")[0] == 200
     assert tiw_simulator.faults == []
@@ -313,8 +313,8 @@ def test_faults_over_http(tiw_simulator: Simulator, call: Call) -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"name": "trunkated"}, "did you mean truncated?"),
-        ({"name": "reset", "time": 3}, "did you mean times?"),
+        ({"name": "trunkated"}, "Did you mean truncated?"),
+        ({"name": "reset", "time": 3}, "Did you mean times?"),
         ({"name": "reset", "times": 0}, "a positive whole number"),
         ({"name": "reset", "action": "Describe"}, "action: got"),
         ({"name": "reset", "probability": 2}, "a number from 0 to 1"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Temporary keys, from STS and from the metadata of a server in the cloud."""
+"""Temporary keys, from STS and from the metadata of a cloud server."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_role_is_assumed_until_it_expires(call: Call, code_of: CodeOf) -> None
         assert code_of(simulator, "DescribeOnlineRecord", keys=without, TaskId="t") == refused
         offset[0] = 121
         assert code_of(simulator, "DescribeOnlineRecord", keys=keys, TaskId="t") == refused
-        # The account's own keys go on.
+        # The account's own keys stay valid.
         call(simulator, "DescribeOnlineRecord", TaskId="t")
 
 
@@ -81,7 +81,7 @@ def test_what_sts_refuses(tiw_simulator: Simulator, changes: dict[str, Any], cod
     assert caught.value.get_code() == code
 
 
-def test_temporary_keys_share_the_quota_of_who_asked(call: Call, code_of: CodeOf) -> None:
+def test_temporary_keys_share_the_quota_of_their_caller(call: Call, code_of: CodeOf) -> None:
     now = int(time.time())
     with Simulator(limit=2, clock=lambda: now) as simulator:
         simulator.add("t", timeline=[])
@@ -121,7 +121,7 @@ def test_the_metadata_of_a_server(call: Call, code_of: CodeOf) -> None:
         assert caught.value.code == 404
 
 
-def test_there_is_no_metadata_unless_asked_for(tiw_simulator: Simulator) -> None:
+def test_without_a_metadata_role_there_is_no_metadata(tiw_simulator: Simulator) -> None:
     with pytest.raises(urllib.error.HTTPError) as caught:
         metadata(tiw_simulator)
     caught.value.close()

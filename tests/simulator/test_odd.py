@@ -30,7 +30,7 @@ def forms(name: str, count: int = 400) -> set[str]:
     return {json.dumps(oddly(ANSWER, dice)[name]) for _ in range(count)}
 
 
-def test_every_form_comes() -> None:
+def test_every_form_occurs() -> None:
     assert forms("Status") == {'"FINISHED"', '"Finished"', '" finished "'}
     assert forms("RoomId") == {"880528", '"880528"', "880528.0", '"880528.0"'}
     assert forms("GroupId") == {'"880528"', "880528"}
@@ -49,7 +49,7 @@ def test_what_decides_a_result_keeps_its_meaning() -> None:
         assert odd["Status"].strip().upper() == "FINISHED"
 
 
-def test_errors_are_as_they_should_be() -> None:
+def test_errors_keep_their_form() -> None:
     error = {"Error": {"Code": "InternalError", "Message": "7"}}
     assert oddly(error, random.Random(0)) == error
 
@@ -69,7 +69,7 @@ def test_the_same_requests_get_the_same_answers(call: Call) -> None:
     assert answers() == first
 
 
-def test_it_can_be_set_at_any_time(call: Call) -> None:
+def test_odd_answers_can_be_set_at_any_time(call: Call) -> None:
     with Simulator(limit=0) as simulator:
         simulator.add("lesson", timeline=[])
 
@@ -84,7 +84,7 @@ def test_it_can_be_set_at_any_time(call: Call) -> None:
         assert forms_seen() == {int}
 
 
-def test_a_script_can_say_it() -> None:
+def test_a_script_can_set_odd_answers() -> None:
     with Simulator({"odd": True}) as simulator:
         assert simulator.odd
 
@@ -113,7 +113,7 @@ def test_early_hints_come_before_the_answer(tiw_simulator: Simulator) -> None:
     assert b"\r\n\r\nHTTP/1.1 200 OK\r\n" in data
 
 
-def test_a_page_that_says_too_many_requests(tiw_simulator: Simulator) -> None:
+def test_a_page_with_too_many_requests(tiw_simulator: Simulator) -> None:
     tiw_simulator.fault = {"name": "html_429", "retry_after": "7"}
     data = raw_request(tiw_simulator)
     assert data.startswith(b"HTTP/1.1 429 ")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a browser and a script see of a simulator over HTTP."""
+"""What a simulator serves to a browser and to a script over HTTP."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_page_loads_nothing_from_elsewhere() -> None:
     assert not re.search(r"https?:|//[a-z]|src=|href=|@import", LIVE)
 
 
-def test_the_page_asks_for_what_there_is(tiw_simulator: Simulator, call: Call) -> None:
+def test_the_page_requests_what_exists(tiw_simulator: Simulator, call: Call) -> None:
     tiw_simulator.add("lesson", timeline=[{"RECORDING": 100}])
     call(tiw_simulator, "DescribeOnlineRecord", TaskId="lesson")
     tiw_simulator.inject("reset", times=3)

@@ -33,7 +33,7 @@ from tiw_automation.simulator.signature import sign
 DOCS = Path(__file__).resolve().parents[2] / "docs/simulator.md"
 
 pytestmark = [
-    # The SDK signs with a call that Python 3.12 deprecates, and leaves its answers open.
+    # The SDK signs with a call that Python 3.12 deprecates, and does not close its answers.
     pytest.mark.filterwarnings("ignore:datetime.datetime.utcfromtimestamp:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
@@ -111,7 +111,7 @@ def test_the_five_states() -> None:
         answer = ask(simulator, "t")
         assert answer["Status"] == "FINISHED"
         assert answer["TotalTime"] == 20_000
-        # A new file for each stretch between pauses, and for each of two streams.
+        # A new file for each part between pauses, and for each of two streams.
         assert sorted(video["VideoPlayTime"] for video in answer["VideoInfos"]) == [
             *(0, 0, 10_000, 10_000)
         ]
@@ -166,7 +166,7 @@ def test_the_limit_of_twenty_in_a_second() -> None:
         assert limiter.max_in_window == 22
 
 
-def test_a_rejected_request_says_so_in_the_gateways_words(tiw_simulator: Simulator) -> None:
+def test_a_rejected_request_gets_the_gateways_message(tiw_simulator: Simulator) -> None:
     (task_id,) = tiw_simulator.add_finished(1)
     client = sdk(tiw_simulator)
     params = {"SdkAppId": tiw_simulator.sdk_app_id, "TaskId": task_id}
@@ -184,10 +184,10 @@ def test_a_rejected_request_says_so_in_the_gateways_words(tiw_simulator: Simulat
     ("script", "words"),
     [
         ({"recording": []}, "recording: unknown key, allowed: "),
-        ({"recording": []}, "; did you mean recordings?"),
+        ({"recording": []}, ". Did you mean recordings?"),
         ({"recordings": [{}]}, "recordings[0]: task_id is missing"),
-        ({"recordings": [{"taskid": "a"}]}, "; is taskid meant to be it?"),
-        ({"recordings": [{"task_id": "a"}, {"task_id": "a"}]}, "task_id a is there twice"),
+        ({"recordings": [{"taskid": "a"}]}, ". Did you mean task_id instead of taskid?"),
+        ({"recordings": [{"task_id": "a"}, {"task_id": "a"}]}, "task_id a is given twice"),
         (
             {"recordings": [{"task_id": "a", "timeline": [{"DONE": 1}]}]},
             'recordings[0].timeline[0]: got "DONE", allowed: PREPARED, RECORDING',
@@ -198,7 +198,7 @@ def test_a_rejected_request_says_so_in_the_gateways_words(tiw_simulator: Simulat
             "STOPPED can only come last",
         ),
         ({"recordings": [{"task_id": "a", "timeline": [{"FINISHED": 1}]}]}, "leave it out"),
-        ({"recordings": [{"task_id": "a", "videos": [{"kind": "cam"}]}]}, "did you mean camera?"),
+        ({"recordings": [{"task_id": "a", "videos": [{"kind": "cam"}]}]}, "Did you mean camera?"),
         (
             {"recordings": [{"task_id": "a", "finish_reason": "NEVER"}]},
             'got "NEVER", allowed: AUTO',
@@ -207,13 +207,13 @@ def test_a_rejected_request_says_so_in_the_gateways_words(tiw_simulator: Simulat
         ({"sdk_app_id": "x"}, "sdk_app_id: got"),
         ({"speed": -1}, "speed: got -1, allowed: a number from 0"),
         ({"region": "ap-beijing"}, "region: got"),
-        ({"secret_id": "a"}, "secret_id and secret_key go together"),
+        ({"secret_id": "a"}, "secret_id and secret_key must be given together"),
         ({"rooms": [{"users": []}]}, "rooms[0]: room_id is missing"),
         ({"faults": [{"name": "hangs"}]}, "faults[0].name: got"),
-        ({"faults": ["hangs"]}, "did you mean hang?"),
-        ({"faults": [{"name": "slow", "delai": 1}]}, "did you mean delay?"),
+        ({"faults": ["hangs"]}, "Did you mean hang?"),
+        ({"faults": [{"name": "slow", "delai": 1}]}, "Did you mean delay?"),
         ({"faults": [{"name": "hang", "action": "StopOnlineRecords"}]}, "mean StopOnlineRecord?"),
-        ({"callback_mode": "double"}, "did you mean doubled?"),
+        ({"callback_mode": "double"}, "Did you mean doubled?"),
     ],
 )
 def test_mistakes_in_a_script(tmp_path: Path, script: dict[str, Any], words: str) -> None:
@@ -227,7 +227,7 @@ def test_mistakes_in_a_script(tmp_path: Path, script: dict[str, Any], words: str
     assert str(file) in str(from_file.value)
 
 
-def test_what_the_page_shows_can_be_used() -> None:
+def test_the_example_of_the_page_works() -> None:
     page = DOCS.read_text(encoding="utf-8")
     (script,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     with Simulator(yaml.safe_load(script)) as simulator:
@@ -269,23 +269,23 @@ def test_the_command(tmp_path: Path, number: signal.Signals) -> None:
         process.communicate()
 
 
-def test_the_commands_mistakes_are_one_sentence(tmp_path: Path) -> None:
+def test_a_mistake_in_the_command_is_one_line(tmp_path: Path) -> None:
     script = tmp_path / "lessons.yml"
     script.write_text("recordingz: []\n")
     process = command("--port", "0", "--script", str(script))
-    _, said = process.communicate(timeout=30)
+    _, printed = process.communicate(timeout=30)
     assert process.returncode == 2
-    assert said.count("\n") == 1
-    assert str(script) in said
+    assert printed.count("\n") == 1
+    assert str(script) in printed
     with Simulator() as taken:
         process = command("--port", str(taken.port))
-        _, said = process.communicate(timeout=30)
+        _, printed = process.communicate(timeout=30)
     assert process.returncode == 2
-    assert "cannot listen" in said
+    assert "cannot listen" in printed
 
 
-def test_whoever_comes_while_it_ends_is_turned_away() -> None:
-    """A connection that was left open would be a warning, and so an error, once it is collected."""
+def test_a_connection_during_the_end_is_closed() -> None:
+    """An open connection is a warning when it is collected, and so an error."""
     for _ in range(3):
         over = threading.Event()
         mine: list[socket.socket] = []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How requests travel: both signatures, accounts, clocks and sizes; and what answers carry."""
+"""Requests on the wire: both signatures, accounts, clocks and sizes; and what answers have."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def tc3(
     authorization: str | None = None,
     region: str = "ap-singapore",
 ) -> Raw:
-    """Sign a request as the documentation says, apart from the simulator's own code."""
+    """Sign a request as documented, without the simulator's own code."""
     when = int(time.time()) if timestamp is None else timestamp
     date = day or datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%d")
     host = f"127.0.0.1:{simulator.port}"
@@ -141,7 +141,7 @@ def test_what_the_gateway_refuses(
 
 @pytest.mark.parametrize("sign_method", ["TC3-HMAC-SHA256", "HmacSHA1", "HmacSHA256"])
 @pytest.mark.parametrize("http_method", ["GET", "POST"])
-def test_the_sdk_in_all_its_ways(
+def test_the_sdk_with_each_way_to_sign(
     call: Call, code_of: CodeOf, sign_method: str, http_method: str
 ) -> None:
     with Simulator(speed=0) as simulator:
@@ -238,7 +238,7 @@ def test_the_sizes_that_are_too_large(tiw_simulator: Simulator) -> None:
     assert code(tc3(tiw_simulator, large)) == "UnknownParameter"
 
 
-def test_more_than_ten_megabytes_are_not_even_read(tiw_simulator: Simulator) -> None:
+def test_more_than_ten_megabytes_are_not_read(tiw_simulator: Simulator) -> None:
     head = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10485761\r\n\r\n"
     with socket.create_connection(("127.0.0.1", tiw_simulator.port), timeout=10) as peer:
         peer.sendall(head.encode())
@@ -275,9 +275,9 @@ def test_several_accounts(tiw_simulator: Simulator, call: Call, code_of: CodeOf)
 
 
 def test_keys_with_a_token(call: Call, code_of: CodeOf) -> None:
-    with Simulator(token="ticket") as simulator:
+    with Simulator(token="session-token") as simulator:
         simulator.add("t", timeline=[])
-        keys = (simulator.secret_id, simulator.secret_key, "ticket")
+        keys = (simulator.secret_id, simulator.secret_key, "session-token")
         call(simulator, "DescribeOnlineRecord", keys=keys, TaskId="t")
         code = code_of(simulator, "DescribeOnlineRecord", TaskId="t")
         assert code == "AuthFailure.TokenFailure"

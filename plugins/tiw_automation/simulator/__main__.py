@@ -33,7 +33,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run the simulator until SIGINT or SIGTERM; return the exit status.
 
     Once it listens it prints one line of JSON: ``endpoint, secret_id, secret_key, sdk_app_id,
-    region``. A mistake in the script or a port that is taken is one sentence and status 2.
+    region``. After a mistake in the script, or where the port is taken, it prints one line and
+    the status is 2.
     """
     parser = argparse.ArgumentParser(prog="tiw-simulator", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="where to listen (%(default)s)")
@@ -41,12 +42,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--speed", type=_speed, help="virtual seconds per real second (the script's, else 1)"
     )
-    parser.add_argument("--script", metavar="FILE", help="the recordings there are, YAML or JSON")
+    parser.add_argument(
+        "--script", metavar="FILE", help="what the simulator starts with, YAML or JSON"
+    )
     parser.add_argument(
         "--odd",
         action="store_true",
         default=None,
-        help="answer in other forms than the API's pages show, with the same meaning",
+        help="give answers another form than the API's pages show, with the same meaning",
     )
     options = parser.parse_args(argv)
     try:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The gateway: what a request is answered with.
+"""The gateway: how a request is answered.
 
-A request is looked at in this order, and the first thing wrong is the answer: size; signature;
-action, version and region; requests per second; parameters; SdkAppId; task. So a wrong key is
-never told about the rest, and what is refused before the quota costs none of it.
+A request is checked in this order, and the first mistake is the answer: size; signature; action,
+version and region; requests per second; parameters; SdkAppId; task. So a client with a wrong key
+learns nothing else, and what is refused before the quota costs none of it.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _CN_ONLY = ("DescribeRunningTasks",)
 class Api:
     """Answers requests; safe to use from several threads.
 
-    :param accounts: who may call, by SecretId
+    :param accounts: the valid keys, by SecretId
     :param recorder: used under :attr:`lock` only
-    :param keys: likewise
+    :param keys: used under :attr:`lock` only
     :param limit: requests per clock second, SecretId and action; 0 rejects nothing
     :param clock: the server's own time, UNIX seconds
     """
@@ -54,7 +54,7 @@ class Api:
     ) -> None:
         self.lock = threading.RLock()
         self.odd = False
-        """Whether answers come in an odd form: see :mod:`.oddity`."""
+        """Whether answers have an odd form: see :mod:`.oddity`."""
         # The same requests get the same answers in every run.
         self._dice = random.Random(0)
         self._accounts = accounts
@@ -65,9 +65,9 @@ class Api:
         self._counts = _Counts()
 
     def answer(self, request: SignedRequest, call: Call, fault: Fault | None = None) -> bytes:
-        """Return the JSON that ``request`` is answered with, before it goes on its way.
+        """Return the JSON of the answer to ``request``.
 
-        :param call: the same request, taken apart
+        :param call: the same request, parsed
         :param fault: what strikes it
         """
         with self.lock:
@@ -90,7 +90,7 @@ class Api:
         return f'{{"Response": {response[:-1]}{comma}"RequestId": "{_request_id()}"}}}}'.encode()
 
     def stats(self) -> dict[str, Any]:
-        """Return what was counted since the start or :meth:`reset_stats`, JSON-native."""
+        """Return all counts since the start or :meth:`reset_stats`, as JSON."""
         with self.lock:
             counts = self._counts
             return {
@@ -106,7 +106,7 @@ class Api:
             }
 
     def reset_stats(self) -> None:
-        """Count anew."""
+        """Reset all counts."""
         with self.lock:
             self._counts = _Counts()
             self._limiter.forget_max()
@@ -166,12 +166,12 @@ def _check_common(call: Call) -> None:
         raise ApiFault("UnsupportedRegion", f"The region `{call.region}` is not supported.")
 
 
-# Not the shared one: a test that seeds it would see the same ids again.
+# Not the shared generator: a test that seeds that one would get the same ids again.
 _ids = random.Random()
 
 
 def _request_id() -> str:
-    # A random UUID, at a fourth of what Python's own costs.
+    # A random UUID, at a fourth of the cost of Python's own.
     text = f"{_ids.getrandbits(128):032x}"
     return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-8{text[17:20]}-{text[20:]}"
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Posting the events of recordings, signed and retried as Tencent does.
+"""Delivers the events of recordings, signed and retried as Tencent does.
 
-Retries wait in virtual time, as recordings live in it; an answer has real seconds.
+Retries wait in virtual time, as recordings do; the timeout of an answer is in real seconds.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from .oddity import oddly
 from .recordings import Event, Recording
 
 MODES = ("normal", "forged", "late", "doubled", "out_of_order")
-"""How events are posted: as they should be, with a wrong signature, after their ExpireTime,
-twice, or swapped with the event that follows."""
+"""How events are posted: correctly, with a wrong signature, after their ExpireTime, twice, or
+swapped with the next event."""
 ANSWER_TIMEOUT_S = 10.0
 RETRY_AFTER_S = 5.0
 MAX_ATTEMPTS = 6
-"""The first and five more."""
+"""The first one and five retries."""
 VALID_S = 600
-"""How long after its Timestamp an event's ExpireTime is, seconds."""
+"""The seconds from an event's Timestamp to its ExpireTime."""
 _LOOK_AGAIN_S = 0.25
 
 _Key = tuple[int, str]
@@ -44,10 +44,10 @@ class Delivery:
     """One event on its way to the callback address.
 
     :param attempts: how often it was posted
-    :param status: the last answer's HTTP status; ``None`` when none came
-    :param error: why there was no answer, or why it is not posted at all
+    :param status: the last answer's HTTP status; ``None`` without an answer
+    :param error: why there was no answer, or why it is not posted
     :param retry_at: when it will be posted again, virtual UNIX seconds
-    :param is_over: whether nothing more will be tried
+    :param is_over: whether there are no more attempts
     """
 
     event: str
@@ -71,12 +71,12 @@ class Delivery:
 
 
 class Courier:
-    """Posts every event once virtual time has passed it; used from any thread.
+    """Posts each event at its virtual time; used from any thread.
 
     :param clock: the server's own time: events carry it and expire by it
-    :param virtual: the time that recordings live in
+    :param virtual: the time of the recordings
     :param destination: returns the address and the key of an application; either may be empty
-    :param base_url: returns where the video files are
+    :param base_url: returns the URL of the video files
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Courier:
     ) -> None:
         self.mode = "normal"
         self.odd = False
-        """Whether events come in an odd form: see :mod:`.oddity`."""
+        """Whether events have an odd form: see :mod:`.oddity`."""
         self._dice = random.Random(0)
         self._clock = clock
         self._virtual = virtual
@@ -109,14 +109,14 @@ class Courier:
 
     @property
     def deliveries(self) -> list[Delivery]:
-        """What was posted, oldest first, each as it stands now."""
+        """The posted events, oldest first, each in its state now."""
         with self._lock:
             return [replace(delivery) for delivery in self._deliveries]
 
     def schedule(self, recording: Recording) -> None:
         """Plan the events of a recording that is new or has changed.
 
-        What lies before it was ``created`` by a script is not posted.
+        Events before its ``created`` time, set by a script, are not posted.
         """
         key = (recording.sdk_app_id, recording.task_id)
         with self._lock:
@@ -128,10 +128,10 @@ class Courier:
         self.wake()
 
     def wake(self) -> None:
-        """Look anew at the virtual time, which may have jumped."""
+        """Read the virtual time again, which may have jumped."""
         loop = self._loop
         if loop is not None:
-            # A loop that has just been closed has nothing to post any more.
+            # A loop that was just closed posts nothing.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(self._ring)
 
@@ -139,7 +139,7 @@ class Courier:
         """Post events until cancelled."""
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
-        # Whatever proxy this machine has does not lead to loopback.
+        # A proxy of this machine does not lead to loopback.
         async with aiohttp.ClientSession(trust_env=False) as session:
             try:
                 while True:
@@ -178,11 +178,11 @@ class Courier:
         self._changed = asyncio.Event()
 
     async def _wait(self, until: float | None) -> None:
-        """Wait for a change, or for about as long as ``until`` is away in virtual time."""
+        """Wait for a change, or until about the virtual time ``until``."""
         changed, seconds = self._changed, None
         if until is not None and self._virtual.speed > 0:
             left = max(until - self._virtual.now(), 0) / self._virtual.speed
-            # The clock may be a test's own, which moves without telling.
+            # The clock may be a test's own, which moves without notice.
             seconds = min(left + 0.001, _LOOK_AGAIN_S)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -221,13 +221,13 @@ class Courier:
         with self._lock:
             self._deliveries.append(delivery)
         if not is_loopback(url):
-            delivery.error = "only loopback hosts are posted to"
+            delivery.error = "only loopback hosts are allowed"
             delivery.is_over = True
             return
         body = self._body(recording, event, callback_key)
         before = self._last_first_attempt.get(key)
         mine = self._last_first_attempt[key] = asyncio.Event()
-        task = asyncio.create_task(_deliver(self, session, url, body, delivery, before, mine))
+        task = asyncio.create_task(self._deliver(session, url, body, delivery, before, mine))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -245,37 +245,29 @@ class Courier:
             body |= {"ExpireTime": expires, "Sign": sign(signed_with, expires)}
         return json.dumps(oddly(body, self._dice) if self.odd else body).encode()
 
-    async def until(self, at: float) -> None:
-        """Wait for a virtual time, UNIX seconds."""
-        while self._virtual.now() < at:
-            await self._wait(at)
-
-    def later(self, seconds: float) -> float:
-        """Return the virtual time ``seconds`` from now."""
-        return self._virtual.now() + seconds
-
-
-async def _deliver(
-    courier: Courier,
-    session: aiohttp.ClientSession,
-    url: str,
-    body: bytes,
-    delivery: Delivery,
-    before: asyncio.Event | None,
-    first_attempt: asyncio.Event,
-) -> None:
-    if before is not None:
-        await before.wait()
-    while True:
-        delivery.attempts += 1
-        await _attempt(session, url, body, delivery)
-        first_attempt.set()
-        if delivery.is_delivered or delivery.attempts == MAX_ATTEMPTS:
-            delivery.is_over = True
-            return
-        delivery.retry_at = courier.later(RETRY_AFTER_S)
-        await courier.until(delivery.retry_at)
-        delivery.retry_at = None
+    async def _deliver(
+        self,
+        session: aiohttp.ClientSession,
+        url: str,
+        body: bytes,
+        delivery: Delivery,
+        before: asyncio.Event | None,
+        first_attempt: asyncio.Event,
+    ) -> None:
+        """Post an event until it is delivered, the first time after the event before it."""
+        if before is not None:
+            await before.wait()
+        while True:
+            delivery.attempts += 1
+            await _attempt(session, url, body, delivery)
+            first_attempt.set()
+            if delivery.is_delivered or delivery.attempts == MAX_ATTEMPTS:
+                delivery.is_over = True
+                return
+            delivery.retry_at = self._virtual.now() + RETRY_AFTER_S
+            while self._virtual.now() < delivery.retry_at:
+                await self._wait(delivery.retry_at)
+            delivery.retry_at = None
 
 
 async def _attempt(
@@ -302,7 +294,7 @@ def sign(callback_key: str, expire_time: int) -> str:
 
 
 def is_loopback(url: str) -> bool:
-    """Whether a URL leads to this machine alone, by its host's name."""
+    """Whether the host of a URL is this machine, by its name."""
     host = urlsplit(url).hostname or ""
     if host == "localhost" or host.endswith(".localhost"):
         return True

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The time that recordings live in."""
+"""The virtual time of recordings."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class VirtualClock:
     """Starts at the real time and then runs ``speed`` times as fast.
 
     :param clock: the real time, UNIX seconds
-    :param speed: virtual seconds per real second; 0 stands still, and only
-        :meth:`advance` moves it
+    :param speed: virtual seconds per real second; with 0 only
+        :meth:`advance` moves the time
     """
 
     def __init__(self, clock: Clock, speed: float = 1.0) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The error that an API request is answered with."""
+"""The error in the answer to an API request."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ class ApiFault(Exception):
 
 
 def missing(name: str) -> ApiFault:
-    """Return the fault about a parameter that is not there."""
+    """Return the fault about a missing parameter."""
     return ApiFault("MissingParameter", f"The request is missing a required parameter `{name}`.")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Everything that goes wrong between a client and Tencent, on demand.
+"""Faults between a client and Tencent, on demand.
 
 A fault is set for some requests, e.g. the next three of one action. It can refuse a request with
-an error of the API, alter the answer's content, or alter how the answer travels. ``FAULTS`` is the
-one table of their names.
+an error of the API, change the answer's content, or change how the answer is sent. ``FAULTS`` is
+the one table of their names.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ from .reading import Check, Place, Table, any_text, integer, number, one_of, tex
 from .schema import REQUESTS
 
 VIDEO = "video"
-"""The pseudo action of a video's download."""
+"""Stands for an action: the download of a video."""
 ACTIONS = (*REQUESTS, VIDEO)
 _LEAVE_CHECK_S = 0.05
 
 
 class Answer(NamedTuple):
-    """What would be sent if nothing went wrong."""
+    """What is sent where no fault strikes."""
 
     body: bytes
     headers: Mapping[str, str]
     status: int = 200
 
     def response(self) -> web.Response:
-        """Return it as aiohttp sends it."""
+        """Return it as an answer of aiohttp."""
         return web.Response(body=self.body, status=self.status, headers=self.headers)
 
 
 class Sent(web.StreamResponse):
-    """An answer that is already in the form in which it travels.
+    """An answer that is already bytes.
 
-    aiohttp's own way from a dictionary to bytes costs more than all that the simulator does.
+    aiohttp's conversion of a dictionary to bytes costs more than all that the simulator does.
 
     :param data: the status line, the headers and the body
     """
@@ -64,7 +64,7 @@ class Sent(web.StreamResponse):
         self._is_kept_alive = request.keep_alive
         transport = request.transport
         if transport is None:
-            raise ConnectionResetError("the client has left")
+            raise ConnectionResetError("the client has disconnected")
         transport.write(self._data)
 
     async def write_eof(self, data: bytes = b"") -> None:
@@ -76,9 +76,11 @@ class Sent(web.StreamResponse):
 
 
 Refuse = Callable[["Fault", str], ApiFault]
-"""Gets the fault and the language of the client; returns the error to answer with."""
+"""Returns the error of the answer, for a fault and the client's language."""
 Edit = Callable[[dict[str, Any]], None]
-"""Alters the ``Response`` object of an answer."""
+"""Changes the ``Response`` object of an answer."""
+Alter = Callable[[Answer, "Fault"], Answer]
+"""Returns the answer that is sent instead."""
 Send = Callable[[web.BaseRequest, Answer, "Fault"], Awaitable[web.StreamResponse]]
 
 
@@ -86,16 +88,17 @@ Send = Callable[[web.BaseRequest, Answer, "Fault"], Awaitable[web.StreamResponse
 class Kind:
     """One kind of fault.
 
-    :param summary: what happens, for people
-    :param executes: whether the request takes effect all the same
+    :param summary: what happens, in a few words
+    :param executes: whether the request still takes effect
     :param options: the options that only this kind has, each with its check and its default
-    :param times: how many requests it is for, unless it is told otherwise; ``None`` is all
+    :param times: for how many requests, unless the fault sets another number; ``None`` is all
     """
 
     summary: str
     executes: bool = True
     refuse: Refuse | None = None
     edit: Edit | None = None
+    alter: Alter | None = None
     send: Send | None = None
     options: Mapping[str, tuple[Check[Any], Any]] = field(default_factory=dict)
     times: int | None = None
@@ -105,13 +108,13 @@ class Kind:
 class Fault:
     """A fault that was set.
 
-    :param times: for how many more requests; ``None`` is without end
+    :param times: for how many more requests; ``None`` is without limit
     :param action: only for this action, or for ``video``
     :param task_id: only for requests about this recording
     :param seconds: for how long, by the simulator's clock, from when it was set
-    :param probability: how likely it strikes a request that it is for, 0 to 1
-    :param options: what its kind alone has
-    :param is_cleared: whether it was taken away, over or not
+    :param probability: how likely it strikes a matching request, 0 to 1
+    :param options: those of its kind
+    :param is_cleared: whether it was removed, ended or not
     """
 
     name: str
@@ -133,12 +136,25 @@ class Fault:
         """What happens."""
         return FAULTS[self.name]
 
+    @property
+    def changes_sending(self) -> bool:
+        """Whether the answer must be sent by :meth:`send`."""
+        return self.kind.alter is not None or self.kind.send is not None
+
+    async def send(self, request: web.BaseRequest, answer: Answer) -> web.StreamResponse:
+        """Answer a request that it strikes."""
+        if self.kind.alter is not None:
+            answer = self.kind.alter(answer, self)
+        if self.kind.send is not None:
+            return await self.kind.send(request, answer, self)
+        return answer.response()
+
     def is_over(self, now: float) -> bool:
-        """Whether it strikes no request any more."""
+        """Whether it strikes no more requests."""
         return self.times == 0 or (self.seconds is not None and now >= self.since + self.seconds)
 
     def is_for(self, action: str, task_id: str | None) -> bool:
-        """Whether it concerns such a request."""
+        """Whether such a request matches it."""
         return self.action in (None, action) and self.task_id in (None, task_id)
 
     def to_dict(self) -> dict[str, Any]:
@@ -158,7 +174,7 @@ class Fault:
 def parse_fault(value: object, place: Place) -> Fault:
     """Return the fault that a script's entry, or a name alone, describes.
 
-    :raises ScriptError: a name, an option or a value makes no sense
+    :raises ScriptError: a name, an option or a value is invalid
     """
     if isinstance(value, str):
         value = {"name": value}
@@ -182,7 +198,7 @@ def parse_fault(value: object, place: Place) -> Fault:
 
 
 class Faults:
-    """Those that are set; safe to use from several threads.
+    """The faults that are set; safe to use from several threads.
 
     :param clock: what ``seconds`` are measured by, UNIX seconds
     """
@@ -191,13 +207,13 @@ class Faults:
         self._clock = clock
         self._lock = threading.Lock()
         self._faults: list[Fault] = []
-        # Also those that are over, as long as an answer of theirs is on its way.
+        # Also those that have ended, while an answer of theirs is under way.
         self._known: weakref.WeakSet[Fault] = weakref.WeakSet()
 
     def add(self, fault: Fault, *, last: bool = False) -> None:
-        """Set one; of several that fit, the one that was set first strikes.
+        """Set a fault; of several that match, the one that was set first strikes.
 
-        :param last: whether those that are set later come before it all the same
+        :param last: whether faults that are set later still come before it
         """
         with self._lock:
             fault.since = self._clock()
@@ -207,22 +223,22 @@ class Faults:
             self._faults.sort(key=lambda known: known.is_last)
 
     def clear(self) -> None:
-        """Take all of them away."""
+        """Remove all faults."""
         with self._lock:
             for fault in self._known:
                 fault.is_cleared = True
             self._faults.clear()
 
     def remove(self, fault: Fault) -> None:
-        """Take one away, if it is still there."""
+        """Remove a fault, if it is still set."""
         with self._lock:
             fault.is_cleared = True
             self._faults = [kept for kept in self._faults if kept is not fault]
 
     def take(self, action: str, task_id: Callable[[], str | None]) -> Fault | None:
-        """Return what strikes this request, if anything does, and count it.
+        """Return the fault that strikes this request, if there is one, and count it.
 
-        :param task_id: called only where a fault asks
+        :param task_id: called only where a fault is for one recording
         """
         if not self._faults:
             return None
@@ -242,7 +258,7 @@ class Faults:
             return None
 
     def to_list(self) -> list[dict[str, Any]]:
-        """Return those that can still strike, JSON-native."""
+        """Return the faults that can still strike, as JSON."""
         with self._lock:
             now = self._clock()
             return [fault.to_dict() for fault in self._faults if not fault.is_over(now)]
@@ -294,9 +310,45 @@ def _unknown_enum(response: dict[str, Any]) -> None:
             response[name] = "STATE_OF_TOMORROW"
 
 
-async def _charset(request: web.BaseRequest, answer: Answer, fault: Fault) -> web.StreamResponse:
-    answer = _with_header(answer, "Content-Type", fault.options["content_type"])
-    return answer.response()
+def _charset(answer: Answer, fault: Fault) -> Answer:
+    headers = {**answer.headers, "Content-Type": fault.options["content_type"]}
+    return answer._replace(headers=headers)
+
+
+def _html(answer: Answer, fault: Fault) -> Answer:
+    status = fault.options["status"]
+    page = f"<html><head><title>{status}</title></head><body><h1>{status}</h1></body></html>\r\n"
+    return Answer(page.encode(), {**answer.headers, "Content-Type": "text/html"}, status)
+
+
+def _html_429(answer: Answer, fault: Fault) -> Answer:
+    page = b"<html><head><title>429</title></head><body><h1>Too Many Requests</h1></body></html>"
+    headers = {"Content-Type": "text/html", "Retry-After": fault.options["retry_after"]}
+    return Answer(page, {**answer.headers, **headers}, 429)
+
+
+def _json_500(answer: Answer, fault: Fault) -> Answer:
+    try:
+        request_id = json.loads(answer.body)["Response"]["RequestId"]
+    except (ValueError, KeyError):
+        request_id = ""
+    error = {"Code": "InternalError", "Message": "An internal error has occurred."}
+    body = json.dumps({"Response": {"Error": error, "RequestId": request_id}}).encode()
+    headers = {**answer.headers, "Content-Type": "application/json"}
+    return Answer(body, headers, fault.options["status"])
+
+
+def _bad_json(answer: Answer, fault: Fault) -> Answer:
+    return Answer(answer.body[:-2] + b"]]", answer.headers)
+
+
+def _deep_json(answer: Answer, fault: Fault) -> Answer:
+    nested = b'{"Response": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    return Answer(nested, answer.headers)
+
+
+def _gzip(answer: Answer, fault: Fault) -> Answer:
+    return Answer(gzip.compress(answer.body), {**answer.headers, "Content-Encoding": "gzip"})
 
 
 async def _no_content_type(
@@ -306,32 +358,9 @@ async def _no_content_type(
     return _Raw(_raw_head(answer.status, kept, len(answer.body)) + answer.body)
 
 
-async def _html(request: web.BaseRequest, answer: Answer, fault: Fault) -> web.StreamResponse:
-    status = fault.options["status"]
-    page = f"<html><head><title>{status}</title></head><body><h1>{status}</h1></body></html>\r\n"
-    return web.Response(
-        body=page.encode(), status=status, headers={**answer.headers, "Content-Type": "text/html"}
-    )
-
-
-async def _json_500(request: web.BaseRequest, answer: Answer, fault: Fault) -> web.StreamResponse:
-    try:
-        request_id = json.loads(answer.body)["Response"]["RequestId"]
-    except (ValueError, KeyError):
-        request_id = ""
-    error = {"Code": "InternalError", "Message": "An internal error has occurred."}
-    body = json.dumps({"Response": {"Error": error, "RequestId": request_id}}).encode()
-    answer = _with_header(answer, "Content-Type", "application/json")
-    return web.Response(body=body, status=fault.options["status"], headers=answer.headers)
-
-
 async def _truncated(request: web.BaseRequest, answer: Answer, fault: Fault) -> web.StreamResponse:
     half = answer.body[: int(len(answer.body) * fault.options["part"])]
     return _Raw(_raw_head(answer.status, answer.headers, len(answer.body)) + half)
-
-
-async def _bad_json(request: web.BaseRequest, answer: Answer, fault: Fault) -> web.StreamResponse:
-    return web.Response(body=answer.body[:-2] + b"]]", headers=answer.headers)
 
 
 async def _early_hints(
@@ -340,26 +369,6 @@ async def _early_hints(
     hints = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
     head = _raw_head(answer.status, answer.headers, len(answer.body), "keep-alive")
     return Sent(hints + head + answer.body)
-
-
-async def _gzip(request: web.BaseRequest, answer: Answer, fault: Fault) -> web.StreamResponse:
-    headers = {**answer.headers, "Content-Encoding": "gzip"}
-    return web.Response(body=gzip.compress(answer.body), headers=headers)
-
-
-async def _html_429(request: web.BaseRequest, answer: Answer, fault: Fault) -> web.StreamResponse:
-    page = b"<html><head><title>429</title></head><body><h1>Too Many Requests</h1></body></html>"
-    headers = {
-        **answer.headers,
-        "Content-Type": "text/html",
-        "Retry-After": fault.options["retry_after"],
-    }
-    return web.Response(body=page, status=429, headers=headers)
-
-
-async def _deep_json(request: web.BaseRequest, answer: Answer, fault: Fault) -> web.StreamResponse:
-    nested = b'{"Response": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
-    return web.Response(body=nested, headers=answer.headers)
 
 
 async def _reset(request: web.BaseRequest, answer: Answer, fault: Fault) -> web.StreamResponse:
@@ -396,12 +405,8 @@ async def _hang(request: web.BaseRequest, answer: Answer, fault: Fault) -> web.S
 
 
 def _is_there(request: web.BaseRequest) -> bool:
-    # aiohttp tells nobody that the client has left.
+    # aiohttp does not report that the client has disconnected.
     return request.transport is not None and not request.transport.is_closing()
-
-
-def _with_header(answer: Answer, name: str, value: str) -> Answer:
-    return answer._replace(headers={**answer.headers, name: value})
 
 
 def _raw_head(
@@ -417,7 +422,7 @@ def _raw_head(
 
 
 class _Raw(Sent):
-    """Bytes as they are, and then the end of the connection.
+    """Bytes as they are; then the connection ends.
 
     :param reset: whether it ends with a reset
     """
@@ -435,7 +440,7 @@ class _Raw(Sent):
             transport.abort()
         elif transport is not None:
             transport.close()
-        # What aiohttp takes for a client that has left: it sends nothing more.
+        # aiohttp treats this as a client that has disconnected, and sends nothing more.
         raise ConnectionResetError("the fault has ended the connection")
 
 
@@ -450,9 +455,9 @@ def _part(value: object, place: Place) -> float:
     return share
 
 
-_THROTTLE = Kind("RequestLimitExceeded, as if others used the account", False, refuse=_throttled)
+_THROTTLE = Kind("RequestLimitExceeded, as when others use the account", False, refuse=_throttled)
 _SERVER_ERROR = Kind(
-    "an error of the API, InternalError unless `code` says another",
+    "an error of the API, InternalError unless `code` names another",
     False,
     refuse=_error,
     options={
@@ -464,20 +469,20 @@ _SERVER_ERROR = Kind(
 FAULTS: Mapping[str, Kind] = {
     "charset": Kind(
         "a content type that the SDK does not expect",
-        send=_charset,
+        alter=_charset,
         options={"content_type": (text, "application/json; charset=utf-8")},
     ),
     "no_content_type": Kind("an answer without a content type", send=_no_content_type),
     "html_502": Kind(
         "a proxy's HTML page in place of the answer",
         False,
-        send=_html,
+        alter=_html,
         options={"status": (_status, 502)},
     ),
     "json_500": Kind(
         "an error of the API under an HTTP status",
         False,
-        send=_json_500,
+        alter=_json_500,
         options={"status": (_status, 500)},
     ),
     "truncated": Kind(
@@ -486,17 +491,17 @@ FAULTS: Mapping[str, Kind] = {
         options={"part": (_part, 0.5)},
     ),
     "early_hints": Kind("103 Early Hints before the answer", send=_early_hints),
-    "gzip": Kind("a compressed body, which no client asked for", send=_gzip),
+    "gzip": Kind("a compressed body, which no client asked for", alter=_gzip),
     "html_429": Kind(
-        "a proxy's HTML page that says Too Many Requests",
+        "a proxy's HTML page: Too Many Requests",
         False,
-        send=_html_429,
+        alter=_html_429,
         options={"retry_after": (text, "1")},
     ),
-    "deep_json": Kind("JSON that is nested 100,000 deep", send=_deep_json),
+    "deep_json": Kind("JSON that is nested 100,000 deep", alter=_deep_json),
     "other_task": Kind("an answer about another recording", edit=_other_task),
-    "bad_json": Kind("a body that is no JSON", send=_bad_json),
-    "reset": Kind("the connection is reset before anything happens", False, send=_reset),
+    "bad_json": Kind("a body that is not JSON", alter=_bad_json),
+    "reset": Kind("the connection is reset, and the request has no effect", False, send=_reset),
     "answer_lost": Kind("the request takes effect, and then the connection is reset", send=_reset),
     "drip": Kind(
         "the answer comes in drops, `bytes` every `interval` real seconds",
@@ -511,12 +516,12 @@ FAULTS: Mapping[str, Kind] = {
         send=_slow,
         options={"delay": (number, 1.0), "jitter": (number, 0.0)},
     ),
-    "held": Kind("the answer comes once the fault is taken away", send=_held),
-    "hang": Kind("no answer ever", False, send=_hang),
+    "held": Kind("the answer comes once the fault is removed", send=_held),
+    "hang": Kind("no answer at all", False, send=_hang),
     "request_id_only": Kind("nothing but a RequestId", edit=_only_the_request_id),
     "null_arrays": Kind("null in place of every list", edit=_null_arrays),
-    "unknown_field": Kind("fields that nobody knows yet", edit=_unknown_field),
-    "unknown_enum": Kind("a Status and a FinishReason nobody knows yet", edit=_unknown_enum),
+    "unknown_field": Kind("fields that do not exist yet", edit=_unknown_field),
+    "unknown_enum": Kind("a Status and a FinishReason that do not exist yet", edit=_unknown_enum),
     "throttle": _THROTTLE,
     "throttle_then_ok": Kind("the same, once", False, refuse=_throttled, times=1),
     "server_error": _SERVER_ERROR,

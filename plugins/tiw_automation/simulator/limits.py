@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The limit of requests per second, and how close the clients came to it."""
+"""The limit of requests per second, and how close clients came to it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class RateLimiter:
     """Counts requests per (SecretId, action) in seconds of the server's clock.
 
     The first ``limit`` requests of each clock second pass and the rest are rejected: nothing is
-    queued, and a rejected request counts towards nothing but the statistics. So up to twice the
+    queued, and a rejected request counts in the statistics only. So up to twice the
     limit can pass within one second that straddles two clock seconds.
 
     :param limit: requests per clock second; 0 rejects nothing
@@ -53,16 +53,16 @@ class RateLimiter:
         return window.count if 0 < self.limit < window.count else None
 
     def forget_max(self) -> None:
-        """Begin :attr:`max_in_window` anew; the limit itself is not reset."""
+        """Reset :attr:`max_in_window`, not the limit itself."""
         self.max_in_window = 0
         for window in self._windows.values():
             window.recent.clear()
 
 
 def rejection_message(count: int, limit: int, language: str) -> str:
-    """Return the gateway's own words for a rejected request.
+    """Return the gateway's message for a rejected request.
 
-    :param language: the ``X-TC-Language`` header; the SDK sends ``zh-CN`` unless told otherwise
+    :param language: the ``X-TC-Language`` header; the SDK sends ``zh-CN`` by default
     """
     if language == "zh-CN":
         return f"您当前每秒请求 `{count}` 次，超过了每秒频率上限 `{limit}`，请稍后重试。"  # noqa: RUF001

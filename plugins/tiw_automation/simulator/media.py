@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tiny media files that really play.
+"""Tiny media files that players can play.
 
 An mp4 is one grey H.264 frame shown for as long as the file lasts; an mp3 is silence.
 """
@@ -10,7 +10,7 @@ import struct
 from functools import lru_cache
 
 MP3_MAX_MS = 10_000
-"""An mp3 has a frame per 72 ms, so a long one would not be tiny: it ends here."""
+"""An mp3 has a frame per 72 ms, so a long one is not tiny: it ends here."""
 
 
 @lru_cache(maxsize=1024)
@@ -24,7 +24,7 @@ def mp4(width: int, height: int, duration_ms: int) -> bytes:
     frame = _idr_slice(_macroblocks(width) * _macroblocks(height))
     sample = struct.pack(">I", len(frame)) + frame
     ftyp = _box(b"ftyp", b"isom", struct.pack(">I", 0x200), b"isomiso2avc1mp41")
-    # The place of the sample is written inside moov, whose length does not depend on it.
+    # The offset of the sample is written inside moov, whose length does not depend on it.
     moov_size = len(_moov(width, height, duration_ms, len(sample), 0))
     moov = _moov(width, height, duration_ms, len(sample), len(ftyp) + moov_size + 8)
     return ftyp + moov + _box(b"mdat", sample)

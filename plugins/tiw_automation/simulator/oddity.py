@@ -3,7 +3,7 @@
 
 Other services of Tencent Cloud answer so: a number as text or with a fraction, ``{}`` or null for
 an empty list, one object for a list of one, a null row, a status in another case
-(TencentCloud/tencentcloud-sdk-go#1, #38). A client that takes them keeps every result.
+(TencentCloud/tencentcloud-sdk-go#1, #38). A client that accepts them loses no result.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from typing import Any
 
 _WORDS = frozenset({"Status", "FinishReason"})
-# Numbers that no result depends on; some of them are unreadable now and then.
+# Numbers that no result depends on; some are unreadable now and then.
 _NOTES = frozenset(
     {"ExceptionCnt", "Height", "TotalTime", "VideoDuration", "VideoPlayTime", "VideoSize", "Width"}
 )
 _UNREADABLE: tuple[Any, ...] = ("n/a", [], {"value": 1}, "\u00b2", 10**400)
-# Part of a refusal, or what a caller must get as it is.
+# They belong to an error, or a caller needs them unchanged.
 _KEPT = frozenset({"Error", "ExpireTime", "RequestId", "Sign", "TaskId"})
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a browser gets to see."""
+"""The pages for a browser."""
 
 from __future__ import annotations
 
@@ -80,4 +80,4 @@ REPLAY = """<!doctype html>
 <body><p>A replay of a recording in VIDEO_GENERATION_MODE needs Tencent's own player.</p></body>
 </html>
 """
-"""What is behind a recording's ReplayUrl."""
+"""The page of a recording's ReplayUrl."""

@@ -12,6 +12,6 @@ from tiw_automation.simulator.server import Simulator
 
 @pytest.fixture
 def tiw_simulator() -> Iterator[Simulator]:
-    """Yield a simulator without recordings, on a loopback port of its own."""
+    """Yield a simulator without recordings, on its own loopback port."""
     with Simulator() as simulator:
         yield simulator

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Taking a script's tables apart.
+"""Parsing and checking a script's tables.
 
-A mistake raises :class:`ScriptError`, whose one sentence names the file and the key, what was
-given, what is allowed and, where there is one, the nearest name.
+A mistake raises :class:`ScriptError`, whose text names the file and the key, what was given, what
+is allowed and, where there is one, the closest name.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ MAX_NUMBER = 1_000_000
 
 
 class ScriptError(ValueError):
-    """A mistake in a script or an argument; its text is one sentence for people."""
+    """A mistake in a script or an argument; its text is for people."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where in a script something stands.
+    """A place in a script.
 
-    :param source: the file, or what else the sentence about a mistake begins with
+    :param source: the file, or what else begins the message about a mistake
     :param path: the keys that lead there
     """
 
@@ -33,11 +33,11 @@ class Place:
     path: str = ""
 
     def key(self, key: object) -> Place:
-        """Return the place of a key of the mapping that stands here."""
+        """Return the place of a key of this mapping."""
         return Place(self.source, f"{self.path}.{key}" if self.path else str(key))
 
     def item(self, number: int) -> Place:
-        """Return the place of an item, counted from 0, of the list that stands here."""
+        """Return the place of an item, counted from 0, of this list."""
         return Place(self.source, f"{self.path}[{number}]")
 
     def fail(self, problem: str) -> NoReturn:
@@ -45,32 +45,32 @@ class Place:
         raise ScriptError(": ".join(filter(None, (self.source, self.path, problem))))
 
     def wrong(self, value: object, allowed: str, names: Collection[str] = ()) -> NoReturn:
-        """Raise the error about a value that cannot stand here.
+        """Raise the error about an invalid value.
 
-        :param names: of which the nearest is proposed
+        :param names: of which the closest is proposed
         """
         shown = json.dumps(value, ensure_ascii=False, default=str)
         if len(shown) > 80:
             shown = shown[:77] + "..."
-        self.fail(f"got {shown}, allowed: {allowed}{nearest(value, names)}")
+        self.fail(f"got {shown}, allowed: {allowed}{did_you_mean(value, names)}")
 
 
-def nearest(value: object, names: Collection[str]) -> str:
-    """Return "; did you mean ...?", or nothing where no name is near."""
+def did_you_mean(given: object, names: Collection[str]) -> str:
+    """Return ". Did you mean NAME?", or an empty text where no name is close."""
     by_folded = {name.casefold(): name for name in names}
-    near = difflib.get_close_matches(str(value).casefold(), by_folded, n=1)
-    return f"; did you mean {by_folded[near[0]]}?" if near else ""
+    close = difflib.get_close_matches(str(given).casefold(), by_folded, n=1)
+    return f". Did you mean {by_folded[close[0]]}?" if close else ""
 
 
 _T = TypeVar("_T")
 _D = TypeVar("_D")
 Check = Callable[[object, Place], _T]
-"""Returns a value as what it has to be, or raises :class:`ScriptError`."""
+"""Returns a valid value, converted where necessary, or raises :class:`ScriptError`."""
 
 
 @dataclass(slots=True)
 class Table:
-    """A mapping whose keys are taken one by one; whatever is left is a mistake."""
+    """A mapping whose keys are taken one by one; a key that is left is a mistake."""
 
     data: object
     place: Place
@@ -93,23 +93,22 @@ class Table:
         return check(self.data[key], self.place.key(key)) if key in self.data else default
 
     def require(self, key: str, check: Check[_T]) -> _T:
-        """Return the value of ``key``, which has to be there."""
+        """Return the value of ``key``, which is required."""
         assert isinstance(self.data, Mapping)
         self._known.append(key)
         if key not in self.data:
-            near = [name for name in self.data if nearest(name, [key])]
-            hint = f"; is {near[0]} meant to be it?" if near else ""
+            close = [name for name in self.data if did_you_mean(name, [key])]
+            hint = f". Did you mean {key} instead of {close[0]}?" if close else ""
             self.place.fail(f"{key} is missing{hint}")
         return check(self.data[key], self.place.key(key))
 
     def done(self) -> None:
-        """Raise the error about a key that nobody took."""
+        """Raise the error about a key that was not taken."""
         assert isinstance(self.data, Mapping)
         for key in self.data:
             if key not in self._known:
-                allowed = ", ".join(self._known)
-                near = nearest(key, self._known)
-                self.place.key(key).fail(f"unknown key, allowed: {allowed}{near}")
+                allowed = ", ".join(self._known) + did_you_mean(key, self._known)
+                self.place.key(key).fail(f"unknown key, allowed: {allowed}")
 
 
 def text(value: object, place: Place) -> str:
@@ -121,7 +120,7 @@ def text(value: object, place: Place) -> str:
 
 
 def secret(value: object, place: Place) -> str:
-    """Check for a text that is not empty; what is there is not shown."""
+    """Check for a text that is not empty; the message does not show it."""
     if not isinstance(value, str) or not value.strip():
         place.fail("allowed: a text that is not empty")
     return value
@@ -181,7 +180,7 @@ def one_of(names: Collection[str]) -> Check[str]:
 
 
 def list_of(check_item: Check[_T]) -> Check[tuple[_T, ...]]:
-    """Return a check for a list of what ``check_item`` allows."""
+    """Return a check for a list whose items pass ``check_item``."""
 
     def check(value: object, place: Place) -> tuple[_T, ...]:
         if not isinstance(value, list | tuple):

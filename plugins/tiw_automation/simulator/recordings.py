@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The life of one recording, as a pure function of the virtual time.
+"""The states of one recording, as a pure function of the virtual time.
 
-Its timeline says what happens if nobody calls; a call returns a recording with another timeline,
-whose past is the same.
+Its timeline is what happens without further calls; a call returns a recording with another
+timeline, whose past is the same.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ VIDEO_TYPES = {"camera": 0, "screen_share": 1, "whiteboard": 2, "mixed": 3, "aud
 """The API's ``VideoType`` of each kind of video."""
 FINISH_REASONS = ("AUTO", "USER_CALL", "EXCEPTION", "FORCE_STOP")
 TIMELINE_STATUSES = ("PREPARED", "RECORDING", "PAUSED", "STOPPED")
-"""What a timeline consists of; FINISHED is what comes after it."""
+"""The states of a timeline; FINISHED follows it."""
 RUNNING = ("PREPARED", "RECORDING", "PAUSED")
 """The states in which a recording occupies its room and its user."""
 ANSWERS = ("normal", "request_id_only")
 BEFORE_THE_TIMELINE_S = 60.0
-"""How long a recording whose timeline begins with PAUSED or STOPPED, or is empty, had run."""
+"""How long a recording had run whose timeline begins with PAUSED or STOPPED, or is empty."""
 PREPARING_S = 2.0
 MAX_PAUSE_S = 90 * 60.0
 MAX_TOTAL_S = 24 * 3600.0
@@ -68,7 +68,7 @@ class VideoSource:
 
 @dataclass(frozen=True, slots=True)
 class VideoFile:
-    """One file that a recording left behind."""
+    """One video file of a recording."""
 
     source: VideoSource
     video_id: str
@@ -94,7 +94,7 @@ class VideoFile:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What a callback tells of: its name, when it happens and, for some, more times.
+    """An event of a callback: its name, when it happens and, for some, more times.
 
     :param at: virtual UNIX seconds
     """
@@ -108,20 +108,20 @@ class Event:
 class Recording:
     """One recording task.
 
-    Its answer follows its timeline, which begins at ``created``; then it is FINISHED, or, if it
-    has a ``failure``, answered with that error.
+    Its answer follows its timeline, which begins at ``created``; then it is FINISHED, or the
+    answer is its ``failure``.
 
     :param created: virtual UNIX seconds
-    :param concat: whether every stream becomes one file, or one per stretch between pauses
-    :param interrupts: breaks of the stream per user id
+    :param concat: whether each stream becomes one file, or one for each part between pauses
+    :param interrupts: interruptions of the stream for each user id
     :param replay_url: where it begins with a slash, it is on this server
-    :param answer: ``request_id_only`` leaves everything else out of every answer
-    :param fields: added to every answer, or put in place of what is there
+    :param answer: with ``request_id_only`` the answers have nothing else
+    :param fields: added to each answer, or replaced in it
     :param private_bucket: whether its videos are refused with 403
     :param stopped_s: how long it is STOPPED after a call stopped it, virtual seconds
     :param auto_stop_s: how long the room may be idle, virtual seconds
-    :param idle_since: when the room fell idle, virtual UNIX seconds
-    :param is_started: whether StartOnlineRecord made it, rather than a script
+    :param idle_since: when the room became idle, virtual UNIX seconds
+    :param is_started: whether it comes from StartOnlineRecord, not from a script
     """
 
     sdk_app_id: int
@@ -204,7 +204,7 @@ class Recording:
 
     @cached_property
     def events(self) -> tuple[Event, ...]:
-        """What Tencent would post, in order; a call leaves those that have happened in place."""
+        """The events that Tencent posts, in order; a call does not change past ones."""
         events = []
         if self.failure is None or self.timeline:
             if self._stretches:
@@ -236,7 +236,7 @@ class Recording:
         return "FINISHED"
 
     def are_videos_kept(self, now: float) -> bool:
-        """Whether Tencent has not yet deleted the videos at the virtual time ``now``."""
+        """Whether the videos still exist at the virtual time ``now``."""
         return now < self._stopped_at + VIDEOS_KEPT_S
 
     def pause(self, now: float) -> Recording:
@@ -265,7 +265,7 @@ class Recording:
         return self._with_timeline((*self._past(now), Phase("STOPPED", self.stopped_s)))
 
     def room_idle(self, now: float, idle: bool) -> Recording:
-        """Return it as it is after everyone fell silent in its room, or woke up again."""
+        """Return it as it is after its room became silent, or active again."""
         status = self.status(now)
         if status not in RUNNING:
             return self
@@ -273,7 +273,7 @@ class Recording:
         return self._planned(status, now, since if idle else None)
 
     def planned(self) -> Recording:
-        """Return one that is PREPARED as it goes on: until it is stopped."""
+        """Return a PREPARED recording as it continues until it is stopped."""
         return self._planned("PREPARED", self.created, None)
 
     def describe(self, now: float, base_url: str) -> str:
@@ -286,7 +286,7 @@ class Recording:
         status = self.status(now)
         if status == "FINISHED" and self.failure is not None and self.answer == "normal":
             raise ApiFault(self.failure.code, self.failure.message)
-        # Nothing changes within a state, and clients ask often.
+        # Within a state the answer stays the same, and clients poll often.
         known = self._answers.get((status, base_url))
         if known is None:
             answer = self._answer(status, base_url) if self.answer == "normal" else {}
@@ -325,7 +325,7 @@ class Recording:
         return answer
 
     def event_data(self, event: Event, base_url: str) -> dict[str, Any]:
-        """Return the ``EventData`` of a callback that tells of ``event``."""
+        """Return the ``EventData`` of the callback of ``event``."""
         ids: dict[str, Any] = {
             "TaskId": self.task_id,
             "RoomId": self.room_id,
@@ -350,7 +350,7 @@ class Recording:
         return data
 
     def facts(self, now: float) -> dict[str, Any]:
-        """Return what the simulator knows of it at the virtual time ``now``, JSON-native."""
+        """Return its state at the virtual time ``now``, as JSON."""
         status = self.status(now)
         failed = self.failure is not None and status == "FINISHED"
         return {
@@ -386,12 +386,12 @@ class Recording:
         )
 
     def _planned(self, status: str, now: float, idle_since: float | None) -> Recording:
-        """Return it as it goes on from ``status`` if nobody calls again."""
+        """Return it as it continues from ``status`` without further calls."""
         begin, past = now, self._past(now)
         if status == "PREPARED":
             past, begin, status = self._phases[:1], self._starts[1], "RECORDING"
         elif past and past[-1].status == status:
-            # It goes on: a state that is the same again would begin a new file.
+            # The state continues: a second one of the same kind would begin a new file.
             begin -= past[-1].seconds
             past = past[:-1]
         end, reason = self._starts[0] + MAX_TOTAL_S, "FORCE_STOP"

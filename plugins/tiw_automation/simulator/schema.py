@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every request may hold: names, types, ranges; and the error for what it may not."""
+"""The parameters of each request: names, types, ranges; and the errors for invalid ones."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Field:
     :param kind: ``int``, ``str``, ``bool``, or for an object its own fields
     :param is_list: whether it is a list of that kind
     :param least: of a number, or of the bytes of a text
-    :param most: likewise
+    :param most: of a number, or of the bytes of a text
     :param choices: the values that are allowed
-    :param pattern: what the whole text looks like
+    :param pattern: of the whole text
     :param code: the error for a value that is out of range
     """
 
@@ -41,9 +41,9 @@ Schema = Mapping[str, Field]
 
 
 def check(parameters: Mapping[str, Any], schema: Schema, *, is_flat: bool) -> dict[str, Any]:
-    """Return the parameters, each as what it has to be; absent and null ones are left out.
+    """Return the parameters in their types; absent and null ones are left out.
 
-    :param is_flat: whether numbers and booleans come as texts, and lists as ``{"0": ...}``
+    :param is_flat: whether numbers and booleans are texts, and lists are ``{"0": ...}``
     :raises ApiFault: for the first mistake
     """
     return _object(parameters, schema, "", is_flat)
@@ -82,7 +82,7 @@ def _single(value: Any, field: Field, path: str, is_flat: bool) -> Any:
         return _object(value, field.kind, f"{path}.", is_flat)
     if is_flat:
         value = _from_text(value, field.kind)
-    # In JSON true is no integer, in Python it is one.
+    # In Python true is an integer, in JSON it is not.
     if type(value) is not field.kind or (type(value) is int and not -(2**63) <= value < 2**63):
         raise _mismatch(path, _NAMES[field.kind])
     _check_range(value, field, path)
@@ -125,8 +125,8 @@ def _check_range(value: Any, field: Field, path: str) -> None:
 def _out_of_range(field: Field, path: str, allowed: str, value: object) -> ApiFault:
     if isinstance(value, str) and not field.choices and field.pattern is None:
         # It may be a key or a signature.
-        return ApiFault(field.code, f"`{path}` has to be {allowed} bytes long.")
-    return ApiFault(field.code, f"`{path}` has to be {allowed}, not `{value}`.")
+        return ApiFault(field.code, f"`{path}` must be {allowed} bytes long.")
+    return ApiFault(field.code, f"`{path}` must be {allowed}, not `{value}`.")
 
 
 _APP_ID = Field(int, required=True)

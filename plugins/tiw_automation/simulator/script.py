@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading what there is at the start: a YAML or JSON file, or the same as Python objects.
+"""Scripts: what a simulator starts with, from a YAML or JSON file or from Python objects.
 
-Its mistakes are :class:`~tiw_automation.simulator.reading.ScriptError`.
+A mistake raises :class:`~tiw_automation.simulator.reading.ScriptError`.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ DEFAULT_FAILURE_MESSAGE = (
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script that was read; what it does not say is ``None``.
+    """A parsed script; values that it does not have are ``None``.
 
     :param rooms: who is in which room
-    :param recordings: their ``created`` is relative to the moment they are put into a simulator
+    :param recordings: their ``created`` is relative to the moment when a simulator adds them
     """
 
     sdk_app_id: int | None
@@ -96,7 +96,7 @@ def load_script(
     """Read a script from a file (``.json``, else YAML) or a mapping; ``None`` is an empty one.
 
     :param sdk_app_id: the application of its recordings, in place of the script's own
-    :param source: what the sentence about a mistake in a mapping begins with
+    :param source: what begins the message about a mistake in a mapping
     """
     if script is None or isinstance(script, Mapping):
         table = Table(script or {}, Place(source))
@@ -125,18 +125,9 @@ def load_script(
         recordings=table.take("recordings", _recordings(app_id or DEFAULT_SDK_APP_ID), ()),
     )
     if (result.secret_id is None) != (result.secret_key is None):
-        table.place.fail("secret_id and secret_key go together, and only one is given")
+        table.place.fail("secret_id and secret_key must be given together")
     table.done()
     return result
-
-
-def parse_recording(data: object, source: str, *, sdk_app_id: int) -> Recording:
-    """Return the recording that ``data`` describes, its ``created`` relative to now.
-
-    :param source: what the sentence about a mistake begins with
-    :param sdk_app_id: the application it belongs to unless it says another
-    """
-    return _recording(data, Place(source), sdk_app_id)
 
 
 def _pixels(value: object, place: Place) -> int:
@@ -151,7 +142,7 @@ def _phase(value: object, place: Place) -> Phase:
         place.wrong(value, "one state and its virtual seconds, like `RECORDING: 20`")
     ((status, seconds),) = value.items()
     if status == "FINISHED":
-        place.fail("FINISHED is what comes after the timeline; leave it out")
+        place.fail("FINISHED follows the timeline; leave it out")
     if status not in TIMELINE_STATUSES:
         place.wrong(status, ", ".join(TIMELINE_STATUSES), TIMELINE_STATUSES)
     return Phase(status, number(seconds, place.key(status)))
@@ -165,9 +156,7 @@ def _timeline(value: object, place: Place) -> tuple[Phase, ...]:
         if phase.status == "STOPPED" and position < len(phases) - 1:
             place.item(position).fail("STOPPED can only come last")
         if phase.status == "PAUSED" and position and phases[position - 1].status == "PREPARED":
-            place.item(position).fail(
-                "PAUSED cannot follow PREPARED: there is nothing to pause yet"
-            )
+            place.item(position).fail("PAUSED cannot follow PREPARED")
     return phases
 
 
@@ -209,7 +198,11 @@ def _interrupts(value: object, place: Place) -> dict[str, int]:
     }
 
 
-def _recording(value: object, place: Place, sdk_app_id: int) -> Recording:
+def parse_recording(value: object, place: Place, sdk_app_id: int) -> Recording:
+    """Return the recording that ``value`` describes, its ``created`` relative to now.
+
+    :param sdk_app_id: its application unless it names another
+    """
     table = Table(value, place)
     task_id = table.require("task_id", text)
     room_id = table.take("room_id", room_number, DEFAULT_ROOM_ID)
@@ -243,12 +236,12 @@ def _recording(value: object, place: Place, sdk_app_id: int) -> Recording:
 
 def _recordings(sdk_app_id: int) -> Check[tuple[Recording, ...]]:
     def check(value: object, place: Place) -> tuple[Recording, ...]:
-        parse = list_of(lambda item, place: _recording(item, place, sdk_app_id))
+        parse = list_of(lambda item, place: parse_recording(item, place, sdk_app_id))
         recordings = parse(value, place)
         seen = set()
         for position, recording in enumerate(recordings):
             if (recording.sdk_app_id, recording.task_id) in seen:
-                place.item(position).fail(f"task_id {recording.task_id} is there twice")
+                place.item(position).fail(f"task_id {recording.task_id} is given twice")
             seen.add((recording.sdk_app_id, recording.task_id))
         return recordings
 
@@ -285,13 +278,13 @@ def _read(path: Path) -> object:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         line = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
-        place.fail(f"is no YAML: {line}: {error.problem}")
+        place.fail(f"is not valid YAML: {line}: {error.problem}")
     except yaml.YAMLError as error:
-        place.fail(f"is no YAML: {' '.join(str(error).split())}")
+        place.fail(f"is not valid YAML: {' '.join(str(error).split())}")
     except json.JSONDecodeError as error:
-        place.fail(f"is no JSON: line {error.lineno}, column {error.colno}: {error.msg}")
+        place.fail(f"is not valid JSON: line {error.lineno}, column {error.colno}: {error.msg}")
     except _Twice as error:
-        place.fail(f"the key {error} is there twice in one mapping")
+        place.fail(f"the key {error} is given twice in one mapping")
 
 
 class _Twice(Exception):
@@ -299,7 +292,7 @@ class _Twice(Exception):
 
 
 def _unique(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
-    # Both formats would silently keep the last one.
+    # Both formats silently keep the last one.
     result: dict[Any, Any] = {}
     for key, value in pairs:
         if key in result:
@@ -309,7 +302,7 @@ def _unique(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without its quiet surprise: a key that is there twice."""
+    """YAML that refuses a key that is given twice."""
 
 
 def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:

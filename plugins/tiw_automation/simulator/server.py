@@ -31,10 +31,10 @@ from .script import DEFAULT_SDK_APP_ID, Script, load_script, parse_recording
 from .signature import Account, SignedRequest
 from .starting import Room
 from .sts import METADATA_PATH, TemporaryKeys
-from .tasks import APP_STATES, App, Recorder, change_app
+from .tasks import APP_STATES, App, Recorder
 from .wire import MAX_BODY_BYTES, Call, too_large
 
-# No key of Tencent's looks like these.
+# Tencent's own keys look different.
 DEFAULT_SECRET_ID = "AKIDsimulatorsimulatorsimulator00001"
 DEFAULT_SECRET_KEY = "simulatorsimulatorsimulatorkey01"
 _TYPES = {"mp4": "video/mp4", "mp3": "audio/mpeg"}
@@ -42,7 +42,7 @@ _MAX_LINE_BYTES = 64 * 1024
 
 
 class _Server(web.Server):
-    """Closes every connection at its end; aiohttp forgets whoever comes while it shuts down."""
+    """Closes every connection at its end; aiohttp forgets those that it accepts meanwhile."""
 
     def __init__(self, *given: Any, **options: Any) -> None:
         super().__init__(*given, **options)
@@ -58,9 +58,9 @@ class _Server(web.Server):
         self._open.pop(handler, None)
         super().connection_lost(handler, exc)
 
-    async def turn_away(self) -> None:
-        """Close what is still open, or was just being accepted."""
-        # A connection is accepted, made and lost in turns of their own.
+    async def close_connections(self) -> None:
+        """Close what is still open, or is being accepted."""
+        # A connection is accepted, made and lost in different iterations of the loop.
         for _ in range(5):
             for transport in list(self._open.values()):
                 transport.abort()
@@ -70,33 +70,34 @@ class _Server(web.Server):
 class Simulator:
     """A TIW API on this machine.
 
-    As a context manager it serves from a thread of its own::
+    As a context manager it serves from its own thread::
 
         with Simulator(speed=60) as simulator:
             simulator.add("lesson")
             client = TiwClient(**simulator.settings())
 
-    An argument takes the place of what the script says. Times are virtual seconds unless said
-    otherwise; all methods and properties may be used from any thread.
+    An argument replaces the script's value. Times are virtual seconds unless stated otherwise; all
+    methods and properties may be used from any thread.
 
     :param script: a YAML or JSON file, or the same as a mapping
-    :param speed: virtual seconds per real second (1); 0 stands still but for :meth:`advance`
+    :param speed: virtual seconds per real second (1); with 0 only :meth:`advance` moves the time
     :param host: where to listen
-    :param port: 0 takes a free one
+    :param port: 0 picks a free one
     :param limit: requests per second, account and action (20); 0 rejects nothing
     :param secret_id: of the first account, together with ``secret_key``; see :meth:`add_account`
-    :param token: makes the account's keys temporary ones, which need this token
-    :param sdk_app_id: the application there is; recordings can name others
-    :param region: what :meth:`settings` names; requests may be for either site
+    :param token: makes the account's keys temporary: requests must carry this token
+    :param sdk_app_id: the default application; recordings can name others
+    :param region: the one in :meth:`settings`; requests may name either site's
     :param clock: the server's own time in UNIX seconds, for signatures, limits and the Date
         header; the virtual time is derived from it
     :param max_recordings: how many of an application may run at once (100)
     :param stopped_seconds: how long a recording is STOPPED after a call stopped it (8)
-    :param user_sig_key: where given, a RecordUserSig has to be signed with it
-    :param metadata_role: where given, the metadata of a server in the cloud that has this role
+    :param user_sig_key: where given, a RecordUserSig must be signed with it
+    :param metadata_role: where given, the simulator serves the metadata of a cloud server with
+        this role
     :param callback_mode: how events are posted, one of ``normal, forged, late, doubled,
         out_of_order``
-    :param odd: whether answers and events come in another form than the API's pages show, with the
+    :param odd: whether answers and events have another form than the API's pages show, with the
         same meaning: see :mod:`~tiw_automation.simulator.oddity`
     :raises ScriptError: for a mistake in the script or in an argument
     """
@@ -137,13 +138,7 @@ class Simulator:
             "callback_mode": callback_mode,
             "odd": odd,
         }
-        # They are checked like a script's keys.
-        given: dict[str, Any] = {
-            name: value for name, value in arguments.items() if value is not None
-        }
-        load_script(given, source="Simulator")
-        read = load_script(script, sdk_app_id=sdk_app_id)
-        chosen = replace(read, **given)
+        chosen = _merged(script, arguments)
         self.host = host
         self.port = port
         self.sdk_app_id = chosen.sdk_app_id or DEFAULT_SDK_APP_ID
@@ -180,9 +175,9 @@ class Simulator:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped: asyncio.Event | None = None
         self._thread: threading.Thread | None = None
-        self._take_in(chosen)
+        self._load(chosen)
 
-    def _take_in(self, script: Script) -> None:
+    def _load(self, script: Script) -> None:
         recorder = self._recorder
         if script.stopped_seconds is not None:
             recorder.stopped_s = script.stopped_seconds
@@ -262,7 +257,7 @@ class Simulator:
                 with contextlib.suppress(asyncio.CancelledError):
                     await posting
             await runner.cleanup()
-            await server.turn_away()
+            await server.close_connections()
 
     @property
     def endpoint(self) -> str:
@@ -272,17 +267,17 @@ class Simulator:
 
     @property
     def requests(self) -> dict[str, int]:
-        """How many requests of each action came with a good signature."""
+        """How many requests of each action had a valid signature."""
         return dict(self.stats()["requests"])
 
     @property
     def requests_by_task(self) -> dict[str, int]:
-        """How many requests for each recording were let through."""
+        """How many requests for each recording passed the limit."""
         return dict(self.stats()["by_task"])
 
     @property
     def rejects(self) -> int:
-        """How many requests were over the limit."""
+        """How many requests exceeded the limit."""
         return int(self.stats()["rejects"])
 
     @property
@@ -302,7 +297,7 @@ class Simulator:
 
     @property
     def recordings(self) -> list[dict[str, Any]]:
-        """What is known of every recording now, oldest first, JSON-native."""
+        """The state of each recording now, oldest first, as JSON."""
         with self._api.lock:
             now = self._virtual.now()
             return [recording.facts(now) for recording in self._recorder.recordings.values()]
@@ -323,7 +318,7 @@ class Simulator:
 
     @property
     def web_identity_token(self) -> str | None:
-        """The token with which a pod may assume roles without keys; None lets no pod in."""
+        """The token with which a pod may assume roles without keys; None refuses all pods."""
         return self._keys.web_identity_token
 
     @web_identity_token.setter
@@ -332,7 +327,7 @@ class Simulator:
 
     @property
     def odd(self) -> bool:
-        """Whether answers and events come in an odd form; can be set at any time."""
+        """Whether answers and events have an odd form; can be set at any time."""
         return self._api.odd
 
     @odd.setter
@@ -340,15 +335,15 @@ class Simulator:
         self._api.odd = self._courier.odd = odd
 
     def stats(self) -> dict[str, Any]:
-        """Return everything that is counted, as ``/_simulator/stats`` shows it."""
+        """Return all counts, as ``/_simulator/stats`` shows them."""
         return self._api.stats()
 
     def reset_stats(self) -> None:
-        """Begin all counts anew."""
+        """Reset all counts."""
         self._api.reset_stats()
 
     def settings(self) -> dict[str, Any]:
-        """Return the keyword arguments of a ``TiwClient`` that asks this simulator."""
+        """Return the keyword arguments of a ``TiwClient`` for this simulator."""
         return {
             "secret_id": self.secret_id,
             "secret_key": self.secret_key,
@@ -372,15 +367,13 @@ class Simulator:
     def add(self, task_id: str, **recording: Any) -> str:
         """Add a recording that begins now; the keys are those of a script's recording.
 
-        :raises ScriptError: a key or a value makes no sense, or there is such a recording
+        :raises ScriptError: a key or a value is invalid, or the recording exists already
         """
         source = f"recording {task_id!r}"
-        parsed = parse_recording(
-            {"task_id": task_id, **recording}, source, sdk_app_id=self.sdk_app_id
-        )
+        parsed = parse_recording({"task_id": task_id, **recording}, Place(source), self.sdk_app_id)
         with self._api.lock:
             if (parsed.sdk_app_id, parsed.task_id) in self._recorder.recordings:
-                raise ScriptError(f"{source}: there is a recording with this task_id already")
+                raise ScriptError(f"{source}: a recording with this task_id exists already")
             self._put(parsed)
         return task_id
 
@@ -404,18 +397,18 @@ class Simulator:
         self._courier.wake()
 
     def room_idle(self, task_id: str, *, sdk_app_id: int | None = None) -> None:
-        """Let everybody in a recording's room fall silent: it stops after its AutoStopTimeout."""
+        """Silence a recording's room: the recording stops after its AutoStopTimeout."""
         self._set_idle(task_id, sdk_app_id, True)
 
     def room_active(self, task_id: str, *, sdk_app_id: int | None = None) -> None:
-        """Let somebody in a recording's room speak again."""
+        """End the silence in a recording's room."""
         self._set_idle(task_id, sdk_app_id, False)
 
     def _set_idle(self, task_id: str, sdk_app_id: int | None, idle: bool) -> None:
         with self._api.lock:
             recording = self._recorder.recordings.get((sdk_app_id or self.sdk_app_id, task_id))
             if recording is None:
-                raise KeyError(f"there is no recording {task_id!r}")
+                raise KeyError(f"recording {task_id!r} was not found")
             changed = recording.room_idle(self._virtual.now(), idle)
             if changed is not recording:
                 self._recorder.put(changed)
@@ -423,7 +416,7 @@ class Simulator:
     def set_room(
         self, room_id: int, *, users: Iterable[str], screen_shares: Iterable[str] = ()
     ) -> None:
-        """Say who is in a room, for recordings that are started from now on."""
+        """Set who is in a room, for recordings that are started from now on."""
         with self._api.lock:
             self._recorder.rooms[room_id] = Room(tuple(users), tuple(screen_shares))
 
@@ -432,8 +425,8 @@ class Simulator:
 
         :param state: ``active``, ``not_registered``, ``expired`` or ``foreign``
         :param max_recordings: how many may run at once
-        :param user_sig_key: what signs its users; ``None`` takes every signature
-        :raises ScriptError: a name or a value makes no sense
+        :param user_sig_key: what signs its users; with ``None`` every signature is valid
+        :raises ScriptError: a name or a value is invalid
         """
         allowed = {name: changes[name] for name in changes if changes[name] is not None}
         table = Table(allowed, Place("set_app"))
@@ -441,18 +434,18 @@ class Simulator:
         table.take("max_recordings", count)
         table.take("user_sig_key", secret)
         table.done()
-        key = sdk_app_id or self.sdk_app_id
-        with self._api.lock:
-            self._recorder.apps[key] = change_app(self._recorder.apps.get(key), changes)
+        self._change_app(sdk_app_id, changes)
 
     def set_callback(
         self, url: str, callback_key: str = "", *, sdk_app_id: int | None = None
     ) -> None:
         """Set where an application's events are posted, as the two API actions do."""
-        key = sdk_app_id or self.sdk_app_id
-        changes = {"callback": url, "callback_key": callback_key}
+        self._change_app(sdk_app_id, {"callback": url, "callback_key": callback_key})
+
+    def _change_app(self, sdk_app_id: int | None, changes: Mapping[str, Any]) -> None:
+        key, apps = sdk_app_id or self.sdk_app_id, self._recorder.apps
         with self._api.lock:
-            self._recorder.apps[key] = change_app(self._recorder.apps.get(key), changes)
+            apps[key] = replace(apps.get(key) or App(), **changes)
 
     def _destination(self, sdk_app_id: int) -> tuple[str, str]:
         with self._api.lock:
@@ -460,20 +453,20 @@ class Simulator:
             return app.callback, app.callback_key
 
     def add_account(self, secret_id: str, secret_key: str, token: str | None = None) -> None:
-        """Let these keys in, too; they have a quota of their own."""
+        """Accept these keys, too; they have their own quota."""
         with self._api.lock:
             self._accounts[secret_id] = Account(secret_key, token)
 
     def remove_account(self, secret_id: str) -> None:
-        """Revoke keys at once; unknown ones raise :class:`KeyError`."""
+        """Revoke keys at once; :class:`KeyError` if they are unknown."""
         with self._api.lock:
             del self._accounts[secret_id]
 
     @property
     def fault(self) -> str | None:
-        """The fault that strikes whatever no other fault strikes; ``None`` ends it.
+        """The fault that strikes each request that no other fault strikes; ``None`` ends it.
 
-        Set it to a name, or to a mapping with a name and options, as a script's ``faults`` have.
+        Set it to a name, or to a mapping with a name and options, as in a script's ``faults``.
         """
         return None if self._standing_fault is None else self._standing_fault.name
 
@@ -488,20 +481,20 @@ class Simulator:
 
     @property
     def faults(self) -> list[dict[str, Any]]:
-        """The faults that can still strike, with what they have struck, JSON-native."""
+        """The faults that can still strike, with their hits, as JSON."""
         return self._faults.to_list()
 
     def inject(self, name: str, **options: Any) -> Fault:
-        """Set a fault; of several that fit a request, the one that was set first strikes.
+        """Set a fault; of several that match a request, the one that was set first strikes.
 
         :param name: one of :data:`~tiw_automation.simulator.faults.FAULTS`
         :param times: for how many requests
-        :param action: only for this action, or for ``video``, the download of one
+        :param action: only for this action, or for ``video``, the download of a video
         :param task_id: only for requests about this recording
         :param seconds: for how long, by the simulator's clock
         :param probability: how likely it strikes, 0 to 1; the same in every run
-        :returns: what was set; its ``hits`` count
-        :raises ScriptError: a name, an option or a value makes no sense
+        :returns: the fault; its ``hits`` count
+        :raises ScriptError: a name, an option or a value is invalid
         """
         fault = parse_fault({"name": name, **options}, Place("fault"))
         self._faults.add(fault)
@@ -540,15 +533,15 @@ class Simulator:
         call = Call(signed)
         struck = self._faults.take(call.action, call.task_id)
         body = self._api.answer(signed, call, struck)
-        if struck is None or struck.kind.send is None:
+        if struck is None or not struck.changes_sending:
             return Sent(b"%b%d\r\n\r\n%b" % (self._head()[1], len(body), body))
-        return await struck.kind.send(request, Answer(body, self._head()[0]), struck)
+        return await struck.send(request, Answer(body, self._head()[0]))
 
     def _head(self) -> tuple[Mapping[str, str], bytes]:
-        """Return the headers of an answer, and all that comes before the length of its body."""
+        """Return the headers of an answer, and its bytes up to the length of its body."""
         now = int(self._clock())
         if now != self._head_second:
-            # Clients learn from the date how far their own clock is off.
+            # Clients correct their own clock by the date.
             headers = {"Content-Type": "application/json", "Date": formatdate(now, usegmt=True)}
             lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
             start = f"HTTP/1.1 200 OK\r\nServer: tiw-simulator\r\n{lines}Content-Length: "
@@ -615,9 +608,7 @@ class Simulator:
         task_id = parts[1] if len(parts) == 3 else None
         struck = self._faults.take(VIDEO, lambda: task_id)
         answer = self._video_answer(request, parts)
-        if struck is not None and struck.kind.send is not None:
-            return await struck.kind.send(request, answer, struck)
-        return answer.response()
+        return answer.response() if struck is None else await struck.send(request, answer)
 
     def _video_answer(self, request: web.BaseRequest, parts: list[str]) -> Answer:
         recording = self._recording_of(parts)
@@ -641,8 +632,15 @@ class Simulator:
         return next((f for f in recording.files if f"{f.video_id}.{f.format}" == name), None)
 
 
+def _merged(script: str | Path | Mapping[str, Any] | None, arguments: Mapping[str, Any]) -> Script:
+    """Return a script with the values of the arguments, which are checked as its keys are."""
+    given = {name: value for name, value in arguments.items() if value is not None}
+    load_script(given, source="Simulator")
+    return replace(load_script(script, sdk_app_id=given.get("sdk_app_id")), **given)
+
+
 async def _body(request: web.BaseRequest) -> bytes | None:
-    """Return the request's body, or ``None`` when it is larger than any may be."""
+    """Return the request's body, or ``None`` where it is too large for any request."""
     if (request.content_length or 0) > MAX_BODY_BYTES:
         return None
     content = request.content
@@ -669,7 +667,7 @@ def _html(page: str) -> web.Response:
 
 
 def _not_found() -> web.Response:
-    return web.Response(status=404, text="There is nothing here.\n")
+    return web.Response(status=404, text="Not found.\n")
 
 
 def _bucket_error(status: int, code: str, message: str) -> Answer:
@@ -684,7 +682,7 @@ def _file_answer(request: web.BaseRequest, file: VideoFile) -> Answer:
     content = file.content
     tag = f'"{hashlib.md5(content, usedforsecurity=False).hexdigest()}"'
     headers = {"Accept-Ranges": "bytes", "Content-Type": _TYPES[file.format], "ETag": tag}
-    # A download that goes on must not be glued to another file.
+    # A download that continues must not mix two files.
     if "Range" not in request.headers or request.headers.get("If-Range", tag) != tag:
         return Answer(content, headers)
     try:

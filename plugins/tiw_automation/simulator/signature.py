@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Verification of both signatures of Tencent Cloud API 3.0: TC3-HMAC-SHA256 and the older v1.
 
-Pure functions: what was received and the time go in; the SecretId comes out, or an
+Pure functions: they get the request and the time, and return the SecretId, or an
 :class:`~tiw_automation.simulator.errors.ApiFault` with the code that Tencent's gateway uses.
 """
 
@@ -36,12 +36,12 @@ _V1_DIGESTS = {"HmacSHA1": "sha1", "HmacSHA256": "sha256"}
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Who may call.
+    """The keys of a caller.
 
     :param secret_key: the key of one SecretId
-    :param token: what temporary keys have to be sent with
-    :param expires_at: until when they work, UNIX seconds
-    :param owner: the SecretId whose quota they use, where that is not their own
+    :param token: what requests with temporary keys must carry
+    :param expires_at: when they expire, UNIX seconds
+    :param owner: the SecretId whose quota they use, where it is another one
     """
 
     secret_key: str
@@ -61,7 +61,7 @@ class Authorization(NamedTuple):
 
     @classmethod
     def parse(cls, header: str) -> Authorization:
-        """Take the header apart; malformed ones raise ``AuthFailure.InvalidAuthorization``."""
+        """Parse the header; a malformed one raises ``AuthFailure.InvalidAuthorization``."""
         match = _AUTHORIZATION.fullmatch(header.strip())
         if match is None:
             raise ApiFault(
@@ -219,7 +219,7 @@ def _timestamp(text: str | None, name: str, now: float) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 11:
         raise ApiFault(
             "InvalidParameterValue",
-            f"The value `{text}` of `{name}` is no UNIX timestamp in seconds.",
+            f"The value `{text}` of `{name}` is not a UNIX timestamp in seconds.",
         )
     timestamp = int(text)
     if abs(now - timestamp) > MAX_SKEW_S:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a StartOnlineRecord request makes: which streams are recorded, into which files."""
+"""What a StartOnlineRecord request starts: which streams are recorded, into which files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class _Switches:
-    """What RecordControl says about one stream."""
+    """The settings of RecordControl for one stream."""
 
     is_recorded: bool = True
     has_sound: bool = True
@@ -41,7 +41,7 @@ class _Switches:
 
 
 def check_options(parameters: Mapping[str, Any]) -> None:
-    """Raise the fault for options that are right each by itself, but not together."""
+    """Raise the fault for options that are valid alone, but not together."""
     mix = parameters.get("MixStream", {})
     if not mix.get("Enabled"):
         return
@@ -67,7 +67,7 @@ def new_recording(
     :param parameters: of the request, checked
     :param now: virtual UNIX seconds
     :param stopped_s: how long it will be STOPPED, virtual seconds
-    :param failure: what it will fail with once it is prepared
+    :param failure: the error with which it fails once it is prepared
     """
     room_id = parameters["RoomId"]
     generated = parameters.get("RecordMode") == "VIDEO_GENERATION_MODE"
@@ -96,12 +96,12 @@ def new_recording(
 
 
 def user_failure(parameters: Mapping[str, Any], problem: str | None, now: float) -> ApiFault | None:
-    """Return what a recording fails with whose user cannot enter the room.
+    """Return the error of a recording whose user cannot enter the room, or ``None``.
 
     :param problem: what is wrong with the user's signature
     :param now: virtual UNIX seconds
     """
-    # The service names its own time, in China's zone.
+    # The service writes its own time, in China's zone.
     at = datetime.fromtimestamp(now + 8 * 3600, UTC).strftime("%Y-%m-%d %H:%M:%S")
     user_id = parameters["RecordUserId"]
     if not re.fullmatch(rf"tic_record_user_{parameters['RoomId']}_.+", user_id, re.DOTALL):

@@ -18,13 +18,13 @@ ACTIONS = ("AssumeRole", WEB_IDENTITY)
 DEFAULT_LIFETIME_S = 7200
 METADATA_PATH = "/latest/meta-data/cam/security-credentials"
 METADATA_RENEWAL_S = 600
-"""How long before their end a server in the cloud gets new keys, seconds."""
+"""How long before their end a cloud server gets new keys, seconds."""
 
 
 class TemporaryKeys:
     """Hands out keys that work until they expire; not safe to use from several threads at once.
 
-    :param accounts: where the keys are put, so that they work
+    :param accounts: where valid keys are kept
     :param clock: by which they expire, UNIX seconds
     """
 
@@ -33,15 +33,17 @@ class TemporaryKeys:
         self._clock = clock
         self._metadata: dict[str, Any] | None = None
         self.web_identity_token: str | None = None
-        """The token of the one pod that may assume roles, if there is one."""
+        """The token of the pod that may assume roles, if there is one."""
 
-    def assume_role(self, parameters: dict[str, Any], secret_id: str) -> dict[str, Any]:
+    def assume_role(self, parameters: dict[str, Any], secret_id: str | None) -> dict[str, Any]:
         """Return the answer to AssumeRole without its RequestId.
 
         :param parameters: checked
-        :param secret_id: who asks
+        :param secret_id: who calls; the new keys use the same quota
         """
-        return self._answer(parameters, secret_id)
+        keys = self._issue(parameters.get("DurationSeconds", DEFAULT_LIFETIME_S), secret_id)
+        times = {name: keys.pop(name) for name in ("ExpiredTime", "Expiration")}
+        return {"Credentials": keys, **times}
 
     def assume_role_with_web_identity(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """Return the answer to AssumeRoleWithWebIdentity without its RequestId.
@@ -52,22 +54,17 @@ class TemporaryKeys:
         given = str(parameters["WebIdentityToken"])
         if not token or not secrets.compare_digest(given.encode(), token.encode()):
             raise ApiFault("InvalidParameter.ParamError", "The WebIdentityToken is invalid.")
-        return self._answer(parameters, None)
-
-    def _answer(self, parameters: dict[str, Any], owner: str | None) -> dict[str, Any]:
-        keys = self._issue(parameters.get("DurationSeconds", DEFAULT_LIFETIME_S), owner)
-        times = {name: keys.pop(name) for name in ("ExpiredTime", "Expiration")}
-        return {"Credentials": keys, **times}
+        return self.assume_role(parameters, None)
 
     def of_the_server(self) -> dict[str, Any]:
-        """Return the keys that the metadata shows: the same ones until they are nearly over."""
+        """Return the keys in the metadata: the same ones until they nearly expire."""
         shown = self._metadata
         if shown is None or shown["ExpiredTime"] - self._clock() < METADATA_RENEWAL_S:
             shown = self._metadata = {**self._issue(DEFAULT_LIFETIME_S, None), "Code": "Success"}
         return shown
 
     def _issue(self, lifetime_s: int, owner: str | None) -> dict[str, Any]:
-        # Tencent's own begin alike; these are as long, and random.
+        # They begin as Tencent's do, and are as long.
         secret_id = f"AKID{secrets.token_hex(16)}"
         secret_key = secrets.token_hex(16)
         token = secrets.token_urlsafe(48)

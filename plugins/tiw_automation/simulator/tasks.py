@@ -6,8 +6,9 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from . import usersig
@@ -17,7 +18,7 @@ from .recordings import DEFAULT_STOPPED_S, RUNNING, Recording
 from .starting import Room, check_options, new_recording, user_failure
 
 APP_STATES = ("active", "not_registered", "expired", "foreign")
-"""What an application can be: of the account and paid for, or why it cannot be used."""
+"""The states of an application: usable, or why it is not."""
 DEFAULT_MAX_RECORDINGS = 100
 WRITES = (
     "StartOnlineRecord",
@@ -29,7 +30,7 @@ WRITES = (
 )
 """The actions that change something."""
 LISTED_S = 3 * 86400.0
-"""How long ago a task may have been created that DescribeRunningTasks knows, seconds."""
+"""For how long after its creation DescribeRunningTasks lists a task, seconds."""
 
 _REFUSALS = {
     "not_registered": (
@@ -53,9 +54,9 @@ class App:
 
     :param state: one of ``APP_STATES``
     :param max_recordings: how many may run at once
-    :param callback: where events are posted, or nothing
-    :param callback_key: what signs them, or nothing
-    :param user_sig_key: what signs its users; without one every signature is taken
+    :param callback: where events are posted, or empty
+    :param callback_key: what signs them, or empty
+    :param user_sig_key: what signs its users; without one every signature is valid
     """
 
     state: str = "active"
@@ -70,7 +71,7 @@ class Recorder:
 
     :param clock: the server's own time, UNIX seconds: user signatures expire by it
     :param virtual: returns the time that recordings live in
-    :param changed: called with every recording that is new or whose plan has changed
+    :param changed: called with each recording that is new or has changed
     """
 
     def __init__(self, clock: Clock, virtual: Clock, changed: Callable[[Recording], None]) -> None:
@@ -84,13 +85,13 @@ class Recorder:
         self._clock = clock
         self._virtual = virtual
         self._changed = changed
-        # Those that ran when they were last looked at, so that a start need not look at all.
+        # Those that ran at the last check, so that a start need not check all recordings.
         self._running: dict[tuple[int, str], None] = {}
         self._actions: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "StartOnlineRecord": self._start,
-            "PauseOnlineRecord": self._pause,
-            "ResumeOnlineRecord": self._resume,
-            "StopOnlineRecord": self._stop,
+            "PauseOnlineRecord": partial(self._change, Recording.pause),
+            "ResumeOnlineRecord": partial(self._change, Recording.resume),
+            "StopOnlineRecord": partial(self._change, Recording.stop),
             "DescribeOnlineRecordCallback": self._describe_callback,
             "SetOnlineRecordCallback": self._set_callback,
             "SetOnlineRecordCallbackKey": self._set_callback_key,
@@ -98,7 +99,7 @@ class Recorder:
         }
 
     def put(self, recording: Recording) -> None:
-        """Take a recording in, in place of the one of the same application and id."""
+        """Add a recording, or replace the one of the same application and id."""
         key = (recording.sdk_app_id, recording.task_id)
         self.apps.setdefault(recording.sdk_app_id, App())
         self.recordings[key] = recording
@@ -185,16 +186,10 @@ class Recorder:
             raise ApiFault("InvalidParameter.TaskNotFound", "The task to query does not exist.")
         return recording
 
-    def _pause(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        self.put(self._find(parameters).pause(self._virtual()))
-        return {}
-
-    def _resume(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        self.put(self._find(parameters).resume(self._virtual()))
-        return {}
-
-    def _stop(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        self.put(self._find(parameters).stop(self._virtual()))
+    def _change(
+        self, change: Callable[[Recording, float], Recording], parameters: dict[str, Any]
+    ) -> dict[str, Any]:
+        self.put(change(self._find(parameters), self._virtual()))
         return {}
 
     def _describe_callback(self, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -224,13 +219,8 @@ class Recorder:
         return {"Total": len(tasks), "Tasks": tasks[first : first + parameters.get("Limit", 100)]}
 
 
-def change_app(app: App | None, changes: Mapping[str, Any]) -> App:
-    """Return an application, new or known, with ``changes``."""
-    return replace(app or App(), **changes)
-
-
 def _running_task(recording: Recording, now: float) -> dict[str, Any]:
-    # The times of this action name no zone; China's is the likely one.
+    # The times of this action have no zone; China's is the likely one.
     created = datetime.fromtimestamp(recording.created + 8 * 3600, UTC)
     return {
         "SdkAppID": recording.sdk_app_id,

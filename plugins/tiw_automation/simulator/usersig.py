@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tencent's user signature (TLSSigAPIv2), by which a recording enters its room."""
+"""Tencent's user signature (TLSSigAPIv2), with which a recording enters its room."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def make(key: str, sdk_app_id: int, user_id: str, now: float, seconds: int = 864
 
 
 def problem(signature: str, key: str, sdk_app_id: int, user_id: str, now: float) -> str | None:
-    """Return what is wrong with a signature, in the service's manner, or ``None``.
+    """Return what is wrong with a signature, as the service describes it, or ``None``.
 
     :param key: of the application
     :param now: UNIX seconds

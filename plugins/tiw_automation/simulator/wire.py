@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a request keeps its parameters: in headers and JSON, or all of them in one flat list."""
+"""Where a request has its parameters: in headers and JSON, or all in one flat list."""
 
 from __future__ import annotations
 
@@ -32,11 +32,10 @@ _V1_COMMON = (
 
 
 class Call:
-    """A request, taken apart as far as that can be done without failing.
+    """A request, parsed as far as that cannot fail.
 
-    ``is_flat`` says that every parameter is a text, as it is in a query or a form, so that types
-    have to be read out of them. ``v1`` are all the parameters of a request that is signed the
-    old way, else ``None``.
+    ``is_flat`` means that each parameter is a text, as in a query or a form. ``v1`` are all
+    parameters of a request with a v1 signature, else ``None``.
     """
 
     __slots__ = (
@@ -55,29 +54,22 @@ class Call:
         headers = request.headers
         self._request = request
         self._parameters: dict[str, Any] | None = None
-        self.is_flat = request.method == "GET"
         self.v1: dict[str, str] | None = None
         if "Authorization" not in headers:
             if request.method == "GET":
                 self.v1 = _flat(request.query)
             elif _content_type(request) == _FORM:
                 self.v1 = _flat(request.body.decode("utf-8", "replace"))
-        if self.v1 is None:
-            self.action = headers.get("X-TC-Action", "")
-            self.version = headers.get("X-TC-Version", "")
-            self.region = headers.get("X-TC-Region", "")
-            self.language = headers.get("X-TC-Language", "zh-CN")
-            self.request_client = headers.get("X-TC-RequestClient", "")
-        else:
-            self.is_flat = True
-            self.action = self.v1.get("Action", "")
-            self.version = self.v1.get("Version", "")
-            self.region = self.v1.get("Region", "")
-            self.language = self.v1.get("Language", "zh-CN")
-            self.request_client = self.v1.get("RequestClient", "")
+        common, prefix = (headers, "X-TC-") if self.v1 is None else (self.v1, "")
+        self.is_flat = request.method == "GET" or self.v1 is not None
+        self.action = common.get(f"{prefix}Action", "")
+        self.version = common.get(f"{prefix}Version", "")
+        self.region = common.get(f"{prefix}Region", "")
+        self.language = common.get(f"{prefix}Language", "zh-CN")
+        self.request_client = common.get(f"{prefix}RequestClient", "")
 
     def task_id(self) -> str | None:
-        """Return the task that is asked about, if the request can be read and names one."""
+        """Return the task that the request is about, if it can be read and names one."""
         try:
             task_id = self.parameters().get("TaskId")
         except ApiFault:
@@ -85,7 +77,7 @@ class Call:
         return task_id if isinstance(task_id, str) else None
 
     def check_size(self) -> None:
-        """Raise ``RequestSizeLimitExceeded`` for a request that is larger than Tencent takes."""
+        """Raise ``RequestSizeLimitExceeded`` for a request above Tencent's limit."""
         request = self._request
         if request.method == "GET":
             size, limit = len(request.query), MAX_QUERY_BYTES
@@ -114,7 +106,7 @@ class Call:
         if content_type != "application/json":
             raise ApiFault(
                 "InvalidRequest",
-                f"The content type `{content_type}` does not go with this signature; "
+                f"The content type `{content_type}` is invalid for this signature; "
                 "application/json goes with TC3-HMAC-SHA256, and "
                 f"{_FORM} with HmacSHA1 and HmacSHA256.",
             )
@@ -151,13 +143,13 @@ def _nested(flat: dict[str, str]) -> dict[str, Any]:
         for parent in parents:
             below = level.setdefault(parent, {})
             if not isinstance(below, dict):
-                raise ApiFault(
-                    "InvalidParameter", f"The parameter `{name}` is both a value and an object."
-                )
+                raise _ambiguous(name)
             level = below
         if isinstance(level.get(last), dict):
-            raise ApiFault(
-                "InvalidParameter", f"The parameter `{name}` is both a value and an object."
-            )
+            raise _ambiguous(name)
         level[last] = value
     return nested
+
+
+def _ambiguous(name: str) -> ApiFault:
+    return ApiFault("InvalidParameter", f"The parameter `{name}` is both a value and an object.")

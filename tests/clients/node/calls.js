@@ -20,7 +20,7 @@ const client = new v20190919.Client({
       endpoint: process.env.TIW_ENDPOINT.split("//")[1],
       protocol: "http://",
       reqMethod,
-      // Loopback, whatever proxy this machine has.
+      // Loopback, without a proxy of this machine.
       proxy: "",
     },
   },
@@ -29,12 +29,12 @@ const client = new v20190919.Client({
 (async () => {
   for await (const line of readline.createInterface({ input: process.stdin })) {
     const [action, parameters] = JSON.parse(line);
-    let said;
+    let result;
     try {
-      said = { answer: await client[action](parameters) };
+      result = { answer: await client[action](parameters) };
     } catch (error) {
-      said = { error: `${error.code}: ${error.message}` };
+      result = { error: `${error.code}: ${error.message}` };
     }
-    console.log(JSON.stringify(said));
+    console.log(JSON.stringify(result));
   }
 })();

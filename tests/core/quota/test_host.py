@@ -1,48 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a host's pace is divided, and what a file that cannot be used costs."""
+"""How a host's processes share its pace, and what a file that cannot be used costs."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import itertools
 import logging
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from quotas import Clock, most_in_a_second, take, two_processes, used
 
 from tiw_automation.core import Quota
 from tiw_automation.core.quota import quota as quota_module
-from tiw_automation.core.quota.host import HostPace, parts
-from tiw_automation.core.quota.pace_file import Slot
-from tiw_automation.core.quota.quota import WantedRate, shared_quota
+from tiw_automation.core.quota.host import Demand, HostPace, parts
+from tiw_automation.core.quota.pace import Pace
+from tiw_automation.core.quota.pace_file import ProcessRow
+from tiw_automation.core.quota.quota import shared_quota
 
 PACE = 19.0
-HUNGRY = float("inf")
-
-
-class Clock:
-    def __init__(self, now: float = 100.0) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        assert 0 < seconds < 150
-        self.now += seconds
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(quota_module, "_warned", set())
-    return tmp_path / f"tiw-automation-{os.geteuid()}"
+ANY_PACE = float("inf")
 
 
 @pytest.fixture
@@ -55,47 +39,176 @@ def neighbours() -> Iterator[list[int]]:
         process.wait()
 
 
-def slot(waits: float, unconfirmed: float = 0, wanted: float = HUNGRY, share: float = 1.0) -> Slot:
-    return Slot(1, 1, 0.0, waits, unconfirmed, min(wanted, 1e6), PACE * share, share)
+def row(
+    waits: float, unconfirmed: float = 0, wanted: float = ANY_PACE, share: float = 1.0
+) -> ProcessRow:
+    return ProcessRow(1, 1, 0.0, waits, unconfirmed, min(wanted, 1e6), PACE * share, share)
 
 
 @pytest.mark.parametrize(
     ("processes", "expected"),
     [
-        pytest.param([slot(700), slot(300)], [0.7, 0.3], id="in proportion"),
-        pytest.param([slot(300, share=0.2), slot(100)], [0.2, 0.8], id="a flood with a share"),
-        pytest.param([slot(1, share=0.2), slot(100)], [0.01, 0.99], id="a share that is not used"),
-        pytest.param([slot(300, wanted=1.9), slot(100)], [0.1, 0.9], id="what one leaves"),
-        pytest.param([slot(100, wanted=1.9), slot(100, wanted=1.9)], [0.5, 0.5], id="both rest"),
-        pytest.param([slot(0, 300), slot(100)], [0.1, 0.9], id="unconfirmed ones"),
-        pytest.param([slot(0, 300), slot(100, wanted=3.8)], [0.8, 0.2], id="others rest"),
-        pytest.param([slot(0, 300), slot(0, 100)], [0.75, 0.25], id="all are unconfirmed"),
-        pytest.param([slot(0, 300, share=0.05), slot(100)], [0.05, 0.95], id="both limits"),
-        pytest.param([slot(100, 300), slot(100)], [0.55, 0.45], id="both kinds in one"),
-        pytest.param([slot(9, share=0.2), slot(9, share=0.3)], [0.2, 0.3], id="shares alone"),
+        pytest.param([row(700), row(300)], [0.7, 0.3], id="in proportion"),
+        pytest.param([row(300, share=0.2), row(100)], [0.2, 0.8], id="a flood with a share"),
+        pytest.param([row(1, share=0.2), row(100)], [0.01, 0.99], id="a share that is not used"),
+        pytest.param([row(300, wanted=1.9), row(100)], [0.1, 0.9], id="what one leaves"),
+        pytest.param([row(100, wanted=1.9), row(100, wanted=1.9)], [0.5, 0.5], id="both idle"),
+        pytest.param([row(0, 300), row(100)], [0.1, 0.9], id="unconfirmed ones"),
+        pytest.param([row(0, 300), row(100, wanted=3.8)], [0.8, 0.2], id="others idle"),
+        pytest.param([row(0, 300), row(0, 100)], [0.75, 0.25], id="all are unconfirmed"),
+        pytest.param([row(0, 300, share=0.05), row(100)], [0.05, 0.95], id="both limits"),
+        pytest.param([row(100, 300), row(100)], [0.55, 0.45], id="both kinds in one"),
+        pytest.param([row(9, share=0.2), row(9, share=0.3)], [0.2, 0.3], id="shares alone"),
     ],
 )
-def test_parts(processes: list[Slot], expected: list[float]) -> None:
+def test_parts(processes: list[ProcessRow], expected: list[float]) -> None:
     pace = PACE
     assert [part.whole for part in parts(processes, pace)] == pytest.approx(expected, abs=0.006)
 
 
-def test_a_share_that_its_own_waits_would_fill_leaves_a_tenth_to_unconfirmed_ones() -> None:
-    mine, other = parts([slot(100, 100, share=0.2), slot(100)], PACE)
+def test_waits_that_would_use_the_whole_share_leave_a_tenth_to_unconfirmed_recordings() -> None:
+    mine, other = parts([row(100, 100, share=0.2), row(100)], PACE)
     assert (mine.waits, mine.unconfirmed) == pytest.approx((0.18, 0.02))
     assert other.whole == pytest.approx(0.8)
 
 
-def test_a_few_unconfirmed_ones_keep_no_tenth_back() -> None:
-    first, second = parts([slot(0, 1), slot(100)], PACE)
+def test_a_few_unconfirmed_recordings_reserve_less_than_a_tenth() -> None:
+    first, second = parts([row(0, 1), row(100)], PACE)
     assert first.unconfirmed == pytest.approx(1 / PACE)
     assert second.waits == pytest.approx(1 - 1 / PACE)
 
 
-def simulated(quotas: list[Quota], clock: Clock, seconds: float, uses: list[float]) -> list[float]:
-    """Let processes take turns for a while; return the requests a second of each.
+def test_processes_of_a_host_keep_to_one_pace(folder: Path) -> None:
+    """I1, for a group of processes."""
+    one, two = two_processes()
+    times = [1000.0]
+    for number in range(100):
+        # Each process comes when the last slot was just used.
+        times.append(take((one, two)[number % 2], times[-1]).time)
+    times = times[1:]
+    gaps = [b - a for a, b in itertools.pairwise(times)]
+    assert min(gaps) == pytest.approx(1 / 19)
+    assert most_in_a_second(times) <= 20
+    one.close()
+    two.close()
 
-    :param uses: how many a second each would make.
+
+def test_a_host_s_pace_is_shared_in_proportion_to_the_waits(folder: Path) -> None:
+    one, two = two_processes()
+    take(one, 1000.0, waits=700)
+    take(two, 1000.1, waits=300)
+    first = take(one, 1000.2, waits=700)
+    second = take(two, 1000.3, waits=300)
+    assert [first.part, second.part] == pytest.approx([0.7, 0.3])
+    # A process that takes no more slots leaves its part to the other.
+    later = take(one, 1010.0, waits=700)
+    assert later.part == 1.0
+
+
+def test_a_process_with_few_waits_has_a_least_part(folder: Path) -> None:
+    one, two = two_processes()
+    take(one, 1000.0, waits=100_000)
+    small = take(two, 1000.0)
+    assert small.part == 0.05
+
+
+def test_two_processes_take_slots_in_proportion_to_their_waits(folder: Path) -> None:
+    clock = Clock()
+    hosts = two_processes()
+    quotas = [Quota(19, clock=clock, host=host) for host in hosts]
+    quotas[0].demand("a", 900)
+    quotas[1].demand("b", 100)
+    next_at = [clock.now, clock.now]
+    reserved: list[float | None] = [None, None]
+    sent: list[list[float]] = [[], []]
+    while clock.now < 160:
+        clock.now += 0.001
+        for number, quota in enumerate(quotas):
+            if clock.now < next_at[number]:
+                continue
+            slot = reserved[number]
+            if slot is None:
+                next_at[number] = reserved[number] = quota.reserve()
+            else:
+                time = used(quota, slot)
+                sent[number].append(time)
+                reserved[number], next_at[number] = None, time
+    assert len(sent[0]) / len(sent[1]) == pytest.approx(9, rel=0.1)
+    together = sorted(sent[0] + sent[1])
+    assert len(together) / 60 == pytest.approx(19, rel=0.03)
+    assert most_in_a_second(together) <= 20
+    for quota in quotas:
+        quota.close()
+
+
+def test_a_dead_process_and_one_of_another_boot_are_forgotten(folder: Path) -> None:
+    one, two = two_processes()
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    two._pid = child.pid
+    take(two, 1000.0, waits=50)
+    alone = take(one, 1000.1, waits=50)
+    assert (alone.part, alone.processes) == (1.0, 1)
+    # After a boot the clock restarts: the times in the file lie in the future.
+    take(one, 90_000.0)
+    fresh = take(one, 5.0)
+    assert fresh.time == 5.0
+
+
+def test_a_restart_continues_the_pace(folder: Path) -> None:
+    """I1, I9."""
+    before = HostPace("id", "host", "A")
+    last = [take(before, 1000.0).time for _ in range(5)][-1]
+    before.close()
+    assert take(HostPace("id", "host", "A"), 1000.0).time == pytest.approx(last + 1 / 19)
+
+
+def test_a_refusal_lowers_the_pace_of_every_process(folder: Path) -> None:
+    one, two = two_processes()
+    take(one, 1000.0)
+    one.rejected(1000.0)
+    slot = take(two, 1000.1)
+    assert slot.pace == pytest.approx(19 * 0.9, rel=0.01)
+
+
+def test_a_slot_released_to_the_host_is_taken_again(folder: Path) -> None:
+    one, two = two_processes()
+    first = take(one, 1000.0)
+    one.release(first)
+    assert take(two, 1000.0).time == first.time
+
+
+def test_shares_of_a_host_that_add_up_to_more_than_one_are_logged(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, two = two_processes()
+    take(one, Clock().now, share=0.7)
+    quota = Quota(19, 0.6, clock=Clock(), host=two)
+    for _ in range(3):
+        quota.use(quota.reserve())
+    warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(warnings) == 1
+    assert "1.3" in warnings[0].message
+    caplog.clear()
+    # Processes without a share use the whole pace together.
+    plain = Quota(19, 1.0, clock=Clock(), host=two)
+    plain.use(plain.reserve())
+    assert not caplog.records
+
+
+def test_a_process_that_ends_leaves_the_file(folder: Path) -> None:
+    one, two = two_processes()
+    take(one, 1000.0)
+    with contextlib.closing(two):
+        take(two, 1000.0)
+    slot = take(one, 1000.1)
+    assert slot.processes == 1
+
+
+def simulated(quotas: list[Quota], clock: Clock, seconds: float, uses: list[float]) -> list[float]:
+    """Let processes take slots for a while; return the requests a second of each.
+
+    :param uses: how many a second each would send.
     """
     start = clock.now
     sent = [0] * len(quotas)
@@ -107,19 +220,19 @@ def simulated(quotas: list[Quota], clock: Clock, seconds: float, uses: list[floa
         for number, quota in enumerate(quotas):
             if clock.now < max(next_at[number], free_at[number]):
                 continue
-            turn = reserved[number]
-            if turn is None:
+            slot = reserved[number]
+            if slot is None:
                 next_at[number] = reserved[number] = quota.reserve()
             else:
-                entered = quota.use(turn)
-                assert entered is not None
+                used = quota.use(slot)
+                assert used is not None
                 sent[number] += 1
-                reserved[number], next_at[number] = None, entered
-                free_at[number] = entered + 1 / uses[number]
+                reserved[number], next_at[number] = None, used
+                free_at[number] = used + 1 / uses[number]
     return [count / seconds for count in sent]
 
 
-def test_a_flood_with_a_share_costs_the_others_a_fifth_and_no_more(neighbours: list[int]) -> None:
+def test_a_flood_with_a_share_costs_the_others_at_most_a_fifth(neighbours: list[int]) -> None:
     """F3: TIW_QUOTA_SHARE=0.2 in the process of the flood, nothing in the other."""
     clock = Clock()
     hosts = [HostPace("id", "host", "A") for _ in range(2)]
@@ -135,7 +248,7 @@ def test_a_flood_with_a_share_costs_the_others_a_fifth_and_no_more(neighbours: l
     rates = simulated([flood, other], clock, 40.0, [1e9, 1e9])
     assert rates[0] == pytest.approx(0.2 * PACE, rel=0.05)
     assert rates[1] >= 0.8 * PACE * 0.97
-    # What the flood does not use the other has.
+    # The other may use what the flood leaves.
     flood.demand("flood", 0)
     flood.demand("small", 3, wanted=1.0)
     simulated([flood, other], clock, 3.0, [0.5, 1e9])
@@ -143,7 +256,7 @@ def test_a_flood_with_a_share_costs_the_others_a_fifth_and_no_more(neighbours: l
     assert sum(rates) == pytest.approx(PACE, rel=0.04)
 
 
-def test_unconfirmed_ids_of_one_process_leave_the_waits_of_another_nine_tenths(
+def test_unconfirmed_recordings_of_one_process_leave_the_waits_of_another_nine_tenths(
     neighbours: list[int],
 ) -> None:
     """F3: without any share."""
@@ -161,18 +274,6 @@ def test_unconfirmed_ids_of_one_process_leave_the_waits_of_another_nine_tenths(
     assert receiver.others_wait
     assert not triggerer.others_wait
     assert receiver.unconfirmed_rate == pytest.approx(PACE / 10)
-
-
-def test_what_is_due_without_a_break_would_use_any_pace() -> None:
-    appetite, now = WantedRate(), 100.0
-    appetite.idle(now)
-    for _ in range(20):
-        now += 0.2
-        appetite.sent(now)
-        appetite.idle(now)
-    assert appetite.wanted(now) == pytest.approx(1.5 * 5 + 1, abs=1.0)
-    assert appetite.wanted(now + 0.4) < 10
-    assert appetite.wanted(now + 0.6) == HUNGRY
 
 
 # A file that cannot be used: C8 and C9.
@@ -195,7 +296,7 @@ FAULTS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_process_that_cannot_use_the_file_paces_alone_and_tries_again_later(
+def test_a_process_that_cannot_use_the_file_paces_itself_and_tries_again_later(
     fault: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = Clock()
@@ -204,9 +305,9 @@ def test_a_process_that_cannot_use_the_file_paces_alone_and_tries_again_later(
     tried = []
     take = HostPace.take
 
-    def counted(self: HostPace, now: float, **given: Any) -> Any:
+    def counted(self: HostPace, now: float, *given: Any) -> Any:
         tried.append(now)
-        return take(self, now, **given)
+        return take(self, now, *given)
 
     monkeypatch.setattr(HostPace, "take", counted)
     with monkeypatch.context() as broken:
@@ -214,26 +315,24 @@ def test_a_process_that_cannot_use_the_file_paces_alone_and_tries_again_later(
         start = clock.now
         for _ in range(4000):
             quota.acquire(clock.sleep)
-        # It is waited for once, for a second, and then left alone for 30, 60 and 120 seconds.
+        # The quota waits for the file once, for a second; then it leaves it alone for 30, 60 and
+        # 120 seconds.
         assert (clock.now - start - 1.0) * PACE == pytest.approx(4000, rel=0.01)
     assert len([r for r in caplog.records if r.levelno >= logging.WARNING]) == 1
     assert "not shared" in caplog.text
     later = sorted({round(at - start) for at in tried if at > start + 2})
     assert later == pytest.approx([31, 91, 211], abs=3)
-    # It can be used again, and the pace is one again.
+    # The file is usable again, and the pace is shared again.
     clock.now += 1800
     for _ in range(20):
         quota.acquire(clock.sleep)
-    neighbour = HostPace("id", "host", "A").take(
-        clock.now, pace=PACE, share=1.0, limit=20, spread_s=0.0, waits=1
-    )
-    assert neighbour is not None
+    neighbour = HostPace("id", "host", "A").take(clock.now, Pace(PACE), Demand(waits=1))
     assert neighbour.number >= 20
     quota.close()
 
 
-def test_a_real_full_disk_is_no_signal(tmp_path: Path) -> None:
-    """C8: a file size limit is as good as a full disk, and would kill by SIGXFSZ or SIGBUS."""
+def test_a_real_full_disk_raises_no_signal(tmp_path: Path) -> None:
+    """C8: a file size limit stands for a full disk; it could end the process by a signal."""
     script = (
         "import resource, signal, sys, tempfile, os\n"
         "from tiw_automation.core.quota.quota import shared_quota\n"
@@ -251,7 +350,7 @@ def test_a_real_full_disk_is_no_signal(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("length", [0, 1, 40, 64, 2112, 5000])
-def test_a_file_that_is_truncated_meanwhile_costs_nothing(length: int) -> None:
+def test_a_file_that_is_truncated_meanwhile_costs_no_time(length: int) -> None:
     clock = Clock()
     host = HostPace("id", "host", "A")
     quota = Quota(PACE, clock=clock, host=host)
@@ -280,7 +379,7 @@ def test_quotas_of_accounts_that_are_no_longer_used_are_forgotten(
     monkeypatch.setattr(quota_module, "_quotas", {})
     monkeypatch.setattr(quota_module, "_IDLE_S", -1.0)
     waits = shared_quota("AKIDwaits", "h", "A", 1000)
-    waits.demand("somebody", 1)
+    waits.demand("watcher", 1)
     for number in range(300):
         shared_quota(f"AKIDrotated{number}", "h", "A", 1000).acquire()
     assert len(quota_module._quotas) <= 66
@@ -289,10 +388,10 @@ def test_quotas_of_accounts_that_are_no_longer_used_are_forgotten(
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_child_that_is_forked_while_the_file_is_held_can_take_turns() -> None:
-    """The lock of the thread that took a turn, and its file, are not the child's."""
+    """The child does not inherit the lock of a thread that takes a slot, nor its file."""
     quota = shared_quota("AKIDforked", "h", "A", 1000)
     quota.acquire()
-    host = quota._host
+    host = quota._host._host
     assert host is not None
     inside, leave = threading.Event(), threading.Event()
 
@@ -308,7 +407,7 @@ def test_a_child_that_is_forked_while_the_file_is_held_can_take_turns() -> None:
     if child == 0:
         fresh = shared_quota("AKIDforked", "h", "A", 1000)
         released = host._file._file == -1 and fresh is not quota
-        # The parent holds the file for a second at most, whatever it does.
+        # The child waits at most a second for the file that the parent holds.
         os._exit(0 if released and fresh.reserve() and fresh.acquire() else 1)
     leave.set()
     holder.join()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whose turn it is: one pace for an account, whichever process a request leaves from."""
+"""When a request may leave: one pace for an account, whichever process it leaves from."""
 
 from __future__ import annotations
 

@@ -1,30 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """The file in which the processes of a host keep their pace: where it is, and what it holds.
 
-It is opened, locked, read, written and closed for each turn, so that no descriptor is kept and no
-other process can take its pages away. Whatever stands in it is checked as it is read, because a
+It is opened, locked, read, written and closed for each slot: no descriptor stays open, and a file
+that is truncated meanwhile harms no memory map. Each field is checked when it is read, because a
 crash, a full disk or another program may have written it:
 
 ======  ===========  ==================================  ==========================  ==============
 offset  field        what it is                          range                       out of range
 ======  ===========  ==================================  ==========================  ==============
 0       magic        ``tiwpace2``                        that                        a new file
-8       next turn    when the next turn is               to now + the longest wait   now
+8       next slot    when the next slot is               to now + the longest wait   now
 16      factor       what refusals left of the pace      0.05 to 1                   1
 24      since        when the factor was set             to now + 2 s                factor 1
-32      taken        how many turns there were           0 to 2**53                  0
+32      taken        how many slots there were           0 to 2**53                  0
 64      256 stamps   when the latest requests arrived,   to now + the longest wait   long ago
-                     each at the turn's number           + 5 s
+                     each at the slot's number           + 5 s
                      modulo 256
-2112    128 slots    one process each; the first whose   see below                   no process
-                     process is 0 ends them
+2112    128 rows     one process each; the first whose   see below                   no process
+                     process id is 0 ends them
 ======  ===========  ==================================  ==========================  ==============
 
-A slot is: process (1 to 2**31 - 1), the inode of its process id namespace (any), when it took its
-last turn (to now + 2 s), its waits and its unconfirmed ones (0 to 1e7 each), the requests a second
-that its waits would use (0 to 1e6), its pace (1e-6 to 1e6 requests a second) and its quota share
-(above 0, to 1). Times are seconds of the monotonic clock, which begins anew with a boot; all
-numbers are 8 bytes long, in the machine's own order.
+A row is: process id (1 to 2**31 - 1), the inode of its process id namespace (any), when it took its
+last slot (to now + 2 s), its confirmed and its unconfirmed waits (0 to 1e7 each), the requests a
+second that the confirmed ones would use (0 to 1e6), its pace (1e-6 to 1e6 requests a second) and
+its quota share (above 0, to 1). Times are seconds of the monotonic clock, which restarts with each
+boot; all numbers are 8 bytes long, in the machine's own order.
 """
 
 from __future__ import annotations
@@ -38,45 +38,51 @@ import struct
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from itertools import islice
+from operator import attrgetter
+
+from tiw_automation.core.quota.pace import LEAST_FACTOR
 
 MAGIC = b"tiwpace2"
 PROCESSES = 128
 STAMPS = 256
-LEAST_FACTOR = 0.05
 MOST_WAITS = 1e7
 MOST_PACE = 1e6
 _LEAST_PACE = 1e-6
 _MOST_PID = 2**31 - 1
-_MOST_TURNS = 2**53
-# The clocks of a host's processes are one, but they read it at different moments.
+_MOST_SLOTS = 2**53
+# All processes of a host read the same clock, but not at the same moment.
 _AHEAD_S = 2.0
-# A request counts as up to a second late, and is sent up to a second after its turn.
+# A request counts as up to a second late, and leaves up to a second after its slot.
 _LATE_S = 5.0
 
 _HEADER = struct.Struct("=8sdddQ")
 _STAMPS = struct.Struct(f"={STAMPS}d")
-_SLOT = struct.Struct("=qQdddddd")
+_ROW = struct.Struct("=qQdddddd")
 _STAMPS_AT = 64
-_SLOTS_AT = _STAMPS_AT + _STAMPS.size
-SIZE = _SLOTS_AT + PROCESSES * _SLOT.size
+_ROWS_AT = _STAMPS_AT + _STAMPS.size
+SIZE = _ROWS_AT + PROCESSES * _ROW.size
 
+# A file that was not written for this long, by processes that are all dead, is removed.
+UNUSED_AFTER_S = 3600.0
+_REMOVED_AT_ONCE = 100
 _LOCK_PAUSE_S = 0.0002
 _OPENED = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _NEVER = -math.inf
 
 
 class Unusable(Exception):
-    """The file cannot be used; the text says why."""
+    """The file cannot be used; the text gives the reason."""
 
 
 class Held(Exception):
-    """Another process holds the file just now."""
+    """Another process holds the file now."""
 
 
 @dataclass(slots=True)
-class Slot:
-    """One process: who it is, when it took its last turn, and what it wants."""
+class ProcessRow:
+    """One process: which one, when it took its last slot, and what it wants."""
 
     pid: int
     namespace: int
@@ -89,7 +95,7 @@ class Slot:
 
     @property
     def is_sound(self) -> bool:
-        """Whether every field is within its range, but for the time, which depends on now."""
+        """Whether each field is within its range; the limit of ``seen`` depends on now."""
         return (
             1 <= self.pid <= _MOST_PID
             and self.seen > _NEVER
@@ -101,76 +107,67 @@ class Slot:
         )
 
 
+_VALUES = attrgetter(*(column.name for column in fields(ProcessRow)))
+
+
 @dataclass(slots=True)
 class Contents:
     """What the file holds, checked."""
 
-    next_turn: float = _NEVER
+    next_slot: float = _NEVER
     factor: float = 1.0
     since: float = _NEVER
     taken: int = 0
     stamps: list[float] = field(default_factory=lambda: [_NEVER] * STAMPS)
-    slots: list[Slot] = field(default_factory=list)
+    rows: list[ProcessRow] = field(default_factory=list)
 
     @classmethod
     def read(cls, data: bytes, now: float, pace: float) -> Contents:
-        """Read what stands in the file; what is out of its range is as if it were not there.
+        """Read what the file holds; a value out of its range is ignored.
 
         :param now: the monotonic time.
         :param pace: the reader's requests a second.
         """
         data = data[:SIZE].ljust(SIZE, b"\0")
         found = cls()
-        for values in _SLOT.iter_unpack(data[_SLOTS_AT:]):
-            slot = Slot(*values)
-            if not slot.pid:
+        for values in _ROW.iter_unpack(data[_ROWS_AT:]):
+            row = ProcessRow(*values)
+            if not row.pid:
                 break
-            if slot.is_sound and slot.seen <= now + _AHEAD_S:
-                found.slots.append(slot)
-        magic, next_turn, factor, since, taken = _HEADER.unpack_from(data)
+            if row.is_sound and row.seen <= now + _AHEAD_S:
+                found.rows.append(row)
+        magic, next_slot, factor, since, taken = _HEADER.unpack_from(data)
         if magic != MAGIC:
             return found
         longest_s = found.longest_wait_s(pace)
-        if next_turn <= now + longest_s:
-            found.next_turn = next_turn
+        if next_slot <= now + longest_s:
+            found.next_slot = next_slot
         if LEAST_FACTOR <= factor <= 1 and since <= now + _AHEAD_S:
             found.factor, found.since = factor, since
-        if taken <= _MOST_TURNS:
+        if taken <= _MOST_SLOTS:
             latest = now + longest_s + _LATE_S
             stamps = _STAMPS.unpack_from(data, _STAMPS_AT)
             found.taken, found.stamps = taken, [t if t <= latest else _NEVER for t in stamps]
         return found
 
     def longest_wait_s(self, pace: float) -> float:
-        """Return the longest that a turn may be ahead: twenty turns of each process at full pace.
+        """Return how far ahead the next slot may be: twenty slots of each process at full pace.
 
-        A next turn that is further ahead is of another boot, or made up.
+        A slot that is further ahead is from another boot, or invalid.
         """
-        pace = max([pace, *(slot.pace for slot in self.slots)])
-        return 2.0 + (len(self.slots) + 2) / (pace * LEAST_FACTOR)
+        pace = max([pace, *(row.pace for row in self.rows)])
+        return 2.0 + (len(self.rows) + 2) / (pace * LEAST_FACTOR)
 
     def written(self) -> bytes:
-        """Return what is to stand in the file."""
-        slots = b"".join(
-            _SLOT.pack(
-                slot.pid,
-                slot.namespace,
-                slot.seen,
-                slot.waits,
-                slot.unconfirmed,
-                slot.wanted,
-                slot.pace,
-                slot.share,
-            )
-            for slot in self.slots[:PROCESSES]
-        )
-        header = _HEADER.pack(MAGIC, self.next_turn, self.factor, self.since, self.taken)
-        data = header.ljust(_STAMPS_AT, b"\0") + _STAMPS.pack(*self.stamps) + slots
+        """Return the bytes of the file."""
+        rows = b"".join(_ROW.pack(*_VALUES(row)) for row in self.rows[:PROCESSES])
+        header = _HEADER.pack(MAGIC, self.next_slot, self.factor, self.since, self.taken)
+        data = header.ljust(_STAMPS_AT, b"\0") + _STAMPS.pack(*self.stamps) + rows
         return data.ljust(SIZE, b"\0")
 
 
 def state_path() -> str:
-    """Return the path of the folder of this user's files, there or not.
+    """Return the path of the folder of this user's files, whether it exists or not.
 
     :raises Unusable: there is no temporary folder.
     """
@@ -181,9 +178,9 @@ def state_path() -> str:
 
 
 def state_folder() -> str:
-    """Return the folder of this user's files, made if need be, for nobody else to enter.
+    """Return the folder of this user's files; it is made where it is missing, closed to others.
 
-    :raises Unusable: it cannot be made, or is not this user's own.
+    :raises Unusable: it cannot be made, or does not belong to this user alone.
     """
     path = state_path()
     try:
@@ -220,7 +217,7 @@ class PaceFile:
     def make(self) -> None:
         """Make the file where it is missing.
 
-        :raises Unusable: it cannot be made, or is not this user's own.
+        :raises Unusable: it cannot be made, or does not belong to this user.
         """
         try:
             self._open(create=True)
@@ -233,14 +230,14 @@ class PaceFile:
     def change(
         self, now: float, pace: float, tries: int, *, create: bool = True
     ) -> Iterator[Contents]:
-        """Give what the file holds, and write what has become of it.
+        """Read the file, and write the contents back after the block.
 
-        :param now: the monotonic time; infinity where it does not matter what lies ahead.
+        :param now: the monotonic time; infinity where times ahead of it are not checked.
         :param pace: the reader's requests a second.
         :param tries: how often to try to lock it.
         :param create: whether to make it where it is missing.
         :raises Held: another process holds it.
-        :raises Unusable: it cannot be made, read or written, or is not this user's own.
+        :raises Unusable: it cannot be made, read or written, or does not belong to this user.
         """
         try:
             self._lock(tries, create)
@@ -249,25 +246,25 @@ class PaceFile:
             yield contents
             after = contents.written()
             if after != before and os.pwrite(self._file, after, 0) < SIZE:
-                raise Unusable(f"{self.path}: it cannot be written whole")
+                raise Unusable(f"{self.path}: it cannot be written completely")
         except OSError as error:
             raise Unusable(f"{self.name}: {error.strerror or error}") from None
         finally:
-            self.let_go()
+            self.unlock()
 
-    def let_go(self) -> None:
+    def unlock(self) -> None:
         """Unlock and close it."""
         file, self._file = self._file, -1
         if file < 0:
             return
         with contextlib.suppress(OSError):
-            # A child that was forked meanwhile holds the same lock.
+            # A child that was forked meanwhile shares the lock.
             fcntl.flock(file, fcntl.LOCK_UN)
         with contextlib.suppress(OSError):
             os.close(file)
 
     def abandon(self) -> None:
-        """Close it and nothing else: in a forked child the lock is the parent's."""
+        """Close it and keep the lock: in a forked child the lock belongs to the parent."""
         file, self._file = self._file, -1
         if file >= 0:
             with contextlib.suppress(OSError):
@@ -283,8 +280,8 @@ class PaceFile:
                 continue
             if os.fstat(self._file).st_nlink:
                 return
-            # It was swept away between the two.
-            self.let_go()
+            # Another process removed it between opening and locking.
+            self.unlock()
             self._open(create)
         raise Held
 
@@ -298,16 +295,26 @@ class PaceFile:
             raise Unusable(f"{self.path} is not a file of this user")
 
 
-def remove_unless(path: str, is_used: Callable[[Slot], bool]) -> None:
-    """Remove a file unless a process in it is in use.
+def remove_unused(is_used: Callable[[ProcessRow], bool], keep: str) -> None:
+    """Remove files that were not written for an hour and name no process in use.
 
-    :raises OSError: it cannot be opened, or another process holds it.
+    :param keep: the name of a file that stays.
     """
+    with contextlib.suppress(OSError, Unusable), os.scandir(state_path()) as entries:
+        for entry in islice(entries, _REMOVED_AT_ONCE):
+            if entry.name.endswith(".pace") and entry.name != keep:
+                with contextlib.suppress(OSError):
+                    _remove_if_unused(entry.path, is_used)
+
+
+def _remove_if_unused(path: str, is_used: Callable[[ProcessRow], bool]) -> None:
+    if time.time() - os.lstat(path).st_mtime < UNUSED_AFTER_S:
+        return
     file = os.open(path, _OPENED)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         contents = Contents.read(os.pread(file, SIZE, 0), math.inf, 1.0)
-        if not any(map(is_used, contents.slots)):
+        if not any(map(is_used, contents.rows)):
             os.unlink(path)
     finally:
         os.close(file)

@@ -1,10 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many requests a second, and whose turn.
+"""When the requests of an account may leave.
 
 Tencent counts an action's requests for the whole account, in each second of its own clock, and
-refuses what is over (https://www.tencentcloud.com/document/product/1278): so everything in this
-process that uses one account, host and action takes its turns from one :class:`Quota`, and the
-processes of a host share its pace.
+refuses those above its limit (https://www.tencentcloud.com/document/product/1278). So everything
+in this process that uses one account, host and action takes its slots from one :class:`Quota`, and
+the processes of a host share its pace. A quota has these collaborators:
+
+* :class:`~tiw_automation.core.quota.pace.Pace`: how many requests a second, how many within one;
+* :class:`~tiw_automation.core.quota.pace.RoundTrips`: how far apart two round trips may be;
+* :class:`~tiw_automation.core.quota.pace.ArrivalWindow`: what this process sent without its host;
+* :class:`~tiw_automation.core.quota.host.HostShare`: what the host's processes leave to this one,
+  by a :class:`~tiw_automation.core.quota.host.HostPace`, which changes their file;
+* an injected clock.
+
+It decides which of them gives the next slot, and reports to them how each request ended.
 """
 
 from __future__ import annotations
@@ -16,157 +25,36 @@ import math
 import os
 import threading
 import time
-from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from tiw_automation.core.errors import ConfigurationError
-from tiw_automation.core.quota.host import (
-    SMALL_PART,
-    HostPace,
-    Turn,
-    lowered,
-    recovered,
-    window_opens,
-)
-from tiw_automation.core.quota.pace_file import Unusable
-from tiw_automation.core.retry import doubled
+from tiw_automation.core.quota.host import SMALL_PART, Demand, HostPace, HostShare
+from tiw_automation.core.quota.pace import ArrivalWindow, Pace, RoundTrips, lowered, recovered
+from tiw_automation.core.quota.pace_file import Held
 
 logger = logging.getLogger(__name__)
 
 # Timers wake up late by a millisecond or two; without this credit each late one is lost pace.
 _TOLERANCE_S = 0.005
 
-# What Tencent allows, and what a pace leaves of it for jitter.
-_ALLOWED = 20
-_PACE_OF_ALLOWED = 0.95
-
-# Clocks, timers and threads are this imprecise; no second is filled to the brim.
-_GUARD_S = 0.01
-
-# What a line is taken for until it is known, and the most that a request counts as late.
-_UNKNOWN_SPREAD_S = 0.5
-_MOST_SPREAD_S = 1.0
-# Answers that are this much more or less late than was assumed are not worth a change.
-_SAME_S = 0.002
-# Requests whose answers may still come; the line is slower, or lost, for more.
-_UNDER_WAY = 64
-_KNOWN_AFTER = 16
-_SURE_AFTER = 64
-_ROUND_TRIPS = 256
-
-# A request that leaves later than this after its turn needs another one: others count on it.
-# Longer where nobody says when answers come, because connecting is a part of it then.
+# A request that leaves later than this after its slot needs another one: others count on it.
+# Longer where the durations of requests are not reported, because they include connecting.
 _USE_BY_S = 0.1
-_USE_BY_UNTOLD_S = 0.25
+_USE_BY_UNREPORTED_S = 0.25
 
-# How soon to try again where the host's file is held, and when to go on without it: whoever holds
-# it may only wait for a processor. It is left alone after so many turns in a row without it.
 BUSY_PAUSE_S = 0.002
-_BUSY_S = 1.0
-_PATIENCE = 50
-# For how long a file that cannot be used is left alone: at first, and at most.
-_ALONE_S = 30.0
-_ALONE_MOST_S = 1800.0
+"""How soon to try again where another process holds the host's file."""
 
-# What is due for this long without a break would use any pace; else what was used lately counts.
-_HUNGRY_AFTER_S = 0.5
-_APPETITE_OVER_S = 2.0
+# Waits that are due for this long without a break would use any pace; else what they used lately
+# counts.
+_ALWAYS_DUE_AFTER_S = 0.5
+_WANTED_OVER_S = 2.0
 
 # Quotas of accounts that are no longer used are forgotten, the longest unused ones first.
 _KEPT = 64
-# However many processes share a tenth, each asks for something now and then.
-_LONGEST_UNCONFIRMED_S = 60.0
 _IDLE_S = 60.0
-
-
-def arrivals_allowed(requests_per_second: float) -> int:
-    """Return how many requests may arrive within any second at a pace.
-
-    A pace of up to 19 is taken as 95 % of what is allowed, up to 20 as Tencent's limit of 20,
-    and one above as a limit that was raised for the account.
-    """
-    if requests_per_second > _ALLOWED:
-        return int(requests_per_second)
-    return min(math.ceil(requests_per_second / _PACE_OF_ALLOWED - 1e-9), _ALLOWED)
-
-
-class RoundTrips:
-    """How far the durations of requests lie apart, from the latest few hundred.
-
-    Two requests can arrive closer together than they were sent by as much as their ways differ.
-    Where durations are going to be told, the line is taken for a bad one until some are known.
-    """
-
-    def __init__(self) -> None:
-        self.expected = False
-        self._latest: deque[float] = deque()
-        self._ordered: list[float] = []
-
-    @property
-    def spread_s(self) -> float:
-        """The spread; what lies far out from all others is cut, because a stall is no jitter."""
-        ordered = self._ordered
-        count = len(ordered)
-        if not self.expected:
-            return 0.0
-        if count < _KNOWN_AFTER:
-            return max(_UNKNOWN_SPREAD_S, min(ordered[-1], _MOST_SPREAD_S) if ordered else 0.0)
-        top = ordered[-1]
-        if count >= _SURE_AFTER:
-            middle = ordered[count // 2]
-            top = min(ordered[-1 - count // 100], middle + 4 * (ordered[count * 9 // 10] - middle))
-        return min(max(top - ordered[0], 0.0), _MOST_SPREAD_S)
-
-    def late_s(self, seconds: float) -> float:
-        """Return by how much a request of that duration may have arrived late, at most.
-
-        Later than the fastest, that is: it may have lost the time on its way, and whoever sent it
-        may not have been run when its turn had come. While little is known there may be faster
-        ways than were seen.
-        """
-        ordered = self._ordered
-        count = len(ordered)
-        if not self.expected:
-            return 0.0
-        if count < _KNOWN_AFTER:
-            return max(self.spread_s, min(seconds, _MOST_SPREAD_S))
-        faster = 4 * (ordered[count * 9 // 10] - ordered[0]) / count
-        return min(max(seconds - ordered[0], 0.0) + faster, _MOST_SPREAD_S)
-
-    def add(self, seconds: float) -> None:
-        """Add the duration of a request that was answered."""
-        self._latest.append(seconds)
-        insort(self._ordered, seconds)
-        if len(self._latest) > _ROUND_TRIPS:
-            oldest = self._latest.popleft()
-            del self._ordered[bisect_left(self._ordered, oldest)]
-
-    def overdue_s(self, seconds: float) -> float:
-        """Return by how much a request that has no answer after that time is late, at least.
-
-        It may arrive as late as now.
-        """
-        if not self.expected:
-            return 0.0
-        fastest = self._ordered[0] if self._ordered else 0.0
-        return min(max(self.spread_s, seconds - fastest), _MOST_SPREAD_S)
-
-    def clear(self) -> None:
-        """Forget all: the line is a new one."""
-        self.expected = True
-        self._latest.clear()
-        self._ordered.clear()
-
-
-@dataclass(frozen=True, slots=True)
-class Demand:
-    """How many recordings are waited for, and how many requests a second that would take."""
-
-    waits: int = 0
-    unconfirmed: int = 0
-    wanted: float = math.inf
+# However many processes share a tenth, each polls for an unconfirmed recording now and then.
+_LONGEST_UNCONFIRMED_S = 60.0
 
 
 class WantedRate:
@@ -186,35 +74,36 @@ class WantedRate:
 
     def wanted(self, now: float) -> float:
         """Return the requests a second, with room for more."""
-        while self._sent_at and now - self._sent_at[0] > _APPETITE_OVER_S:
+        while self._sent_at and now - self._sent_at[0] > _WANTED_OVER_S:
             self._sent_at.popleft()
-        if now - self._idle_at > _HUNGRY_AFTER_S:
+        if now - self._idle_at > _ALWAYS_DUE_AFTER_S:
             return math.inf
-        return 1.5 * len(self._sent_at) / _APPETITE_OVER_S + 1.0
+        return 1.5 * len(self._sent_at) / _WANTED_OVER_S + 1.0
 
 
 class Quota:
     """Paces the requests of one action: evenly, never two at once, also after an idle time.
 
-    Whoever sends takes a turn (:meth:`reserve`), waits for it, and enters (:meth:`use`), which
-    may add a moment where other processes of the host are in front. :meth:`acquire` does all
-    three. Two rules hold: the pace, and that within the second before a request leaves fewer can
-    have arrived than are allowed. When one arrived at the latest is known from its answer
-    (:meth:`answered`), and taken from the spread of the round trips before: so neither jitter on
-    the way nor a process that is not run for a while makes a crowd at the server. A
-    refusal lowers the pace by 10 %, another one before it has recovered by 30 %; it recovers by
-    30 % in a minute.
+    A caller takes a slot (:meth:`reserve`), waits for it, and uses it (:meth:`use`), which may
+    move it where other processes of the host come first. :meth:`acquire` does all three. A slot
+    that is not used is released (:meth:`release`). Two rules hold: the pace, and that within the
+    second before a request leaves fewer can have arrived than are allowed. When a request arrived
+    at the latest is known from its answer (:meth:`answered`), and before that assumed from the
+    spread of earlier round trips: so neither jitter on the way nor a process that does not run for
+    a while brings too many requests to the server at once. A refusal lowers the pace by 10 %,
+    another one before it has recovered by 30 %; it recovers by 30 % in a minute.
 
-    Where the host's file cannot be used one warning says why, and the process paces itself; the
-    file is tried again after 30 s, then twice as much each time, half an hour at most.
+    Where the host's file cannot be used, one warning gives the reason, and the process paces
+    itself; it tries the file again after 30 s, then after twice as much each time, half an hour at
+    most.
 
     Thread-safe; synchronous and asynchronous callers share it. All times are those of ``clock``.
 
     :param requests_per_second: the pace of the account.
-    :param share: the part of it that this host takes, above 0 and at most 1.
+    :param share: the part of it that this host uses, above 0 and at most 1.
     :param clock: a monotonic clock in seconds.
     :param host: the pace of all processes of this host; None paces this process alone.
-    :raises ConfigurationError: the pace or the share makes no sense.
+    :raises ConfigurationError: the pace or the share is invalid.
     """
 
     def __init__(
@@ -226,317 +115,199 @@ class Quota:
         host: HostPace | None = None,
     ) -> None:
         self.clock = clock
-        self._host = host
-        self._alone_until = -math.inf
-        self._times_alone = 0
-        self._host_refusals = 0
-        self._busy_since: float | None = None
-        # What could not be written to the host's file: turns, and by how much each was late.
-        self._untold: list[tuple[Turn, float]] = []
         self._lock = threading.Lock()
-        self._next_turn = -math.inf
-        # Turns, and by how much each may be late.
-        self._sent: deque[tuple[float, float | None]] = deque()
+        self._pace = Pace(requests_per_second, share)
         self._round_trips = RoundTrips()
+        self._window = ArrivalWindow(self._round_trips)
+        self._host = HostShare(host, self._round_trips)
+        self._next_slot = -math.inf
+        # What refusals left of this process's own pace, and since when.
         self._factor, self._factor_since = 1.0, -math.inf
-        self._host_turns: dict[float, Turn] = {}
-        self._host_pace: float | None = None
-        self._part = 1.0
-        self._unconfirmed_part = SMALL_PART
-        self._others_wait = False
-        self._warned = False
         self._demands: dict[int, Demand] = {}
         self._callers = 0
         self._used_at = clock()
-        self.set_pace(requests_per_second, share)
 
     @property
     def requests_per_second(self) -> float:
         """The pace that was set, this host's share of it."""
-        return self._pace
+        return self._pace.rate
 
     @property
     def rate(self) -> float:
         """The pace in force for this process: after refusals, and beside other processes."""
-        now = self.clock()
-        if self._host_pace is not None:
-            return min(self._host_pace * self._part, self._pace)
-        return self._pace * recovered(self._factor, self._factor_since, now)
+        latest = self._host.latest
+        if latest is not None:
+            return min(latest.pace * latest.part, self._pace.rate)
+        return self._pace.rate * recovered(self._factor, self._factor_since, self.clock())
 
     @property
     def unconfirmed_rate(self) -> float:
-        """The requests a second for recordings that no caller knows of, while others are due."""
-        least = 1.0 / _LONGEST_UNCONFIRMED_S
-        if self._host_pace is None:
-            return max(self.rate * SMALL_PART, least)
-        return max(min(self._host_pace * self._unconfirmed_part, self._pace), least)
+        """The requests a second for unconfirmed recordings while waits are due."""
+        latest = self._host.latest
+        if latest is None:
+            rate = self.rate * SMALL_PART
+        else:
+            rate = min(latest.pace * latest.unconfirmed, self._pace.rate)
+        return max(rate, 1.0 / _LONGEST_UNCONFIRMED_S)
 
     @property
     def others_wait(self) -> bool:
         """Whether other processes of this host have waits."""
-        return self._others_wait
+        latest = self._host.latest
+        return latest is not None and latest.others_wait
 
     def is_idle(self, now: float) -> bool:
-        """Return whether nothing has taken a turn for a minute, or waits for one."""
+        """Return whether no slot was taken for a minute, and no caller waits for one."""
         return not self._demands and not self._callers and now - self._used_at > _IDLE_S
 
-    @property
-    def spread_s(self) -> float:
-        """How far round trips lie apart; it is added to the second that requests are counted in."""
-        return self._round_trips.spread_s
-
     def set_pace(self, requests_per_second: float, share: float = 1.0) -> None:
-        """Change the pace from the next turn on.
+        """Change the pace from the next slot on.
 
-        :raises ConfigurationError: the pace or the share makes no sense.
+        :raises ConfigurationError: the pace or the share is invalid.
         """
-        if not 0 < requests_per_second < math.inf:
-            raise ConfigurationError(
-                f"requests_per_second has to be a number above zero, not {requests_per_second!r}."
-            )
-        if not 0 < share <= 1:
-            raise ConfigurationError(
-                "quota_share (TIW_QUOTA_SHARE) has to be a number above zero and at most 1, "
-                f"not {share!r}."
-            )
-        self._pace = requests_per_second * share
-        self._share = share
-        self._allowed = arrivals_allowed(self._pace)
+        self._pace = Pace(requests_per_second, share)
 
     def demand(
-        self, who: object, waits: int, *, unconfirmed: int = 0, wanted: float = math.inf
+        self, watcher: object, waits: int, *, unconfirmed: int = 0, wanted: float = math.inf
     ) -> None:
-        """Announce what a watcher waits for; the host's pace is shared by it.
+        """Announce what a watcher waits for; the host's pace is divided by it.
 
-        :param waits: how many recordings.
-        :param unconfirmed: how many more that no caller knows of.
+        :param waits: how many recordings that a caller waits for.
+        :param unconfirmed: how many others.
         :param wanted: how many requests a second the waits would use.
         """
         with self._lock:
             if waits or unconfirmed:
-                self._demands[id(who)] = Demand(waits, unconfirmed, wanted)
+                self._demands[id(watcher)] = Demand(waits, unconfirmed, wanted)
             else:
-                self._demands.pop(id(who), None)
+                self._demands.pop(id(watcher), None)
 
     def reserve(self) -> float:
-        """Take the next turn of this process and return its time; the caller enters then."""
+        """Take the next slot of this process and return its time; the caller uses it then."""
         with self._lock:
             now = self._used_at = self.clock()
-            turn = max(now - _TOLERANCE_S, self._next_turn)
-            if self._host is None or now < self._alone_until:
-                turn = max(turn, self._window_opens())
-                self._note(turn)
-            self._next_turn = turn + 1.0 / self.rate
-            return turn
+            slot = max(now - _TOLERANCE_S, self._next_slot)
+            if not self._host.is_used(now):
+                slot = max(slot, self._window.opens(now, self._pace.allowed))
+                self._window.add(slot, self._pace.allowed)
+            self._next_slot = slot + 1.0 / self.rate
+            return slot
 
-    def use(self, turn: float) -> float | None:
-        """Return the time at which the request of a turn that has come may leave.
+    def use(self, slot: float) -> float | None:
+        """Return the time at which the request of a slot that has come may leave.
 
-        None where another process is at the host's file just now: enter again after
+        None where another process holds the host's file: use it again after
         :data:`BUSY_PAUSE_S`.
         """
         with self._lock:
             now = self.clock()
-            if self._host is None or now < self._alone_until:
-                return turn
-            demands = [*self._demands.values(), *[Demand(1)] * self._callers]
-            fault: str | None = None
-            taken: Turn | None = None
+            if not self._host.is_used(now):
+                return slot
+            earliest = max(now - _TOLERANCE_S, slot)
             try:
-                taken = self._host.take(
-                    max(now - _TOLERANCE_S, turn),
-                    pace=self._pace,
-                    share=self._share,
-                    limit=self._allowed,
-                    spread_s=self._round_trips.spread_s + _GUARD_S,
-                    waits=sum(demand.waits for demand in demands),
-                    unconfirmed=sum(demand.unconfirmed for demand in demands),
-                    wanted=sum(demand.wanted for demand in demands if demand.waits),
-                    arrived=[*self._overdue(now), *self._untold],
-                )
-            except Unusable as error:
-                fault = str(error)
+                taken = self._host.take(earliest, now, self._pace, self._demand())
+            except Held:
+                return None
             if taken is None:
-                return self._without_the_file(turn, now, fault)
-            self._host_refusals, self._busy_since, self._times_alone = 0, None, 0
-            self._untold.clear()
-            self._host_pace, self._part = taken.pace, taken.part
-            self._unconfirmed_part, self._others_wait = taken.unconfirmed, taken.others_wait
-            if len(self._host_turns) >= _UNDER_WAY:
-                del self._host_turns[next(iter(self._host_turns))]
-            self._host_turns[taken.time] = taken
-            if taken.shares > 1.0 + 1e-9 and self._share < 1.0 and not self._warned:
-                self._warned = True
-                logger.warning(
-                    "quota_share (TIW_QUOTA_SHARE) of the %d processes of this host adds up to "
-                    "%g, more than 1. They take turns at the largest; give every host its part.",
-                    taken.processes,
-                    taken.shares,
-                )
-            return taken.time
+                self._window.add(slot, self._pace.allowed)
+                return slot
+            return taken
 
-    def renew(self, turn: float, sleep: Callable[[float], None] = time.sleep) -> float:
-        """Return a turn whose request may leave now: this one, or another one that is waited for.
+    def renew(self, slot: float, sleep: Callable[[float], None] = time.sleep) -> float:
+        """Return a slot whose request may leave now: this one, or another one after a wait for it.
 
-        Call it when the request is about to leave. A process that was not run since its turn came
-        would be one more than its neighbours count on.
+        Call it when the request is about to leave. If the process did not run since its slot came,
+        the request would be one more than the other processes count on.
         """
         with self._lock:
-            expected = self._round_trips.expected
-            use_by_s = max(self._round_trips.spread_s, _USE_BY_S) if expected else _USE_BY_UNTOLD_S
-            if self.clock() - turn <= use_by_s:
-                return turn
-            taken = self._host_turns.pop(turn, None)
-            if taken is not None:
-                self._tell(taken, -math.inf)
-            self._sent = deque(sent for sent in self._sent if sent[0] != turn)
+            if self.clock() - slot <= self._use_by_s():
+                return slot
+            self._host.remove(slot)
+            self._window.remove(slot)
         return self.acquire(sleep)
 
-    def release(self, turn: float) -> None:
-        """Return a turn that was not used, entered or not, if nobody has taken a later one."""
+    def release(self, slot: float) -> None:
+        """Return a slot that is not needed, used or only reserved, if no later one was taken."""
         with self._lock:
-            taken = self._host_turns.pop(turn, None)
-            if self._host is not None and taken is not None:
-                self._host.release(taken)
-            elif self._sent and self._sent[-1][0] == turn:
-                self._sent.pop()
-                self._next_turn = turn
+            if not self._host.release(slot) and self._window.is_last(slot):
+                self._window.remove(slot)
+                self._next_slot = slot
 
     def acquire(self, sleep: Callable[[float], None] = time.sleep) -> float:
-        """Take the next turn, wait for it and return its time."""
+        """Reserve the next slot, wait for it, use it and return its time."""
         with self._lock:
             self._callers += 1
         try:
-            turn = self.reserve()
-            self._wait_for(turn, sleep)
-            while (entered := self.use(turn)) is None:
+            slot = self.reserve()
+            self._wait_for(slot, sleep)
+            while (used := self.use(slot)) is None:
                 sleep(BUSY_PAUSE_S)
-            self._wait_for(entered, sleep)
-            return entered
+            self._wait_for(used, sleep)
+            return used
         finally:
             with self._lock:
                 self._callers -= 1
 
-    def answered(self, turn: float, seconds: float) -> None:
-        """Say how long the request of a turn took, from then to its answer."""
+    def answered(self, slot: float, seconds: float) -> None:
+        """Note how long the request of a slot took, from the slot to its answer."""
         with self._lock:
-            spread_s = self._round_trips.spread_s
+            assumed_s = self._round_trips.spread_s
             self._round_trips.add(seconds)
             late_s = self._round_trips.late_s(seconds)
-            taken = self._host_turns.pop(turn, None)
-            if self._host is not None and taken is not None:
-                if abs(late_s - spread_s) > _SAME_S:
-                    self._tell(taken, late_s + _GUARD_S)
-                return
-            for number, (sent, _) in enumerate(self._sent):
-                if sent == turn:
-                    self._sent[number] = turn, late_s
-                    return
+            if not self._host.answered(slot, late_s, assumed_s):
+                self._window.answered(slot, late_s)
 
     def rejected(self) -> None:
-        """Say that the server refused a request as one too many."""
+        """Lower the pace: the server refused a request as one too many."""
         with self._lock:
             now = self.clock()
-            alone = self._host is None or now < self._alone_until
-            if alone or not self._host.rejected(now):  # type: ignore[union-attr]
+            if not self._host.rejected(now):
                 self._factor, self._factor_since = lowered(self._factor, self._factor_since, now)
 
     def expect_answers(self) -> None:
-        """Promise to say :meth:`answered` after each request."""
+        """Promise to call :meth:`answered` after each request."""
         with self._lock:
             self._round_trips.expected = True
 
     def new_line(self) -> None:
-        """Say that connections are made anew: what is known of round trips may not hold."""
+        """Forget the round trips: the connections are new, and may be slower or faster."""
         with self._lock:
             self._round_trips.clear()
 
     def close(self) -> None:
-        """Leave the host's file; the next turn enters it again."""
+        """Leave the host's file; the next slot enters it again."""
         with self._lock:
-            if self._host is not None:
-                self._host.close()
+            self._host.close()
 
     def abandon(self) -> None:
-        """Let go of the host's file in a forked child, where it is the parent's."""
-        if self._host is not None:
-            self._host.abandon()
-            self._host = None
+        """Stop using the host's file, in a forked child where it belongs to the parent."""
+        # Without the lock, which another thread may have held at the fork.
+        self._host.abandon()
 
-    def _wait_for(self, turn: float, sleep: Callable[[float], None]) -> None:
-        delay = turn - self.clock()
+    def _wait_for(self, slot: float, sleep: Callable[[float], None]) -> None:
+        delay = slot - self.clock()
         if delay > 0:
             sleep(delay)
 
-    def _window_opens(self) -> float:
-        if len(self._sent) < self._allowed:
-            return -math.inf
-        now = self.clock()
-        arrived = [
-            turn + (self._round_trips.overdue_s(now - turn) if late_s is None else late_s)
-            for turn, late_s in self._sent
-        ]
-        return window_opens(arrived, self._allowed) + _GUARD_S
+    def _use_by_s(self) -> float:
+        """Return how long after its slot a request may leave."""
+        trips = self._round_trips
+        return max(trips.spread_s, _USE_BY_S) if trips.expected else _USE_BY_UNREPORTED_S
 
-    def _tell(self, turn: Turn, late_s: float) -> None:
-        if self._host is not None and not self._host.arrived(turn, late_s):
-            self._untold.append((turn, late_s))
-
-    def _overdue(self, now: float) -> list[tuple[Turn, float]]:
-        """Return what is to be told of requests that should have been answered by now.
-
-        What is told for the last time stays to be told until it was.
-        """
-        found = []
-        for sent in list(self._host_turns.values()):
-            late_s = self._round_trips.overdue_s(now - sent.time)
-            if late_s > self._round_trips.spread_s + _SAME_S:
-                if late_s >= _MOST_SPREAD_S:
-                    del self._host_turns[sent.time]
-                    self._untold.append((sent, late_s + _GUARD_S))
-                else:
-                    found.append((sent, late_s + _GUARD_S))
-        return found
-
-    def _note(self, turn: float) -> None:
-        self._sent.append((turn, None))
-        # Nothing counts as more than a second late, so what left before these arrived before.
-        while len(self._sent) > 2 * self._allowed:
-            self._sent.popleft()
-
-    def _without_the_file(self, turn: float, now: float, fault: str | None) -> float | None:
-        """Wait for the file for a while, then go on without it, at last for some time.
-
-        :param fault: why it cannot be used; None where another process holds it.
-        """
-        if self._busy_since is None:
-            self._busy_since = now
-        is_new = fault is None or not self._times_alone
-        if is_new and now - self._busy_since < _BUSY_S:
-            return None
-        self._host_refusals += 1
-        if fault is not None:
-            self._go_alone(fault, now)
-        elif self._host_refusals >= _PATIENCE:
-            self._go_alone("its file is held by a process that does not go on", now)
-        self._note(turn)
-        return turn
-
-    def _go_alone(self, reason: str, now: float) -> None:
-        """Leave the host's file alone for a while, longer each time."""
-        _warn_once(reason)
-        self._alone_until = now + doubled(_ALONE_S, self._times_alone, _ALONE_MOST_S)
-        self._times_alone += 1
-        self._host_refusals, self._busy_since = 0, None
-        self._host_pace, self._part, self._others_wait = None, 1.0, False
-        self._host_turns.clear()
-        self._untold.clear()
+    def _demand(self) -> Demand:
+        """Return what all watchers and callers of this process wait for."""
+        demands = [*self._demands.values(), *[Demand(1)] * self._callers]
+        return Demand(
+            waits=sum(demand.waits for demand in demands),
+            unconfirmed=sum(demand.unconfirmed for demand in demands),
+            wanted=sum(demand.wanted for demand in demands if demand.waits),
+        )
 
 
 class Slot:
-    """The slot of one request, which is looked at once more when the request is about to leave.
+    """The slot of one request, which is checked again when the request is about to leave.
 
-    :param time: of the slot that was reserved and waited for already, if any.
+    :param time: of the slot that was used already, if any.
     """
 
     __slots__ = ("_quota", "time")
@@ -546,17 +317,16 @@ class Slot:
         self.time = time
 
     def acquire(self) -> None:
-        """Reserve a slot and wait for it."""
+        """Reserve a slot, wait for it and use it."""
         self.time = self._quota.acquire()
 
     def renew(self) -> None:
-        """Reserve another slot where this one is past."""
+        """Acquire another slot where this one is too old."""
         self.time = self._quota.renew(self.time)
 
 
 _quotas: dict[tuple[str, str, str], Quota] = {}
 _quotas_lock = threading.Lock()
-_warned: set[str] = set()
 
 
 def shared_quota(
@@ -564,8 +334,8 @@ def shared_quota(
 ) -> Quota:
     """Return this process's one quota for an account, host and action.
 
-    It shares the pace with the other processes of this user on this machine; where that cannot
-    be, one warning says why.
+    It shares the pace with the other processes of this user on this machine; where that is not
+    possible, one warning gives the reason.
 
     :param identity: the SecretId, before any role is assumed.
     :param requests_per_second: the account's pace; where callers differ, the latest one's counts.
@@ -586,7 +356,7 @@ def shared_quota(
                 requests_per_second * share,
             )
             quota.set_pace(requests_per_second, share)
-        # The latest one used comes last.
+        # The latest used one comes last.
         _quotas[key] = quota
         return quota
 
@@ -598,16 +368,6 @@ def _forget_idle() -> None:
             _quotas.pop(key).close()
 
 
-def _warn_once(reason: str) -> None:
-    if not _warned:
-        _warned.add(reason)
-        logger.warning(
-            "The pace is not shared with other processes of this host: %s. This process takes all "
-            "of requests_per_second x quota_share (TIW_QUOTA_SHARE).",
-            reason,
-        )
-
-
 def _leave_host() -> None:
     for quota in list(_quotas.values()):
         with contextlib.suppress(OSError, ValueError):
@@ -615,13 +375,12 @@ def _leave_host() -> None:
 
 
 def _forget_after_fork() -> None:
-    # A lock that another thread held at the fork would stay locked for ever in the child.
+    # A lock that another thread held at the fork would stay locked forever in the child.
     global _quotas_lock
     _quotas_lock = threading.Lock()
     for quota in _quotas.values():
         quota.abandon()
     _quotas.clear()
-    _warned.clear()
 
 
 atexit.register(_leave_host)
