@@ -42,7 +42,7 @@ from tiw_automation.airflow.transfers import (
     storage_of,
 )
 from tiw_automation.core import ConfigurationError, OnlineRecord, TiwClient, TiwError, Video
-from tiw_automation.core.archive.download import DownloadStopped
+from tiw_automation.core.archive import DownloadStopped
 from tiw_automation.simulator import Simulator
 
 Connect = Callable[..., None]

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit, urlunsplit
+import re
 
 LONGEST_TEXT = 2000
 """The most characters of a text from outside that a message repeats."""
+
+_QUERY = re.compile("[?#]")
+_USER = re.compile("^([^/]*//)[^/]*@")
 
 
 def escaped(text: object, longest: int = LONGEST_TEXT) -> str:
@@ -40,9 +43,11 @@ def shown(value: object, longest: int = 200) -> str:
 
 
 def shown_url(url: str) -> str:
-    """Return a URL without what may be a secret: the query, the fragment, user and password."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    """Return a URL without what may be a secret: the query, the fragment, user and password.
+
+    It never fails: a malformed URL is cut in the same places.
+    """
+    return _USER.sub(r"\1", _QUERY.split(url, maxsplit=1)[0])
 
 
 def amount(count: float) -> str:

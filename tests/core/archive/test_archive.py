@@ -29,20 +29,21 @@ import video_server as videos
 from hypothesis import example, given, settings, strategies as st
 
 from tiw_automation.core import ConfigurationError, OnlineRecord, TiwClient, Video, VideoKind
-from tiw_automation.core.archive.archive import (
+from tiw_automation.core.archive.archive import ArchivedVideo, ArchiveFailed, RecordArchive
+from tiw_automation.core.archive.errors import (
+    DownloadStopped,
+    FileInTheWay,
+    VideoChanged,
+    VideoGone,
+)
+from tiw_automation.core.archive.names import (
     DEFAULT_MANIFEST,
     DEFAULT_NAMES,
     RECORD_KEYS,
     VIDEO_KEYS,
-    ArchivedVideo,
-    ArchiveFailed,
-    FileInTheWay,
-    LocalStorage,
     NameTemplate,
-    RecordArchive,
-    Target,
 )
-from tiw_automation.core.archive.download import DownloadStopped, VideoChanged, VideoGone
+from tiw_automation.core.archive.storage import LocalStorage, Target
 from tiw_automation.simulator import Simulator
 
 MIB = 1024 * 1024
@@ -104,16 +105,16 @@ def template(pattern: Any = DEFAULT_NAMES) -> NameTemplate:
 @pytest.mark.parametrize(
     ("pattern", "words"),
     [
-        ("/{task_id}", "no path inside"),
-        ("../{task_id}", "no path inside"),
-        ("{task_id}/../x", "no path inside"),
-        ("{task_id}/./x", "no path inside"),
-        ("{task_id}//x", "no path inside"),
-        ("{task_id}/", "no path inside"),
-        ("{task_id}\\x", "no path inside"),
-        ("{task_id}\n", "no path inside"),
-        ("", "has to contain {task_id}"),
-        ("all.mp4", "has to contain {task_id}"),
+        ("/{task_id}", "not a path inside"),
+        ("../{task_id}", "not a path inside"),
+        ("{task_id}/../x", "not a path inside"),
+        ("{task_id}/./x", "not a path inside"),
+        ("{task_id}//x", "not a path inside"),
+        ("{task_id}/", "not a path inside"),
+        ("{task_id}\\x", "not a path inside"),
+        ("{task_id}\n", "not a path inside"),
+        ("", "must contain {task_id}"),
+        ("all.mp4", "must contain {task_id}"),
         ("{task_id}-{title}", "{title} is not a key"),
         ("{task_id.__class__}", "not a key"),
         ("{task_id[0]}", "not a key"),
@@ -123,7 +124,7 @@ def template(pattern: Any = DEFAULT_NAMES) -> NameTemplate:
         ("{task_id}{index:999999999d}", "format '999999999d'"),
         ("{task_id}{index:{width}}", "format"),
         ("{task_id", "names: "),
-        (7, "has to be a string"),
+        (7, "must be a string"),
         ("{task_id}" + "x" * 300, "more than 220 bytes"),
     ],
 )
@@ -408,9 +409,9 @@ def test_a_file_that_is_no_manifest(bucket: Any, tmp_path: Path, text: str) -> N
     found = lesson(bucket, "v1", "v2")
     (tmp_path / "lesson").mkdir()
     (tmp_path / "lesson/manifest.json").write_text(text)
-    with pytest.raises(ArchiveFailed, match="is no manifest of this version") as caught:
+    with pytest.raises(ArchiveFailed, match="is not a manifest of this version") as caught:
         archive(tmp_path).run([found])
-    assert str(caught.value).count("is no manifest") == 1
+    assert str(caught.value).count("is not a manifest") == 1
     assert bucket.requests == []
     assert len(archive(tmp_path, overwrite=True).run([found])) == 2
 
@@ -694,7 +695,8 @@ def test_only_what_is_copied_is_announced(bucket: Any, tmp_path: Path) -> None:
 _KILLED = """
 import sys
 from tiw_automation.core import OnlineRecord, Video
-from tiw_automation.core.archive.archive import LocalStorage, RecordArchive
+from tiw_automation.core.archive.archive import RecordArchive
+from tiw_automation.core.archive.storage import LocalStorage
 
 video = Video("v1", sys.argv[1], "mp4", 2, "teacher", 0, 0, int(sys.argv[3]), 1, 1)
 record = OnlineRecord(1400000001, "lesson", status="FINISHED", videos=(video,))

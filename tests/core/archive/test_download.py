@@ -16,10 +16,10 @@ import trustme
 import video_server as videos
 
 from tiw_automation.core import ConfigurationError
-from tiw_automation.core.archive.download import (
+from tiw_automation.core.archive.download import VideoDownloader
+from tiw_automation.core.archive.errors import (
     DownloadStopped,
     VideoChanged,
-    VideoDownloader,
     VideoError,
     VideoForbidden,
     VideoGone,
@@ -165,7 +165,7 @@ def test_a_file_that_changes_on_the_way(bucket: Any, change: Any) -> None:
 
 def test_another_size_than_the_record_says(bucket: Any) -> None:
     sink = Memory()
-    with pytest.raises(VideoChanged, match="300000 bytes, the record says 300001") as caught:
+    with pytest.raises(VideoChanged, match="300000 bytes, not 300001 as in the record") as caught:
         downloader().download(bucket.put("a.mp4", SMALL), sink, size_bytes=300_001)
     assert not caught.value.retryable
     assert not sink.data
@@ -407,8 +407,21 @@ def test_bad_settings(given: dict[str, Any]) -> None:
         VideoDownloader(**given)
 
 
-def test_a_shown_url_has_no_secret() -> None:
-    assert shown_url("https://me:key@host:8/a/b.mp4?sign=1#x") == "https://host:8/a/b.mp4"
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://me:key@host:8/a/b.mp4?sign=1#x", "https://host:8/a/b.mp4"),
+        ("//me:key@host/a?sign=1", "//host/a"),
+        ("https://me:k@y@host", "https://host"),
+        ("https://host/a//b@c", "https://host/a//b@c"),
+        ("https://host?user=me@host", "https://host"),
+        ("https://me:key@[bad/a?sign=1", "https://[bad/a"),
+        ("a.mp4?sign=1", "a.mp4"),
+        ("", ""),
+    ],
+)
+def test_a_shown_url_has_no_secret(url: str, shown: str) -> None:
+    assert shown_url(url) == shown
 
 
 def test_connections_are_kept_and_closed(bucket: Any, caplog: pytest.LogCaptureFixture) -> None:
