@@ -443,7 +443,7 @@ async def test_a_refusal_later_on_ends_nothing(
         assert (await running.next())["status"] == "RECORDING"
         tiw_simulator.remove_account(tiw_simulator.secret_id)
         async with asyncio.timeout(30):
-            while "cannot be asked for" not in caplog.text:
+            while "cannot be polled" not in caplog.text:
                 await asyncio.sleep(0.05)
         tiw_simulator.add_account(tiw_simulator.secret_id, tiw_simulator.secret_key)
         tiw_simulator.advance(2000)
@@ -700,7 +700,7 @@ def test_what_is_posted_no_more_comes_with_the_next_post(
             gate.post(gate.callback(task_id), confirm_timeout=0)
     (inner,) = gate.main.__globals__["_gates"].values()
     deadline = time.monotonic() + 30
-    while not all(answer.done() for answer in inner._confirmer._answers.values()):
+    while not all(answer.is_final for answer in inner._confirmer._answers.values()):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     events = gate.settle(gate.callback(ids[0]), confirm_timeout=0)

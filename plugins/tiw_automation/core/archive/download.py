@@ -392,8 +392,8 @@ def _check_etag(state: _State, response: urllib3.BaseHTTPResponse) -> None:
 
 def _wrong_size(state: _State, found: str) -> VideoChanged:
     return VideoChanged(
-        f"{state.shown}: it has {found} bytes, not {state.size_bytes} as in the record. It was replaced "
-        "after the record was made, or another server answers here."
+        f"{state.shown}: it has {found} bytes, not {state.size_bytes} as in the record. It was "
+        "replaced after the record was made, or another server answers here."
     )
 
 
