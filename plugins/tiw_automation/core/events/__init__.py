@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What has ended: found, confirmed, and published once."""
+"""How recordings end: followed, confirmed, and made into events."""
 
 from __future__ import annotations
 
