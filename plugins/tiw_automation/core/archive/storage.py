@@ -69,17 +69,15 @@ class LocalStorage:
 
     def size(self, name: str) -> int | None:
         """Return the file's size in bytes, or None."""
-        try:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             return (self.folder / name).stat().st_size
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        return None
 
     def read(self, name: str) -> bytes | None:
         """Return the file's content, or None."""
-        try:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             return (self.folder / name).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        return None
 
     def create(self, name: str, size_bytes: int | None) -> Target:
         """Begin a file."""

@@ -15,6 +15,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from tiw_automation.core.api.callbacks import Callback
 from tiw_automation.core.api.client import TiwClient
@@ -83,17 +84,17 @@ def settled(outcome: Outcome, age_s: float, *, is_finished: bool) -> Outcome | N
     return out_of_time(outcome, LAG_S) if age_s >= LAG_S else None
 
 
+@dataclass(slots=True)
 class _Answer:
     """A callback's outcome, once there is one; a final one settles the callback."""
 
-    __slots__ = ("asked_at", "began", "event", "is_final", "outcome", "waiting")
-
-    def __init__(self, callback: Callback, now: float) -> None:
-        self.event = (callback.event_type, callback.timestamp)
-        self.began = self.asked_at = now
-        self.outcome: Outcome | None = None
-        self.is_final = False
-        self.waiting: concurrent.futures.Future[None] | None = None
+    event_type: str
+    timestamp: int | None
+    began: float
+    asked_at: float
+    outcome: Outcome | None = None
+    is_final: bool = False
+    waiting: concurrent.futures.Future[None] | None = None
 
     def set(self, outcome: Outcome, *, is_final: bool) -> None:
         """Keep an outcome, and wake up the caller that waits for it."""
@@ -159,7 +160,9 @@ class CallbackConfirmer:
                 logger.error("%d callbacks are being confirmed; no more fit.", _MOST_AT_ONCE)
                 return None
             loop, waiting = self._running()
-            answer = self._answers[key] = _Answer(callback, self._clock())
+            now = self._clock()
+            answer = _Answer(callback.event_type, callback.timestamp, began=now, asked_at=now)
+            self._answers[key] = answer
             loop.call_soon_threadsafe(self._add, waiting, key)
         answer.asked_at = self._clock()
         self._wait(answer, within_s)
@@ -175,9 +178,9 @@ class CallbackConfirmer:
         found = []
         for key, answer in list(self._answers.items()):
             if answer.is_final and answer.outcome and now - answer.asked_at >= _POSTED_FOR_S:
-                event_type, timestamp = answer.event
                 app_id, task_id, _ = key
-                found.append((Callback(event_type, app_id, timestamp, task_id), answer.outcome))
+                posted = Callback(answer.event_type, app_id, answer.timestamp, task_id)
+                found.append((posted, answer.outcome))
                 del self._answers[key]
         return found
 

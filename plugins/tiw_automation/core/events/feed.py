@@ -12,14 +12,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import (
-    AsyncGenerator,
-    Callable,
-    Collection,
-    Coroutine,
-    Iterable,
-    Mapping,
-)
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Iterable, Mapping
 
 from tiw_automation.core.api.running_tasks import RunningListUnavailable, check_lists_running
 from tiw_automation.core.checks import check_task_id
@@ -151,13 +144,8 @@ class RecordFeed:
 
     def follow(self, task_ids: Iterable[str]) -> None:
         """Wait for these to end; what cannot be a task id is logged as an error, once."""
-        self._begin(
-            [
-                i
-                for i in task_ids
-                if i not in self._followed and i not in self._ends and self._is_task_id(i)
-            ]
-        )
+        new = (i for i in task_ids if i not in self._followed and i not in self._ends)
+        self._begin([i for i in new if self._is_task_id(i)])
 
     def look_again(self, after_s: float) -> None:
         """Yield from :meth:`changes` after so many seconds, even without a change."""

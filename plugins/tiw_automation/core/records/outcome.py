@@ -101,8 +101,8 @@ class Acceptance:
     def warnings(self) -> list[str]:
         """Return a sentence for each accepted reason that is unknown; these are logged too."""
         return [
-            f"accept_finish_reasons: {escaped(reason, _SHOWN)} is not a finish reason that is "
-            f"known.{did_you_mean(reason, FinishReason)} Known are {_KNOWN_REASONS}."
+            f"accept_finish_reasons: {escaped(reason, _SHOWN)} is not a known finish "
+            f"reason.{did_you_mean(reason, FinishReason)} Known are {_KNOWN_REASONS}."
             for reason in self.accept_finish_reasons or ()
             if reason not in _FINISH_REASONS
         ]
@@ -151,7 +151,7 @@ class Outcome:
 
     @property
     def is_final(self) -> bool:
-        """Whether another poll cannot change it."""
+        """Whether no further poll can change it."""
         return self.verdict in (Verdict.FINISHED, Verdict.FAILED, Verdict.MISSING)
 
     @property
@@ -168,7 +168,7 @@ class Outcome:
         return f"Recording {task_id} is {escaped(record.status or 'without a status', _SHOWN)}."
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON-native data; :meth:`from_dict` reads it back."""
+        """Return JSON-native data with every key, always."""
         return {
             "sdk_app_id": self.sdk_app_id,
             "task_id": self.task_id,
