@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tiw_automation.core.archive.download import Downloaded, VideoDownloader
 from tiw_automation.core.archive.errors import DownloadStopped, FileInTheWay, VideoError
@@ -91,7 +91,9 @@ class _Job:
         return self.video.url or ""
 
 
-_Result = ArchivedVideo | TiwError
+if TYPE_CHECKING:
+    # Python 3.9 on an archive host cannot evaluate this.
+    _Result = ArchivedVideo | TiwError
 
 
 class RecordArchive:

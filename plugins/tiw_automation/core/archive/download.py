@@ -74,8 +74,8 @@ class Downloaded:
 class _State:
     """The state of one download.
 
-    ``offset`` is how many bytes have arrived, ``best`` the highest offset of any attempt, and
-    ``total`` the size by the server.
+    ``offset`` is how many bytes have arrived, ``best`` the highest offset of any attempt,
+    ``failures`` how many attempts in a row made no progress, and ``total`` the server's size.
     """
 
     url: str
@@ -86,6 +86,7 @@ class _State:
     total: int | None = None
     etag: str | None = None
     best: int = 0
+    failures: int = 0
     sha256: Any = field(default_factory=hashlib.sha256)
 
     @property
@@ -98,6 +99,12 @@ class _State:
         self.total = None
         self.sha256 = hashlib.sha256()
         self.progress(0)
+
+    def count_failure(self) -> None:
+        if self.offset - self.best >= _PROGRESS_BYTES:
+            self.failures = 0
+        self.best = max(self.best, self.offset)
+        self.failures += 1
 
     def take(self, data: bytes) -> None:
         self.sha256.update(data)
@@ -176,29 +183,15 @@ class VideoDownloader:
         """
         _check_url(url)
         state = _State(url, sink, size_bytes or None, progress)
-        failures = 0
         while True:
             try:
                 self._request(state)
                 return Downloaded(state.offset, state.sha256.hexdigest(), state.etag)
             except TransportError as error:
-                if state.offset - state.best >= _PROGRESS_BYTES:
-                    failures = 0
-                state.best = max(state.best, state.offset)
-                failures += 1
-                if not error.retryable or failures >= self.attempts:
-                    raise self._given_up(state, error, failures) from error
-                pause = self._pause_s(error, failures)
-                logger.warning(
-                    "%s: %s Attempt %d of %d follows in %.1f s, after %d bytes.",
-                    state.shown,
-                    error.message,
-                    failures + 1,
-                    self.attempts,
-                    pause,
-                    state.offset,
-                )
-                self._sleep(pause)
+                state.count_failure()
+                if not error.retryable or state.failures >= self.attempts:
+                    raise _given_up(state, error) from error
+                self._sleep(self._pause_s(state, error))
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -313,21 +306,20 @@ class VideoDownloader:
         if self.stop.is_set():
             raise DownloadStopped(f"{state.shown}: stopped after {state.offset} bytes.")
 
-    def _pause_s(self, error: TransportError, failures: int) -> float:
-        pause = self._uniform() * doubled(1.0, failures - 1, _BACKOFF_CAP_S)
-        asked = error.retry_after_s or 0.0
-        return max(pause, min(asked, _RETRY_AFTER_CAP_S))
-
-    def _given_up(self, state: _State, error: TransportError, failures: int) -> VideoError:
-        size = state.total or state.size_bytes
-        tried = "1 attempt" if failures == 1 else f"{failures} attempts without progress"
-        return VideoError(
-            f"{state.shown}: {error.message} {state.offset} of {size or 'an unknown number of'} "
-            f"bytes had arrived; given up after {tried}.",
-            code=error.code,
-            retryable=error.retryable,
-            hint=error.hint,
+    def _pause_s(self, state: _State, error: TransportError) -> float:
+        """Return the pause before the next attempt, and log it."""
+        pause = self._uniform() * doubled(1.0, state.failures - 1, _BACKOFF_CAP_S)
+        pause = max(pause, min(error.retry_after_s or 0.0, _RETRY_AFTER_CAP_S))
+        logger.warning(
+            "%s: %s Attempt %d of %d follows in %.1f s, after %d bytes.",
+            state.shown,
+            error.message,
+            state.failures + 1,
+            self.attempts,
+            pause,
+            state.offset,
         )
+        return pause
 
     def _transport(self, origin: str) -> Transport:
         with self._lock:
@@ -336,6 +328,18 @@ class VideoDownloader:
                     origin, proxy=self.proxy, ca_file=self.ca_file, pool_size=self.pool_size
                 )
             return self._transports[origin]
+
+
+def _given_up(state: _State, error: TransportError) -> VideoError:
+    size = state.total or state.size_bytes
+    tried = "1 attempt" if state.failures == 1 else f"{state.failures} attempts without progress"
+    return VideoError(
+        f"{state.shown}: {error.message} {state.offset} of {size or 'an unknown number of'} "
+        f"bytes had arrived; given up after {tried}.",
+        code=error.code,
+        retryable=error.retryable,
+        hint=error.hint,
+    )
 
 
 class _Busy(BadAnswer):
