@@ -443,7 +443,7 @@ async def test_a_refusal_later_on_ends_nothing(
         assert (await running.next())["status"] == "RECORDING"
         tiw_simulator.remove_account(tiw_simulator.secret_id)
         async with asyncio.timeout(30):
-            while "cannot be polled" not in caplog.text:
+            while "cannot be asked for" not in caplog.text:
                 await asyncio.sleep(0.05)
         tiw_simulator.add_account(tiw_simulator.secret_id, tiw_simulator.secret_key)
         tiw_simulator.advance(2000)

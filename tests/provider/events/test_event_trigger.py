@@ -281,7 +281,7 @@ async def test_a_connection_that_is_mended_is_read_again(
     connect(tiw_simulator, password="wrong" * 8)
     async with running(make(record_task_ids=[done])) as events:
         waiting = asyncio.ensure_future(anext(events))
-        while "cannot be polled" not in caplog.text:
+        while "cannot be asked for" not in caplog.text:
             await asyncio.sleep(0.05)
         connect(tiw_simulator)
         assert (await asyncio.wait_for(waiting, 20)).payload["record_task_id"] == done

@@ -225,7 +225,7 @@ class RecordFeed:
             errors.setdefault(_kind(error), []).append(error)
         for alike in errors.values():
             logger.error(
-                "%d recordings cannot be polled; the next attempt is in %d s: %s",
+                "%d recordings cannot be asked for; the next attempt is in %d s: %s",
                 len(alike),
                 pause_s,
                 _text(alike[0]),

@@ -268,7 +268,7 @@ class OnlineRecord:
 
 
 def public_record(record: OnlineRecord) -> dict[str, Any]:
-    """Return :meth:`OnlineRecord.to_dict` with :func:`~.formatting.shown_url` of each URL."""
+    """Return :meth:`OnlineRecord.to_dict` with each URL as :func:`shown_url` shows it."""
     return replace(
         record,
         videos=tuple(replace(v, url=v.url and shown_url(v.url)) for v in record.videos),
