@@ -104,8 +104,7 @@ server.serve_forever()
 
 OURS = """
 import resource, sys, time
-from tiw_automation.core import OnlineRecord, Video
-from tiw_automation.core.archive.archive import LocalStorage, RecordArchive
+from tiw_automation.core import LocalStorage, OnlineRecord, RecordArchive, Video
 
 url, folder, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
 video = Video("v1", url, "mp4", 3, "mixed", 0, 0, size, 1280, 720)

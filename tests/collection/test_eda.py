@@ -700,7 +700,7 @@ def test_what_is_posted_no_more_comes_with_the_next_post(
             gate.post(gate.callback(task_id), confirm_timeout=0)
     (inner,) = gate.main.__globals__["_gates"].values()
     deadline = time.monotonic() + 30
-    while not all(answer.done() for answer in inner._confirmer._answers.values()):
+    while not all(answer.is_final for answer in inner._confirmer._answers.values()):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     events = gate.settle(gate.callback(ids[0]), confirm_timeout=0)

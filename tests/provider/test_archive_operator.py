@@ -42,7 +42,7 @@ from tiw_automation.airflow.transfers import (
     storage_of,
 )
 from tiw_automation.core import ConfigurationError, OnlineRecord, TiwClient, TiwError, Video
-from tiw_automation.core.archive.download import DownloadStopped
+from tiw_automation.core.archive import DownloadStopped
 from tiw_automation.simulator import Simulator
 
 Connect = Callable[..., None]
@@ -553,7 +553,7 @@ def test_the_parts_suit_the_size(s3: Any) -> None:
         ({"records": [3]}, "list of records"),
         ({"records": [{"task_id": "t"}]}, "list of records"),
         ({"records": [], "names": "{task_id}"}, "{video_id} or {index}"),
-        ({"records": [], "manifest": "../{task_id}"}, "no path inside"),
+        ({"records": [], "manifest": "../{task_id}"}, "not a path inside"),
         ({"records": [], "max_workers": 0}, "max_workers"),
         ({"records": [], "max_workers": "many"}, "max_workers must be a whole number"),
         ({"records": [], "max_workers": 1.5}, "max_workers must be a whole number"),

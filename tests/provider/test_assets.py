@@ -33,7 +33,7 @@ from tiw_automation.airflow.operators import TiwStopOnlineRecordOperator
 from tiw_automation.airflow.sensors import TiwOnlineRecordSensor
 from tiw_automation.airflow.trigger_event import Settled, to_payload
 from tiw_automation.core import ConfigurationError, OnlineRecord, Outcome, Verdict
-from tiw_automation.core.archive.archive import public_record
+from tiw_automation.core.archive import public_record
 from tiw_automation.core.events.record_events import event_id
 from tiw_automation.core.records.outcome import Acceptance, judge
 from tiw_automation.simulator import Simulator

@@ -39,16 +39,16 @@ if TYPE_CHECKING:
     from tiw_automation.core.archive.archive import (
         ArchivedVideo as ArchivedVideo,
         ArchiveFailed as ArchiveFailed,
-        LocalStorage as LocalStorage,
         RecordArchive as RecordArchive,
     )
-    from tiw_automation.core.archive.download import (
+    from tiw_automation.core.archive.download import VideoDownloader as VideoDownloader
+    from tiw_automation.core.archive.errors import (
         VideoChanged as VideoChanged,
-        VideoDownloader as VideoDownloader,
         VideoError as VideoError,
         VideoForbidden as VideoForbidden,
         VideoGone as VideoGone,
     )
+    from tiw_automation.core.archive.storage import LocalStorage as LocalStorage
     from tiw_automation.core.checks import (
         check_sdk_app_id as check_sdk_app_id,
         check_task_id as check_task_id,
@@ -120,8 +120,10 @@ else:
             "api.settings": "Settings",
             "api.start_options": "PRESETS START_OPTIONS",
             "api.user_sig": "make_user_sig new_record_user_id",
-            "archive.archive": "ArchiveFailed ArchivedVideo LocalStorage RecordArchive",
-            "archive.download": "VideoChanged VideoDownloader VideoError VideoForbidden VideoGone",
+            "archive.archive": "ArchiveFailed ArchivedVideo RecordArchive",
+            "archive.download": "VideoDownloader",
+            "archive.errors": "VideoChanged VideoError VideoForbidden VideoGone",
+            "archive.storage": "LocalStorage",
             "checks": "check_sdk_app_id check_task_id check_task_ids",
             "errors": """
                 ApiError AuthFailure BadAnswer ChangeUncertain

@@ -29,20 +29,21 @@ import video_server as videos
 from hypothesis import example, given, settings, strategies as st
 
 from tiw_automation.core import ConfigurationError, OnlineRecord, TiwClient, Video, VideoKind
-from tiw_automation.core.archive.archive import (
+from tiw_automation.core.archive.archive import ArchivedVideo, ArchiveFailed, RecordArchive
+from tiw_automation.core.archive.errors import (
+    DownloadStopped,
+    FileInTheWay,
+    VideoChanged,
+    VideoGone,
+)
+from tiw_automation.core.archive.names import (
     DEFAULT_MANIFEST,
     DEFAULT_NAMES,
     RECORD_KEYS,
     VIDEO_KEYS,
-    ArchivedVideo,
-    ArchiveFailed,
-    FileInTheWay,
-    LocalStorage,
     NameTemplate,
-    RecordArchive,
-    Target,
 )
-from tiw_automation.core.archive.download import DownloadStopped, VideoChanged, VideoGone
+from tiw_automation.core.archive.storage import LocalStorage, Target
 from tiw_automation.simulator import Simulator
 
 MIB = 1024 * 1024
@@ -104,16 +105,16 @@ def template(pattern: Any = DEFAULT_NAMES) -> NameTemplate:
 @pytest.mark.parametrize(
     ("pattern", "words"),
     [
-        ("/{task_id}", "no path inside"),
-        ("../{task_id}", "no path inside"),
-        ("{task_id}/../x", "no path inside"),
-        ("{task_id}/./x", "no path inside"),
-        ("{task_id}//x", "no path inside"),
-        ("{task_id}/", "no path inside"),
-        ("{task_id}\\x", "no path inside"),
-        ("{task_id}\n", "no path inside"),
-        ("", "has to contain {task_id}"),
-        ("all.mp4", "has to contain {task_id}"),
+        ("/{task_id}", "not a path inside"),
+        ("../{task_id}", "not a path inside"),
+        ("{task_id}/../x", "not a path inside"),
+        ("{task_id}/./x", "not a path inside"),
+        ("{task_id}//x", "not a path inside"),
+        ("{task_id}/", "not a path inside"),
+        ("{task_id}\\x", "not a path inside"),
+        ("{task_id}\n", "not a path inside"),
+        ("", "must contain {task_id}"),
+        ("all.mp4", "must contain {task_id}"),
         ("{task_id}-{title}", "{title} is not a key"),
         ("{task_id.__class__}", "not a key"),
         ("{task_id[0]}", "not a key"),
@@ -123,17 +124,17 @@ def template(pattern: Any = DEFAULT_NAMES) -> NameTemplate:
         ("{task_id}{index:999999999d}", "format '999999999d'"),
         ("{task_id}{index:{width}}", "format"),
         ("{task_id", "names: "),
-        (7, "has to be a string"),
+        (7, "must be a string"),
         ("{task_id}" + "x" * 300, "more than 220 bytes"),
     ],
 )
-def test_patterns_that_are_refused(pattern: Any, words: str) -> None:
+def test_invalid_patterns(pattern: Any, words: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         template(pattern)
     assert any(word in str(caught.value) for word in words.split("|"))
 
 
-def test_names_and_manifests_have_to_be_unique() -> None:
+def test_names_and_manifests_must_be_unique() -> None:
     with pytest.raises(ConfigurationError, match=r"\{video_id\} or \{index\}"):
         RecordArchive(LocalStorage("x"), names="{task_id}.{format}")
     with pytest.raises(ConfigurationError, match="manifest"):
@@ -143,7 +144,7 @@ def test_names_and_manifests_have_to_be_unique() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"max_workers": 0}, {"progress_s": 0}, {"video_kinds": ["x"]}])
-def test_other_arguments_that_are_refused(changes: dict[str, Any]) -> None:
+def test_other_invalid_arguments(changes: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(changes))):
         RecordArchive(LocalStorage("x"), **changes)
 
@@ -167,7 +168,7 @@ def test_every_key(tmp_path: Path) -> None:
         "1400000001/lesson/8/g/none/2023-11-14/v%2F1/1/whiteboard/mp4/Zo%C3%AB/5/6/320/240"
     ]
     assert names_of(found, "{task_id}-{index:03d}", tmp_path) == ["lesson-001"]
-    # What the record does not know comes from the URL, or is said to be unknown.
+    # A value that the record does not have comes from the URL, or is named unknown.
     bare = record(video("http://h/x/abc.MP3?sign=1", None, format=None, user_id="", width=None))
     assert names_of(bare, "{task_id}/{video_id}.{format}-{user_id}-{width:03d}", tmp_path) == [
         "lesson/abc.mp3-none-none"
@@ -194,7 +195,7 @@ def test_a_value_never_leaves_the_folder(task_id: str, user_id: str) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(min_size=1, max_size=8), st.text(min_size=1, max_size=8))
-def test_two_values_stay_two(first: str, second: str) -> None:
+def test_two_values_give_two_names(first: str, second: str) -> None:
     values: dict[str, Any] = dict.fromkeys(RECORD_KEYS + VIDEO_KEYS)
     rendered = {template("{task_id}").render({**values, "task_id": v}) for v in (first, second)}
     assert len(rendered) == len({first, second})
@@ -282,7 +283,9 @@ def test_a_second_run_copies_nothing(bucket: Any, tmp_path: Path) -> None:
     assert [(a.path, a.sha256) for a in second] == [(a.path, a.sha256) for a in first]
 
 
-def test_what_is_not_what_the_manifest_says_is_copied_again(bucket: Any, tmp_path: Path) -> None:
+def test_a_video_that_differs_from_the_manifest_is_copied_again(
+    bucket: Any, tmp_path: Path
+) -> None:
     found = lesson(bucket, "v1", "v2")
     archive(tmp_path).run([found])
     (tmp_path / "lesson/whiteboard-v1.mp4").write_bytes(b"half")
@@ -294,7 +297,7 @@ def test_what_is_not_what_the_manifest_says_is_copied_again(bucket: Any, tmp_pat
     assert archive(tmp_path, verify_size=False).run([found])[0].copied
     (tmp_path / "lesson/whiteboard-v2.mp4").unlink()
     assert [one.copied for one in archive(tmp_path).run([found])] == [False, True]
-    # The record has another video under the same id by now.
+    # The record now has another video with the same id.
     newer = record(
         found.videos[0], video(bucket.put("new.mp4", CONTENT[:1000]), "v2", size_bytes=1000)
     )
@@ -337,9 +340,7 @@ def test_a_video_without_an_id_is_known_by_its_url(bucket: Any, tmp_path: Path) 
     assert (tmp_path / "lesson/1.mp4").read_bytes() == CONTENT
 
 
-def test_an_api_that_lists_the_videos_in_another_order_replaces_none(
-    bucket: Any, tmp_path: Path
-) -> None:
+def test_videos_listed_in_another_order_replace_no_file(bucket: Any, tmp_path: Path) -> None:
     names = "{task_id}/{index}.{format}"
     first = video(bucket.put("a", CONTENT), "a")
     second = video(bucket.put("b", CONTENT[::-1]), "b")
@@ -350,7 +351,7 @@ def test_an_api_that_lists_the_videos_in_another_order_replaces_none(
     assert [type(error) for _, error in caught.value.failures] == [FileInTheWay, FileInTheWay]
     assert (tmp_path / "lesson/1.mp4").read_bytes() == CONTENT
     assert (tmp_path / "lesson/2.mp4").read_bytes() == CONTENT[::-1]
-    # Nor does what a killed process left half described, or the name of a file that is gone.
+    # The same for a half-written entry of a killed process, and for the name of a deleted file.
     data = manifest(tmp_path)
     data["files"][0]["sha256"] = data["files"][0]["size_bytes"] = None
     (tmp_path / "lesson/manifest.json").write_text(json.dumps(data))
@@ -362,7 +363,7 @@ def test_an_api_that_lists_the_videos_in_another_order_replaces_none(
     assert [one.copied for one in both] == [True, True]
 
 
-def test_what_was_only_begun_is_copied(bucket: Any, tmp_path: Path) -> None:
+def test_a_video_that_was_only_begun_is_copied(bucket: Any, tmp_path: Path) -> None:
     found = record(video(bucket.put("a", CONTENT, videos.answer(500)), size_bytes=None))
     with pytest.raises(ArchiveFailed):
         archive(tmp_path, attempts=1).run([found])
@@ -386,7 +387,7 @@ def test_videos_of_an_earlier_choice_stay_in_the_manifest(bucket: Any, tmp_path:
     assert [entry["video_id"] for entry in manifest(tmp_path)["files"]] == ["a", "b"]
 
 
-def test_a_file_that_is_not_known_is_not_overwritten(bucket: Any, tmp_path: Path) -> None:
+def test_an_unknown_file_is_not_overwritten(bucket: Any, tmp_path: Path) -> None:
     found = lesson(bucket, "v1")
     (tmp_path / "lesson").mkdir()
     mine = tmp_path / "lesson/whiteboard-v1.mp4"
@@ -404,13 +405,13 @@ def test_a_file_that_is_not_known_is_not_overwritten(bucket: Any, tmp_path: Path
 @pytest.mark.parametrize(
     "text", ["{", "[]", "{}", '{"manifest_version": 2, "record": {"sdk_app_id": 1}, "files": []}']
 )
-def test_a_file_that_is_no_manifest(bucket: Any, tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_not_a_manifest(bucket: Any, tmp_path: Path, text: str) -> None:
     found = lesson(bucket, "v1", "v2")
     (tmp_path / "lesson").mkdir()
     (tmp_path / "lesson/manifest.json").write_text(text)
-    with pytest.raises(ArchiveFailed, match="is no manifest of this version") as caught:
+    with pytest.raises(ArchiveFailed, match="is not a manifest of this version") as caught:
         archive(tmp_path).run([found])
-    assert str(caught.value).count("is no manifest") == 1
+    assert str(caught.value).count("is not a manifest") == 1
     assert bucket.requests == []
     assert len(archive(tmp_path, overwrite=True).run([found])) == 2
 
@@ -422,7 +423,9 @@ def test_another_recordings_manifest(bucket: Any, tmp_path: Path) -> None:
         archive(tmp_path).run([other])
 
 
-def test_what_cannot_be_copied_does_not_keep_the_others(bucket: Any, tmp_path: Path) -> None:
+def test_a_video_that_cannot_be_copied_does_not_affect_the_others(
+    bucket: Any, tmp_path: Path
+) -> None:
     found = record(
         video(f"{bucket.origin}/absent.mp4?sign=q-secret", "gone"),
         video(bucket.put("v2.mp4", CONTENT), "v2"),
@@ -439,7 +442,7 @@ def test_what_cannot_be_copied_does_not_keep_the_others(bucket: Any, tmp_path: P
     assert "secret" not in str(error)
     assert not error.retryable
     assert files(tmp_path) == ["lesson/manifest.json", "lesson/whiteboard-v2.mp4"]
-    # What is worth another try makes the whole worth it, and costs only what is missing.
+    # One retryable failure makes the whole retryable; a retry copies only what is missing.
     bucket.put("absent.mp4", CONTENT, *[videos.answer(500)] * 2)
     with pytest.raises(ArchiveFailed) as caught:
         archive(tmp_path, attempts=1).run([found])
@@ -454,12 +457,24 @@ def test_the_size_can_be_left_unchecked(bucket: Any, tmp_path: Path) -> None:
         assert (one.copied, one.size_bytes) == (copied, len(CONTENT))
 
 
-def test_a_video_without_a_url_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_video_without_a_url_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert archive(tmp_path).run([record(video(None))]) == []
     assert "video v1 has no URL" in caplog.text
 
 
-def test_several_at_a_time_and_no_more(bucket: Any, tmp_path: Path) -> None:
+def test_a_malformed_url_does_not_affect_the_other_videos(bucket: Any, tmp_path: Path) -> None:
+    found = record(
+        video("https://me:s3cret@[bad/v1.mp4?sign=s3cret", "v1"),
+        video(bucket.put("v2.mp4", CONTENT), "v2"),
+    )
+    with pytest.raises(ArchiveFailed, match="not the URL of a video") as caught:
+        archive(tmp_path).run([found])
+    assert "s3cret" not in str(caught.value)
+    assert [one.video.id for one in caught.value.archived] == ["v2"]
+    assert "s3cret" not in (tmp_path / "lesson/manifest.json").read_text()
+
+
+def test_at_most_max_workers_at_a_time(bucket: Any, tmp_path: Path) -> None:
     found = record(
         *(video(bucket.put(f"{n}.mp4", CONTENT, videos.hold(1000)), f"v{n}") for n in range(5))
     )
@@ -502,7 +517,7 @@ class Running:
         return self.ends[0]
 
 
-def test_nothing_has_its_name_before_it_is_whole(bucket: Any, tmp_path: Path) -> None:
+def test_no_file_has_its_name_before_it_is_complete(bucket: Any, tmp_path: Path) -> None:
     running = Running(bucket, tmp_path)
     time.sleep(0.2)
     (part,) = [name for name in files(tmp_path) if name != "lesson/manifest.json"]
@@ -513,31 +528,31 @@ def test_nothing_has_its_name_before_it_is_whole(bucket: Any, tmp_path: Path) ->
     assert files(tmp_path) == ["lesson/manifest.json", "lesson/whiteboard-v1.mp4"]
 
 
-def test_whoever_hears_first_that_it_is_to_stop(bucket: Any, tmp_path: Path) -> None:
+def test_stopping_while_data_arrives(bucket: Any, tmp_path: Path) -> None:
     running = Running(bucket, tmp_path)
     running.archive.stop()
-    # Here it is the thread that reads.
+    # The thread that reads sees it first.
     bucket.release.set()
     assert isinstance(running.end(), DownloadStopped)
     assert files(tmp_path) == ["lesson/manifest.json"]
 
 
-def test_stopping_leaves_nothing_half(bucket: Any, tmp_path: Path) -> None:
+def test_stopping_leaves_no_incomplete_file(bucket: Any, tmp_path: Path) -> None:
     running = Running(bucket, tmp_path)
     started = time.monotonic()
-    # The server is silent all the while, so the thread that reads hears nothing of it.
+    # The server sends nothing meanwhile, so the thread that reads cannot see it.
     running.archive.stop()
     assert isinstance(running.end(), DownloadStopped)
     assert time.monotonic() - started < 4
     assert files(tmp_path) == ["lesson/manifest.json"]
     bucket.release.set()
     time.sleep(0.5)
-    # Nor does it write anything when it wakes.
+    # The thread writes nothing when it continues.
     assert files(tmp_path) == ["lesson/manifest.json"]
     assert archive(tmp_path).run([running.found])[0].copied
 
 
-def test_an_exception_in_the_waiting_thread_leaves_nothing_half(
+def test_an_exception_in_the_waiting_thread_leaves_no_incomplete_file(
     bucket: Any, tmp_path: Path
 ) -> None:
     class Timeout(BaseException):
@@ -555,7 +570,7 @@ def test_an_exception_in_the_waiting_thread_leaves_nothing_half(
 
 
 def camera_and_board(bucket: Any, *behaviours: Any) -> OnlineRecord:
-    """Return a record of one video by each of two kinds."""
+    """Return a record with one video of each of two kinds."""
     return record(
         video(bucket.put("c.mp4", CONTENT, *behaviours), "c", type=0),
         video(bucket.put("b.mp4", CONTENT, *behaviours), "b"),
@@ -563,7 +578,7 @@ def camera_and_board(bucket: Any, *behaviours: Any) -> OnlineRecord:
 
 
 def by_kinds(manifests: Any) -> dict[str, bool]:
-    """Return of each entry whether it is described."""
+    """Return by its kind whether each entry is complete."""
     return {file["kind"]: file["sha256"] is not None for file in manifests["files"]}
 
 
@@ -613,7 +628,7 @@ def test_a_manifest_is_locked_between_reading_and_writing(bucket: Any, tmp_path:
                     locked.append(name)
             return super().create(name, size_bytes)
 
-    # What a killed process left is nobody's.
+    # A file that a killed process left is not locked.
     (tmp_path / "lesson").mkdir()
     (tmp_path / "lesson/.manifest.json.lock").touch()
     RecordArchive(Watched(tmp_path)).run([lesson(bucket, "v1")])
@@ -621,14 +636,14 @@ def test_a_manifest_is_locked_between_reading_and_writing(bucket: Any, tmp_path:
     assert files(tmp_path) == ["lesson/manifest.json", "lesson/whiteboard-v1.mp4"]
 
 
-def test_what_another_run_wrote_over_is_stored_again(bucket: Any, tmp_path: Path) -> None:
+def test_an_entry_that_another_run_overwrote_is_stored_again(bucket: Any, tmp_path: Path) -> None:
     found = camera_and_board(bucket)
     archive(tmp_path, video_kinds=["camera"]).run([found])
     early = (tmp_path / "lesson/manifest.json").read_bytes()
     written: list[str] = []
 
     class Lockless(LocalStorage):
-        """A storage where another run has read early, and writes after this one's last."""
+        """A storage where another run writes, after this one's last write, what it read before."""
 
         def exclusive(self, name: str) -> AbstractContextManager[object]:
             return contextlib.nullcontext()
@@ -653,7 +668,7 @@ def test_a_manifest_that_cannot_be_read_back(
 
         def read(self, name: str) -> bytes | None:
             self.reads += 1
-            # Three are for the copy: to know what is there, to announce it, to describe it.
+            # Three reads are for the copy: to look up the entry, to announce it, to complete it.
             if self.reads > 3:
                 raise PermissionError("no more")
             return super().read(name)
@@ -663,11 +678,13 @@ def test_a_manifest_that_cannot_be_read_back(
     assert "manifest.json could not be read back: no more" in caplog.text
 
 
-def test_what_another_run_copied_meanwhile_is_known(bucket: Any, tmp_path: Path) -> None:
+def test_a_video_that_another_run_copied_meanwhile_is_not_copied_again(
+    bucket: Any, tmp_path: Path
+) -> None:
     found = camera_and_board(bucket)
 
     class Overtaken(LocalStorage):
-        """Has the second video copied by another run right after the first was looked at."""
+        """Another run copies the second video right after this one looked at the first."""
 
         def size(self, name: str) -> int | None:
             if name == "lesson/whiteboard-b.mp4":
@@ -679,7 +696,7 @@ def test_what_another_run_copied_meanwhile_is_known(bucket: Any, tmp_path: Path)
     assert [one.copied for one in again] == [False, False]
 
 
-def test_only_what_is_copied_is_announced(bucket: Any, tmp_path: Path) -> None:
+def test_only_videos_that_are_copied_are_announced(bucket: Any, tmp_path: Path) -> None:
     (tmp_path / "lesson").mkdir()
     mine = tmp_path / "lesson/whiteboard-v2.mp4"
     mine.write_bytes(b"mine")
@@ -694,7 +711,8 @@ def test_only_what_is_copied_is_announced(bucket: Any, tmp_path: Path) -> None:
 _KILLED = """
 import sys
 from tiw_automation.core import OnlineRecord, Video
-from tiw_automation.core.archive.archive import LocalStorage, RecordArchive
+from tiw_automation.core.archive.archive import RecordArchive
+from tiw_automation.core.archive.storage import LocalStorage
 
 video = Video("v1", sys.argv[1], "mp4", 2, "teacher", 0, 0, int(sys.argv[3]), 1, 1)
 record = OnlineRecord(1400000001, "lesson", status="FINISHED", videos=(video,))
@@ -702,7 +720,7 @@ RecordArchive(LocalStorage(sys.argv[2])).run([record])
 """
 
 
-def test_what_a_killed_process_left_is_removed_and_the_living_ones_kept(
+def test_files_of_a_killed_process_are_removed_and_those_of_a_running_one_kept(
     bucket: Any, tmp_path: Path
 ) -> None:
     url = bucket.put("v1.mp4", CONTENT, *[videos.hold(300_000)] * 2)
@@ -771,7 +789,7 @@ def test_a_storage_that_is_full(bucket: Any, tmp_path: Path) -> None:
     assert files(tmp_path) == ["lesson/manifest.json"]
 
 
-def test_a_restart_begins_the_file_anew(bucket: Any, tmp_path: Path) -> None:
+def test_a_restart_truncates_the_file(bucket: Any, tmp_path: Path) -> None:
     found = record(video(bucket.put("a.mp4", CONTENT, videos.cut(500_000), etag=None)))
     archive(tmp_path).run([found])
     assert (tmp_path / "lesson/whiteboard-v1.mp4").read_bytes() == CONTENT
@@ -797,7 +815,7 @@ def test_memory_does_not_grow_with_the_video(bucket: Any, tmp_path: Path) -> Non
     assert peak < 4 * MIB
 
 
-def test_the_log_says_how_far_it_is(
+def test_the_log_reports_progress(
     bucket: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "tiw_automation")
@@ -815,7 +833,7 @@ def test_the_log_says_how_far_it_is(
     assert caplog.messages[-1] == "Copied 1 video; 0 were there already, 0 failed."
 
 
-def test_what_is_archived_is_plain_data(bucket: Any, tmp_path: Path) -> None:
+def test_an_archived_video_is_plain_data(bucket: Any, tmp_path: Path) -> None:
     (one,) = archive(tmp_path).run([lesson(bucket, "v1")])
     assert isinstance(one, ArchivedVideo)
     assert one.name == "lesson/whiteboard-v1.mp4"

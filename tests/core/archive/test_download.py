@@ -16,10 +16,10 @@ import trustme
 import video_server as videos
 
 from tiw_automation.core import ConfigurationError
-from tiw_automation.core.archive.download import (
+from tiw_automation.core.archive.download import VideoDownloader
+from tiw_automation.core.archive.errors import (
     DownloadStopped,
     VideoChanged,
-    VideoDownloader,
     VideoError,
     VideoForbidden,
     VideoGone,
@@ -32,7 +32,7 @@ LARGE = random.Random(2).randbytes(9 * MIB)
 
 
 class Memory:
-    """A sink that keeps what it gets."""
+    """A sink in memory."""
 
     def __init__(self) -> None:
         self.data = bytearray()
@@ -47,7 +47,7 @@ class Memory:
 
 
 class Sleeps(list[float]):
-    """What the downloader would have slept."""
+    """The pauses that the downloader asked for."""
 
     def __call__(self, seconds: float) -> None:
         self.append(seconds)
@@ -75,12 +75,12 @@ def test_a_whole_video(bucket: Any) -> None:
     assert found.etag == '"one"'
     assert offsets == sorted(offsets)
     assert offsets[-1] == len(SMALL)
-    # The query is what makes a signed URL work, so the server gets it.
+    # A signed URL works only with its query, so the server gets it.
     assert bucket.requests[0][0] == "/a.mp4?sign=q-secret"
     assert bucket.requests[0][1]["Accept-Encoding"] == "identity"
 
 
-def test_a_cut_is_resumed_where_it_was(bucket: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_interrupted_download_is_resumed(bucket: Any, caplog: pytest.LogCaptureFixture) -> None:
     sink, sleeps = Memory(), Sleeps()
     url = bucket.put("a.mp4", LARGE, videos.cut(2 * MIB), videos.cut(3 * MIB))
     found = downloader(sleep=sleeps).download(url, sink, size_bytes=len(LARGE))
@@ -92,7 +92,7 @@ def test_a_cut_is_resumed_where_it_was(bucket: Any, caplog: pytest.LogCaptureFix
         assert headers["If-Range"] == '"one"'
     starts = [int(text[6:-1]) for text in bucket.ranges()[1:]]
     assert 0 < starts[0] <= 2 * MIB < starts[1] <= 5 * MIB
-    # What was there is not sent again, but for what was in the air.
+    # Only the bytes that were still on the way are sent again.
     assert bucket.sent_bytes < len(LARGE) + MIB
     assert sink.restarts == 0
     assert len(sleeps) == 2
@@ -101,7 +101,7 @@ def test_a_cut_is_resumed_where_it_was(bucket: Any, caplog: pytest.LogCaptureFix
 
 
 @pytest.mark.parametrize("etag", [None, 'W/"one"'])
-def test_without_a_strong_etag_it_begins_anew(bucket: Any, etag: str | None) -> None:
+def test_without_a_strong_etag_it_restarts(bucket: Any, etag: str | None) -> None:
     sink = Memory()
     url = bucket.put("a.mp4", SMALL, videos.cut(200_000), etag=etag)
     assert downloader().download(url, sink).etag is None
@@ -119,7 +119,7 @@ def test_a_server_without_ranges(bucket: Any) -> None:
     assert bucket.ranges()[1] is not None
 
 
-def test_a_wrong_range_is_not_taken(bucket: Any) -> None:
+def test_a_wrong_range_is_refused(bucket: Any) -> None:
     def wrong(handler: Any, file: Any) -> None:
         status, headers = videos.part(file, 7)
         videos.head(handler, status, headers)
@@ -163,9 +163,9 @@ def test_a_file_that_changes_on_the_way(bucket: Any, change: Any) -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_another_size_than_the_record_says(bucket: Any) -> None:
+def test_another_size_than_in_the_record(bucket: Any) -> None:
     sink = Memory()
-    with pytest.raises(VideoChanged, match="300000 bytes, the record says 300001") as caught:
+    with pytest.raises(VideoChanged, match="300000 bytes, not 300001 as in the record") as caught:
         downloader().download(bucket.put("a.mp4", SMALL), sink, size_bytes=300_001)
     assert not caught.value.retryable
     assert not sink.data
@@ -213,7 +213,7 @@ def test_a_refusal_is_final(bucket: Any, status: int, page: bytes, kind: Any, wo
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 503])
-def test_a_busy_server_is_asked_again_when_it_says(bucket: Any, status: int) -> None:
+def test_a_busy_server_is_asked_again_after_its_retry_after(bucket: Any, status: int) -> None:
     sink, sleeps = Memory(), Sleeps()
     url = bucket.put(
         "a.mp4",
@@ -249,7 +249,7 @@ def test_progress_gives_new_attempts(bucket: Any) -> None:
     assert sink.data == LARGE
 
 
-def test_the_same_half_again_and_again_is_no_progress(bucket: Any) -> None:
+def test_receiving_the_same_half_repeatedly_is_not_progress(bucket: Any) -> None:
     url = bucket.put("a.mp4", LARGE, *[videos.cut(4 * MIB)] * 99, etag=None)
     with pytest.raises(VideoError, match="cut off"):
         downloader(attempts=3).download(url, Memory(), size_bytes=len(LARGE))
@@ -267,7 +267,7 @@ def test_a_server_that_is_too_slow(bucket: Any, rude: Any) -> None:
     assert len(bucket.requests) == 2
 
 
-def test_a_slow_server_that_is_quick_enough(bucket: Any) -> None:
+def test_a_slow_server_within_the_timeout(bucket: Any) -> None:
     def slow(handler: Any, file: Any) -> None:
         videos.head(handler, *videos.part(file, 0))
         for start in range(0, len(file.content), 150_000):
@@ -277,7 +277,7 @@ def test_a_slow_server_that_is_quick_enough(bucket: Any) -> None:
 
     content = LARGE[:1_500_000]
     sink = Memory()
-    # It takes longer than the timeout, which only bounds each piece.
+    # The download takes longer than the timeout, which bounds each piece only.
     url = bucket.put("a.mp4", content, slow)
     downloader(timeout_s=1.0, attempts=1).download(url, sink)
     assert sink.data == content
@@ -299,7 +299,7 @@ def test_redirects(bucket: Any) -> None:
     moved = videos.answer(302, Location="/b.mp4")
     downloader().download(bucket.put("a.mp4", b"", moved), sink)
     assert sink.data == SMALL
-    # Another port, and another host: neither may hear of it.
+    # Another port, and another host: neither may get a request.
     with videos.video_server() as other:
         target = other.put("c.mp4", SMALL)
         away = bucket.put("c.mp4", b"", videos.answer(307, Location=target))
@@ -319,7 +319,7 @@ def test_redirects(bucket: Any) -> None:
     assert len(bucket.requests) == 4
 
 
-def test_tls_with_a_ca_of_its_own_and_never_away_from_it(tmp_path: Path) -> None:
+def test_tls_with_a_private_ca_and_no_redirect_to_plain_http(tmp_path: Path) -> None:
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
@@ -381,7 +381,7 @@ def test_stopping(bucket: Any) -> None:
     assert time.monotonic() - started < 10
 
 
-def test_the_sinks_own_trouble_passes_through(bucket: Any) -> None:
+def test_an_error_of_the_sink_passes_through(bucket: Any) -> None:
     class Full(Memory):
         def write(self, data: bytes, /) -> None:
             raise OSError(28, "No space left on device")
@@ -395,14 +395,14 @@ def test_the_sinks_own_trouble_passes_through(bucket: Any) -> None:
     "url",
     ["", "a.mp4", "ftp://host/a.mp4", "file:///etc/passwd", "http://", "http://me:secret@host/a"],
 )
-def test_what_is_no_url(url: str) -> None:
+def test_invalid_urls(url: str) -> None:
     with pytest.raises(ConfigurationError, match="not the URL of a video") as caught:
         downloader().download(url, Memory())
     assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("given", [{"timeout_s": 0}, {"attempts": 0}])
-def test_bad_settings(given: dict[str, Any]) -> None:
+def test_invalid_settings(given: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(given))):
         VideoDownloader(**given)
 

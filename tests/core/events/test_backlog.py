@@ -29,7 +29,7 @@ async def until(done: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-async def test_each_is_tried_until_it_is_done_though_nothing_waits_for_it() -> None:
+async def test_each_key_is_tried_until_it_is_done_without_a_caller_that_waits() -> None:
     tries: Counter[Key] = Counter()
 
     async def attempt(key: Key, age_s: float) -> bool:
@@ -47,7 +47,7 @@ async def test_each_is_tried_until_it_is_done_though_nothing_waits_for_it() -> N
     assert tries == dict.fromkeys(keys, 4)
 
 
-async def test_no_more_than_a_hundred_are_tried_at_once_in_the_order_in_which_they_came() -> None:
+async def test_at_most_a_hundred_keys_are_tried_at_once_in_the_order_of_their_arrival() -> None:
     begun: list[Key] = []
     go = asyncio.Event()
 
@@ -67,7 +67,7 @@ async def test_no_more_than_a_hundred_are_tried_at_once_in_the_order_in_which_th
     assert begun == keys
 
 
-async def test_who_waits_has_the_result_or_the_latest_fault() -> None:
+async def test_a_caller_that_waits_gets_the_result_or_the_latest_fault() -> None:
     answers: list[bool | Exception] = [OSError("away"), False, True]
 
     async def attempt(key: Key, age_s: float) -> bool:
@@ -86,7 +86,7 @@ async def test_who_waits_has_the_result_or_the_latest_fault() -> None:
     assert key(1) not in waiting
 
 
-async def test_what_is_given_up_is_tried_no_more() -> None:
+async def test_a_dropped_key_is_not_tried_again() -> None:
     tries = 0
 
     async def attempt(key: Key, age_s: float) -> bool:
@@ -102,7 +102,7 @@ async def test_what_is_given_up_is_tried_no_more() -> None:
     assert (tries, len(waiting)) == (1, 0)
 
 
-async def test_it_ends_after_a_quarter_of_an_hour(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_key_is_tried_for_15_minutes(caplog: pytest.LogCaptureFixture) -> None:
     now, ages = [1000.0], []
 
     async def attempt(key: Key, age_s: float) -> bool:
@@ -117,7 +117,7 @@ async def test_it_ends_after_a_quarter_of_an_hour(caplog: pytest.LogCaptureFixtu
     assert "not confirmed within 15 minutes" in caplog.text
 
 
-async def test_a_wait_that_ends_inside_a_try_ends_no_other() -> None:
+async def test_a_cancelled_wait_inside_a_try_does_not_end_the_task() -> None:
     tries = 0
 
     async def attempt(key: Key, age_s: float) -> bool:
@@ -133,7 +133,7 @@ async def test_a_wait_that_ends_inside_a_try_ends_no_other() -> None:
     assert tries == 2
 
 
-async def test_ten_thousand_fit_and_take_two_megabytes(
+async def test_ten_thousand_keys_fit_into_two_megabytes(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def attempt(key: Key, age_s: float) -> bool:
@@ -151,7 +151,7 @@ async def test_ten_thousand_fit_and_take_two_megabytes(
         taken = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
-    # Beside the keys themselves, of some hundred bytes each.
+    # Without the keys themselves, of some hundred bytes each.
     assert taken < 1_200_000
     assert [waiting.add(key(-number)) for number in range(1, 50)] == [False] * 49
     assert waiting.add(keys[0])
@@ -160,7 +160,7 @@ async def test_ten_thousand_fit_and_take_two_megabytes(
     assert "no more fit" in line.getMessage()
 
 
-async def test_long_ids_are_fewer() -> None:
+async def test_fewer_long_keys_fit() -> None:
     async def attempt(key: Key, age_s: float) -> bool:
         await asyncio.sleep(3600)
         return True

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import asyncio
 import gc
 import threading
 import time
@@ -22,7 +21,7 @@ from tiw_automation.core import (
 )
 from tiw_automation.core.api.callbacks import EventType
 from tiw_automation.core.events import confirmation
-from tiw_automation.core.events.confirmation import CallbackConfirmer, confirm
+from tiw_automation.core.events.confirmation import CallbackConfirmer, describe, settled
 from tiw_automation.simulator import Simulator
 
 
@@ -53,12 +52,12 @@ def confirmer_of(client: TiwClient) -> Iterator[Callable[..., CallbackConfirmer]
 
 
 @pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(confirmation, "LAG_POLL_S", 0.05)
 
 
 def eventually(confirmer: CallbackConfirmer, about: Callback, within_s: float = 0.0) -> Outcome:
-    """Post until there is an answer."""
+    """Ask until there is an outcome."""
     for _ in range(600):
         found = confirmer.ask(about, within_s)
         if found is not None:
@@ -67,35 +66,38 @@ def eventually(confirmer: CallbackConfirmer, about: Callback, within_s: float = 
     raise AssertionError("no answer")
 
 
-async def test_an_end_that_comes_late_is_waited_for(
-    client: TiwClient, tiw_simulator: Simulator
+def test_an_end_that_comes_late_is_polled_for(
+    confirmer_of: Callable[..., CallbackConfirmer], tiw_simulator: Simulator
 ) -> None:
     tiw_simulator.add("late", timeline=[{"STOPPED": 100}])
     threading.Timer(0.3, tiw_simulator.advance, [200]).start()
-    found = await confirm(RecordWatcher(client), callback(tiw_simulator, "late"))
+    found = eventually(confirmer_of(), callback(tiw_simulator, "late"))
     assert found.verdict is Verdict.FINISHED
     assert tiw_simulator.requests["DescribeOnlineRecord"] > 1
 
 
-async def test_an_end_that_never_comes(
-    client: TiwClient, tiw_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+def test_an_end_that_never_comes(
+    confirmer_of: Callable[..., CallbackConfirmer],
+    tiw_simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(confirmation, "LAG_S", 0.3)
     tiw_simulator.add("runs", timeline=[{"RECORDING": 10000}])
-    found = await confirm(RecordWatcher(client), callback(tiw_simulator, "runs"))
+    found = eventually(confirmer_of(), callback(tiw_simulator, "runs"))
     assert found.verdict is Verdict.PENDING
     assert isinstance(found.error, WaitTimeout)
 
 
-async def test_another_event_is_one_question(client: TiwClient, tiw_simulator: Simulator) -> None:
+def test_another_event_takes_one_poll(
+    confirmer_of: Callable[..., CallbackConfirmer], tiw_simulator: Simulator
+) -> None:
     tiw_simulator.add("runs", timeline=[{"RECORDING": 10000}])
-    about = callback(tiw_simulator, "runs", EventType.STARTED)
-    found = await confirm(RecordWatcher(client), about)
+    found = eventually(confirmer_of(), callback(tiw_simulator, "runs", EventType.STARTED))
     assert found.verdict is Verdict.PENDING
     assert tiw_simulator.requests == {"DescribeOnlineRecord": 1}
 
 
-def test_the_answer_is_waited_for_or_comes_with_the_next_post(
+def test_the_outcome_is_waited_for_or_returned_for_the_next_post(
     confirmer_of: Callable[..., CallbackConfirmer], tiw_simulator: Simulator
 ) -> None:
     (done,) = tiw_simulator.add_finished(1)
@@ -109,7 +111,7 @@ def test_the_answer_is_waited_for_or_comes_with_the_next_post(
     assert tiw_simulator.requests == {"DescribeOnlineRecord": 2}
 
 
-def test_nobody_is_held_up_for_more_than_a_part_of_the_time(
+def test_a_caller_is_blocked_for_a_share_of_its_time_at_most(
     confirmer_of: Callable[..., CallbackConfirmer],
     tiw_simulator: Simulator,
     monkeypatch: pytest.MonkeyPatch,
@@ -133,7 +135,7 @@ def test_nobody_is_held_up_for_more_than_a_part_of_the_time(
 
 
 @pytest.mark.parametrize("task_id", [None, "", " ", "a b\n"])
-def test_what_names_no_recording_is_not_asked_for(
+def test_an_invalid_task_id_is_not_polled(
     task_id: str | None, confirmer_of: Callable[..., CallbackConfirmer], tiw_simulator: Simulator
 ) -> None:
     with pytest.raises(ConfigurationError):
@@ -141,7 +143,7 @@ def test_what_names_no_recording_is_not_asked_for(
     assert tiw_simulator.requests == {}
 
 
-def test_there_is_an_end_to_what_is_asked_for_at_once(
+def test_the_number_of_callbacks_is_bounded(
     confirmer_of: Callable[..., CallbackConfirmer],
     tiw_simulator: Simulator,
     monkeypatch: pytest.MonkeyPatch,
@@ -153,71 +155,67 @@ def test_there_is_an_end_to_what_is_asked_for_at_once(
     for task_id in ids:
         assert confirmer.ask(callback(tiw_simulator, task_id), 0.0) is None
     _until(lambda: tiw_simulator.requests.get("DescribeOnlineRecord") == 2)
-    # Nobody has come for these answers: after a while they make room.
-    _until(lambda: all(answer.done() for answer in confirmer._answers.values()))
+    # No caller has fetched these outcomes: after a while they are dropped.
+    _until(lambda: all(answer.is_final for answer in confirmer._answers.values()))
     now[0] += 1000
     assert eventually(confirmer, callback(tiw_simulator, ids[2])).verdict is Verdict.FINISHED
 
 
-def test_what_is_asked_for_ends_with_the_confirmer(
+def test_closing_ends_the_polling(
     confirmer_of: Callable[..., CallbackConfirmer], tiw_simulator: Simulator
 ) -> None:
     tiw_simulator.add("runs", timeline=[{"RECORDING": 10000}])
     confirmer = confirmer_of()
     assert confirmer.ask(callback(tiw_simulator, "runs"), 0.0) is None
-    (answer,) = confirmer._answers.values()
     _until(lambda: tiw_simulator.requests.get("DescribeOnlineRecord", 0) > 1)
     confirmer.close()
-    assert answer.cancelled()
+    polled = tiw_simulator.requests["DescribeOnlineRecord"]
+    time.sleep(0.2)
+    assert tiw_simulator.requests["DescribeOnlineRecord"] == polled
     confirmer.close()
     (done,) = tiw_simulator.add_finished(1)
     assert eventually(confirmer, callback(tiw_simulator, done)).verdict is Verdict.FINISHED
 
 
-async def test_a_fault_on_the_way_only_delays(client: TiwClient, tiw_simulator: Simulator) -> None:
+def test_a_fault_on_the_way_only_delays(
+    confirmer_of: Callable[..., CallbackConfirmer], tiw_simulator: Simulator
+) -> None:
     (done,) = tiw_simulator.add_finished(1)
     tiw_simulator.fault = "outage"
     threading.Timer(0.5, setattr, [tiw_simulator, "fault", None]).start()
-    found = await confirm(RecordWatcher(client), callback(tiw_simulator, done))
+    found = eventually(confirmer_of(), callback(tiw_simulator, done))
     assert found.verdict is Verdict.FINISHED
 
 
-@pytest.mark.parametrize("event", [EventType.FINISHED, EventType.STARTED])
-async def test_what_a_stranger_names_is_asked_for_within_the_small_pace(
-    event: str, client: TiwClient, tiw_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+async def test_an_unconfirmed_recording_is_polled_within_the_small_pace(
+    client: TiwClient, tiw_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (done,) = tiw_simulator.add_finished(1)
     asked: list[bool] = []
-    describe = RecordWatcher.describe
+    real_describe = RecordWatcher.describe
 
     def recorded(*args: Any, **options: Any) -> Any:
         asked.append(options["unconfirmed"])
-        return describe(*args, **options)
+        return real_describe(*args, **options)
 
     monkeypatch.setattr(RecordWatcher, "describe", recorded)
-    await confirm(RecordWatcher(client), callback(tiw_simulator, done, event))
+    found = await describe(RecordWatcher(client), tiw_simulator.sdk_app_id, done)
+    assert found.verdict is Verdict.FINISHED
     assert asked == [True]
 
 
-async def test_an_end_is_waited_for_as_long_as_it_takes_to_ask_twice(
-    client: TiwClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A burst at a small pace takes longer than a recording may be behind its callback."""
-    asked: list[float] = []
-
-    async def slow(*_: Any, **__: Any) -> Outcome:
-        asked.append(time.monotonic())
-        await asyncio.sleep(0.2)
-        verdict = Verdict.PENDING if len(asked) == 1 else Verdict.FINISHED
-        return Outcome(14, "t1", verdict)
-
-    monkeypatch.setattr(confirmation, "describe", slow)
-    monkeypatch.setattr(confirmation, "LAG_S", 0.3)
-    found = await confirm(RecordWatcher(client), Callback(EventType.FINISHED, 14, task_id="t1"))
-    assert found.verdict is Verdict.FINISHED
+def test_a_finished_callback_is_polled_twice_however_long_the_first_poll_takes() -> None:
+    """At a small pace, one poll in a burst takes longer than a callback may be ahead."""
+    pending = Outcome(14, "t1", Verdict.PENDING)
+    assert settled(pending, 0.0, is_finished=True) is None
+    late = settled(pending, confirmation.LAG_S, is_finished=True)
+    assert late is not None
+    assert isinstance(late.error, WaitTimeout)
+    finished = Outcome(14, "t1", Verdict.FINISHED)
+    assert settled(finished, confirmation.LAG_S, is_finished=True) is finished
 
 
-def test_what_is_posted_no_more_is_asked_for_all_the_same(
+def test_a_callback_that_is_not_posted_again_is_still_confirmed(
     confirmer_of: Callable[..., CallbackConfirmer], tiw_simulator: Simulator
 ) -> None:
     now = [0.0]
@@ -228,8 +226,8 @@ def test_what_is_posted_no_more_is_asked_for_all_the_same(
         assert confirmer.ask(callback(tiw_simulator, task_id), 0.0) is None
     _until(lambda: tiw_simulator.requests.get("DescribeOnlineRecord", 0) > 0)
     tiw_simulator.fault = None
-    _until(lambda: all(answer.done() for answer in confirmer._answers.values()))
-    # Each may be posted again so far.
+    _until(lambda: all(answer.is_final for answer in confirmer._answers.values()))
+    # Each may still be posted again.
     assert confirmer.unclaimed() == []
     now[0] += 29.0
     assert eventually(confirmer, callback(tiw_simulator, ids[0])).task_id == ids[0]
@@ -241,7 +239,7 @@ def test_what_is_posted_no_more_is_asked_for_all_the_same(
     assert confirmer.unclaimed() == []
 
 
-def test_what_is_kept_of_a_callback_is_not_its_body(
+def test_the_body_of_a_callback_is_not_kept(
     confirmer_of: Callable[..., CallbackConfirmer], tiw_simulator: Simulator
 ) -> None:
     tiw_simulator.add("runs", timeline=[{"RECORDING": 10000}])

@@ -25,7 +25,7 @@ HERE, ELSEWHERE = "SdkAppId 14, tiw.example, key 0", "SdkAppId 15, tiw.example, 
 def asks(
     known: MissingRecordings, settings: str, until: float, step_s: float = 60.0
 ) -> list[float]:
-    """Return when a recording that is never found is asked for."""
+    """Return when a recording that is never found is polled."""
     asked, now = [], 0.0
     while now <= until:
         for task_id in known.due(settings, now):
@@ -45,7 +45,7 @@ def test_pauses_double_from_five_minutes_to_a_day() -> None:
     assert len(pauses) <= 14
 
 
-def test_with_other_settings_it_is_due_at_once_and_the_pauses_begin_anew() -> None:
+def test_with_other_settings_it_is_due_at_once_and_the_first_pause_follows() -> None:
     known = MissingRecordings()
     for now in (0.0, 300.0, 900.0):
         known.not_found("algebra", HERE, now)
@@ -57,25 +57,25 @@ def test_with_other_settings_it_is_due_at_once_and_the_pauses_begin_anew() -> No
     assert (len(known), list(known), known.get("algebra")) == (0, [], None)
 
 
-def test_a_clock_that_was_set_back_makes_no_pause_longer() -> None:
+def test_a_clock_that_was_set_back_does_not_lengthen_a_pause() -> None:
     known = MissingRecordings()
     known.adopt({"algebra": Missing(HERE, 4e9, FIRST_PAUSE_S)})
     assert known.due(HERE, 1e9) == ["algebra"]
 
 
-def test_what_is_known_is_newer_than_what_was_kept() -> None:
+def test_a_known_entry_is_newer_than_a_stored_one() -> None:
     known = MissingRecordings()
     known.not_found("algebra", HERE, 1000.0)
     known.adopt({"algebra": Missing(HERE, 1.0, 300.0), "history": Missing(HERE, 1.0, 300.0)})
     assert known.due(HERE, 1001.0) == ["history"]
 
 
-def test_what_is_kept_is_read_back() -> None:
+def test_stored_entries_are_read_back() -> None:
     known = {"a": Missing(HERE, 1.5, 600.0), "b": Missing(ELSEWHERE, 2.0, LAST_PAUSE_S)}
     assert from_json(json.loads(json.dumps(to_json(known)))) == known
 
 
-def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_stored_entries_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_MOST_KEPT", 3)
     kept = to_json({f"lesson-{n}": Missing(HERE, 1.0, 300.0) for n in range(9)})
     assert list(kept[HERE]) == ["lesson-6", "lesson-7", "lesson-8"]
@@ -105,24 +105,24 @@ GOOD = {"good": [1.0, 300.0]}
         {"\ud800": [1.0, 300.0]},
     ],
 )
-def test_an_odd_entry_costs_itself(odd: dict[str, Any]) -> None:
+def test_an_invalid_entry_is_left_out(odd: dict[str, Any]) -> None:
     assert list(from_json({HERE: {**odd, **GOOD}})) == ["good"]
     assert list(from_json({HERE: GOOD, "x" * 10_000: odd, "y": odd, "z": 7})) == ["good"]
 
 
 @pytest.mark.parametrize("pause_s", [0, 1e-300, 2**62])
-def test_a_pause_that_cannot_be_one_becomes_the_nearest(pause_s: float) -> None:
+def test_an_invalid_pause_becomes_the_nearest_valid_one(pause_s: float) -> None:
     (found,) = from_json({HERE: {"a": [1.0, pause_s]}}).values()
     assert FIRST_PAUSE_S <= found.pause_s <= LAST_PAUSE_S
 
 
 @pytest.mark.parametrize("kept", [None, 7, "x", [], [["a", 1]], True])
-def test_another_form_is_refused(kept: Any) -> None:
+def test_another_form_is_invalid(kept: Any) -> None:
     with pytest.raises(ValueError, match="not an object"):
         from_json(kept)
 
 
-def test_settings_are_told_apart_and_hold_no_key() -> None:
+def test_settings_differ_and_hold_no_key() -> None:
     keys: dict[str, Any] = {"secret_id": "AKIDexample", "secret_key": "s3cret" * 5}
     known: dict[str, Any] = {**keys, "sdk_app_id": 14, "site": "intl"}
     changes: list[dict[str, Any]] = [

@@ -37,7 +37,7 @@ def event_of(found: OnlineRecord) -> dict[str, Any]:
     return event
 
 
-def test_an_end_has_one_id_whatever_it_is_like() -> None:
+def test_an_end_has_one_id_for_every_verdict() -> None:
     failed = event_of(record("FINISHED", finish_reason="AUTO"))
     video = Video(None, "https://v.example.com/a.mp4", *[None] * 8)
     finished = event_of(record("FINISHED", finish_reason="AUTO", videos=(video,)))
@@ -45,12 +45,12 @@ def test_an_end_has_one_id_whatever_it_is_like() -> None:
     assert (finished["type"], failed["type"]) == (FINISH, FINISH)
     assert (finished["verdict"], failed["verdict"]) == ("finished", "failed")
     assert set(finished) == set(failed)
-    # Kept by whoever has seen it, for ever.
+    # Receivers have stored it, so it must never change.
     assert event_id(14, "algebra") == "dbc56562-e427-5b76-b810-30b6c4ae2037"
 
 
-def test_missing_has_an_id_of_its_own() -> None:
-    """So that the end of a recording that is found later is no duplicate."""
+def test_a_missing_recording_has_another_id() -> None:
+    """The end of a recording that is found later is not a duplicate."""
     missing = to_event(judge(14, "algebra", TaskNotFound("no"), Acceptance()))
     assert missing["event_id"] == missing_id(14, "algebra") != event_id(14, "algebra")
     assert missing_id(14, "algebra") == "3d18f000-02a5-5739-936e-fc8510e57ca5"
@@ -58,7 +58,7 @@ def test_missing_has_an_id_of_its_own() -> None:
     assert (missing["record"], missing["status"]) == (None, None)
 
 
-def test_each_state_has_an_id_and_each_return_to_it() -> None:
+def test_each_visit_to_a_state_has_its_id() -> None:
     recording = judge(14, "algebra", record("RECORDING"), Acceptance())
     paused = judge(14, "algebra", record("PAUSED"), Acceptance())
     events = [to_event(recording), to_event(paused), to_event(recording, time=2)]
@@ -84,11 +84,20 @@ def test_no_url_has_its_query() -> None:
     assert event["record"]["replay_url"] == "https://v.example.com/r"
 
 
-def test_a_malformed_url_is_told_without_its_query() -> None:
-    event = event_of(record("FINISHED", replay_url=f"https://[bad/r{QUERY}"))
-    assert event["record"]["replay_url"] == "https://[bad/r"
+def test_no_url_has_its_user_and_password() -> None:
+    video = Video(None, f"https://me:s3cret@v.example.com/a.mp4{QUERY}", *[None] * 8)
+    found = record("FINISHED", videos=(video,), replay_url="//me:s3cret@h/r")
+    event = event_of(found)
+    assert "s3cret" not in json.dumps(event)
+    assert event["record"]["video_urls"] == ["https://v.example.com/a.mp4"]
+    assert event["record"]["replay_url"] == "//h/r"
 
 
-def test_what_is_not_known_is_not_told() -> None:
+def test_a_malformed_url_is_not_shown() -> None:
+    event = event_of(record("FINISHED", replay_url=f"https://me:s3cret@[bad/r{QUERY}"))
+    assert event["record"]["replay_url"] == "..."
+
+
+def test_an_outcome_without_a_record_has_no_event() -> None:
     with pytest.raises(ValueError, match="algebra"):
         to_event(Outcome(14, "algebra", Verdict.PENDING))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole core against a simulator that answers in odd forms: every result stays the same."""
+"""The whole core against a simulator that answers in odd forms: every result is the same."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def watch(client: TiwClient, ids: list[str]) -> dict[str, Outcome]:
     return asyncio.run(run())
 
 
-def test_every_recording_ends_as_it_should(odd: Simulator, client: TiwClient) -> None:
+def test_every_recording_has_the_expected_end(odd: Simulator, client: TiwClient) -> None:
     good = odd.add_finished(100)
     for number in range(20):
         odd.add(f"bad-{number}", timeline=[], finish_reason="EXCEPTION")
@@ -115,7 +115,7 @@ def test_callbacks_name_their_recording(odd: Simulator, client: TiwClient) -> No
     assert found == {f"lesson-{number}" for number in range(30)}
 
 
-def test_early_hints_and_compression_are_no_answers(odd: Simulator, client: TiwClient) -> None:
+def test_early_hints_and_compression_are_not_answers(odd: Simulator, client: TiwClient) -> None:
     ids = odd.add_finished(4)
     odd.fault = "early_hints"
     assert [client.describe_online_record(i).task_id for i in ids] == ids
@@ -131,7 +131,7 @@ def test_early_hints_and_compression_are_no_answers(odd: Simulator, client: TiwC
         ("deep_json", BadAnswer),
     ],
 )
-def test_what_is_no_answer_is_one_error(
+def test_an_invalid_answer_is_one_error(
     odd: Simulator, client: TiwClient, fault: Any, error: type[Exception]
 ) -> None:
     (task_id,) = odd.add_finished(1)

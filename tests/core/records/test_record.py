@@ -158,7 +158,7 @@ def test_the_first_example_of_the_page() -> None:
     assert OnlineRecord.from_dict(json.loads(json.dumps(data))) == record()
 
 
-def test_what_is_absent_null_or_zero_keeps_its_key() -> None:
+def test_an_absent_null_or_zero_field_keeps_its_key() -> None:
     early = OnlineRecord.from_response(
         {
             "Status": "PREPARED",
@@ -259,7 +259,7 @@ FIRST = FINISHED["VideoInfos"][0]
         ({"FinishReason": " auto "}, "finish_reason", "AUTO"),
     ],
 )
-def test_an_odd_field_costs_only_itself(
+def test_an_odd_field_affects_no_other(
     changes: dict[str, Any], attribute: str, read: object
 ) -> None:
     odd = record(**changes)
@@ -270,7 +270,7 @@ def test_an_odd_field_costs_only_itself(
     assert OnlineRecord.from_dict(odd.to_dict()) == odd
 
 
-def test_everything_odd_at_once_still_gives_the_videos() -> None:
+def test_all_odd_fields_at_once_still_give_the_videos() -> None:
     odd = record(
         RoomId="880528",
         TotalTime=18317.0,
@@ -351,7 +351,7 @@ def test_videos_that_cannot_be_read_are_unknown(odd: object, require_videos: boo
 
 
 @pytest.mark.parametrize("none", [None, [], {}, [{**FIRST, "VideoUrl": ""}]])
-def test_no_videos_are_no_videos(none: object) -> None:
+def test_an_empty_list_of_videos_in_any_form(none: object) -> None:
     assert judge(APP, TASK, record(VideoInfos=none), Acceptance()).verdict is Verdict.FAILED
 
 
@@ -360,7 +360,7 @@ def test_one_video_that_can_be_read_is_enough() -> None:
     assert judge(APP, TASK, odd, Acceptance()).raise_for_verdict().video_urls == GOOD_URLS[:1]
 
 
-def test_a_malformed_url_or_id_breaks_nothing() -> None:
+def test_a_malformed_url_or_id_affects_no_other_field() -> None:
     twice = [{**FIRST, "VideoUrl": "http://[::1/", "VideoId": "x" * 300}] * 2
     odd = record(VideoInfos=twice)
     assert odd.videos_expire_at is None
@@ -368,7 +368,7 @@ def test_a_malformed_url_or_id_breaks_nothing() -> None:
     assert judge(APP, TASK, odd, Acceptance()).verdict is Verdict.FINISHED
 
 
-def test_what_is_nested_too_deep_is_left_out_of_raw() -> None:
+def test_a_field_nested_too_deep_is_left_out_of_raw() -> None:
     deep: Any = []
     for _ in range(100_000):
         deep = [deep]
@@ -384,7 +384,7 @@ def test_what_is_nested_too_deep_is_left_out_of_raw() -> None:
         deep = deep.pop()
 
 
-def test_a_field_that_is_unreadable_is_one_warning(
+def test_an_unreadable_field_causes_one_warning(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tiw_automation.core.records.fields._warned", set())
@@ -397,7 +397,7 @@ def test_a_field_that_is_unreadable_is_one_warning(
 
 
 @pytest.mark.parametrize("data", [{}, {"task_id": 3, "videos": [None, {"url": 1}]}, {"videos": 3}])
-def test_from_dict_takes_anything(data: dict[str, Any]) -> None:
+def test_from_dict_accepts_any_object(data: dict[str, Any]) -> None:
     read = OnlineRecord.from_dict(data)
     assert list(read.to_dict()) == KEYS
     assert read.video_urls == []
@@ -437,7 +437,7 @@ def test_every_state_but_finished_is_pending(status: RecordStatus) -> None:
 
 
 @pytest.mark.parametrize("reason", ["AUTO", "USER_CALL", "FORCE_STOP"])
-def test_a_good_end(reason: str) -> None:
+def test_an_accepted_end(reason: str) -> None:
     outcome = judge(APP, TASK, record(FinishReason=reason), Acceptance())
     assert outcome.verdict is Verdict.FINISHED
     assert outcome.is_final
@@ -476,7 +476,7 @@ def test_the_second_example_as_printed_is_unknown() -> None:
     assert outcome.error.request_id == WITHOUT_STATUS["RequestId"]
 
 
-def test_the_second_example_as_it_really_comes_is_a_failure() -> None:
+def test_the_second_example_as_the_api_really_answers_is_a_failure() -> None:
     outcome = judge(APP, TASK, FAILURE, Acceptance())
     assert outcome.verdict is Verdict.FAILED
     with pytest.raises(RecordFailed, match="im login failed"):
@@ -508,12 +508,12 @@ def test_an_outcome_is_json_native() -> None:
     "reasons",
     [[""], "", "AUTO,", ["NO-WAY"], [3], [None], 3, {"AUTO": 1}, ["\u0130O"], "9X", ["*"]],
 )
-def test_a_malformed_finish_reason_is_refused(reasons: Any) -> None:
+def test_a_malformed_finish_reason_is_invalid(reasons: Any) -> None:
     with pytest.raises(ConfigurationError, match="AUTO, USER_CALL, EXCEPTION, FORCE_STOP"):
         Acceptance(accept_finish_reasons=reasons)
 
 
-def test_an_unknown_finish_reason_is_a_warning_with_the_nearest(
+def test_an_unknown_finish_reason_causes_a_warning_with_the_nearest(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     accepting = Acceptance(("USERCALL", "ARCHIVED"))
@@ -549,7 +549,7 @@ def test_an_empty_list_accepts_no_reason() -> None:
     assert Acceptance(()).accepts(None)
 
 
-def test_any_reason_is_every_reason() -> None:
+def test_any_reason_accepts_every_reason() -> None:
     every = Acceptance(any_reason=True)
     for reason in ("AUTO", "EXCEPTION", "ARCHIVED"):
         assert judge(APP, TASK, record(FinishReason=reason), every).verdict is Verdict.FINISHED
@@ -569,7 +569,7 @@ def test_an_unknown_end_is_accepted_with_a_warning(caplog: pytest.LogCaptureFixt
     assert len(caplog.records) == 1
 
 
-def test_the_hint_of_an_end_that_was_not_accepted_can_be_followed() -> None:
+def test_the_hint_for_an_end_that_was_not_accepted_works() -> None:
     answer = record(FinishReason="MAINTENANCE")
     refused = judge(APP, TASK, answer, Acceptance(("AUTO",)))
     assert refused.verdict is Verdict.FAILED
@@ -591,19 +591,19 @@ def test_duplicate_task_ids_are_joined_in_order() -> None:
     "value",
     [[], "", "  ", ["a", ""], ["a", " a"], [3], 3, None, {"a": 1}, ["a\nb"], ["a b"], [["a"]]],
 )
-def test_task_ids_that_are_none(value: object) -> None:
+def test_invalid_task_ids(value: object) -> None:
     with pytest.raises(ConfigurationError, match="task id"):
         check_task_ids(value)
 
 
 @pytest.mark.parametrize("value", ["['a', 'b']", "('a',)", '{"a": 1}', ["['a']"]])
-def test_the_text_of_a_list_is_no_task_id(value: object) -> None:
+def test_the_text_of_a_list_is_not_a_task_id(value: object) -> None:
     with pytest.raises(ConfigurationError, match="Give the list itself"):
         check_task_ids(value)
 
 
 @pytest.mark.parametrize("value", [3, "", None, b"x"])
-def test_a_task_id_that_is_none(value: object) -> None:
+def test_an_invalid_task_id(value: object) -> None:
     with pytest.raises(ConfigurationError, match="task id"):
         check_task_id(value)
 
@@ -614,7 +614,7 @@ def test_sdk_app_ids() -> None:
 
 
 @pytest.mark.parametrize("value", [0, -1, "", "abc", "1.5", 1.5, True, None, "-3", 2**63])
-def test_sdk_app_ids_that_are_none(value: object) -> None:
+def test_invalid_sdk_app_ids(value: object) -> None:
     with pytest.raises(ConfigurationError, match="positive integer"):
         check_sdk_app_id(value)
 
@@ -630,6 +630,6 @@ def test_video_kinds() -> None:
 
 @pytest.mark.parametrize("check", [check_task_id, check_sdk_app_id, partial(check_seconds, "t")])
 @pytest.mark.parametrize("huge", [10**400, -(10**5000), [10**5000]], ids=range(3))
-def test_a_value_that_python_does_not_write_is_refused(check: Any, huge: Any) -> None:
+def test_a_value_that_python_cannot_write_is_refused(check: Any, huge: Any) -> None:
     with pytest.raises(ConfigurationError):
         check(huge)

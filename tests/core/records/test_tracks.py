@@ -33,7 +33,7 @@ def gaps(*bounds: tuple[int, int]) -> list[dict[str, int]]:
     return [{"start_ms": start, "end_ms": end} for start, end in bounds]
 
 
-def test_a_stream_that_broke_is_one_track_with_a_gap() -> None:
+def test_an_interrupted_stream_is_one_track_with_a_gap() -> None:
     lesson = record(
         video(2, "", 0, 9000),
         video(0, "teacher", 5000, 4000),
@@ -69,7 +69,7 @@ def test_short_gaps_can_be_left_out() -> None:
     ] == [(2000, 4000)]
 
 
-def test_what_the_api_left_out() -> None:
+def test_videos_without_times() -> None:
     (track,) = tracks_of(record(video(None, None, None, None)))
     assert (track.kind, track.user_id, track.start_ms, track.end_ms) == (
         VideoKind.UNKNOWN,

@@ -23,7 +23,7 @@ from tiw_automation.core import (
     check_sdk_app_id,
     judge,
 )
-from tiw_automation.core.events import id_of_end, without_queries
+from tiw_automation.core.events import id_of_end, public_record
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def to_extra(outcome: Outcome, *, with_record: bool = True) -> dict[str, Any]:
         "record_task_id": outcome.task_id,
         "verdict": outcome.verdict.value,
         "message": outcome.message,
-        "record": None if record is None else without_queries(record),
+        "record": None if record is None else public_record(record),
     }
 
 

@@ -9,25 +9,29 @@ from tiw_automation.core._lazy import lazy_names
 
 if TYPE_CHECKING:
     from tiw_automation.core.archive.archive import (
-        DEFAULT_MANIFEST as DEFAULT_MANIFEST,
-        DEFAULT_NAMES as DEFAULT_NAMES,
         ArchivedVideo as ArchivedVideo,
         ArchiveFailed as ArchiveFailed,
-        LocalStorage as LocalStorage,
         RecordArchive as RecordArchive,
+    )
+    from tiw_automation.core.archive.errors import DownloadStopped as DownloadStopped
+    from tiw_automation.core.archive.names import (
+        DEFAULT_MANIFEST as DEFAULT_MANIFEST,
+        DEFAULT_NAMES as DEFAULT_NAMES,
+    )
+    from tiw_automation.core.archive.storage import (
+        LocalStorage as LocalStorage,
         Storage as Storage,
         Target as Target,
-        public_record as public_record,
     )
-    from tiw_automation.core.archive.download import DownloadStopped as DownloadStopped
+    from tiw_automation.core.records.record import public_record as public_record
 else:
     __getattr__, __all__ = lazy_names(
         __name__,
         {
-            "archive": """
-                ArchiveFailed ArchivedVideo DEFAULT_MANIFEST DEFAULT_NAMES
-                LocalStorage RecordArchive Storage Target public_record
-            """,
-            "download": "DownloadStopped",
+            ".records.record": "public_record",
+            "archive": "ArchiveFailed ArchivedVideo RecordArchive",
+            "errors": "DownloadStopped",
+            "names": "DEFAULT_MANIFEST DEFAULT_NAMES",
+            "storage": "LocalStorage Storage Target",
         },
     )

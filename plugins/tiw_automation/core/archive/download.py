@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One video over HTTP: whole or not at all, however often the line is cut.
+"""Downloads one video over HTTP: completely or not at all, also over a faulty connection.
 
-The videos lie in a bucket, not in the API, so the keys play no part here: a URL either works for
-everybody or for nobody.
+The videos are in a bucket and are served without a signature, so no keys are needed here.
 """
 
 from __future__ import annotations
@@ -22,18 +21,24 @@ from urllib3.exceptions import LocationParseError
 from urllib3.util import Url, parse_url
 
 from tiw_automation.core.api.transport import Transport, content_length, retry_after_s
+from tiw_automation.core.archive.errors import (
+    DownloadStopped,
+    VideoChanged,
+    VideoError,
+    VideoForbidden,
+    VideoGone,
+)
 from tiw_automation.core.errors import BadAnswer, ConfigurationError, TiwError, TransportError
 from tiw_automation.core.formatting import shown_url
 from tiw_automation.core.retry import chance, doubled
 
 logger = logging.getLogger(__name__)
 
-# Larger ones would come from fresh memory each time, which costs more than it saves.
+# A larger piece would need newly allocated memory each time, which costs more than it saves.
 PIECE_BYTES = 64 * 1024
-"""What has to arrive within the timeout, again and again."""
+"""How many bytes must arrive within each timeout."""
 
-
-# What counts as progress: less than this between two cuts uses up the attempts.
+# An attempt that brings fewer new bytes than this counts as a failure without progress.
 _PROGRESS_BYTES = 1024 * 1024
 _BACKOFF_CAP_S = 60.0
 _RETRY_AFTER_CAP_S = 120.0
@@ -42,63 +47,23 @@ _ERROR_PAGE_BYTES = 4096
 
 _STRONG_ETAG = re.compile(r'"[^"]*"')
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
-# COS says what is wrong in a short XML page.
+# COS names the error in a short XML page.
 _COS_CODE = re.compile(rb"<Code>([A-Za-z]{1,64})</Code>")
-
-
-class VideoError(TiwError):
-    """A video cannot be downloaded; ``retryable`` says whether a later try may do better."""
-
-    default_code = "Video"
-
-
-class VideoForbidden(VideoError):
-    """The bucket does not hand the video to everybody (HTTP 401 or 403)."""
-
-    default_code = "Video.Forbidden"
-    default_hint = (
-        "The URL carries no signature, so the bucket or the CDN in front of it has to be readable "
-        "from here: grant public read on the recordings' prefix, or allow this machine's address."
-    )
-
-
-class VideoGone(VideoError):
-    """The video is not there (HTTP 404 or 410)."""
-
-    default_code = "Video.Gone"
-    default_hint = (
-        "Tencent deletes the videos in its public bucket three days after the recording. Archive "
-        "right after FINISHED, or configure a bucket of your own in the TIW console."
-    )
-
-
-class VideoChanged(VideoError):
-    """The file is not the one that the record, or the beginning of the download, was about."""
-
-    default_code = "Video.Changed"
-    default_hint = "Ask for the recording again: its record may name another file or size by now."
-
-
-class DownloadStopped(VideoError):
-    """Somebody asked to stop."""
-
-    default_code = "Video.Stopped"
-    default_retryable = True
 
 
 class Sink(Protocol):
     """Where the bytes go."""
 
     def write(self, data: bytes, /) -> object:
-        """Take the next bytes."""
+        """Append the next bytes."""
 
     def restart(self) -> None:
-        """Forget what was written; the first byte comes next."""
+        """Drop what was written; the first byte comes next."""
 
 
 @dataclass(frozen=True, slots=True)
 class Downloaded:
-    """What arrived; ``etag`` is the server's, where it gave one."""
+    """A complete download; ``etag`` is the server's strong ETag, where it sent one."""
 
     size_bytes: int
     sha256: str
@@ -107,7 +72,11 @@ class Downloaded:
 
 @dataclass(slots=True)
 class _State:
-    """How far one download is."""
+    """The state of one download.
+
+    ``offset`` is how many bytes have arrived, ``best`` the highest offset of any attempt,
+    ``failures`` how many attempts in a row made no progress, and ``total`` the server's size.
+    """
 
     url: str
     sink: Sink
@@ -117,6 +86,7 @@ class _State:
     total: int | None = None
     etag: str | None = None
     best: int = 0
+    failures: int = 0
     sha256: Any = field(default_factory=hashlib.sha256)
 
     @property
@@ -130,6 +100,12 @@ class _State:
         self.sha256 = hashlib.sha256()
         self.progress(0)
 
+    def count_failure(self) -> None:
+        if self.offset - self.best >= _PROGRESS_BYTES:
+            self.failures = 0
+        self.best = max(self.best, self.offset)
+        self.failures += 1
+
     def take(self, data: bytes) -> None:
         self.sha256.update(data)
         self.sink.write(data)
@@ -138,23 +114,23 @@ class _State:
 
 
 class VideoDownloader:
-    """Downloads videos: resumes after a cut, tries again, and gives up in bounded time.
+    """Downloads videos: resumes after an interruption, retries, and gives up in bounded time.
 
     Safe to use from several threads. A download is resumed (``Range`` with ``If-Range``) where
-    the server gave a strong ETag, and begun anew where it did not. A redirect is followed only to
+    the server sent a strong ETag, and restarted where it did not. A redirect is followed only to
     the same host, never away from https. The proxy and the CA bundle are found as for the API.
 
     :param proxy: the URL of an HTTP proxy; by default the environment's.
     :param ca_file: a bundle of CA certificates to trust.
-    :param timeout_s: within it a request has to be answered, and then every
-        :data:`PIECE_BYTES` have to arrive.
+    :param timeout_s: how long the server may take to answer a request, and then to send each
+        :data:`PIECE_BYTES`.
     :param attempts: how many requests in a row may fail without 1 MiB of progress. Between two,
-        it sleeps a random part of 1, 2, 4 ... 60 s, or longer where ``Retry-After`` says so.
-    :param pool_size: connections kept; at least the number of threads.
-    :param stop: ends every download soon after it is set.
+        it sleeps a random part of 1, 2, 4 ... 60 s, or longer where ``Retry-After`` asks for it.
+    :param pool_size: how many connections are kept; at least the number of threads.
+    :param stop: once it is set, every download ends soon.
     :param uniform: returns a number between 0 and 1.
-    :param sleep: what ``stop.wait`` does: sleeps for seconds.
-    :raises ConfigurationError: a setting makes no sense.
+    :param sleep: sleeps for a number of seconds; ``stop.wait`` by default.
+    :raises ConfigurationError: a setting is invalid.
     """
 
     def __init__(
@@ -170,9 +146,9 @@ class VideoDownloader:
         sleep: Callable[[float], object] | None = None,
     ) -> None:
         if not timeout_s > 0:
-            raise ConfigurationError(f"timeout_s has to be above zero, not {timeout_s!r}.")
+            raise ConfigurationError(f"timeout_s must be above zero, not {timeout_s!r}.")
         if attempts < 1:
-            raise ConfigurationError(f"attempts has to be 1 or more, not {attempts!r}.")
+            raise ConfigurationError(f"attempts must be 1 or more, not {attempts!r}.")
         self.proxy = proxy
         self.ca_file = ca_file
         self.timeout_s = timeout_s
@@ -192,44 +168,30 @@ class VideoDownloader:
         size_bytes: int | None = None,
         progress: Callable[[int], object] = lambda offset: None,
     ) -> Downloaded:
-        """Write the whole video to the sink and return what it was.
+        """Write the complete video to the sink and return its size, hash and ETag.
 
-        An exception of the sink's own passes through.
+        An exception that the sink raises passes through.
 
-        :param size_bytes: what the record says; None or 0 where nothing is known.
-        :param progress: called with the number of bytes there are so far.
+        :param size_bytes: the size by the record; None or 0 where it is unknown.
+        :param progress: called with the number of bytes that have arrived.
         :raises VideoForbidden: the bucket is private.
         :raises VideoGone: the video was deleted.
-        :raises VideoChanged: another size than the record says, or another file than at first.
+        :raises VideoChanged: the size differs from the record's, or the file changed meanwhile.
         :raises DownloadStopped: ``stop`` was set.
-        :raises VideoError: everything else, after the attempts.
-        :raises ConfigurationError: this is no URL to download from.
+        :raises VideoError: any other failure, after the attempts.
+        :raises ConfigurationError: the URL cannot be downloaded from.
         """
-        _checked(url)
+        _check_url(url)
         state = _State(url, sink, size_bytes or None, progress)
-        failures = 0
         while True:
             try:
                 self._request(state)
                 return Downloaded(state.offset, state.sha256.hexdigest(), state.etag)
             except TransportError as error:
-                if state.offset - state.best >= _PROGRESS_BYTES:
-                    failures = 0
-                state.best = max(state.best, state.offset)
-                failures += 1
-                if not error.retryable or failures >= self.attempts:
-                    raise self._given_up(state, error, failures) from error
-                pause = self._pause_s(error, failures)
-                logger.warning(
-                    "%s: %s Attempt %d of %d follows in %.1f s, after %d bytes.",
-                    state.shown,
-                    error.message,
-                    failures + 1,
-                    self.attempts,
-                    pause,
-                    state.offset,
-                )
-                self._sleep(pause)
+                state.count_failure()
+                if not error.retryable or state.failures >= self.attempts:
+                    raise _given_up(state, error) from error
+                self._sleep(self._pause_s(state, error))
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -239,7 +201,7 @@ class VideoDownloader:
             transport.close()
 
     def _request(self, state: _State) -> None:
-        """Send one request and take what it brings, up to the end of the video."""
+        """Send one request and read its answer up to the end of the video."""
         if state.offset and not state.etag:
             state.restart()
         headers = {}
@@ -275,19 +237,19 @@ class VideoDownloader:
     def _begin(
         self, state: _State, transport: Transport, response: urllib3.BaseHTTPResponse
     ) -> None:
-        """Take the head of an answer; afterwards the body continues at ``state.offset``."""
+        """Check the head of an answer; afterwards its body continues at ``state.offset``."""
         status = response.status
         if status == 206 and state.offset:
             self._check_resumed(state, response)
             return
         if status == 416 and state.offset:
-            raise VideoChanged(f"{state.shown}: it is shorter than it was ({state.offset} bytes).")
+            raise VideoChanged(f"{state.shown}: it is shorter than before ({state.offset} bytes).")
         if status != 200:
             with transport.bounded(time.monotonic() + self.timeout_s):
                 page = response.read(_ERROR_PAGE_BYTES)
             raise _refusal(state, response, page)
         if state.offset:
-            # If-Range brought all of it: the file is another one, or ranges are not served.
+            # The server sent all of it: the file has changed, or it does not serve ranges.
             _check_etag(state, response)
             state.restart()
         self._check_first(state, response)
@@ -304,7 +266,7 @@ class VideoDownloader:
         state.total = content_length(response.headers)
         if state.total is None and state.size_bytes is None:
             raise BadAnswer(
-                "Neither the server nor the record says how large the video is.", retryable=False
+                "Neither the server nor the record names the size of the video.", retryable=False
             )
         if None not in (state.total, state.size_bytes) and state.total != state.size_bytes:
             raise _wrong_size(state, f"{state.total}")
@@ -313,7 +275,7 @@ class VideoDownloader:
         _check_etag(state, response)
         found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
         if found is None or int(found[1]) != state.offset:
-            # Whoever cannot serve ranges is asked for all of it.
+            # The next attempt asks for all of it.
             state.etag = None
             raise BadAnswer("The server sent another range than it was asked for.")
         if int(found[3]) != (state.total or state.size_bytes):
@@ -337,28 +299,27 @@ class VideoDownloader:
                 raise _wrong_size(state, f"more than {expected}")
             state.take(data)
         if state.offset != expected:
-            # Without a Content-Length the end of the body may also be a cut.
+            # Without a Content-Length, a lost connection looks like the end of the body.
             raise BadAnswer("The answer was cut off.")
 
     def _check_stop(self, state: _State) -> None:
         if self.stop.is_set():
             raise DownloadStopped(f"{state.shown}: stopped after {state.offset} bytes.")
 
-    def _pause_s(self, error: TransportError, failures: int) -> float:
-        pause = self._uniform() * doubled(1.0, failures - 1, _BACKOFF_CAP_S)
-        asked = error.retry_after_s or 0.0
-        return max(pause, min(asked, _RETRY_AFTER_CAP_S))
-
-    def _given_up(self, state: _State, error: TransportError, failures: int) -> VideoError:
-        size = state.total or state.size_bytes
-        tried = "1 attempt" if failures == 1 else f"{failures} attempts without progress"
-        return VideoError(
-            f"{state.shown}: {error.message} {state.offset} of {size or 'an unknown number of'} "
-            f"bytes had arrived; given up after {tried}.",
-            code=error.code,
-            retryable=error.retryable,
-            hint=error.hint,
+    def _pause_s(self, state: _State, error: TransportError) -> float:
+        """Return the pause before the next attempt, and log it."""
+        pause = self._uniform() * doubled(1.0, state.failures - 1, _BACKOFF_CAP_S)
+        pause = max(pause, min(error.retry_after_s or 0.0, _RETRY_AFTER_CAP_S))
+        logger.warning(
+            "%s: %s Attempt %d of %d follows in %.1f s, after %d bytes.",
+            state.shown,
+            error.message,
+            state.failures + 1,
+            self.attempts,
+            pause,
+            state.offset,
         )
+        return pause
 
     def _transport(self, origin: str) -> Transport:
         with self._lock:
@@ -369,15 +330,27 @@ class VideoDownloader:
             return self._transports[origin]
 
 
+def _given_up(state: _State, error: TransportError) -> VideoError:
+    size = state.total or state.size_bytes
+    tried = "1 attempt" if state.failures == 1 else f"{state.failures} attempts without progress"
+    return VideoError(
+        f"{state.shown}: {error.message} {state.offset} of {size or 'an unknown number of'} "
+        f"bytes had arrived; given up after {tried}.",
+        code=error.code,
+        retryable=error.retryable,
+        hint=error.hint,
+    )
+
+
 class _Busy(BadAnswer):
-    """The server says "later"; ``retry_after_s`` is when, or 0."""
+    """The server is busy; ``retry_after_s`` is how long it asked to wait, or 0."""
 
     def __init__(self, message: str, retry_after_s: float, **details: Any) -> None:
         super().__init__(message, **details)
         self.retry_after_s = retry_after_s
 
 
-def _checked(url: str) -> None:
+def _check_url(url: str) -> None:
     try:
         parsed = parse_url(url)
         usable = parsed.scheme in ("http", "https") and bool(parsed.host) and not parsed.auth
@@ -391,7 +364,7 @@ def _checked(url: str) -> None:
 
 
 def _redirect(state: _State, url: str, response: urllib3.BaseHTTPResponse) -> str | None:
-    """Return where a redirect leads, or None where the answer is none."""
+    """Return the target of a redirect, or None where the answer is not a redirect."""
     if response.status not in (301, 302, 303, 307, 308):
         return None
     try:
@@ -405,8 +378,8 @@ def _redirect(state: _State, url: str, response: urllib3.BaseHTTPResponse) -> st
         raise VideoError(
             f"{state.shown}: it redirects to {shown_url(target.url)}, which is not followed.",
             code="Video.Redirected",
-            hint="Only a redirect to the same host is, and never one away from https. "
-            "If the other host is right, have the records name it.",
+            hint="Only a redirect to the same host is followed, and none away from https. "
+            "If the other host is right, the records must name it.",
         )
     return target.url
 
@@ -423,23 +396,23 @@ def _check_etag(state: _State, response: urllib3.BaseHTTPResponse) -> None:
 
 def _wrong_size(state: _State, found: str) -> VideoChanged:
     return VideoChanged(
-        f"{state.shown}: it has {found} bytes, the record says {state.size_bytes}. It was replaced "
-        "after the record was made, or something else answers here."
+        f"{state.shown}: it has {found} bytes, not {state.size_bytes} as in the record. It was "
+        "replaced after the record was made, or another server answers here."
     )
 
 
 def _refusal(state: _State, response: urllib3.BaseHTTPResponse, page: bytes) -> TiwError:
     status = response.status
     code = _COS_CODE.search(page)
-    said = f"HTTP {status}" + (f", {code[1].decode()}" if code else "")
+    found = f"HTTP {status}" + (f", {code[1].decode()}" if code else "")
     if status in (401, 403):
-        return VideoForbidden(f"{state.shown}: access is denied ({said}).")
+        return VideoForbidden(f"{state.shown}: access is denied ({found}).")
     if status in (404, 410):
-        return VideoGone(f"{state.shown}: there is no such video any more ({said}).")
+        return VideoGone(f"{state.shown}: the video does not exist any more ({found}).")
     if status in (408, 425, 429) or status >= 500:
         return _Busy(
-            f"The server answered {said}.",
+            f"The server answered {found}.",
             retry_after_s(response.headers) or 0.0,
             hint="The storage is busy or broken; try again later.",
         )
-    return VideoError(f"{state.shown}: the server answered {said}.", code=f"Video.Http{status}")
+    return VideoError(f"{state.shown}: the server answered {found}.", code=f"Video.Http{status}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What has ended: found, confirmed, and published once."""
+"""How recordings end: followed, confirmed, and made into events."""
 
 from __future__ import annotations
 
@@ -19,10 +19,7 @@ if TYPE_CHECKING:
         pause_s as pause_s,
         settled as settled,
     )
-    from tiw_automation.core.events.feed import (
-        ANY_END as ANY_END,
-        RecordFeed as RecordFeed,
-    )
+    from tiw_automation.core.events.feed import RecordFeed as RecordFeed
     from tiw_automation.core.events.missing import (
         Missing as Missing,
         is_task_id as is_task_id,
@@ -32,16 +29,19 @@ if TYPE_CHECKING:
         event_id as event_id,
         id_of_end as id_of_end,
         to_event as to_event,
-        without_queries as without_queries,
     )
+    from tiw_automation.core.records.outcome import ANY_END as ANY_END
+    from tiw_automation.core.records.record import public_record as public_record
 else:
     __getattr__, __all__ = lazy_names(
         __name__,
         {
+            ".records.outcome": "ANY_END",
+            ".records.record": "public_record",
             "backlog": "Backlog MOST_KEYS NotConfirmed",
             "confirmation": "CallbackConfirmer describe pause_s settled",
-            "feed": "ANY_END RecordFeed",
+            "feed": "RecordFeed",
             "missing": "Missing is_task_id",
-            "record_events": "TRANSITION event_id id_of_end to_event without_queries",
+            "record_events": "TRANSITION event_id id_of_end to_event",
         },
     )

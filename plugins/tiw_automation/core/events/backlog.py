@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What strangers have asked for, tried until it is done: bounded in number, bytes and time.
+"""A queue of unconfirmed callbacks, each tried until it is done: bounded in number, bytes and time.
 
-A callback is posted for half a minute and then no more, and at the pace that is left for what
-strangers post a few hundred take longer. So each stays on a list, as little as its key, whether or
-not it is posted again; a hundred at most are being tried at any time.
+Tencent posts a callback for half a minute. At the small pace for unconfirmed senders, a few hundred
+callbacks take longer than that. So the key of each stays in the queue, whether or not the callback
+is posted again; at most a hundred are tried at the same time.
 """
 
 from __future__ import annotations
@@ -21,33 +21,33 @@ from typing import Generic, TypeVar
 logger = logging.getLogger(__name__)
 
 KEPT_S = 900.0
-"""For how many seconds a key is tried."""
+"""How many seconds a key is tried."""
 MOST_KEYS = 10_000
 MOST_BYTES = 2_000_000
-"""The most keys on a list, and the most bytes that they may take together."""
+"""The most keys in a queue, and the most bytes that they may take together."""
 
 _AT_ONCE = 100
-# What a key takes beside its text: its objects, and a place in two collections.
+# The memory of a key without its text: its objects, and a place in two collections.
 _KEY_BYTES = 180
-_COMPLAIN_EVERY_S = 60.0
+_LOG_EVERY_S = 60.0
 _Key = tuple[str | int | bool, ...]
 K = TypeVar("K", bound=_Key)
 
 
 class NotConfirmed(Exception):
-    """A key is not worth another try; the text says why."""
+    """A key must not be tried again; the text is the reason."""
 
 
 class Backlog(Generic[K]):
-    """Keys, each of which is tried until it is done or 15 minutes have passed.
+    """A queue of keys; each is tried until it is done or 15 minutes have elapsed.
 
-    Belongs to the event loop in which it is first used.
+    It belongs to the event loop in which it is first used.
 
-    :param attempt: tries a key, given for how many seconds it has been on the list; returns
-        whether it is done, or raises :class:`NotConfirmed` to give it up. After any other error it
-        is tried again.
-    :param pause_s: how many seconds to wait before the next try of a key, given the same.
-    :param clock: seconds, from anywhere.
+    :param attempt: called with a key and its age in the queue, in seconds; returns whether the key
+        is done, or raises :class:`NotConfirmed` to drop it. After any other error the key is tried
+        again.
+    :param pause_s: called with the key's age; returns the seconds before its next try.
+    :param clock: seconds since any moment.
     """
 
     def __init__(
@@ -67,26 +67,26 @@ class Backlog(Generic[K]):
         self._tried_now: dict[asyncio.Task[None], None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._waiting: dict[K, asyncio.Future[None]] = {}
-        self._complaints: dict[str, tuple[float, int]] = {}
+        self._logged: dict[str, tuple[float, int]] = {}
 
     def __len__(self) -> int:
-        """How many keys are on the list."""
+        """Return the number of keys in the queue."""
         return len(self._since)
 
     def __contains__(self, key: K) -> bool:
-        """Whether a key is on the list."""
+        """Return whether a key is in the queue."""
         return key in self._since
 
     def add(self, key: K, *, most: int = MOST_KEYS) -> bool:
-        """Take in a key; return whether it is on the list, which it is not where that is full.
+        """Add a key; return whether it is in the queue, which is false where the queue is full.
 
-        :param most: how many keys the list may hold.
+        :param most: how many keys the queue may hold.
         """
         if key in self._since:
             return True
         size = _size(key)
         if len(self._since) >= most or self._bytes + size > MOST_BYTES:
-            self._complain(logging.ERROR, "%d callbacks wait already; no more fit.", len(self))
+            self._log(logging.ERROR, "%d callbacks wait already; no more fit.", len(self))
             return False
         self._since[key] = self._clock()
         self._bytes += size
@@ -95,10 +95,10 @@ class Backlog(Generic[K]):
         return True
 
     async def result(self, key: K) -> None:
-        """Wait until a key on the list is done.
+        """Wait until a key in the queue is done.
 
-        :raises NotConfirmed: it was given up.
-        :raises Exception: what its latest try raised; it stays on the list.
+        :raises NotConfirmed: it was dropped.
+        :raises Exception: the error of its latest try; it stays in the queue.
         """
         waiting = self._waiting.get(key)
         if waiting is None:
@@ -106,9 +106,9 @@ class Backlog(Generic[K]):
         await asyncio.shield(waiting)
 
     def _work(self) -> None:
-        """Try what is due, as much of it as may be tried at once."""
+        """Start a task for the keys that are due, unless the most tasks run already."""
         if len(self._tried_now) < _AT_ONCE and self._is_due():
-            # An empty context: it outlives the post that began it.
+            # An empty context: the task outlives the request that started it.
             task = asyncio.get_running_loop().create_task(
                 self._try_all(), name="tiw-callbacks", context=contextvars.Context()
             )
@@ -119,7 +119,7 @@ class Backlog(Generic[K]):
         return bool(self._new) or bool(self._again and self._again[0][0] <= self._clock())
 
     def _next(self) -> K | None:
-        """Take out the key that has waited for longest since it was due."""
+        """Remove and return the key that has been due for longest."""
         due = self._again[0][0] if self._again else math.inf
         if self._new and self._since[self._new[0]] <= due:
             return self._new.popleft()
@@ -145,18 +145,18 @@ class Backlog(Generic[K]):
             return
         except Exception as reason:
             error = reason
-            self._complain(logging.WARNING, "A callback is not confirmed yet: %s", error)
+            self._log(logging.WARNING, "A callback is not confirmed yet: %s", error)
             self._release(key, error)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            # What it waited for has ended, and not this task.
+            # Something that it awaited was cancelled, not this task.
         age = self._clock() - self._since[key]
         if age < KEPT_S:
             heapq.heappush(self._again, (self._clock() + self._pause_s(age), key))
         else:
-            self._complain(
+            self._log(
                 logging.WARNING, "A callback was not confirmed within %.0f minutes.", KEPT_S / 60
             )
             self._end(key, error or NotConfirmed("Its time has elapsed."))
@@ -174,11 +174,11 @@ class Backlog(Generic[K]):
             waiting.set_result(None)
         else:
             waiting.set_exception(error)
-            # All who waited may have left.
+            # Marked as retrieved: every caller that waited may be gone.
             waiting.exception()
 
     def _set_timer(self) -> None:
-        """Wake up for the next key that is due."""
+        """Set the timer to the moment at which the next key is due."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -191,20 +191,20 @@ class Backlog(Generic[K]):
         self._timer = None
         self._work()
         if not self._tried_now:
-            # The clock is a little behind the loop's.
+            # The clock may be a little behind the loop's.
             self._set_timer()
 
-    def _complain(self, level: int, message: str, *args: object) -> None:
-        """Log each message once a minute, however many there are."""
+    def _log(self, level: int, message: str, *args: object) -> None:
+        """Log each message at most once a minute, with the number of times that it was due."""
         now = self._clock()
-        logged_at, count = self._complaints.get(message, (-math.inf, 0))
-        if now - logged_at < _COMPLAIN_EVERY_S:
-            self._complaints[message] = (logged_at, count + 1)
+        logged_at, count = self._logged.get(message, (-math.inf, 0))
+        if now - logged_at < _LOG_EVERY_S:
+            self._logged[message] = (logged_at, count + 1)
             return
-        self._complaints[message] = (now, 0)
+        self._logged[message] = (now, 0)
         logger.log(level, message + " (%d such since the last line.)", *args, count + 1)
 
 
 def _size(key: _Key) -> int:
-    # The longest text is the stranger's own; the others are there once.
+    # The longest text comes from the sender; the others are shared.
     return _KEY_BYTES + max((len(part) for part in key if isinstance(part, str)), default=0)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the API says of the recording that a callback names.
+"""Confirms callbacks by polling the recordings that they name.
 
-A callback's signature covers neither its body nor the recording, so its word alone counts for
-nothing: whoever has seen one can make up others until it expires.
+A callback's signature covers neither its body nor the recording, so a callback alone proves
+nothing: a sender who has seen one can forge others until its signature expires.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from tiw_automation.core.api.callbacks import Callback
 from tiw_automation.core.api.client import TiwClient
@@ -22,31 +23,32 @@ from tiw_automation.core.checks import check_task_id
 from tiw_automation.core.events import backlog
 from tiw_automation.core.events.backlog import Backlog
 from tiw_automation.core.records.outcome import Acceptance, Outcome, Verdict
+from tiw_automation.core.waiting.outcomes import in_order
 from tiw_automation.core.waiting.progress import out_of_time
 from tiw_automation.core.waiting.watcher import RecordWatcher
 
 logger = logging.getLogger(__name__)
 
 LAG_S = 30.0
-"""How long a recording may be called finished before DescribeOnlineRecord says so too."""
+"""How long a callback may be ahead of DescribeOnlineRecord in calling a recording finished."""
 LAG_POLL_S = 2.0
 
-# Callbacks that are being asked for, and answers that nothing has come for, in one confirmer.
+# The most callbacks in one confirmer, and the most outcomes in it that no caller has fetched.
 _MOST_AT_ONCE = 10_000
 _MOST_UNCLAIMED = 1_000
-# Tencent posts a callback for half a minute; after that its answer goes along with another's.
+# Tencent posts a callback for half a minute; after that its outcome is among the unclaimed.
 _POSTED_FOR_S = 30.0
 _KEEP_S = 60.0
 _LONGEST_PAUSE_S = 60.0
-# What a caller that may not be held up for long is held up for in all, and at a stretch.
-_PART_OF_TIME = 0.2
-_STRETCH_S = 2.0
+# How long a caller that must not block may be blocked: the share of its time, and at once.
+_SHARE_OF_TIME = 0.2
+_AT_ONCE_S = 2.0
 
 _Key = tuple[int, str, bool]
 
 
 def pause_s(age_s: float) -> float:
-    """Return how many seconds to wait before a callback of that age is asked for again."""
+    """Return the seconds between two polls for a callback that arrived ``age_s`` seconds ago."""
     return min(max(LAG_POLL_S, age_s / 4), _LONGEST_PAUSE_S)
 
 
@@ -57,22 +59,23 @@ async def describe(
     *,
     acceptance: Acceptance | None = None,
 ) -> Outcome:
-    """Ask once for a recording that a stranger names, within the small pace for these."""
+    """Poll once a recording that an unconfirmed sender names, within the small pace for these."""
     outcomes = watcher.describe(
         task_id, sdk_app_id=sdk_app_id, acceptance=acceptance, unconfirmed=True
     )
-    async with contextlib.aclosing(outcomes):
-        return await anext(outcomes)
+    (outcome,) = await in_order(outcomes, [task_id])
+    return outcome
 
 
 def settled(outcome: Outcome, age_s: float, *, is_finished: bool) -> Outcome | None:
-    """Return what an answer makes of a callback, or None where it has to be asked for again.
+    """Return the outcome that settles a callback, or None where it must be polled again.
 
-    One that says that a recording has finished is asked for until the API says so too, or has
-    said something else for :data:`LAG_S` seconds, which is a
-    :class:`~tiw_automation.core.WaitTimeout`; of another, what is known now is enough.
+    The callback of a finished recording is polled until the API calls the recording final too. If
+    it does not within :data:`LAG_S` seconds, the outcome has a
+    :class:`~tiw_automation.core.WaitTimeout`. Any other callback is settled by the first answer.
 
-    :param age_s: for how many seconds the callback has been known.
+    :param age_s: how many seconds ago the callback arrived.
+    :param is_finished: whether the callback reports that the recording has finished.
     """
     if outcome.verdict is Verdict.UNKNOWN:
         return None
@@ -81,87 +84,44 @@ def settled(outcome: Outcome, age_s: float, *, is_finished: bool) -> Outcome | N
     return out_of_time(outcome, LAG_S) if age_s >= LAG_S else None
 
 
-async def confirm(
-    watcher: RecordWatcher,
-    callback: Callback,
-    *,
-    acceptance: Acceptance | None = None,
-) -> Outcome:
-    """Ask for the recording that a callback names, until it is :func:`settled`.
-
-    Across any fault, for 15 minutes at most: then the last answer is returned.
-
-    :raises ConfigurationError: the callback names no recording, or one that there cannot be.
-    """
-    task_id, app_id, is_finished = (
-        check_task_id(callback.task_id),
-        callback.sdk_app_id,
-        callback.is_finished,
-    )
-    del callback
-    began = time.monotonic()
-    while True:
-        outcome = await describe(watcher, app_id, task_id, acceptance=acceptance)
-        age = time.monotonic() - began
-        found = settled(outcome, age, is_finished=is_finished)
-        if found is not None:
-            return found
-        if age >= backlog.KEPT_S:
-            return outcome
-        await asyncio.sleep(pause_s(age))
-
-
+@dataclass(slots=True)
 class _Answer:
-    """What is known of a callback: an outcome once there is one."""
+    """A callback's outcome, once there is one; a final one settles the callback."""
 
-    __slots__ = ("_cancelled", "asked_at", "began", "event", "is_final", "outcome", "waiting")
-
-    def __init__(self, callback: Callback, now: float) -> None:
-        self.event = (callback.event_type, callback.timestamp)
-        self.began = self.asked_at = now
-        self.outcome: Outcome | None = None
-        self.is_final = False
-        self.waiting: concurrent.futures.Future[None] | None = None
-        self._cancelled = False
-
-    def done(self) -> bool:
-        """Whether it is not being asked for any more."""
-        return self.is_final or self._cancelled
-
-    def cancelled(self) -> bool:
-        """Whether that has ended without an answer."""
-        return self._cancelled
-
-    def cancel(self) -> None:
-        """End without an answer."""
-        self._cancelled = not self.is_final
+    event_type: str
+    timestamp: int | None
+    began: float
+    asked_at: float
+    outcome: Outcome | None = None
+    is_final: bool = False
+    waiting: concurrent.futures.Future[None] | None = None
 
     def set(self, outcome: Outcome, *, is_final: bool) -> None:
-        """Take an answer, and wake up who waits for it."""
+        """Keep an outcome, and wake up the caller that waits for it."""
         self.outcome, self.is_final = outcome, is_final
         _wake(self.waiting)
 
 
 def _wake(waiting: concurrent.futures.Future[None] | None) -> None:
     if waiting is not None:
-        # Both threads may see the answer at the same time.
+        # Both threads may see the outcome at the same time.
         with contextlib.suppress(concurrent.futures.InvalidStateError):
             waiting.set_result(None)
 
 
 class CallbackConfirmer:
-    """Confirms callbacks for a caller that must not wait, such as an event loop's plain function.
+    """Confirms callbacks for a caller that must not block, such as a plain function in a loop.
 
-    It asks in a thread of its own, for each callback until it is :func:`settled` or 15 minutes
-    have passed, whether or not it is posted again. The caller waits for the answer a moment at
-    most, and no more than a fifth of its time in all; where that is not enough it must come again,
-    as Tencent does with each callback that is not answered with success, and finds the answer
-    then. What has not come again by then is among the :meth:`unclaimed`. Posts of the same
-    recording are joined. One thread calls the methods.
+    Its own thread polls for each callback until it is :func:`settled` or 15 minutes have elapsed,
+    whether or not the callback is posted again. The caller waits at most two seconds at once, and
+    at most a fifth of its time in total. If there is no outcome by then, the caller must ask
+    again, as Tencent posts again each callback that is not answered with success. An outcome that
+    is not asked for again is among the :meth:`unclaimed`. Posts for the same recording share one
+    outcome. One thread calls the methods.
 
-    :param client: makes the calls.
-    :param acceptance: which finished recordings count as good.
-    :param clock: seconds, from anywhere.
+    :param client: sends the requests.
+    :param acceptance: which finished recordings are accepted.
+    :param clock: seconds since any moment.
     """
 
     def __init__(
@@ -174,9 +134,9 @@ class CallbackConfirmer:
         self._client = client
         self._acceptance = acceptance
         self._clock = clock
-        # In the order in which they began.
+        # In the order of their first posts.
         self._answers: dict[_Key, _Answer] = {}
-        self._patience_s = _STRETCH_S
+        self._patience_s = _AT_ONCE_S
         self._patient_at = clock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._backlog: Backlog[_Key] | None = None
@@ -184,13 +144,13 @@ class CallbackConfirmer:
         self._pid = os.getpid()
 
     def ask(self, callback: Callback, within_s: float) -> Outcome | None:
-        """Return what the API says, or None if it has not said so yet.
+        """Return the outcome of the recording that a callback names, or None before there is one.
 
-        An answer is given out once; asking again after that asks the API again. A refusal of the
-        API, such as of the keys, is given out too, and asked again in the background.
+        Each outcome is returned once; asking again after that polls again. A refusal by the API,
+        such as of the keys, is returned too, and the polling goes on in the background.
 
         :param within_s: how many seconds to wait for it, at most.
-        :raises ConfigurationError: the callback names no recording, or one that there cannot be.
+        :raises ConfigurationError: the callback's task id is missing or invalid.
         """
         key = (callback.sdk_app_id, check_task_id(callback.task_id), callback.is_finished)
         self._forget()
@@ -200,8 +160,10 @@ class CallbackConfirmer:
                 logger.error("%d callbacks are being confirmed; no more fit.", _MOST_AT_ONCE)
                 return None
             loop, waiting = self._running()
-            answer = self._answers[key] = _Answer(callback, self._clock())
-            loop.call_soon_threadsafe(self._take_in, waiting, key)
+            now = self._clock()
+            answer = _Answer(callback.event_type, callback.timestamp, began=now, asked_at=now)
+            self._answers[key] = answer
+            loop.call_soon_threadsafe(self._add, waiting, key)
         answer.asked_at = self._clock()
         self._wait(answer, within_s)
         outcome = answer.outcome
@@ -211,23 +173,21 @@ class CallbackConfirmer:
         return outcome
 
     def unclaimed(self) -> list[tuple[Callback, Outcome]]:
-        """Return the answers to callbacks that are posted no more, each once."""
+        """Return the outcomes of callbacks that Tencent no longer posts, each once."""
         now = self._clock()
         found = []
         for key, answer in list(self._answers.items()):
             if answer.is_final and answer.outcome and now - answer.asked_at >= _POSTED_FOR_S:
-                event_type, timestamp = answer.event
                 app_id, task_id, _ = key
-                found.append((Callback(event_type, app_id, timestamp, task_id), answer.outcome))
+                posted = Callback(answer.event_type, app_id, answer.timestamp, task_id)
+                found.append((posted, answer.outcome))
                 del self._answers[key]
         return found
 
     def close(self) -> None:
-        """End what is being asked for, and the thread; the next :meth:`ask` begins anew."""
+        """End all polling and the thread; the next :meth:`ask` begins anew."""
         loop, thread = self._loop, self._thread
         self._loop = self._thread = self._backlog = None
-        for answer in self._answers.values():
-            answer.cancel()
         self._answers.clear()
         if loop is not None and thread is not None and self._pid == os.getpid():
             loop.call_soon_threadsafe(loop.stop)
@@ -235,19 +195,19 @@ class CallbackConfirmer:
 
     def _wait(self, answer: _Answer, within_s: float) -> None:
         now = self._clock()
-        earned = (now - self._patient_at) * _PART_OF_TIME
-        self._patience_s = min(self._patience_s + earned, _STRETCH_S)
+        earned = (now - self._patient_at) * _SHARE_OF_TIME
+        self._patience_s = min(self._patience_s + earned, _AT_ONCE_S)
         patience_s = max(min(within_s, self._patience_s), 0.0)
         waiting = answer.waiting = concurrent.futures.Future()
         if answer.outcome is not None:
-            # It came before it could be waited for.
+            # It arrived before the wait began.
             _wake(waiting)
         concurrent.futures.wait([waiting], patience_s)
         answer.waiting = None
         self._patient_at = self._clock()
         self._patience_s -= self._patient_at - now
 
-    def _take_in(self, waiting: Backlog[_Key], key: _Key) -> None:
+    def _add(self, waiting: Backlog[_Key], key: _Key) -> None:
         if not waiting.add(key):
             self._answers.pop(key, None)
 
@@ -266,7 +226,7 @@ class CallbackConfirmer:
         return found is not None
 
     def _forget(self) -> None:
-        """Drop what is too old, and answers that too many have not come for."""
+        """Drop what is too old, and the oldest outcomes where too many are unclaimed."""
         now = self._clock()
         for key, answer in list(self._answers.items()):
             if now - answer.began < backlog.KEPT_S + _KEEP_S:
@@ -274,12 +234,12 @@ class CallbackConfirmer:
             del self._answers[key]
         unclaimed = [key for key, answer in self._answers.items() if answer.is_final]
         for key in unclaimed[:-_MOST_UNCLAIMED]:
-            logger.warning("The answer of a callback was dropped: nothing has come for it.")
+            logger.warning("The outcome of a callback was dropped: no caller has asked for it.")
             del self._answers[key]
 
     def _running(self) -> tuple[asyncio.AbstractEventLoop, Backlog[_Key]]:
         if self._loop is None or self._backlog is None or self._pid != os.getpid():
-            # Threads do not come along into a forked child.
+            # A forked child has none of its parent's threads.
             self._pid, self._loop = os.getpid(), asyncio.new_event_loop()
             self._backlog = Backlog(self._try, pause_s)
             self._answers.clear()
@@ -291,6 +251,6 @@ class CallbackConfirmer:
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:
-    """Run the loop until it is stopped, and end what is left in it."""
+    """Run the loop until it is stopped, and cancel the tasks that are left in it."""
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         runner.get_loop().run_forever()

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recordings that the API did not find, and when to ask for them again.
+"""Recordings that the API did not find, and when each is polled again.
 
-"There is no such recording" is often an answer about the settings: another application, host or
-account was asked. So it is kept with the settings that were used. With other settings the
-recording is due at once, with the same after a pause that doubles from five minutes to a day.
+"Not found" is often an answer about the settings: another application, host or account was asked.
+So it is kept with the settings that were used. With other settings the recording is due at once,
+with the same after a pause that doubles from five minutes to a day.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tiw_automation.core.errors import ConfigurationError
 FIRST_PAUSE_S = 300.0
 LAST_PAUSE_S = 24 * 3600.0
 
-# What is kept elsewhere is bounded: the oldest are dropped, and asked for anew after a restart.
+# The most that are stored for a restart: older ones are dropped, and polled anew after it.
 _MOST_KEPT = 5_000
 _LONGEST_SETTINGS = 512
 
@@ -29,7 +29,7 @@ _LONGEST_SETTINGS = 512
 def asked_with(client: TiwClient, sdk_app_id: int | str | None = None) -> str:
     """Return a short text for the settings that decide which recordings exist.
 
-    It names the application and the host; of the SecretId and a role it holds a hash alone.
+    It names the application and the host, and holds only a hash of the SecretId and the role.
 
     :param sdk_app_id: the application, or None for the client's.
     :raises ConfigurationError: neither is set.
@@ -55,7 +55,7 @@ class Missing:
     pause_s: float
 
     def is_due(self, settings: str, now: float) -> bool:
-        """Whether to ask with these settings now, UNIX seconds."""
+        """Return whether to poll with these settings now, UNIX seconds."""
         # A clock that was set back must not make the pause longer.
         return settings != self.settings or not 0 < self.ask_at - now <= self.pause_s
 
@@ -76,31 +76,31 @@ class MissingRecordings:
         return len(self._known)
 
     def get(self, task_id: str) -> Missing | None:
-        """Return when a recording is due again, or None where it is not missing."""
+        """Return when a recording is due again, or None if it is not missing."""
         return self._known.get(task_id)
 
     def not_found(self, task_id: str, settings: str, now: float) -> None:
-        """Keep that a recording was not found with these settings."""
+        """Note that a recording was not found with these settings."""
         before = self._known.pop(task_id, None)
         same = before is not None and before.settings == settings
         pause_s = min(before.pause_s * 2, LAST_PAUSE_S) if before and same else FIRST_PAUSE_S
         self._known[task_id] = Missing(settings, now + pause_s, pause_s)
 
     def found(self, task_id: str) -> None:
-        """Forget a recording that was found."""
+        """Remove a recording that was found."""
         self._known.pop(task_id, None)
 
     def adopt(self, others: Mapping[str, Missing]) -> None:
-        """Take in what was kept before; what is known already is newer."""
+        """Add what was stored before a restart; an entry that is known already is newer."""
         self._known = {**others, **self._known}
 
     def due(self, settings: str, now: float) -> list[str]:
-        """Return the recordings to ask for with these settings now, UNIX seconds."""
+        """Return the recordings to poll with these settings now, UNIX seconds."""
         return [i for i, missing in self._known.items() if missing.is_due(settings, now)]
 
 
 def to_json(missing: Mapping[str, Missing]) -> dict[str, Any]:
-    """Return what to keep, JSON-native: ``{settings: {task id: [ask_at, pause_s]}}``."""
+    """Return what to store, JSON-native: ``{settings: {task id: [ask_at, pause_s]}}``."""
     kept: dict[str, Any] = {}
     for task_id, each in list(missing.items())[-_MOST_KEPT:]:
         kept.setdefault(each.settings, {})[task_id] = [each.ask_at, each.pause_s]
@@ -110,7 +110,7 @@ def to_json(missing: Mapping[str, Missing]) -> dict[str, Any]:
 def from_json(kept: Any) -> dict[str, Missing]:
     """Read what :func:`to_json` wrote.
 
-    :raises ValueError: it has another form. A single entry that has one is left out.
+    :raises ValueError: it is not an object. An entry of another form is left out.
     """
     if not isinstance(kept, dict):
         raise ValueError("it is not an object")
@@ -122,7 +122,7 @@ def from_json(kept: Any) -> dict[str, Missing]:
 
 
 def is_task_id(value: object) -> bool:
-    """Whether a value that was kept can be the id of a recording."""
+    """Return whether a stored value can be a task id."""
     try:
         check_task_id(value)
     except ConfigurationError:

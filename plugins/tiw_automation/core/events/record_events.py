@@ -1,34 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an event says of a recording, and the id by which it is known again.
+"""The event of a recording, and the id by which a duplicate is recognized.
 
-Events are logged and stored by whoever gets them, so no URL in one has its query string: that
-is where a signature is.
+Receivers log and store events, so the URLs in an event have no query string, which may hold a
+signature, and no user and password.
 """
 
 from __future__ import annotations
 
-import re
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from tiw_automation.core.records.outcome import Outcome, Verdict
-from tiw_automation.core.records.record import OnlineRecord
+from tiw_automation.core.records.record import public_record
 
 FINISH = "finish"
-"""The type of an event that says that a recording has ended, well or not."""
+"""The type of the event of a final outcome, whatever its verdict."""
 TRANSITION = "transition"
-"""The type of an event that says that a recording is in another state, and goes on."""
+"""The type of the event of a recording that has changed its state and has not ended."""
 
 
 def event_id(sdk_app_id: int, task_id: str) -> str:
-    """Return the id of the event that a recording has ended, which it does once."""
+    """Return the id of the event of a recording's end, which happens once."""
     return _uuid(sdk_app_id, task_id, "ended")
 
 
 def missing_id(sdk_app_id: int, task_id: str) -> str:
-    """Return the id of the event that a recording was not found.
+    """Return the id of the event of a recording that was not found.
 
-    It is not the id of its end: a recording that is found later, with other settings, ends too.
+    It differs from the id of its end: a recording may be found later, with other settings.
     """
     return _uuid(sdk_app_id, task_id, "missing")
 
@@ -40,21 +39,21 @@ def id_of_end(outcome: Outcome) -> str:
 
 
 def transition_id(sdk_app_id: int, task_id: str, status: str, time: int = 1) -> str:
-    """Return the id of the event that a recording is in a state.
+    """Return the id of the event of a recording that has come into a state.
 
-    :param time: for which time it is in that state; a lesson may be paused more than once.
+    :param time: counts its visits to that state, from 1; a lesson may be paused more than once.
     """
     return _uuid(sdk_app_id, task_id, f"{status}/{time}")
 
 
 def to_event(outcome: Outcome, *, time: int = 1) -> dict[str, Any]:
-    """Return the JSON-native event of what is known of a recording.
+    """Return the JSON-native event of an outcome.
 
     The keys are ``type`` (:data:`FINISH` or :data:`TRANSITION`), ``event_id, sdk_app_id, task_id,
     status, verdict, message`` and ``record``, which is None where there is none.
 
-    :param time: for which time the recording is in its state.
-    :raises ValueError: nothing is known, so that there is nothing to tell.
+    :param time: counts the recording's visits to its state, from 1.
+    :raises ValueError: nothing is known of the recording yet.
     """
     record = outcome.record
     app_id, task_id = outcome.sdk_app_id, outcome.task_id
@@ -72,24 +71,9 @@ def to_event(outcome: Outcome, *, time: int = 1) -> dict[str, Any]:
         "status": record.status if record else None,
         "verdict": outcome.verdict.value,
         "message": outcome.message,
-        "record": None if record is None else without_queries(record),
+        "record": None if record is None else public_record(record),
     }
-
-
-def without_queries(record: OnlineRecord) -> dict[str, Any]:
-    """Return a record's JSON-native data with no query string in any URL."""
-    shown = record.to_dict()
-    shown["video_urls"] = [_without_query(url) for url in shown["video_urls"]]
-    shown["replay_url"] = _without_query(shown["replay_url"])
-    for video in shown["videos"]:
-        video["url"] = _without_query(video["url"])
-    return shown
 
 
 def _uuid(sdk_app_id: int, task_id: str, what: str) -> str:
     return str(uuid5(NAMESPACE_URL, f"tiw://{sdk_app_id}/{task_id}/{what}"))
-
-
-def _without_query(url: str | None) -> str | None:
-    # Not taken apart: one that is malformed has to be told too.
-    return url and re.split("[?#]", url, maxsplit=1)[0]

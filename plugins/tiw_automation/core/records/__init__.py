@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a recording is, and what an answer means for it."""
+"""What a recording is, and what an answer means."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         check_sdk_app_id as check_sdk_app_id,  # for the collection 0.1
     )
     from tiw_automation.core.records.outcome import (
+        ANY_END as ANY_END,
         DEFAULT_ACCEPTANCE as DEFAULT_ACCEPTANCE,
         Outcome as Outcome,
     )
@@ -22,7 +23,7 @@ else:
         __name__,
         {
             ".checks": "check_sdk_app_id",
-            "outcome": "DEFAULT_ACCEPTANCE Outcome",
+            "outcome": "ANY_END DEFAULT_ACCEPTANCE Outcome",
             "record": "OnlineRecord",
             "tracks": "Track",
         },

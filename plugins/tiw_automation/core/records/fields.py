@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading Tencent's JSON: tolerant of everything that is odd, absent, null or unknown.
+"""Reads Tencent's JSON; fields may be absent, null, unknown or of an unexpected type.
 
-A field is converted where its meaning is plain; what is unreadable is None, with one warning per
-field and process. A reader notes which fields were there and unreadable, for whatever depends on
-the difference between *not there* and *not known*.
+A value is converted where its meaning is clear; an unreadable one becomes None, with one warning
+per field and process. A reader notes which fields were present and unreadable, because *absent*
+and *unreadable* may have different consequences.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ logger = logging.getLogger(__name__)
 _NUMBER = re.compile(r"([+-]?[0-9]{1,40})(?:\.0{1,40})?")
 _NUMBERS_END = 2**63
 _DIGITS_END = 10**128
-# Beyond this a float holds no exact integer.
+# Above this a float cannot hold every integer exactly.
 _EXACT_END = 2**53
 _LONGEST_WORD = 128
-# What is blank, and what cannot be seen: a byte order mark, a zero.
+# Blanks and invisible characters, such as a byte order mark and a NUL.
 _AROUND_WORDS = string.whitespace + "\x00\x85\xa0\u200b\u2060\u3000\ufeff"
-# The year 5138: what is later has another unit than seconds.
+# The year 5138: a later time is not in seconds.
 _TIMES_END = 10**11
 
 _warned: set[str] = set()
@@ -38,8 +38,8 @@ _Value = TypeVar("_Value")
 class Fields:
     """Reads the fields of one JSON object.
 
-    :param where: what it is called in messages, e.g. ``Response``.
-    :param action: the API action that it comes from, if one.
+    :param where: what messages call it, e.g. ``Response``.
+    :param action: the API action that returned it, if any.
     :raises BadAnswer: it is not an object.
     """
 
@@ -47,7 +47,7 @@ class Fields:
         self.where = where
         self.action = action
         self.unreadable: set[str] = set()
-        """The fields that were read, were there, and could not be read (whole)."""
+        """The keys that were present and could not be read, or not completely."""
         if not isinstance(data, Mapping):
             raise BadAnswer(
                 f"{where} must be an object, the answer holds a {type(data).__name__}.",
@@ -56,28 +56,28 @@ class Fields:
         self.data = data
 
     def text(self, key: str) -> str | None:
-        """Return a text as it came, or a whole number's digits; None where there is neither.
+        """Return a text unchanged, or a whole number's digits; None for anything else.
 
-        Lone surrogates, which no encoding holds, become escapes.
+        Lone surrogates, which cannot be encoded, become escapes.
         """
         return self._read(key, _text)
 
     def word(self, key: str) -> str | None:
-        """Return a word of the API's, such as a status: trimmed, in upper case and escaped.
+        """Return a word of the API, such as a status: trimmed, in upper case and escaped.
 
-        Only a text is one; an empty text is None.
+        An empty text, and anything but a text, is None.
         """
         return self._read(key, _word) or None
 
     def url(self, key: str) -> str | None:
-        """Return a URL as it came, or None; nothing but a text is one."""
+        """Return a URL unchanged; None for an empty text, and for anything but a text."""
         return self._read(key, _url) or None
 
     def integer(self, key: str) -> int | None:
         """Return a whole number, or None.
 
-        A float without a fraction is one, and a text of ASCII digits with an optional sign and
-        ``.0``; each below 2**63.
+        A float without a fraction counts, and so does a text of ASCII digits with an optional
+        sign and ``.0``; each must be below 2**63.
         """
         return self._read(key, _integer)
 
@@ -86,14 +86,14 @@ class Fields:
         return self.integer(key) or None
 
     def time(self, key: str) -> int | None:
-        """Return a UNIX time in seconds, or None for 0 and for what cannot be one."""
+        """Return a UNIX time in seconds; None for 0 and for an invalid time."""
         return self._read(key, _time) or None
 
     def items(self, key: str) -> list[Fields]:
-        """Return the objects of a list, row by row; a row that is no object is left out.
+        """Return a reader for each object of a list; a row that is not an object is left out.
 
-        One object is a list of one, and an object of numbered objects is their list; null and an
-        empty object are an empty list.
+        A single object counts as a list of one, an object with numbers as keys as the list of its
+        values, null and an empty object as an empty list.
         """
         value = self.data.get(key)
         if value is None or (isinstance(value, Mapping) and not value):
@@ -121,13 +121,13 @@ class Fields:
 
     def _note(self, key: str, value: object) -> None:
         self.unreadable.add(key)
-        self._warn(f"{self.where}.{key}", value, "it is taken as unknown")
+        self._warn(f"{self.where}.{key}", value, "it counts as unknown")
 
-    def _warn(self, where: str, value: object, end: str) -> None:
+    def _warn(self, where: str, value: object, consequence: str) -> None:
         field = f"{self.action}: {where}" if self.action else where
         if field not in _warned:
             _warned.add(field)
-            logger.warning("%s is unreadable (a %s); %s.", field, type(value).__name__, end)
+            logger.warning("%s is unreadable (a %s); %s.", field, type(value).__name__, consequence)
 
 
 def _rows(value: Mapping[str, object]) -> list[object]:
@@ -150,7 +150,7 @@ def _word(value: object) -> str | None:
     if not isinstance(value, str):
         return None
     word = value.strip(_AROUND_WORDS)
-    # What holds an escape was read before, and stays as it is.
+    # A word with an escape was read before, and stays unchanged.
     upper = word.upper() if word.isascii() and "\\" not in word else word
     return escaped(upper, _LONGEST_WORD)
 

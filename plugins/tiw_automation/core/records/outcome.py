@@ -48,17 +48,17 @@ _REASONS_HINT = f"Known are {_KNOWN_REASONS}; a reason has the form [A-Z][A-Z0-9
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
-    """Which finished recordings count as good.
+    """Which finished recordings are accepted; any other is a failure.
 
-    :param accept_finish_reasons: the reasons that are no failure: a list, or one text with commas
-        between them. None, the default, means all but EXCEPTION, among them reasons that Tencent
-        adds later; AUTO, USER_CALL and FORCE_STOP together mean the same and become None. An
-        empty list accepts no reason.
+    :param accept_finish_reasons: the accepted reasons: a list, or one text with commas between
+        them. None, the default, means all but EXCEPTION, reasons that Tencent adds later
+        included; AUTO, USER_CALL and FORCE_STOP together mean the same and become None. An empty
+        list accepts no reason.
     :param require_videos: whether a finished recording without a video is a failure.
     :param any_reason: whether every reason is accepted, EXCEPTION too;
         ``accept_finish_reasons`` must be None then.
-    :raises ConfigurationError: a reason is not a word of the form ``[A-Z][A-Z0-9_]*``. One of
-        that form that is not known is a warning.
+    :raises ConfigurationError: a reason does not have the form ``[A-Z][A-Z0-9_]*``. An unknown
+        reason of that form causes a warning.
     """
 
     accept_finish_reasons: tuple[str, ...] | None = None
@@ -83,14 +83,14 @@ class Acceptance:
     def of(
         cls, accept_finish_reasons: str | Iterable[str] | None, require_videos: bool
     ) -> Acceptance:
-        """Return what options say: reasons in any form of a list, None for the default."""
+        """Return the acceptance of two options; reasons may be a text, None is the default."""
         reasons: Any = accept_finish_reasons
         return cls(reasons, require_videos)
 
     def accepts(self, finish_reason: str | None) -> bool:
-        """Return whether a recording that ended for this reason is no failure.
+        """Return whether a recording that ended for this reason is accepted.
 
-        Where the API gives no reason there is nothing against it.
+        A recording without a reason is.
         """
         if not finish_reason or self.any_reason:
             return True
@@ -99,10 +99,10 @@ class Acceptance:
         return finish_reason in self.accept_finish_reasons
 
     def warnings(self) -> list[str]:
-        """Return a sentence about each accepted reason that is not known; these are logged too."""
+        """Return a sentence for each accepted reason that is unknown; these are logged too."""
         return [
-            f"accept_finish_reasons: {escaped(reason, _SHOWN)} is not a finish reason that is "
-            f"known.{did_you_mean(reason, FinishReason)} Known are {_KNOWN_REASONS}."
+            f"accept_finish_reasons: {escaped(reason, _SHOWN)} is not a known finish "
+            f"reason.{did_you_mean(reason, FinishReason)} Known are {_KNOWN_REASONS}."
             for reason in self.accept_finish_reasons or ()
             if reason not in _FINISH_REASONS
         ]
@@ -110,6 +110,8 @@ class Acceptance:
 
 DEFAULT_ACCEPTANCE = Acceptance()
 """Every reason but EXCEPTION, and at least one video."""
+ANY_END = Acceptance(any_reason=True, require_videos=False)
+"""Every recording that is FINISHED."""
 
 
 def _list_of_reasons(given: object) -> Iterable[object]:
@@ -137,8 +139,8 @@ def _check_finish_reason(given: object) -> str:
 class Outcome:
     """What is known of one recording, and what it means.
 
-    ``error`` holds why a verdict is ``failed``, ``missing`` or ``unknown``, and a
-    :class:`WaitTimeout` where time ran out while the recording was still pending.
+    ``error`` is the reason of the verdict ``failed``, ``missing`` or ``unknown``, or a
+    :class:`WaitTimeout` where the timeout elapsed while the recording was still pending.
     """
 
     sdk_app_id: int
@@ -149,7 +151,7 @@ class Outcome:
 
     @property
     def is_final(self) -> bool:
-        """Whether asking again can change nothing."""
+        """Whether no further poll can change it."""
         return self.verdict in (Verdict.FINISHED, Verdict.FAILED, Verdict.MISSING)
 
     @property
@@ -166,7 +168,7 @@ class Outcome:
         return f"Recording {task_id} is {escaped(record.status or 'without a status', _SHOWN)}."
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON-native data; :meth:`from_dict` reads it back."""
+        """Return JSON-native data with every key, always."""
         return {
             "sdk_app_id": self.sdk_app_id,
             "task_id": self.task_id,
@@ -179,10 +181,10 @@ class Outcome:
     def raise_for_verdict(self) -> OnlineRecord:
         """Return the finished recording.
 
-        :raises RecordFailed: the recording failed, with this outcome.
-        :raises TaskNotFound: there is no such recording.
-        :raises WaitTimeout: it was still pending when the time ran out.
-        :raises TiwError: the API could not say.
+        :raises RecordFailed: the recording failed; the error holds this outcome.
+        :raises TaskNotFound: the recording was not found.
+        :raises WaitTimeout: it was still pending when the timeout elapsed.
+        :raises TiwError: the verdict is ``unknown``.
         """
         if self.verdict is Verdict.FINISHED and self.record is not None:
             return self.record
@@ -202,7 +204,7 @@ class Outcome:
 
 
 class RecordFailed(TiwError):
-    """A recording that was waited for is not usable; ``outcome`` says why."""
+    """A recording that was waited for has failed; ``outcome`` holds the reason."""
 
     default_code = "RecordFailed"
 
@@ -212,7 +214,7 @@ class RecordFailed(TiwError):
 
 
 class WaitTimeout(TiwError):
-    """The wait's time ran out; ``outcome`` is what was last seen."""
+    """The wait's timeout elapsed; ``outcome`` is the last one that was seen."""
 
     default_code = "WaitTimeout"
 
@@ -224,43 +226,47 @@ class WaitTimeout(TiwError):
 def judge(
     sdk_app_id: int, task_id: str, answer: OnlineRecord | TiwError, acceptance: Acceptance
 ) -> Outcome:
-    """Say what an answer, or the error that came instead, means for a recording.
+    """Return what an answer, or the error that came instead, means for a recording.
 
-    ``FailedOperation.Record`` is the recording's own failure, never a passing one. An answer
-    without a status is ``unknown``: the API page shows one for a failed recording, but the same
-    shape arises when an error is lost on the way, so it has to be asked again.
+    ``FailedOperation.Record`` is the recording's own failure, and permanent. An answer without a
+    status is ``unknown``: the API page shows one for a failed recording, but the same form arises
+    when an error is lost on the way, so the recording must be polled again.
     """
-    if isinstance(answer, RecordingFailure):
-        return Outcome(sdk_app_id, task_id, Verdict.FAILED, error=answer)
-    if isinstance(answer, TaskNotFound):
-        return Outcome(sdk_app_id, task_id, Verdict.MISSING, error=answer)
     if isinstance(answer, TiwError):
-        return Outcome(sdk_app_id, task_id, Verdict.UNKNOWN, error=answer)
-    if answer.status is None:
-        return _unknown(sdk_app_id, task_id, answer, "without a Status")
-    if answer.status != RecordStatus.FINISHED:
-        return Outcome(sdk_app_id, task_id, Verdict.PENDING, record=answer)
-    if "finish_reason" in answer.unreadable:
-        return _unknown(sdk_app_id, task_id, answer, "with a FinishReason that is not a text")
-    if not acceptance.accepts(answer.finish_reason):
-        return Outcome(
-            sdk_app_id, task_id, Verdict.FAILED, record=answer, error=_ended_badly(answer)
-        )
-    if not answer.video_urls and "videos" in answer.unreadable:
-        return _unknown(sdk_app_id, task_id, answer, "with VideoInfos that cannot be read")
-    if not answer.video_urls and acceptance.require_videos:
-        return Outcome(sdk_app_id, task_id, Verdict.FAILED, record=answer, error=_no_videos(answer))
-    _warn_of_unknown_reason(answer, acceptance)
-    return Outcome(sdk_app_id, task_id, Verdict.FINISHED, record=answer)
+        return Outcome(sdk_app_id, task_id, _verdict_of_error(answer), error=answer)
+    verdict, error = _judge_record(answer, acceptance)
+    return Outcome(sdk_app_id, task_id, verdict, answer, error)
 
 
-def _unknown(sdk_app_id: int, task_id: str, record: OnlineRecord, what: str) -> Outcome:
-    error = BadAnswer(
-        f"DescribeOnlineRecord answered for {escaped(task_id, _SHOWN)} {what}.",
+def _verdict_of_error(error: TiwError) -> Verdict:
+    if isinstance(error, RecordingFailure):
+        return Verdict.FAILED
+    return Verdict.MISSING if isinstance(error, TaskNotFound) else Verdict.UNKNOWN
+
+
+def _judge_record(record: OnlineRecord, acceptance: Acceptance) -> tuple[Verdict, TiwError | None]:
+    if record.status is None:
+        return Verdict.UNKNOWN, _unreadable(record, "without a Status")
+    if record.status != RecordStatus.FINISHED:
+        return Verdict.PENDING, None
+    if "finish_reason" in record.unreadable:
+        return Verdict.UNKNOWN, _unreadable(record, "with a FinishReason that is not a text")
+    if not acceptance.accepts(record.finish_reason):
+        return Verdict.FAILED, _ended_badly(record)
+    if not record.video_urls and "videos" in record.unreadable:
+        return Verdict.UNKNOWN, _unreadable(record, "with VideoInfos that cannot be read")
+    if not record.video_urls and acceptance.require_videos:
+        return Verdict.FAILED, _no_videos(record)
+    _warn_of_unknown_reason(record, acceptance)
+    return Verdict.FINISHED, None
+
+
+def _unreadable(record: OnlineRecord, what: str) -> TiwError:
+    return BadAnswer(
+        f"DescribeOnlineRecord answered for {escaped(record.task_id, _SHOWN)} {what}.",
         request_id=record.request_id,
         action="DescribeOnlineRecord",
     )
-    return Outcome(sdk_app_id, task_id, Verdict.UNKNOWN, record=record, error=error)
 
 
 def _ended_badly(record: OnlineRecord) -> TiwError:
@@ -290,16 +296,16 @@ def _no_videos(record: OnlineRecord) -> TiwError:
 
 
 def _warn_of_unknown_reason(record: OnlineRecord, acceptance: Acceptance) -> None:
-    """Warn that a reason which is not known counts as good by default; once for an answer."""
+    """Warn that an unknown reason is accepted by default; once for each answer."""
     global _warned_of
     reason = record.finish_reason
     if acceptance.accept_finish_reasons is not None or not reason or reason in _FINISH_REASONS:
         return
-    # An answer is judged once for each that waits, one after the other.
+    # An answer is judged once for each wait, one directly after the other.
     if record is not _warned_of:
         _warned_of = record
         logger.warning(
-            "Recording %s ended with FinishReason %s, which is not known: it is accepted unless "
+            "Recording %s ended with FinishReason %s, which is unknown: it is accepted unless "
             "accept_finish_reasons names the reasons to accept.",
             escaped(record.task_id, _SHOWN),
             escaped(reason, _SHOWN),

@@ -1,36 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a recording is, and what an answer means.
+"""What a recording is.
 
 The types follow the data types of ``DescribeOnlineRecord``
 (https://www.tencentcloud.com/document/product/1176/53506), in Python's case, with the unit in
-each name. :func:`judge` is the one place that says what an answer or an error means.
+each name.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
 
-from tiw_automation.core.errors import (
-    BadAnswer,
-    ConfigurationError,
-)
-from tiw_automation.core.formatting import escaped, shown
+from tiw_automation.core.errors import BadAnswer, ConfigurationError
+from tiw_automation.core.formatting import escaped, shown, shown_url
 from tiw_automation.core.records.fields import Fields
-
-logger = logging.getLogger(__name__)
 
 # Tencent's own bucket, used where an account configured none; files there live three days.
 _PUBLIC_HOST = "online-recording-1259648581.file.myqcloud.com"
 _PUBLIC_HOST_KEEPS_S = 3 * 24 * 3600
+_SHOWN = 80
+# How many levels of nesting are kept of an answer.
+_DEEPEST = 64
 
 
 class RecordStatus(StrEnum):
-    """The states of a recording, in their order; only FINISHED is the end."""
+    """The states of a recording, in their order; only FINISHED is final."""
 
     PREPARED = "PREPARED"
     RECORDING = "RECORDING"
@@ -40,7 +37,7 @@ class RecordStatus(StrEnum):
 
     @property
     def is_terminal(self) -> bool:
-        """Whether the recording can change no more; STOPPED still uploads its videos."""
+        """Whether the recording can no longer change; a STOPPED one still uploads its videos."""
         return self is RecordStatus.FINISHED
 
 
@@ -64,7 +61,7 @@ class VideoKind(StrEnum):
     UNKNOWN = "unknown"
 
 
-_KIND_OF_TYPE = {
+_KIND_OF_TYPE: dict[int | None, VideoKind] = {
     0: VideoKind.CAMERA,
     1: VideoKind.SCREEN_SHARE,
     2: VideoKind.WHITEBOARD,
@@ -91,11 +88,7 @@ class Video:
     @property
     def kind(self) -> VideoKind:
         """The name of :attr:`type`; ``unknown`` for a number that is not documented."""
-        return (
-            _KIND_OF_TYPE.get(self.type, VideoKind.UNKNOWN)
-            if self.type is not None
-            else VideoKind.UNKNOWN
-        )
+        return _KIND_OF_TYPE.get(self.type, VideoKind.UNKNOWN)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-native data with every key, always."""
@@ -125,7 +118,7 @@ class OmittedDuration:
 
 @dataclass(frozen=True, slots=True)
 class Interrupt:
-    """How often a user's stream broke (``Interrupt``)."""
+    """How often a user's stream was interrupted (``Interrupt``)."""
 
     user_id: str | None
     count: int | None
@@ -133,13 +126,13 @@ class Interrupt:
 
 @dataclass(frozen=True, slots=True)
 class OnlineRecord:
-    """A recording as DescribeOnlineRecord shows it at one moment.
+    """A recording as DescribeOnlineRecord described it at one moment.
 
     ``status`` and ``finish_reason`` are the API's own words, so a word that Tencent adds later
     passes through; compare them with :class:`RecordStatus` and :class:`FinishReason`.
-    ``raw`` is the answer as it came; a field of it that is nested deeper than 64 levels is None.
-    ``unreadable`` holds the attributes that decide an outcome (``finish_reason``, ``videos``) and
-    were given in a form that cannot be read.
+    ``raw`` is the answer as it arrived; a field that is nested deeper than 64 levels is None.
+    ``unreadable`` names the attributes that decide an outcome (``finish_reason``, ``videos``) and
+    arrived in a form that cannot be read.
     """
 
     sdk_app_id: int
@@ -167,90 +160,62 @@ class OnlineRecord:
     ) -> OnlineRecord:
         """Read the ``Response`` object of DescribeOnlineRecord.
 
-        What is odd is converted where its meaning is plain; else it is None, with one warning
-        per field and process.
+        A value of an unexpected type is converted where its meaning is clear; otherwise it is
+        None, with one warning per field and process.
 
         :param sdk_app_id: the application that was asked; the answer does not repeat it.
-        :param task_id: the recording that was asked for, kept where the answer lacks it.
+        :param task_id: the recording that was asked for.
         :raises BadAnswer: the answer is about another recording, or is not an object.
         """
         read = Fields(response, "Response", action="DescribeOnlineRecord")
         answered = read.text("TaskId") or task_id
         if answered.strip() not in (task_id.strip(), "") or "TaskId" in read.unreadable:
-            shown = "unreadable" if "TaskId" in read.unreadable else escaped(answered, _SHOWN)
+            other = "unreadable" if "TaskId" in read.unreadable else escaped(answered, _SHOWN)
             raise BadAnswer(
                 f"Asked for recording '{escaped(task_id, _SHOWN)}', the answer's TaskId is "
-                f"'{shown}'.",
+                f"'{other}'.",
                 request_id=_request_id(read, "RequestId"),
                 action="DescribeOnlineRecord",
             )
-        return cls._read(read, _API_NAMES, sdk_app_id, task_id, _not_too_deep(response))
+        return cls._read(read, _API_KEYS, sdk_app_id, task_id, _not_too_deep(response))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> OnlineRecord:
-        """Read what :meth:`to_dict` wrote; derived keys and unknown ones are ignored.
+        """Read what :meth:`to_dict` wrote; derived and unknown keys are ignored.
 
         :raises BadAnswer: it is not an object.
         """
         read = Fields(data, "record")
         app_id, task_id = read.integer("sdk_app_id") or 0, read.text("task_id") or ""
-        return cls._read(read, _OWN_NAMES, app_id, task_id, {})
+        return cls._read(read, _OWN_KEYS, app_id, task_id, {})
 
     @classmethod
     def _read(
         cls,
         read: Fields,
-        names: Callable[[str], str],
+        keys: Mapping[str, str],
         sdk_app_id: int,
         task_id: str,
         raw: Mapping[str, Any],
     ) -> OnlineRecord:
-        videos = read.items(names("videos"))
+        videos = read.items(keys["videos"])
         record = cls(
             sdk_app_id=sdk_app_id,
             task_id=task_id,
-            status=read.word(names("status")),
-            finish_reason=read.word(names("finish_reason")),
-            room_id=read.positive(names("room_id")),
-            group_id=read.text(names("group_id")),
-            record_user_id=read.text(names("record_user_id")),
-            record_start_time=read.time(names("record_start_time")),
-            record_stop_time=read.time(names("record_stop_time")),
-            total_time_ms=read.integer(names("total_time_ms")),
-            exception_count=read.integer(names("exception_count")),
             omitted_durations=tuple(
-                OmittedDuration(
-                    video_time_ms=item.integer(names("video_time_ms")),
-                    pause_time_ms=item.positive(names("pause_time_ms")),
-                    resume_time_ms=item.positive(names("resume_time_ms")),
-                )
-                for item in read.items(names("omitted_durations"))
+                OmittedDuration(**_values(item, _PAUSE, keys))
+                for item in read.items(keys["omitted_durations"])
             ),
-            videos=tuple(
-                Video(
-                    id=item.text(names("id")),
-                    url=item.url(names("url")),
-                    format=item.text(names("format")),
-                    type=item.integer(names("type")),
-                    user_id=item.text(names("user_id")),
-                    play_time_ms=item.integer(names("play_time_ms")),
-                    duration_ms=item.integer(names("duration_ms")),
-                    size_bytes=item.integer(names("size_bytes")),
-                    width=item.integer(names("width")),
-                    height=item.integer(names("height")),
-                )
-                for item in videos
-            ),
-            replay_url=read.url(names("replay_url")),
+            videos=tuple(Video(**_values(item, _VIDEO, keys)) for item in videos),
             interrupts=tuple(
-                Interrupt(user_id=item.text(names("user_id")), count=item.integer(names("count")))
-                for item in read.items(names("interrupts"))
+                Interrupt(**_values(item, _INTERRUPT, keys))
+                for item in read.items(keys["interrupts"])
             ),
-            request_id=_request_id(read, names("request_id")),
             raw=raw,
+            **_values(read, _RECORD, keys),
         )
-        unreadable = {n for n in ("finish_reason", "videos") if names(n) in read.unreadable}
-        url = names("url")
+        unreadable = {n for n in ("finish_reason", "videos") if keys[n] in read.unreadable}
+        url = keys["url"]
         if any(url not in item.data or url in item.unreadable for item in videos):
             unreadable.add("videos")
         return replace(record, unreadable=frozenset(unreadable)) if unreadable else record
@@ -302,7 +267,13 @@ class OnlineRecord:
         }
 
 
-_SHOWN = 80
+def public_record(record: OnlineRecord) -> dict[str, Any]:
+    """Return :meth:`OnlineRecord.to_dict` with each URL as :func:`shown_url` shows it."""
+    return replace(
+        record,
+        videos=tuple(replace(v, url=v.url and shown_url(v.url)) for v in record.videos),
+        replay_url=record.replay_url and shown_url(record.replay_url),
+    ).to_dict()
 
 
 def check_video_kinds(value: object) -> tuple[VideoKind, ...] | None:
@@ -316,7 +287,7 @@ def check_video_kinds(value: object) -> tuple[VideoKind, ...] | None:
     allowed = ", ".join(kind.value for kind in VideoKind)
     if isinstance(names, Mapping) or not isinstance(names, Iterable):
         raise ConfigurationError(
-            f"video_kinds has to be a list, not {shown(value, _SHOWN)}.",
+            f"video_kinds must be a list, not {shown(value, _SHOWN)}.",
             hint=f"Use any of {allowed}.",
         )
     kinds = []
@@ -331,44 +302,63 @@ def check_video_kinds(value: object) -> tuple[VideoKind, ...] | None:
     return tuple(kinds)
 
 
-_API_FIELDS = {
-    "status": "Status",
-    "finish_reason": "FinishReason",
-    "room_id": "RoomId",
-    "group_id": "GroupId",
-    "record_user_id": "RecordUserId",
-    "record_start_time": "RecordStartTime",
-    "record_stop_time": "RecordStopTime",
-    "total_time_ms": "TotalTime",
-    "exception_count": "ExceptionCnt",
-    "replay_url": "ReplayUrl",
-    "request_id": "RequestId",
-    "omitted_durations": "OmittedDurations",
-    "video_time_ms": "VideoTime",
-    "pause_time_ms": "PauseTime",
-    "resume_time_ms": "ResumeTime",
-    "videos": "VideoInfos",
-    "id": "VideoId",
-    "url": "VideoUrl",
-    "format": "VideoFormat",
-    "type": "VideoType",
-    "user_id": "UserId",
-    "play_time_ms": "VideoPlayTime",
-    "duration_ms": "VideoDuration",
-    "size_bytes": "VideoSize",
-    "width": "Width",
-    "height": "Height",
-    "interrupts": "Interrupts",
-    "count": "Count",
-}
-_API_NAMES = _API_FIELDS.__getitem__
-_OWN_NAMES = str
-_DEEPEST = 64
-
-
 def _request_id(read: Fields, key: str) -> str | None:
     found = read.text(key)
     return None if found is None else escaped(found, _SHOWN)
+
+
+# By the name of an attribute: its key in the API's JSON, and how it is read.
+_Table = Mapping[str, tuple[str, Callable[[Fields, str], Any]]]
+
+_RECORD: _Table = {
+    "status": ("Status", Fields.word),
+    "finish_reason": ("FinishReason", Fields.word),
+    "room_id": ("RoomId", Fields.positive),
+    "group_id": ("GroupId", Fields.text),
+    "record_user_id": ("RecordUserId", Fields.text),
+    "record_start_time": ("RecordStartTime", Fields.time),
+    "record_stop_time": ("RecordStopTime", Fields.time),
+    "total_time_ms": ("TotalTime", Fields.integer),
+    "exception_count": ("ExceptionCnt", Fields.integer),
+    "replay_url": ("ReplayUrl", Fields.url),
+    "request_id": ("RequestId", _request_id),
+}
+_VIDEO: _Table = {
+    "id": ("VideoId", Fields.text),
+    "url": ("VideoUrl", Fields.url),
+    "format": ("VideoFormat", Fields.text),
+    "type": ("VideoType", Fields.integer),
+    "user_id": ("UserId", Fields.text),
+    "play_time_ms": ("VideoPlayTime", Fields.integer),
+    "duration_ms": ("VideoDuration", Fields.integer),
+    "size_bytes": ("VideoSize", Fields.integer),
+    "width": ("Width", Fields.integer),
+    "height": ("Height", Fields.integer),
+}
+_PAUSE: _Table = {
+    "video_time_ms": ("VideoTime", Fields.integer),
+    "pause_time_ms": ("PauseTime", Fields.positive),
+    "resume_time_ms": ("ResumeTime", Fields.positive),
+}
+_INTERRUPT: _Table = {
+    "user_id": ("UserId", Fields.text),
+    "count": ("Count", Fields.integer),
+}
+_API_KEYS = {
+    "omitted_durations": "OmittedDurations",
+    "videos": "VideoInfos",
+    "interrupts": "Interrupts",
+    **{
+        name: key
+        for table in (_RECORD, _VIDEO, _PAUSE, _INTERRUPT)
+        for name, (key, _) in table.items()
+    },
+}
+_OWN_KEYS = {name: name for name in _API_KEYS}
+
+
+def _values(read: Fields, table: _Table, keys: Mapping[str, str]) -> dict[str, Any]:
+    return {name: convert(read, keys[name]) for name, (_, convert) in table.items()}
 
 
 def _host(url: str) -> str | None:
@@ -379,7 +369,7 @@ def _host(url: str) -> str | None:
 
 
 def _not_too_deep(response: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return an answer without what is nested so deep that copying or pickling it would fail."""
+    """Return an answer without the fields that are nested too deep to be copied or pickled."""
     deep = [key for key, value in response.items() if _is_too_deep(value)]
     return {**response, **dict.fromkeys(deep)} if deep else response
 

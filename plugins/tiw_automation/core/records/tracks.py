@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tracks of a lesson: whose camera, screen or board was recorded when.
+"""The tracks of a lesson: whose camera, screen or whiteboard was recorded when.
 
-A lesson leaves many files: one for each stream, and a new one after each pause and each break of
-a stream. ``VideoPlayTime`` says where each lies on the timeline that all of them share, pauses
-cut out.
+A recording has many files: one for each stream, and a new one after each pause and each
+interruption of a stream. ``VideoPlayTime`` is the position of a file on the timeline that all of
+them share; pauses are cut out of it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Gap:
 
     @property
     def duration_ms(self) -> int:
-        """How long it is."""
+        """The length of the gap."""
         return self.end_ms - self.start_ms
 
 
@@ -37,7 +37,7 @@ class Gap:
 class Track:
     """The files of one stream, in the order of the timeline.
 
-    :param gaps: where the stream is missing, from the timeline's beginning to its end.
+    :param gaps: where the stream is missing, between the timeline's beginning and its end.
     """
 
     kind: VideoKind
@@ -47,12 +47,12 @@ class Track:
 
     @property
     def start_ms(self) -> int:
-        """Where on the timeline it begins."""
+        """The track's beginning on the timeline."""
         return min(_start(video) for video in self.videos)
 
     @property
     def end_ms(self) -> int:
-        """Where on the timeline it ends."""
+        """The track's end on the timeline."""
         return max(_end(video) for video in self.videos)
 
     def to_dict(self) -> dict[str, Any]:
@@ -70,8 +70,8 @@ class Track:
 def tracks_of(record: OnlineRecord, *, least_gap_ms: int | str = 0) -> list[Track]:
     """Return the tracks of a recording: by kind, then by the user's name.
 
-    :param least_gap_ms: gaps shorter than this are left out, in milliseconds; digits in a text
-        are taken as the number.
+    :param least_gap_ms: gaps shorter than this are left out, in milliseconds; a text of digits
+        is read as a number.
     :raises ConfigurationError: ``least_gap_ms`` is not a whole number, zero or more.
     """
     least_ms = _check_milliseconds("least_gap_ms", least_gap_ms)
