@@ -223,7 +223,7 @@ def test_a_signature_is_given_or_made(client: TiwClient) -> None:
             client.start_online_record(ROOM, **given)
     with pytest.raises(ConfigurationError, match="record_user_id"):
         client.start_online_record(ROOM, record_user_id="teacher", record_user_sig=SIG)
-    with pytest.raises(ConfigurationError, match="did you mean whiteboard"):
+    with pytest.raises(ConfigurationError, match="Did you mean whiteboard"):
         client.start_online_record(ROOM, record_user_sig=SIG, whitebord={})
     assert client.requests_sent == 0
 

@@ -193,10 +193,10 @@ async def test_where_there_is_no_list_it_says_so(
 def test_the_international_site_is_known_before_it_is_asked(tiw_simulator: Simulator) -> None:
     keys = {name: tiw_simulator.settings()[name] for name in ("secret_id", "secret_key")}
     with TiwClient(**keys, site="intl") as client, pytest.raises(RunningListUnavailable) as caught:
-        check_lists_running(client)
+        check_lists_running(client.settings.host)
     assert "tiw.intl.tencentcloudapi.com" in str(caught.value)
     with TiwClient(**keys, site="cn") as client:
-        check_lists_running(client)
+        check_lists_running(client.settings.host)
 
 
 async def test_what_has_ended_is_forgotten_unless_it_is_listed(

@@ -299,7 +299,7 @@ class RecordFeed:
             try:
                 client = await self._connect()
                 with client:
-                    check_lists_running(client)
+                    check_lists_running(client.settings.host)
                     tasks = await asyncio.to_thread(
                         client.describe_running_tasks, sdk_app_id=self._sdk_app_id
                     )
