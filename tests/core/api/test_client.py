@@ -54,7 +54,7 @@ def test_any_action_can_be_called(tiw_simulator: Simulator) -> None:
         client.call("no such action", {})
 
 
-def test_what_the_api_refuses(tiw_simulator: Simulator) -> None:
+def test_refusals_of_the_api(tiw_simulator: Simulator) -> None:
     tiw_simulator.add(
         "failed", error={"code": "FailedOperation.Record", "message": "code: 40004, msg: x"}
     )
@@ -74,7 +74,7 @@ def test_what_the_api_refuses(tiw_simulator: Simulator) -> None:
     assert "anotherkey" not in str(refused.value)
 
 
-def test_an_application_has_to_be_given(tiw_simulator: Simulator) -> None:
+def test_an_application_must_be_given(tiw_simulator: Simulator) -> None:
     client = TiwClient(**{**tiw_simulator.settings(), "sdk_app_id": None})
     with pytest.raises(ConfigurationError, match="TIW_SDK_APP_ID"):
         client.describe_online_record("t")
@@ -83,7 +83,7 @@ def test_an_application_has_to_be_given(tiw_simulator: Simulator) -> None:
 
 
 async def test_a_recording_is_followed_to_its_end() -> None:
-    # Time stands still until each state was seen.
+    # The simulator's time stands still until each state was seen.
     with Simulator(speed=0) as simulator:
         states = ["PREPARED", "RECORDING", "PAUSED", "RECORDING", "STOPPED"]
         simulator.add("lesson", timeline=[{state: 4} for state in states])
@@ -100,7 +100,7 @@ async def test_a_recording_is_followed_to_its_end() -> None:
     assert simulator.rejects == 0
 
 
-async def test_a_backlog_is_paced_without_a_reject() -> None:
+async def test_a_backlog_is_paced_so_that_no_request_is_rejected() -> None:
     with Simulator() as simulator:
         ids = simulator.add_finished(60)
         watcher = RecordWatcher(TiwClient(**simulator.settings()))

@@ -20,7 +20,7 @@ ACTION = "DescribeRunningTasks"
 TASK_TYPES = ("OnlineRecord", "WhiteboardPush", "TranscodeH5", "TranscodeJPG")
 PAGE_SIZE = 500
 """The most tasks that one answer may hold."""
-# A longer list has no end: an application has at most 100 recordings at a time.
+# A longer list does not end: an application has at most 100 recordings at a time.
 _MOST_PAGES = 200
 
 
@@ -97,7 +97,7 @@ def read_list(
     """Return all tasks of the running list, and whether it holds others that were not read.
 
     :param ask: calls DescribeRunningTasks with the parameters that it is given.
-    :raises BadAnswer: an answer has no list, or the list has no end.
+    :raises BadAnswer: an answer has no list, or the list does not end.
     """
     found: dict[str, RunningTask] = {}
     offset, hidden = 0, False
@@ -117,7 +117,7 @@ def read_list(
         if len(found) == known or (total is not None and len(found) <= total <= offset):
             return list(found.values()), hidden or (total or 0) > len(found)
     raise BadAnswer(
-        f"The list of running tasks has no end: {len(found)} tasks in {_MOST_PAGES} answers.",
+        f"The list of running tasks does not end: {len(found)} tasks in {_MOST_PAGES} answers.",
         action=ACTION,
         retryable=False,
     )
