@@ -41,9 +41,8 @@ from tiw_automation.core.api.start_attempt import (
 from tiw_automation.core.api.start_options import check_room_id, start_params
 from tiw_automation.core.api.transport import Transport
 from tiw_automation.core.api.user_sig import (
-    as_secret,
     check_record_user_id,
-    make_user_sig,
+    given_or_made_sig,
     new_record_user_id,
 )
 from tiw_automation.core.checks import allow_task_id, check_sdk_app_id, check_task_id
@@ -83,7 +82,7 @@ class TiwClient:
     :param allow_http: whether an http:// endpoint may be on another machine, False by default:
         requests and answers can be read on the way.
     :param requests_per_second: the pace of each action, 19 by default; Tencent allows 20.
-    :param quota_share: this process's share of that pace, above 0 and at most 1, 1 by default.
+    :param quota_share: this host's share of that pace, above 0 and at most 1, 1 by default.
     :param ca_file: a bundle of CA certificates to trust, or a folder of them (openssl rehash).
     :param proxy: the URL of an HTTP proxy; by default the environment's.
     :param timeout: the hard deadline of one call in seconds, 10 by default.
@@ -277,7 +276,7 @@ class TiwClient:
             "SdkAppId": app_id,
             "RoomId": room,
             "RecordUserId": user,
-            "RecordUserSig": _user_sig(app_id, user, record_user_sig, user_sig_key),
+            "RecordUserSig": given_or_made_sig(app_id, user, record_user_sig, user_sig_key),
             **start_params(options, preset),
         }
 
@@ -517,21 +516,3 @@ def _concerns_all(error: TiwError) -> bool:
     """Return whether every other recording would get the same error."""
     of_network = isinstance(error, TransportError) and not isinstance(error, BadAnswer)
     return error.concerns_account or of_network or isinstance(error, RequestLimitExceeded)
-
-
-def _user_sig(app_id: int, user: str, signature: str | None, key: str | None) -> str:
-    if (signature is None) == (key is None):
-        raise ConfigurationError(
-            "Exactly one of record_user_sig and user_sig_key is needed, "
-            f"{'none' if signature is None else 'both'} given.",
-            hint="Give the recording user's signature, or the key to make it with.",
-        )
-    if key is not None:
-        return make_user_sig(app_id, user, key)
-    checked = as_secret(signature)
-    if checked is None:
-        raise ConfigurationError(
-            "record_user_sig must be a text without blanks.",
-            hint="Give the signature that was made for the recording user.",
-        )
-    return checked

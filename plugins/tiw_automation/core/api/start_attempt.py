@@ -22,7 +22,7 @@ recordings of a room that run or have ended lately. A start is in one of these s
     (``ResourceInUse.RecordUserId``). The end is the TaskId or ``StartUncertain``.
 
 From the last two a start never returns to *not sent* or *refused*, whatever is answered later. The
-list is read, and each recording of the room is asked for its user:
+list is read, and DescribeOnlineRecord names the user of each recording of the room:
 
 - A recording of this user that runs is this start's.
 - A recording of this user that has ended is this start's if the user was made up for this start, or

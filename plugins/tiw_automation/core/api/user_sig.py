@@ -118,6 +118,28 @@ def make_user_sig(
     return packed.translate(str.maketrans("+/=", "*-_"))
 
 
+def given_or_made_sig(sdk_app_id: int, user_id: str, signature: str | None, key: str | None) -> str:
+    """Return the signature that was given, or one that is made with the key that was given.
+
+    :raises ConfigurationError: not exactly one of them was given, or it is invalid.
+    """
+    if (signature is None) == (key is None):
+        raise ConfigurationError(
+            "Exactly one of record_user_sig and user_sig_key is needed, "
+            f"{'none' if signature is None else 'both'} given.",
+            hint="Give the recording user's signature, or the key to make it with.",
+        )
+    if key is not None:
+        return make_user_sig(sdk_app_id, user_id, key)
+    checked = as_secret(signature)
+    if checked is None:
+        raise ConfigurationError(
+            "record_user_sig must be a text without blanks.",
+            hint="Give the signature that was made for the recording user.",
+        )
+    return checked
+
+
 def _check_expire_s(value: object) -> int:
     seconds = whole_number(value)
     if (
