@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from tiw_automation.core.api.credentials import Credentials, CredentialSource
@@ -35,6 +36,7 @@ logger = logging.getLogger(__name__)
 _SHOWN = 300
 
 
+@dataclass(eq=False, slots=True)
 class Attempt:
     """One call of an action, from its slot to its result or error.
 
@@ -47,26 +49,15 @@ class Attempt:
     :param slot: a slot that was reserved for the first request; one is reserved by default.
     """
 
-    def __init__(
-        self,
-        action: str,
-        params: Mapping[str, Any],
-        *,
-        sdk: TiwSdkClient,
-        credentials: CredentialSource,
-        quota: Callable[[], Quota],
-        count: Callable[[], None],
-        slot: Slot | None = None,
-    ) -> None:
-        self.sent_at: float | None = None
-        """The server's time when the request was sent; None if it was not, or was refused."""
-        self._action = action
-        self._params = params
-        self._sdk = sdk
-        self._credentials = credentials
-        self._quota = quota
-        self._count = count
-        self._slot = slot
+    action: str
+    params: Mapping[str, Any]
+    sdk: TiwSdkClient
+    credentials: CredentialSource
+    quota: Callable[[], Quota]
+    count: Callable[[], None]
+    slot: Slot | None = None
+    sent_at: float | None = field(default=None, init=False)
+    """The server's time when the request was sent; None if it was not, or was refused."""
 
     def result(self, timeout_s: float) -> dict[str, Any]:
         """Make the call and return its ``Response`` object.
@@ -74,20 +65,20 @@ class Attempt:
         :param timeout_s: the deadline, which counts from the call's slot.
         :raises TiwError: the API refused, or no whole answer came.
         """
-        slot = self._slot or Slot(self._quota())
-        if self._slot is None:
+        slot = self.slot or Slot(self.quota())
+        if self.slot is None:
             slot.acquire()
-        self._count()
+        self.count()
         begun = time.monotonic()
-        keys = self._credentials.current(timeout_s)
+        keys = self.credentials.current(timeout_s)
         # Renewing the keys may have taken some of the time.
         left_s = timeout_s - (time.monotonic() - begun)
         try:
             return self._respond(slot, keys, left_s)
         except TiwError as error:
-            error.action = error.action or self._action
+            error.action = error.action or self.action
             if isinstance(error, RequestLimitExceeded):
-                self._quota().rejected()
+                self.quota().rejected()
             raise
 
     def is_in_doubt(self, error: BaseException) -> bool:
@@ -101,7 +92,7 @@ class Attempt:
             raise
         except AuthFailure as refusal:
             self.sent_at = None
-            if not self._credentials.renew(keys, left_s):
+            if not self.credentials.renew(keys, left_s):
                 source = f"The keys are from the {keys.source}."
                 refusal.hint = f"{refusal.hint} {source}" if refusal.hint else source
                 raise
@@ -110,9 +101,9 @@ class Attempt:
         return self._send(slot, left_s)
 
     def _send(self, slot: Slot, left_s: float) -> dict[str, Any]:
-        return self._sdk.respond(
-            self._action,
-            self._params,
+        return self.sdk.respond(
+            self.action,
+            self.params,
             left_s,
             before_sending=lambda: self._leave(slot),
             before_repeating=lambda: self._begin_again(slot),
@@ -120,13 +111,13 @@ class Attempt:
 
     def _leave(self, slot: Slot) -> None:
         slot.renew()
-        self.sent_at = self._sdk.server_time()
+        self.sent_at = self.sdk.server_time()
 
     def _begin_again(self, slot: Slot) -> None:
         # The request that was sent was refused.
         self.sent_at = None
         slot.acquire()
-        self._count()
+        self.count()
 
 
 def _is_refusal(error: BaseException) -> bool:

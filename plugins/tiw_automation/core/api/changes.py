@@ -18,7 +18,7 @@ interruption that is not an ``Exception`` keeps its class, with the ``ChangeUnce
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tiw_automation.core.api.attempt import Attempt, in_words
 from tiw_automation.core.errors import (
@@ -52,36 +52,33 @@ RESUME = Change("ResumeOnlineRecord", (RecordStatus.RECORDING,))
 STOP = Change("StopOnlineRecord", (RecordStatus.STOPPED, RecordStatus.FINISHED))
 
 
+@dataclass(eq=False, slots=True)
 class ChangeAttempt:
     """One change of a recording's state, from its first request to its result or error.
 
     :param new_attempt: returns a new call of the change's action.
     :param status: returns the recording's state.
+    :param timeout_s: the deadline of the change and its repetitions.
     """
 
-    def __init__(
-        self,
-        change: Change,
-        task_id: str,
-        new_attempt: Callable[[], Attempt],
-        status: Callable[[], str | None],
-    ) -> None:
-        self._change = change
-        self._task_id = task_id
-        self._new_attempt = new_attempt
-        self._status = status
-        # Why it is in doubt, and what was answered since.
-        self._doubts: list[BaseException] = []
-        self._failure: RecordingFailure | None = None
+    change: Change
+    task_id: str
+    new_attempt: Callable[[], Attempt]
+    status: Callable[[], str | None]
+    retry: Retry
+    timeout_s: float
+    # Why it is in doubt, and what was answered since.
+    _doubts: list[BaseException] = field(default_factory=list, init=False)
+    _failure: RecordingFailure | None = field(default=None, init=False)
 
-    def result(self, retry: Retry, timeout_s: float) -> bool:
+    def result(self) -> bool:
         """Make the change; return whether this call did it.
 
         :raises ChangeUncertain: it may have been carried out.
         :raises TiwError: it was not carried out, or the recording failed.
         """
         try:
-            return retry.call(self._once, timeout_s)
+            return self.retry.call(self._once, self.timeout_s)
         except BaseException as error:
             if not self._doubts or error is self._failure:
                 raise
@@ -93,7 +90,7 @@ class ChangeAttempt:
     def _once(self, left_s: float) -> bool:
         if self._doubts and self._is_done():
             return True
-        attempt = self._new_attempt()
+        attempt = self.new_attempt()
         try:
             attempt.result(left_s)
         except UnsupportedOperation as refusal:
@@ -113,7 +110,7 @@ class ChangeAttempt:
         :raises UnsupportedOperation: the recording is not in the wanted state.
         """
         has_stopped = refusal.code == _STOPPED
-        if (has_stopped and RecordStatus.STOPPED in self._change.states) or self._is_done():
+        if (has_stopped and RecordStatus.STOPPED in self.change.states) or self._is_done():
             # Where this call was in doubt, it made the change.
             return bool(self._doubts)
         # The state follows the action some two seconds later.
@@ -126,7 +123,7 @@ class ChangeAttempt:
         :raises RecordingFailure: the recording failed.
         """
         try:
-            return self._status() in self._change.states
+            return self.status() in self.change.states
         except RecordingFailure as error:
             self._failure = error
             raise
@@ -135,8 +132,8 @@ class ChangeAttempt:
 
     def _uncertain(self) -> ChangeUncertain:
         return ChangeUncertain(
-            f"{self._change.action} of recording {escaped(self._task_id, _SHOWN)} may have been "
+            f"{self.change.action} of recording {escaped(self.task_id, _SHOWN)} may have been "
             f"carried out: {in_words(self._doubts)}.",
-            task_id=self._task_id,
-            action=self._change.action,
+            task_id=self.task_id,
+            action=self.change.action,
         )

@@ -36,7 +36,6 @@ from tiw_automation.core.api.start_attempt import (
     KnownIds,
     Seen,
     StartAttempt,
-    Starter,
 )
 from tiw_automation.core.api.start_options import check_room_id, start_params
 from tiw_automation.core.api.transport import Transport
@@ -233,18 +232,18 @@ class TiwClient:
             **options,
         )
         app_id, room = params["SdkAppId"], params["RoomId"]
-        starter = Starter(
+        return StartAttempt(
+            room,
+            params["RecordUserId"],
+            is_made_up=record_user_id is None,
+            before_each=before_each,
             new_attempt=lambda: self._attempt(START, params),
             search=lambda: self._recordings_in(room, app_id),
             retry=self._retry,
             timeout_s=self.settings.timeout_s,
             clock=self._sdk.server_time,
-            known=self._known,
-        )
-        is_made_up = record_user_id is None
-        user = params["RecordUserId"]
-        return StartAttempt(
-            starter, room, user, is_made_up=is_made_up, before_each=before_each
+            known=self._known.snapshot(),
+            note=self._known.add,
         ).result()
 
     def start_online_record_params(
@@ -490,7 +489,9 @@ class TiwClient:
                 change.action, {"SdkAppId": app_id, "TaskId": task_id}
             ),
             status=lambda: self._describe(task_id, app_id).status,
-        ).result(self._retry, self.settings.timeout_s)
+            retry=self._retry,
+            timeout_s=self.settings.timeout_s,
+        ).result()
 
 
 def _check_call(action: object, params: object) -> None:

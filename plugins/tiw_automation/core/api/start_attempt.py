@@ -47,8 +47,8 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from tiw_automation.core.api.attempt import Attempt, in_words
@@ -99,54 +99,39 @@ class KnownIds:
             return frozenset(self._ids)
 
 
-@dataclass(frozen=True, slots=True)
-class Starter:
-    """The parts of a client that a start uses.
-
-    :param new_attempt: returns a new call of StartOnlineRecord.
-    :param search: returns the recordings of the room that the running list names.
-    :param timeout_s: the deadline of the request and its repetitions.
-    :param clock: the server's time as far as it is known, UNIX seconds.
-    """
-
-    new_attempt: Callable[[], Attempt]
-    search: Callable[[], Iterable[Seen]]
-    retry: Retry
-    timeout_s: float
-    clock: Callable[[], float]
-    known: KnownIds
-
-
+@dataclass(eq=False, slots=True)
 class StartAttempt:
     """One start of a recording, from its first request to its result or error.
 
     :param user: the recording user.
     :param is_made_up: whether the user was made up for this start.
     :param before_each: called before each request; an error that it raises ends the start.
+    :param new_attempt: returns a new call of StartOnlineRecord.
+    :param search: returns the recordings of the room that the running list names.
+    :param timeout_s: the deadline of the request and its repetitions.
+    :param clock: the server's time as far as it is known, UNIX seconds.
+    :param known: the TaskIds that were known before this start.
+    :param note: called with the TaskId of this start.
     """
 
-    def __init__(
-        self,
-        starter: Starter,
-        room: int,
-        user: str,
-        *,
-        is_made_up: bool,
-        before_each: Callable[[], None],
-    ) -> None:
-        self._starter = starter
-        self._room = room
-        self._user = user
-        self._is_made_up = is_made_up
-        self._before_each = before_each
-        self._known = starter.known.snapshot()
-        # Why it is in doubt, and what was answered since.
-        self._doubts: list[BaseException] = []
-        self._sent_at: float | None = None
-        self._runs = False
-        self._may_repeat = True
-        self._of_caller: BaseException | None = None
-        self._answered: str | None = None
+    room: int
+    user: str
+    is_made_up: bool
+    before_each: Callable[[], None]
+    new_attempt: Callable[[], Attempt]
+    search: Callable[[], Iterable[Seen]]
+    retry: Retry
+    timeout_s: float
+    clock: Callable[[], float]
+    known: Collection[str]
+    note: Callable[[str], None]
+    # Why it is in doubt, and what was answered since.
+    _doubts: list[BaseException] = field(default_factory=list, init=False)
+    _sent_at: float | None = field(default=None, init=False)
+    _runs: bool = field(default=False, init=False)
+    _may_repeat: bool = field(default=True, init=False)
+    _of_caller: BaseException | None = field(default=None, init=False)
+    _answered: str | None = field(default=None, init=False)
 
     def result(self) -> str:
         """Make the start and return its TaskId.
@@ -158,7 +143,7 @@ class StartAttempt:
             task_id = self._start() or self._found_or_started()
             if task_id is not None:
                 allow_task_id(task_id)
-                self._starter.known.add(task_id)
+                self.note(task_id)
                 return task_id
         except BaseException as error:
             if self._answered is not None:
@@ -177,7 +162,7 @@ class StartAttempt:
         :returns: the TaskId, or None where the start is in doubt.
         """
         try:
-            task_id = self._starter.retry.call(self._once, self._starter.timeout_s)
+            task_id = self.retry.call(self._once, self.timeout_s)
         except TiwError as error:
             if not self._doubts:
                 raise
@@ -194,11 +179,11 @@ class StartAttempt:
         :raises TiwError: the request was not carried out.
         """
         try:
-            self._before_each()
+            self.before_each()
         except BaseException as error:
             self._of_caller = error
             return None
-        attempt = self._starter.new_attempt()
+        attempt = self.new_attempt()
         try:
             self._answered = _task_id(attempt.result(left_s))
             return self._answered
@@ -210,7 +195,7 @@ class StartAttempt:
                 raise
             logger.warning(
                 "Whether a recording of %s was started is not known yet: %s",
-                self._user,
+                self.user,
                 in_words([error]),
             )
             return None
@@ -230,7 +215,7 @@ class StartAttempt:
     def _found_or_started(self) -> str | None:
         """Search for the recording, and start it again where it was certainly not started."""
         for number in range(1, _SEARCHES + 1):
-            self._starter.retry.pause(number)
+            self.retry.pause(number)
             try:
                 found = self._found()
             except TiwError as error:
@@ -251,15 +236,15 @@ class StartAttempt:
         """
         undecided: TiwError | None = None
         ended: str | None = None
-        for task_id, seen in self._starter.search():
-            if isinstance(seen, OnlineRecord) and seen.record_user_id == self._user:
+        for task_id, seen in self.search():
+            if isinstance(seen, OnlineRecord) and seen.record_user_id == self.user:
                 if seen.status not in ENDED:
                     return task_id
                 is_it = self._has_just_ended(task_id, seen)
                 ended = task_id if is_it else ended
                 if is_it is None:
                     undecided = _undecided(task_id, "has ended; it may be an earlier one")
-            elif task_id in self._known or isinstance(seen, TaskNotFound):
+            elif task_id in self.known or isinstance(seen, TaskNotFound):
                 continue
             elif isinstance(seen, TiwError):
                 undecided = seen
@@ -271,21 +256,21 @@ class StartAttempt:
 
     def _has_just_ended(self, task_id: str, record: OnlineRecord) -> bool | None:
         """Return whether an ended recording of this user is this start's; None: undecided."""
-        if task_id in self._known or self._sent_at is None:
+        if task_id in self.known or self._sent_at is None:
             return False
-        if self._is_made_up:
+        if self.is_made_up:
             return True
         began = record.record_start_time
         if began is None:
             return None
-        if self._sent_at - _ROUNDING_S <= began <= self._starter.clock() + _ROUNDING_S:
+        if self._sent_at - _ROUNDING_S <= began <= self.clock() + _ROUNDING_S:
             return True
         return False if began < self._sent_at - _MOST_SKEW_S else None
 
     def _uncertain(self) -> StartUncertain:
-        whose = f"recording of {self._user} in room {self._room}"
+        whose = f"recording of {self.user} in room {self.room}"
         hint = (
-            f"Look in the TIW console. Or start it again with record_user_id {self._user}: "
+            f"Look in the TIW console. Or start it again with record_user_id {self.user}: "
             "while a recording of that user runs, that never starts a second one."
         )
         if self._answered:
@@ -301,7 +286,7 @@ class StartAttempt:
             message = f"Whether a {whose} was started is not known, and its TaskId is not known"
         return StartUncertain(
             f"{message}: {in_words(self._doubts)}.",
-            record_user_id=self._user,
+            record_user_id=self.user,
             action=ACTION,
             hint=hint,
         )

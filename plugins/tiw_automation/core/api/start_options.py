@@ -25,8 +25,7 @@ _LARGEST_ROOM = 2**32 - 1
 class Option:
     """One option.
 
-    :param name: the name that users type.
-    :param api_name: the name that is sent.
+    :param name: the name that users type; the API's own is :attr:`api_name`.
     :param type: ``int``, ``str``, ``bool``, ``dict`` (of ``options``) or ``list`` (of ``options``,
         or of strings).
     :param description: a sentence for the adapters' documentation.
@@ -37,7 +36,6 @@ class Option:
     """
 
     name: str
-    api_name: str
     type: str
     description: str
     required: bool = False
@@ -47,42 +45,32 @@ class Option:
     pattern: str | None = None
     options: tuple[Option, ...] = ()
 
+    @property
+    def api_name(self) -> str:
+        """The name that is sent, such as ``RecordMode`` for ``record_mode``."""
+        return self.name.title().replace("_", "").replace("Trtc", "TRTC")
+
 
 _COLOUR = r"#[0-9A-Fa-f]{6}"
 
 _LAYOUT = (
-    Option("width", "Width", "int", "Width in pixels.", required=True, least=2, most=3000),
-    Option("height", "Height", "int", "Height in pixels.", required=True, least=2, most=3000),
-    Option("x", "X", "int", "Distance from the left, in pixels.", least=0, most=3000),
-    Option("y", "Y", "int", "Distance from the top, in pixels.", least=0, most=3000),
-    Option(
-        "z_order",
-        "ZOrder",
-        "int",
-        "The position in the stack; the greatest number is on top.",
-        least=0,
-    ),
+    Option("width", "int", "Width in pixels.", required=True, least=2, most=3000),
+    Option("height", "int", "Height in pixels.", required=True, least=2, most=3000),
+    Option("x", "int", "Distance from the left, in pixels.", least=0, most=3000),
+    Option("y", "int", "Distance from the top, in pixels.", least=0, most=3000),
+    Option("z_order", "int", "The position in the stack; the greatest number is on top.", least=0),
 )
 
 _CUSTOM_LAYOUT = (
     Option(
         "canvas",
-        "Canvas",
         "dict",
         "The picture as a whole.",
         required=True,
         options=(
-            Option(
-                "layout_params",
-                "LayoutParams",
-                "dict",
-                "The picture's size.",
-                required=True,
-                options=_LAYOUT,
-            ),
+            Option("layout_params", "dict", "The picture's size.", required=True, options=_LAYOUT),
             Option(
                 "background_color",
-                "BackgroundColor",
                 "str",
                 "The background colour, such as #000000.",
                 pattern=_COLOUR,
@@ -91,30 +79,26 @@ _CUSTOM_LAYOUT = (
     ),
     Option(
         "input_stream_list",
-        "InputStreamList",
         "list",
         "The streams in the picture.",
         required=True,
         options=(
             Option(
                 "layout_params",
-                "LayoutParams",
                 "dict",
                 "The stream's position and size.",
                 required=True,
                 options=_LAYOUT,
             ),
-            Option("input_stream_id", "InputStreamId", "str", "The stream's name."),
+            Option("input_stream_id", "str", "The stream's name."),
             Option(
                 "background_color",
-                "BackgroundColor",
                 "str",
                 "The colour of the area that the stream does not fill, such as #000000.",
                 pattern=_COLOUR,
             ),
             Option(
                 "fill_mode",
-                "FillMode",
                 "int",
                 "0 fills the area and cuts off the rest, 1 shows the whole stream with a border.",
                 choices=(0, 1),
@@ -124,136 +108,101 @@ _CUSTOM_LAYOUT = (
 )
 
 START_OPTIONS = (
-    Option(
-        "group_id",
-        "GroupId",
-        "str",
-        "The IM group of the board, if it is not the room's number.",
-    ),
+    Option("group_id", "str", "The IM group of the board, if it is not the room's number."),
     Option(
         "concat",
-        "Concat",
         "dict",
         "Joins the files of each stream into one, without the pauses.",
         options=(
-            Option("enabled", "Enabled", "bool", "Whether the files are joined.", required=True),
-            Option(
-                "image",
-                "Image",
-                "str",
-                "The URL of a picture that is shown while a stream is missing.",
-            ),
+            Option("enabled", "bool", "Whether the files are joined.", required=True),
+            Option("image", "str", "The URL of a picture that is shown while a stream is missing."),
         ),
     ),
     Option(
         "whiteboard",
-        "Whiteboard",
         "dict",
         "The board's video.",
         options=(
-            Option("width", "Width", "int", "Width in pixels, 1280 by default.", least=2),
-            Option("height", "Height", "int", "Height in pixels, 960 by default.", least=2),
-            Option("init_param", "InitParam", "str", "The board's own settings, as JSON text."),
+            Option("width", "int", "Width in pixels, 1280 by default.", least=2),
+            Option("height", "int", "Height in pixels, 960 by default.", least=2),
+            Option("init_param", "str", "The board's own settings, as JSON text."),
         ),
     ),
     Option(
         "mix_stream",
-        "MixStream",
         "dict",
         "One video of all streams, in separate files. Tencent enables it on request.",
         options=(
-            Option("enabled", "Enabled", "bool", "Whether this video is made.", required=True),
-            Option("disable_audio", "DisableAudio", "bool", "Whether this video has no sound."),
+            Option("enabled", "bool", "Whether this video is made.", required=True),
+            Option("disable_audio", "bool", "Whether this video has no sound."),
             Option(
                 "model_id",
-                "ModelId",
                 "int",
                 "A predefined layout; required unless custom has one.",
                 choices=(1, 2),
             ),
-            Option("teacher_id", "TeacherId", "str", "The user who is shown as the teacher."),
-            Option("custom", "Custom", "dict", "Your own layout.", options=_CUSTOM_LAYOUT),
+            Option("teacher_id", "str", "The user who is shown as the teacher."),
+            Option("custom", "dict", "Your own layout.", options=_CUSTOM_LAYOUT),
         ),
     ),
     Option(
         "extras",
-        "Extras",
         "list",
         "Further features; MIX_STREAM is added if mix_stream is enabled.",
         choices=("MIX_STREAM",),
     ),
-    Option("audio_file_needed", "AudioFileNeeded", "bool", "Whether each stream also gets an mp3."),
+    Option("audio_file_needed", "bool", "Whether each stream also gets an mp3."),
     Option(
         "record_control",
-        "RecordControl",
         "dict",
         "Selects the streams that are recorded.",
         options=(
-            Option("enabled", "Enabled", "bool", "Whether this selection applies.", required=True),
-            Option(
-                "disable_record", "DisableRecord", "bool", "Record only the streams listed below."
-            ),
-            Option(
-                "disable_audio",
-                "DisableAudio",
-                "bool",
-                "Record only the sound of the streams listed below.",
-            ),
-            Option(
-                "pull_small_video",
-                "PullSmallVideo",
-                "bool",
-                "Record the small video of each stream.",
-            ),
+            Option("enabled", "bool", "Whether this selection applies.", required=True),
+            Option("disable_record", "bool", "Record only the streams listed below."),
+            Option("disable_audio", "bool", "Record only the sound of the streams listed below."),
+            Option("pull_small_video", "bool", "Record the small video of each stream."),
             Option(
                 "stream_controls",
-                "StreamControls",
                 "list",
                 "Settings of single streams.",
                 options=(
                     Option(
                         "stream_id",
-                        "StreamId",
                         "str",
                         "The beginning of a stream's name: tic_record_user for the board, "
                         "tic_substream for shared screens, otherwise a user's name.",
                         required=True,
                     ),
-                    Option("disable_record", "DisableRecord", "bool", "Do not record it."),
-                    Option("disable_audio", "DisableAudio", "bool", "Record it without sound."),
-                    Option("pull_small_video", "PullSmallVideo", "bool", "Record its small video."),
+                    Option("disable_record", "bool", "Do not record it."),
+                    Option("disable_audio", "bool", "Record it without sound."),
+                    Option("pull_small_video", "bool", "Record its small video."),
                 ),
             ),
         ),
     ),
     Option(
         "record_mode",
-        "RecordMode",
         "str",
         "VIDEO_GENERATION_MODE makes the videos afterwards; Tencent enables it on request.",
         choices=("REALTIME_MODE", "VIDEO_GENERATION_MODE"),
     ),
-    Option("chat_group_id", "ChatGroupId", "str", "The chat's IM group (VIDEO_GENERATION_MODE)."),
+    Option("chat_group_id", "str", "The chat's IM group (VIDEO_GENERATION_MODE)."),
     Option(
         "auto_stop_timeout",
-        "AutoStopTimeout",
         "int",
         "Seconds without sound, video or board after which the recording ends; 300 by default.",
         least=300,
         most=86400,
     ),
-    Option("extra_data", "ExtraData", "str", "For Tencent's own use."),
+    Option("extra_data", "str", "For Tencent's own use."),
     Option(
         "trtc_room_id",
-        "TRTCRoomId",
         "int",
         "The TRTC room, if it is not the room's number.",
         least=1,
         most=_LARGEST_ROOM,
     ),
-    Option(
-        "trtc_room_id_str", "TRTCRoomIdStr", "str", "The TRTC room's name; replaces trtc_room_id."
-    ),
+    Option("trtc_room_id_str", "str", "The TRTC room's name; replaces trtc_room_id."),
 )
 """All options except the room, the recording user and the application."""
 
