@@ -127,9 +127,12 @@ class StartAttempt:
     note: Callable[[str], None]
     # Why it is in doubt, and what was answered since.
     _doubts: list[BaseException] = field(default_factory=list, init=False)
+    # When the first request in doubt was sent.
     _sent_at: float | None = field(default=None, init=False)
+    # Whether the API's guard refused a request: a recording of this user runs.
     _runs: bool = field(default=False, init=False)
     _may_repeat: bool = field(default=True, init=False)
+    # The error of before_each, which ended the start.
     _of_caller: BaseException | None = field(default=None, init=False)
     _answered: str | None = field(default=None, init=False)
 
