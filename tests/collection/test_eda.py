@@ -610,7 +610,7 @@ def test_what_is_not_to_be_trusted_is_dropped_without_a_question(
         (gate.callback(done, SdkAppId=99), "SdkAppId 99"),
         (gate.callback(done, SdkAppId="x"), "SdkAppId"),
         (gate.callback(done, EventType=None), "EventType"),
-        (gate.callback(done, EventType="{{ lookup('pipe', 'id') }}"), "is no word"),
+        (gate.callback(done, EventType="{{ lookup('pipe', 'id') }}"), "EventType is invalid"),
         (gate.callback(done, EventType=EventType.STARTED, SdkAppId=-5), "SdkAppId -5"),
         (gate.callback(None, EventType.STARTED), "task id"),
         (gate.callback(done, EventData=[1]), "EventData"),

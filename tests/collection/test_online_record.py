@@ -119,7 +119,7 @@ def test_check_mode_says_what_would_be_and_writes_nothing(china: Simulator, play
     assert diffs[5]["after"]["status"] == "STOPPED"
     assert '"status": "PAUSED"' in played.output
     assert results[8]["code"] == "InvalidParameter.TaskNotFound"
-    assert "auto_stop_timeout has to be an integer from 300" in results[9]["msg"]
+    assert "auto_stop_timeout must be an integer from 300" in results[9]["msg"]
 
 
 def test_a_lost_answer_never_starts_a_second_one(china: Simulator, play: Play) -> None:

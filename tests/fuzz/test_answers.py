@@ -90,7 +90,7 @@ def encoded(data: object) -> Any:
 
 
 def attempt(read: Callable[[], Any]) -> Any:
-    """Return what comes out of a border: a result or a TiwError, which can be shown."""
+    """Return the result of ``read``, or its TiwError, which must be printable."""
     try:
         return read()
     except TiwError as error:
@@ -119,7 +119,7 @@ def test_an_answer_is_a_record_or_an_error(answer: Any, acceptance: Acceptance) 
 
 @examples()
 @given(answers, acceptances)
-def test_a_verdict_is_never_made_up(answer: dict[str, Any], acceptance: Acceptance) -> None:
+def test_a_verdict_follows_from_the_answer(answer: dict[str, Any], acceptance: Acceptance) -> None:
     read = attempt(lambda: OnlineRecord.from_response(answer, sdk_app_id=APP, task_id=TASK))
     outcome = judge(APP, TASK, read, acceptance)
     status, reason = answer.get("Status"), answer.get("FinishReason")
@@ -139,7 +139,7 @@ def test_a_verdict_is_never_made_up(answer: dict[str, Any], acceptance: Acceptan
 
 @examples()
 @given(answers)
-def test_an_odd_field_costs_no_url(answer: dict[str, Any]) -> None:
+def test_an_odd_field_never_loses_a_url(answer: dict[str, Any]) -> None:
     url = "http://videos/good.mp4"
     rows = answer.get("VideoInfos")
     known = {"Status": "finished", "FinishReason": "AUTO", "TaskId": TASK}
@@ -181,7 +181,7 @@ def test_a_page_of_tasks_is_a_list_or_an_error(answer: Any) -> None:
 
 @examples()
 @given(st.lists(objects(task_names, {}) | anything, max_size=4))
-def test_an_odd_row_costs_no_other(rows: list[Any]) -> None:
+def test_an_odd_row_never_loses_another_row(rows: list[Any]) -> None:
     good = {"TaskID": "good", "RoomID": 7}
     _, tasks = read_page({"Tasks": [*rows, good]}, sdk_app_id=APP, task_type="OnlineRecord")
     assert (tasks[-1].task_id, tasks[-1].room_id) == ("good", 7)
@@ -214,5 +214,5 @@ def test_a_least_gap_is_a_number_or_an_error(least: Any) -> None:
     assert found == [] or isinstance(found, ConfigurationError)
 
 
-def test_an_outcome_of_nothing_can_be_shown() -> None:
+def test_an_empty_outcome_can_be_shown() -> None:
     encoded(Outcome(APP, TASK, Verdict.PENDING).to_dict())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Callbacks as anything at all, with and without a signature that holds."""
+"""Arbitrary callbacks, with and without a right signature."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KEY = "a-callback-key-of-the-tests"
 EXPIRES = 1588040109
 NOW = EXPIRES - 60
 SIGNED = {"ExpireTime": EXPIRES, "Sign": sign(KEY, EXPIRES)}
-# Many times what it takes, on a machine that does other things as well.
+# Many times the usual duration, for a busy machine.
 BOUND_S = 2.0
 
 NAMES = ("EventType", "SdkAppId", "Timestamp", "ExpireTime", "Sign", "EventData", "TaskId", "Error")
@@ -43,7 +43,7 @@ fragments = st.sampled_from(
 
 
 def read(body: Any) -> Callback | CallbackError:
-    """Return what becomes of a post, in bounded time and with nothing odd raised."""
+    """Return the callback or the error of a post, and check the time that it took."""
     began = time.perf_counter()
     found: Callback | CallbackError
     try:
@@ -70,17 +70,17 @@ def read(body: Any) -> Callback | CallbackError:
 @given(st.binary(max_size=300) | st.lists(fragments, max_size=60).map(b"".join) | st.text())
 def test_any_bytes(body: bytes | str) -> None:
     found = read(body)
-    # Without the right signature in its place nothing is believed.
+    # A body without the right signature in its place is never a callback.
     if isinstance(found, Callback):
         assert SIGNED.items() <= found.raw.items()
 
 
 @examples()
 @given(objects, values, st.booleans())
-def test_any_object_with_a_signature_that_holds(
+def test_any_object_with_a_right_signature(
     extra: dict[str, Any], data: Any, is_plain: bool
 ) -> None:
-    """What is found in the bytes is what JSON finds there."""
+    """The fields read from the bytes equal those that JSON reads."""
     given_ = {"EventType": "OnlineRecordFinished", "SdkAppId": 14, "EventData": data, **extra}
     body = json.dumps({**given_, **SIGNED}, ensure_ascii=is_plain).encode(errors="surrogatepass")
     in_bytes, as_object = read(body), read(json.loads(body))
@@ -94,10 +94,10 @@ def test_any_object_with_a_signature_that_holds(
 
 @examples()
 @given(st.lists(st.tuples(names, values), max_size=8), st.lists(st.tuples(names, values)))
-def test_names_that_stand_twice(
+def test_names_that_appear_twice(
     before: list[tuple[str, Any]], after: list[tuple[str, Any]]
 ) -> None:
-    """The last one counts, as in JSON, also where it has no right signature any more."""
+    """The last one counts, as in JSON, even where the signature is then wrong."""
     pairs = [*before, *SIGNED.items(), ("EventType", "x"), ("SdkAppId", 14), *after]
     members = [f"{json.dumps(name)}:{json.dumps(value)}" for name, value in pairs]
     body = "{" + ",".join(members) + "}"
@@ -111,7 +111,7 @@ def test_names_that_stand_twice(
 
 @examples(50)
 @given(st.lists(fragments, min_size=1, max_size=8).map(b"".join), st.booleans())
-def test_the_longest_of_any_pattern(pattern: bytes, is_signed: bool) -> None:
+def test_the_longest_body_of_any_pattern(pattern: bytes, is_signed: bool) -> None:
     head = b'{"EventType":"x","SdkAppId":14,"EventData":{"TaskId":"t1","x":['
     signature = SIGNED["Sign"] if is_signed else "0" * 32
     tail = b'1]},"ExpireTime":%d,"Sign":"%s"}' % (EXPIRES, str(signature).encode())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What watchers keep between two starts, as anything at all that another hand may leave there."""
+"""Arbitrary content in the state that watchers keep between two starts."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ MISSING = st.builds(
     ask_at=st.floats(min_value=0, max_value=2**40),
     pause_s=st.floats(min_value=FIRST_PAUSE_S, max_value=LAST_PAUSE_S),
 )
-# What JSON can hold, what Python's reader takes beyond it, and surrogates.
+# Everything that JSON can hold, what Python's parser accepts beyond it, and surrogates.
 SCALARS = (
     st.none()
     | st.booleans()
@@ -60,7 +60,7 @@ ANYTHING = st.recursive(
 
 
 def like(*names: str) -> st.SearchStrategy[Any]:
-    """Return objects that have the right keys, and anything below them."""
+    """Return objects that have the right keys, and arbitrary values."""
     ids = st.lists(TASK_IDS | SCALARS, max_size=5)
     entries = st.dictionaries(TASK_IDS | st.text(max_size=5), st.lists(SCALARS, max_size=3))
     values = ANYTHING | ids | st.dictionaries(SETTINGS, ANYTHING | entries, max_size=3)
@@ -78,7 +78,7 @@ def all_ids(found: StoredState) -> list[str]:
 
 @examples()
 @given(STATES)
-def test_whatever_a_trigger_finds_is_read(value: Any) -> None:
+def test_a_trigger_reads_any_state(value: Any) -> None:
     found, odd = parse_state(value)
     for task_id in all_ids(found):
         assert check_task_ids([task_id]) == [task_id]
@@ -87,9 +87,9 @@ def test_whatever_a_trigger_finds_is_read(value: Any) -> None:
     assert found.sweep_at is None or 0 < found.sweep_at < time.time() + 366 * 86400
     for each in found.missing.values():
         assert FIRST_PAUSE_S <= each.pause_s <= LAST_PAUSE_S
-        # Whatever its times are, it is asked for again within a day.
+        # Whatever its times are, it is polled again within a day.
         assert each.is_due(each.settings, time.time() + LAST_PAUSE_S + 1)
-    # What is written then can be kept and read, and is no more than what was there.
+    # The state that is then written can be stored and read, and adds nothing.
     again = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert parse_state(again)[0].to_json() == found.to_json()
     assert all(len(words) < 200 for words in odd)
@@ -104,7 +104,7 @@ def test_whatever_a_trigger_finds_is_read(value: Any) -> None:
     st.none() | st.floats(min_value=1, max_value=1e9),
     STATES,
 )
-def test_an_odd_part_leaves_its_neighbours_alone(
+def test_an_odd_part_leaves_the_others_unchanged(
     settled: list[str],
     waiting: list[str],
     missing: dict[str, Missing],
@@ -125,7 +125,7 @@ def test_an_odd_part_leaves_its_neighbours_alone(
 
 @examples()
 @given(ANYTHING | like("SdkAppId 14, tiw.example, key 0"))
-def test_whatever_is_kept_of_missing_recordings_is_read(value: Any) -> None:
+def test_any_state_of_missing_recordings_is_read(value: Any) -> None:
     try:
         found = from_json(value)
     except ValueError:
@@ -133,7 +133,7 @@ def test_whatever_is_kept_of_missing_recordings_is_read(value: Any) -> None:
     assert from_json(json.loads(json.dumps(to_json(found), allow_nan=False))) == found
 
 
-# The source of Event-Driven Ansible
+# The event source of Event-Driven Ansible
 
 
 @pytest.fixture(scope="module")
@@ -153,18 +153,18 @@ FILES = st.binary(max_size=200) | (ANYTHING | like("found", "states")).map(
 
 @examples()
 @given(content=FILES)
-def test_whatever_a_state_file_holds_is_read_or_refused(source: ModuleType, content: bytes) -> None:
+def test_any_state_file_is_read_or_refused(source: ModuleType, content: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "state.json")
         path.write_bytes(content)
         try:
             state = source.State(str(path))
         except TiwError:
-            # What belongs to somebody else is left as it is.
+            # A file that is not a state file is left unchanged.
             assert path.read_bytes() == content
             return
         state.add(["algebra"])
         assert "algebra" in state.found
         assert "algebra" in source.State(str(path)).found
-        # At most one file more, with what was damaged.
+        # At most one more file, with the damaged content.
         assert len(list(Path(folder).iterdir())) <= 2

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Task ids as anything at all."""
+"""Arbitrary values as task ids."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ anything = st.recursive(
 
 @examples()
 @given(anything)
-def test_an_id_of_the_form_or_an_error(value: Any) -> None:
+def test_a_valid_id_or_an_error(value: Any) -> None:
     for check in (check_task_ids, check_task_id):
         try:
             found = check(value)
@@ -66,7 +66,7 @@ def test_every_spelling_of_a_list_is_the_same_list(ids: list[str]) -> None:
         "\ud800",
     ],
 )
-def test_text_that_means_something_elsewhere_is_refused(text: str) -> None:
+def test_text_with_a_meaning_elsewhere_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError, match="not a task id") as caught:
         check_task_ids(text)
     assert str(caught.value).isprintable()

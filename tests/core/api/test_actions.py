@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The family's actions against the simulator: what is lost, repeated, refused, rotated."""
+"""The actions of recordings against the simulator: lost answers, repeats, refusals, new keys."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SIG = "signature"
 
 @pytest.fixture
 def simulator() -> Iterator[Simulator]:
-    """One of the Chinese site, which tells what runs; time stands still in it."""
+    """A simulator of the Chinese site, which lists what runs; its time stands still."""
     with Simulator(region="ap-guangzhou", speed=0) as running:
         yield running
 
@@ -53,13 +53,13 @@ def client(simulator: Simulator) -> Iterator[TiwClient]:
 
 @pytest.fixture
 def abroad() -> Iterator[Simulator]:
-    """One of the international site, which does not tell what runs."""
+    """A simulator of the international site, which does not list what runs."""
     with Simulator(region="ap-singapore", speed=0) as running:
         yield running
 
 
 def once() -> Slot:
-    """Return what a caller has that has taken its turn: it is asked once."""
+    """Return a reserved slot, with which a call is made once."""
     return Slot(Quota(1000), time.monotonic())
 
 
@@ -82,7 +82,7 @@ def test_the_life_of_a_recording(simulator: Simulator, client: TiwClient) -> Non
     assert simulator.started == 1
 
 
-def test_doing_it_twice_changes_nothing(simulator: Simulator, client: TiwClient) -> None:
+def test_a_repeated_change_changes_nothing(simulator: Simulator, client: TiwClient) -> None:
     task_id = client.start_online_record(ROOM, record_user_sig=SIG)
     simulator.advance(10)
     for change in (
@@ -95,7 +95,7 @@ def test_doing_it_twice_changes_nothing(simulator: Simulator, client: TiwClient)
         assert change(task_id) is False
 
 
-def test_what_a_state_does_not_allow(simulator: Simulator, client: TiwClient) -> None:
+def test_changes_that_a_state_does_not_allow(simulator: Simulator, client: TiwClient) -> None:
     task_id = client.start_online_record(ROOM, record_user_sig=SIG)
     simulator.advance(10)
     client.stop_online_record(task_id)
@@ -139,7 +139,7 @@ def test_a_request_that_was_lost_is_sent_again(simulator: Simulator, client: Tiw
     assert simulator.started == 1
 
 
-def test_where_nobody_tells_what_runs_a_lost_answer_is_said(abroad: Simulator) -> None:
+def test_without_a_running_list_a_lost_answer_is_start_uncertain(abroad: Simulator) -> None:
     abroad.inject("answer_lost", times=1, action="StartOnlineRecord")
     with TiwClient(**abroad.settings()) as client, pytest.raises(StartUncertain) as caught:
         client.start_online_record(ROOM, record_user_id=USER, record_user_sig=SIG)
@@ -148,7 +148,7 @@ def test_where_nobody_tells_what_runs_a_lost_answer_is_said(abroad: Simulator) -
     assert "TaskId" in str(caught.value)
 
 
-def test_when_all_fails_the_way_on_is_said(simulator: Simulator, client: TiwClient) -> None:
+def test_when_all_fails_the_error_names_the_way_on(simulator: Simulator, client: TiwClient) -> None:
     simulator.inject("reset", times=9, action="StartOnlineRecord")
     with pytest.raises(StartUncertain, match="never starts a second one") as caught:
         client.start_online_record(ROOM, record_user_id=USER, record_user_sig=SIG)
@@ -172,9 +172,9 @@ def test_a_start_can_be_ended_before_each_request(
     def before_each() -> None:
         sent_before.append(simulator.requests.get("StartOnlineRecord", 0))
         if len(sent_before) == 2:
-            raise InterruptedError("told to end")
+            raise InterruptedError("ended by the caller")
 
-    with pytest.raises(InterruptedError, match="told to end"):
+    with pytest.raises(InterruptedError, match="ended by the caller"):
         client.start_online_record(ROOM, record_user_sig=SIG, before_each=before_each)
     assert sent_before == [0, 1]
     assert simulator.requests["StartOnlineRecord"] == 1
@@ -216,14 +216,14 @@ def test_another_recording_of_the_room_is_refused(client: TiwClient) -> None:
         client.start_online_record(ROOM, record_user_sig=SIG)
 
 
-def test_a_signature_is_given_or_made(client: TiwClient) -> None:
+def test_either_a_signature_or_a_key_is_given(client: TiwClient) -> None:
     both: dict[str, Any] = {"record_user_sig": SIG, "user_sig_key": "k"}
     for given in ({}, both):
         with pytest.raises(ConfigurationError, match="Exactly one"):
             client.start_online_record(ROOM, **given)
     with pytest.raises(ConfigurationError, match="record_user_id"):
         client.start_online_record(ROOM, record_user_id="teacher", record_user_sig=SIG)
-    with pytest.raises(ConfigurationError, match="did you mean whiteboard"):
+    with pytest.raises(ConfigurationError, match="Did you mean whiteboard"):
         client.start_online_record(ROOM, record_user_sig=SIG, whitebord={})
     assert client.requests_sent == 0
 
@@ -246,7 +246,7 @@ def test_a_signature_of_digits_may_come_as_a_number(client: TiwClient) -> None:
 
 
 @pytest.mark.parametrize(("key", "good"), [("the-apps-key", True), ("another-key", False)])
-def test_a_made_signature_is_one_that_tiw_takes(key: str, good: bool) -> None:
+def test_a_signature_made_with_the_applications_key_is_accepted(key: str, good: bool) -> None:
     with Simulator(speed=0, user_sig_key="the-apps-key") as simulator:
         client = TiwClient(**simulator.settings())
         task_id = client.start_online_record(ROOM, user_sig_key=key)
@@ -275,14 +275,14 @@ def test_callbacks_are_set_read_and_removed(client: TiwClient) -> None:
 @pytest.mark.parametrize(
     "url", ["example.com", "ftp://example.com", "http://", "http://a b/", "http://a:b/"]
 )
-def test_a_callback_that_is_no_url(client: TiwClient, url: str) -> None:
+def test_an_invalid_callback_url(client: TiwClient, url: str) -> None:
     with pytest.raises(ConfigurationError, match="malformed"):
         client.set_online_record_callback(url)
     with pytest.raises(ConfigurationError, match="64"):
         client.set_online_record_callback_key("k" * 65)
 
 
-def test_what_runs_is_not_told_everywhere(abroad: Simulator) -> None:
+def test_the_international_site_does_not_list_what_runs(abroad: Simulator) -> None:
     with pytest.raises(InvalidParameter, match="international"):
         TiwClient(**abroad.settings()).describe_running_tasks()
     with pytest.raises(ConfigurationError, match="task_type"):
@@ -290,7 +290,7 @@ def test_what_runs_is_not_told_everywhere(abroad: Simulator) -> None:
 
 
 @pytest.mark.parametrize("skew_s", [3600, -86400])
-def test_a_clock_that_is_off_is_corrected_and_said(
+def test_a_wrong_clock_is_corrected_and_logged(
     skew_s: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """I7: signing corrects itself."""
@@ -308,7 +308,7 @@ def test_a_clock_that_is_off_is_corrected_and_said(
         assert client.requests_sent == 4
 
 
-def test_a_clock_that_cannot_be_corrected_is_named(
+def test_a_clock_that_cannot_be_corrected_is_named_in_the_error(
     simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     simulator.inject("server_error", times=2, code="AuthFailure.SignatureExpire")
@@ -316,7 +316,7 @@ def test_a_clock_that_cannot_be_corrected_is_named(
         TiwClient(**simulator.settings()).describe_online_record("t")
 
 
-def test_keys_that_rotate_in_a_file_are_taken_up_in_the_middle(
+def test_keys_that_rotate_in_a_file_are_used_at_once(
     simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (task_id,) = simulator.add_finished(1)
@@ -355,17 +355,17 @@ def test_a_role_is_assumed_and_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
         first = client.settings.credentials.current()
         assert first.token
         assert first.secret_id != simulator.secret_id
-        # What Tencent ends early is fetched anew when it is refused.
+        # Keys that Tencent ends early are renewed when they are refused.
         simulator.remove_account(first.secret_id)
         assert client.describe_online_record(task_id).status == "FINISHED"
         assert client.settings.credentials.current() != first
         assert simulator.requests["AssumeRole"] == 2
-        # The quota is that of whoever assumes the role.
+        # The quota is that of the account that assumes the role.
         assert client.quota("DescribeOnlineRecord") is quota
         assert client.settings.credentials.identity == simulator.secret_id
 
 
-def test_a_role_that_may_not_be_assumed_is_named(
+def test_a_role_that_must_not_be_assumed_is_named(
     simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TIW_STS_ENDPOINT", simulator.endpoint)
@@ -391,7 +391,7 @@ def test_an_instance_has_a_role(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
             TiwClient(endpoint=simulator.endpoint)
 
 
-def test_metadata_that_hang_are_not_waited_for(
+def test_metadata_that_hang_do_not_hold_up_a_client(
     rude: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name in ("TENCENTCLOUD_SECRET_ID", "TENCENTCLOUD_SECRET_KEY"):

@@ -49,7 +49,7 @@ def body(event_type: str | None, data: Any, **changes: Any) -> bytes:
     return json.dumps({k: v for k, v in callback.items() if v is not ...}).encode()
 
 
-WHOSE = {"TaskId": "t1", "RoomId": 880528, "RecordUserId": "tic_record_user_880528_1"}
+RECORDING = {"TaskId": "t1", "RoomId": 880528, "RecordUserId": "tic_record_user_880528_1"}
 
 
 def test_the_published_vector() -> None:
@@ -58,10 +58,10 @@ def test_the_published_vector() -> None:
 
 @pytest.mark.parametrize("event", [EventType.STARTED, EventType.STOPPED])
 def test_a_recording_that_started_or_stopped(event: str) -> None:
-    found = parse_callback(body(event, WHOSE), KEY, now=NOW)
+    found = parse_callback(body(event, RECORDING), KEY, now=NOW)
     assert (found.event_type, found.task_id, found.room_id, found.record_user_id) == (
         event,
-        *WHOSE.values(),
+        *RECORDING.values(),
     )
     assert (found.sdk_app_id, found.timestamp) == (1400000001, NOW)
     assert not found.is_finished
@@ -70,7 +70,7 @@ def test_a_recording_that_started_or_stopped(event: str) -> None:
 
 def test_a_recording_that_finished() -> None:
     data = {
-        **WHOSE,
+        **RECORDING,
         "GroupId": "880528",
         "FinishReason": "USER_CALL",
         "RecordStartTime": 100,
@@ -97,7 +97,7 @@ FAILURE = {
 
 def test_a_failure_in_its_new_form() -> None:
     data = {
-        **WHOSE,
+        **RECORDING,
         "FinishReason": "EXCEPTION",
         "RecordStartTime": 0,
         "TotalTime": 0,
@@ -119,20 +119,20 @@ def test_a_failure_in_its_old_form_names_no_recording() -> None:
 
 
 def test_an_empty_error_is_none() -> None:
-    data = {**WHOSE, "Error": {"Code": "", "Message": ""}}
+    data = {**RECORDING, "Error": {"Code": "", "Message": ""}}
     assert parse_callback(body("OnlineRecordFinished", data), KEY, now=NOW).error is None
 
 
 def test_the_warnings_about_a_long_pause() -> None:
-    warned = {**WHOSE, "PauseTime": 5, "EstimateStopTime": 9}
+    warned = {**RECORDING, "PauseTime": 5, "EstimateStopTime": 9}
     found = parse_callback(body(EventType.LONG_PAUSE_WARNING, warned), KEY, now=NOW)
     assert (found.pause_time, found.estimated_stop_time, found.stop_time) == (5, 9, None)
-    stopped = {**WHOSE, "PauseTime": 5, "StopTime": 9}
+    stopped = {**RECORDING, "PauseTime": 5, "StopTime": 9}
     found = parse_callback(body(EventType.LONG_PAUSE_FORCE_STOPPED, stopped), KEY, now=NOW)
     assert (found.pause_time, found.estimated_stop_time, found.stop_time) == (5, None, 9)
 
 
-def test_an_event_that_is_new_passes_through() -> None:
+def test_an_unknown_event_passes_through() -> None:
     found = parse_callback(body("OnlineRecordSomething", {"New": 1}), KEY, now=NOW)
     assert found.event_type == "OnlineRecordSomething"
     assert found.raw["EventData"] == {"New": 1}
@@ -155,14 +155,14 @@ def test_an_event_that_is_new_passes_through() -> None:
         {"ExpireTime": True},
     ],
 )
-def test_what_is_not_signed_is_not_believed(changes: dict[str, Any]) -> None:
+def test_a_callback_without_a_right_signature_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(CallbackForged) as caught:
-        parse_callback(body("OnlineRecordFinished", WHOSE, **changes), KEY, now=NOW)
+        parse_callback(body("OnlineRecordFinished", RECORDING, **changes), KEY, now=NOW)
     assert KEY not in str(caught.value)
     assert sign(KEY, EXPIRES) not in str(caught.value)
 
 
-def test_how_much_of_a_signature_is_right_takes_no_time_to_tell(
+def test_signatures_are_compared_in_constant_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     compared: list[tuple[bytes, bytes]] = []
@@ -174,15 +174,15 @@ def test_how_much_of_a_signature_is_right_takes_no_time_to_tell(
 
     monkeypatch.setattr(hmac, "compare_digest", recorded)
     right = sign(KEY, EXPIRES)
-    assert parse_callback(body("OnlineRecordFinished", WHOSE), KEY, now=NOW).task_id == "t1"
+    assert parse_callback(body("OnlineRecordFinished", RECORDING), KEY, now=NOW).task_id == "t1"
     assert compared == [(right.encode(), right.encode())]
     monkeypatch.setattr(hmac, "compare_digest", lambda *_: False)
     with pytest.raises(CallbackForged):
-        parse_callback(body("OnlineRecordFinished", WHOSE), KEY, now=NOW)
+        parse_callback(body("OnlineRecordFinished", RECORDING), KEY, now=NOW)
 
 
 def test_a_signature_ends() -> None:
-    posted = body("OnlineRecordFinished", WHOSE)
+    posted = body("OnlineRecordFinished", RECORDING)
     assert parse_callback(posted, KEY, now=EXPIRES).task_id == "t1"
     with pytest.raises(CallbackExpired, match=str(EXPIRES)):
         parse_callback(posted, KEY, now=EXPIRES + 1)
@@ -198,24 +198,24 @@ def test_a_signature_ends() -> None:
         b"null",
         b"[" * 100_000,
         b" " * (MAX_BODY_BYTES + 1),
-        body("", WHOSE),
-        body("{{ lookup('pipe', 'id') }}", WHOSE),
-        body("OnlineRecordFinished\n", WHOSE),
-        body("O" * 65, WHOSE),
-        body("OnlineRecordFinished", WHOSE, SdkAppId=...),
+        body("", RECORDING),
+        body("{{ lookup('pipe', 'id') }}", RECORDING),
+        body("OnlineRecordFinished\n", RECORDING),
+        body("O" * 65, RECORDING),
+        body("OnlineRecordFinished", RECORDING, SdkAppId=...),
         body("OnlineRecordFinished", "text"),
-        body("OnlineRecordFinished", {**WHOSE, "TaskId": " t1"}),
-        body("OnlineRecordStarted", {**WHOSE, "TaskId": "t\n1"}),
-        body("OnlineRecordStarted", {**WHOSE, "TaskId": "\ud800"}),
-        body("OnlineRecordFinished", [WHOSE]),
-        body("OnlineRecordFinished", {**WHOSE, "TaskId": {}}),
-        body("OnlineRecordFinished", {**WHOSE, "TaskId": False}),
-        body("OnlineRecordFinished", {**WHOSE, "TaskId": -5}),
-        body("OnlineRecordFinished", {**WHOSE, "TaskId": "t" * 129}),
-        body("OnlineRecordFinished", {**WHOSE, "TaskId": "t" * 100_000}),
-        body("OnlineRecordFinished", {**WHOSE, "TaskId": 10**4000}),
-        body(None, WHOSE),
-        body("OnlineRecordFinished", WHOSE) + b"x",
+        body("OnlineRecordFinished", {**RECORDING, "TaskId": " t1"}),
+        body("OnlineRecordStarted", {**RECORDING, "TaskId": "t\n1"}),
+        body("OnlineRecordStarted", {**RECORDING, "TaskId": "\ud800"}),
+        body("OnlineRecordFinished", [RECORDING]),
+        body("OnlineRecordFinished", {**RECORDING, "TaskId": {}}),
+        body("OnlineRecordFinished", {**RECORDING, "TaskId": False}),
+        body("OnlineRecordFinished", {**RECORDING, "TaskId": -5}),
+        body("OnlineRecordFinished", {**RECORDING, "TaskId": "t" * 129}),
+        body("OnlineRecordFinished", {**RECORDING, "TaskId": "t" * 100_000}),
+        body("OnlineRecordFinished", {**RECORDING, "TaskId": 10**4000}),
+        body(None, RECORDING),
+        body("OnlineRecordFinished", RECORDING) + b"x",
         body("OnlineRecordFinished", {f"k{n}": n for n in range(2000)}),
         None,
         5,
@@ -223,7 +223,7 @@ def test_a_signature_ends() -> None:
     ],
     ids=range(29),
 )
-def test_what_is_no_callback(posted: Any) -> None:
+def test_a_body_that_is_not_a_callback(posted: Any) -> None:
     with pytest.raises(CallbackError) as caught:
         parse_callback(posted, KEY, now=NOW)
     assert str(caught.value).isprintable()
@@ -233,21 +233,21 @@ def test_what_is_no_callback(posted: Any) -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        {**WHOSE, "RoomId": "1253"},
-        {**WHOSE, "RoomId": {"a": 1}, "RecordUserId": 5, "PauseTime": "x"},
-        {**WHOSE, "Error": "x"},
-        {**WHOSE, "Error": [1]},
-        {**WHOSE, "Error": {"Code": 5, "Message": {}}},
-        {**WHOSE, "VideoInfos": {}},
-        {**WHOSE, "VideoInfos": "x", "OmittedDurations": 7},
-        {**WHOSE, "VideoInfos": [[], 5, None, {"VideoUrl": 7, "VideoType": []}]},
-        {**WHOSE, "Sign": "0" * 32, "ExpireTime": 7},
+        {**RECORDING, "RoomId": "1253"},
+        {**RECORDING, "RoomId": {"a": 1}, "RecordUserId": 5, "PauseTime": "x"},
+        {**RECORDING, "Error": "x"},
+        {**RECORDING, "Error": [1]},
+        {**RECORDING, "Error": {"Code": 5, "Message": {}}},
+        {**RECORDING, "VideoInfos": {}},
+        {**RECORDING, "VideoInfos": "x", "OmittedDurations": 7},
+        {**RECORDING, "VideoInfos": [[], 5, None, {"VideoUrl": 7, "VideoType": []}]},
+        {**RECORDING, "Sign": "0" * 32, "ExpireTime": 7},
         {"New": {"TaskId": "another", "Sign": "x"}, "TaskId": "t1"},
-        {"VideoInfos": [{"ExpireTime": n, "Sign": f"{n:032x}"} for n in range(500)], **WHOSE},
+        {"VideoInfos": [{"ExpireTime": n, "Sign": f"{n:032x}"} for n in range(500)], **RECORDING},
     ],
     ids=range(11),
 )
-def test_what_is_odd_beside_the_hint_costs_only_itself(data: dict[str, Any]) -> None:
+def test_an_odd_field_beside_the_hint_costs_only_itself(data: dict[str, Any]) -> None:
     found = parse_callback(body("OnlineRecordFinished", data), KEY, now=NOW)
     assert (found.event_type, found.sdk_app_id, found.task_id, found.timestamp) == (
         "OnlineRecordFinished",
@@ -255,7 +255,7 @@ def test_what_is_odd_beside_the_hint_costs_only_itself(data: dict[str, Any]) -> 
         "t1",
         NOW,
     )
-    # What is asked for all the same is read or None, and never an error.
+    # A field that is asked for is its value or None, never an error.
     assert found.raw["EventData"] == data
     assert found.record is None or found.record.task_id == "t1"
     assert found.error is None or found.error.message is not None
@@ -283,7 +283,7 @@ def test_what_is_odd_beside_the_hint_costs_only_itself(data: dict[str, Any]) -> 
 def test_a_number_may_have_another_form(
     changes: dict[str, Any], sdk_app_id: int, timestamp: int | None
 ) -> None:
-    posted = body("OnlineRecordFinished", WHOSE, **changes)
+    posted = body("OnlineRecordFinished", RECORDING, **changes)
     for form in (posted, json.loads(posted)):
         found = parse_callback(form, KEY, now=NOW)
         assert (found.task_id, found.sdk_app_id, found.timestamp) == ("t1", sdk_app_id, timestamp)
@@ -294,8 +294,8 @@ def test_a_number_may_have_another_form(
     [-1, 0, 2**63, 10**4000, True, False, None, "x", "", "-5", [], {}, 1.5, ...],
     ids=range(14),
 )
-def test_what_is_no_application_is_refused(sdk_app_id: Any) -> None:
-    posted = body("OnlineRecordFinished", WHOSE, SdkAppId=sdk_app_id)
+def test_an_invalid_application_is_refused(sdk_app_id: Any) -> None:
+    posted = body("OnlineRecordFinished", RECORDING, SdkAppId=sdk_app_id)
     with pytest.raises(CallbackError, match="SdkAppId"):
         parse_callback(posted, KEY, now=NOW)
 
@@ -311,14 +311,14 @@ def test_a_task_id_that_is_a_number_is_its_digits(task_id: float, digits: str) -
 
 @pytest.mark.parametrize("expire_time", [10**5000, -(10**5000), 2**63], ids=range(3))
 def test_a_huge_expire_time_of_an_object_is_forged(expire_time: int) -> None:
-    posted = json.loads(body("OnlineRecordFinished", WHOSE)) | {"ExpireTime": expire_time}
+    posted = json.loads(body("OnlineRecordFinished", RECORDING)) | {"ExpireTime": expire_time}
     with pytest.raises(CallbackForged):
         parse_callback(posted, KEY, now=NOW)
 
 
 @pytest.mark.parametrize("data", [None, {}, [], "", 0, False, ...])
 def test_event_data_may_be_empty(data: Any) -> None:
-    posted = body("OnlineRecordStarted", WHOSE, EventData=data)
+    posted = body("OnlineRecordStarted", RECORDING, EventData=data)
     found = parse_callback(posted, KEY, now=NOW)
     assert (found.task_id, found.room_id, found.error) == (None, None, None)
 
@@ -356,7 +356,7 @@ def test_a_genuine_post_may_be_written_in_any_way(posted: str) -> None:
 @pytest.mark.parametrize(
     "posted",
     [
-        # The right pair is not where the signature belongs, or another one follows.
+        # The right pair is in the wrong place, or another pair follows.
         f'{{{REST}, "EventData": {{"TaskId": "t1", {RIGHT}}}}}',
         f'{{{REST}, {EVENT}, {RIGHT}, "ExpireTime": {EXPIRES + 9}}}',
         f'{{{REST}, {EVENT}, {RIGHT}, "Sign": "{"0" * 32}"}}',
@@ -374,12 +374,12 @@ def test_a_genuine_post_may_be_written_in_any_way(posted: str) -> None:
     ],
     ids=range(14),
 )
-def test_a_signature_counts_in_its_place_alone(posted: str) -> None:
+def test_a_signature_counts_only_in_its_own_place(posted: str) -> None:
     with pytest.raises(CallbackError):
         parse_callback(posted.encode(), KEY, now=NOW)
 
 
-def test_one_signature_that_has_ended_does_not_stand_in_for_another() -> None:
+def test_a_valid_signature_in_the_wrong_place_does_not_replace_an_expired_one() -> None:
     later = EXPIRES + 60
     decoy = f'"EventData": {{"TaskId": "t1", "ExpireTime": {later}, "Sign": "{sign(KEY, later)}"}}'
     posted = f"{{{REST}, {decoy}, {RIGHT}}}"
@@ -400,7 +400,7 @@ FILLERS = {
 
 
 def flood(filler: bytes, signature: str) -> bytes:
-    """Return a callback that is as long as one may be."""
+    """Return a callback of the greatest length that is read."""
     head = (
         b'{"EventType":"OnlineRecordFinished","SdkAppId":14,'
         b'"EventData":{"TaskId":"t1","VideoInfos":['
@@ -438,7 +438,7 @@ def test_the_longest_callback_builds_nothing(
 def test_the_longest_callback_is_skipped_in_pieces(
     filler: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between two of them another thread can run, such as the event loop's."""
+    """Between two pieces another thread can run, such as the event loop's."""
     pieces: list[int] = []
     match = callback_body._match
 
@@ -450,12 +450,12 @@ def test_the_longest_callback_is_skipped_in_pieces(
     monkeypatch.setattr(callback_body, "_match", recorded)
     assert parse_callback(flood(filler, sign(KEY, EXPIRES)), KEY, now=NOW).task_id == "t1"
     assert max(pieces) <= 32 * 1024
-    # And each does a good part of the work.
+    # Each piece is a good part of the work.
     assert len(pieces) < 200
 
 
 @pytest.mark.parametrize(("levels", "is_read"), [(3, True), (5, False)])
-def test_what_is_long_may_be_four_levels_deep(levels: int, is_read: bool) -> None:
+def test_a_long_value_may_be_four_levels_deep(levels: int, is_read: bool) -> None:
     videos = b'"VideoInfos":' + b"[" * levels + b"{}," * 20_000 + b"1" + b"]" * levels
     posted = f'{{{REST}, "EventData":{{"TaskId":"t1",'.encode() + videos + b"}, "
     posted += RIGHT.encode() + b"}"
@@ -467,7 +467,7 @@ def test_what_is_long_may_be_four_levels_deep(levels: int, is_read: bool) -> Non
 
 
 @pytest.mark.parametrize("filler", FILLERS.values(), ids=FILLERS)
-def test_what_is_forged_is_not_read(filler: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forged_callback_is_not_read(filler: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(_: bytes) -> Any:
         raise AssertionError("It was read before its signature was checked.")
 
@@ -476,15 +476,15 @@ def test_what_is_forged_is_not_read(filler: bytes, monkeypatch: pytest.MonkeyPat
         parse_callback(flood(filler, "0" * 32), KEY, now=NOW)
 
 
-def test_nothing_but_the_hint_is_read_before_it_is_asked_for(
+def test_only_the_hint_is_read_before_something_else_is_accessed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def never(*_: Any, **__: Any) -> Any:
-        raise AssertionError("It was built before anything asked for it.")
+        raise AssertionError("It was built before it was accessed.")
 
     monkeypatch.setattr("tiw_automation.core.api.callbacks.OnlineRecord.from_response", never)
     monkeypatch.setattr("tiw_automation.core.api.callbacks.api_error", never)
-    posted = body("OnlineRecordFinished", {**WHOSE, "Error": FAILURE, "VideoInfos": [{}]})
+    posted = body("OnlineRecordFinished", {**RECORDING, "Error": FAILURE, "VideoInfos": [{}]})
     for form in (posted, json.loads(posted)):
         found = parse_callback(form, KEY, now=NOW)
         assert "raw" not in vars(found)
@@ -493,12 +493,12 @@ def test_nothing_but_the_hint_is_read_before_it_is_asked_for(
 
 
 @pytest.mark.parametrize("key", ["", None])
-def test_without_a_key_nothing_is_believed(key: Any) -> None:
+def test_without_a_key_every_callback_is_refused(key: Any) -> None:
     with pytest.raises(ConfigurationError, match="key"):
-        parse_callback(body("OnlineRecordFinished", WHOSE), key, now=NOW)
+        parse_callback(body("OnlineRecordFinished", RECORDING), key, now=NOW)
 
 
-def test_a_key_is_made_that_nobody_guesses() -> None:
+def test_a_new_key_is_long_and_random() -> None:
     keys = {new_callback_key() for _ in range(50)}
     assert len(keys) == 50
     assert all(re.fullmatch(r"[A-Za-z0-9_-]{43}", key) for key in keys)
@@ -506,15 +506,15 @@ def test_a_key_is_made_that_nobody_guesses() -> None:
 
 
 @pytest.mark.parametrize("key", ["a", "k" * 15, "k" * 65])
-def test_a_key_of_another_length_is_not_set(key: str) -> None:
+def test_a_key_of_an_invalid_length_is_refused(key: str) -> None:
     with pytest.raises(ConfigurationError, match=str(len(key))) as caught:
         check_callback_key(key)
     assert f"{key}." not in str(caught.value)
 
 
 @pytest.mark.parametrize("key", [b"k" * 20, 12345678901234567890, ["k" * 20], "\udcff" * 20])
-def test_a_key_is_a_text(key: Any) -> None:
-    posted = body("OnlineRecordFinished", WHOSE)
+def test_a_key_must_be_a_text(key: Any) -> None:
+    posted = body("OnlineRecordFinished", RECORDING)
     for use in (check_callback_key, warn_if_weak, partial(parse_callback, posted, now=NOW)):
         with pytest.raises(ConfigurationError, match="must be a text") as caught:
             use(key)
@@ -533,21 +533,21 @@ def test_a_key_is_a_text(key: Any) -> None:
         "\ud800",
     ],
 )
-def test_what_is_no_address_is_refused(url: Any) -> None:
+def test_an_invalid_address_is_refused(url: Any) -> None:
     with pytest.raises(ConfigurationError, match="malformed"):
         check_callback_url(url)
 
 
 @pytest.mark.parametrize("key", [KEY, "k" * 16, "k" * 64, "", None])
-def test_a_key_that_may_be_set(key: str | None) -> None:
+def test_a_valid_key(key: str | None) -> None:
     assert check_callback_key(key) == (key or "")
 
 
 def test_a_weak_key_in_use_is_a_warning_once(caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(3):
         with pytest.raises(CallbackForged):
-            parse_callback(body("OnlineRecordFinished", WHOSE), "weak-key", now=NOW)
-        assert parse_callback(body("OnlineRecordFinished", WHOSE), KEY, now=NOW).task_id
+            parse_callback(body("OnlineRecordFinished", RECORDING), "weak-key", now=NOW)
+        assert parse_callback(body("OnlineRecordFinished", RECORDING), KEY, now=NOW).task_id
     (line,) = [record.getMessage() for record in caplog.records]
     assert "8 characters" in line
     assert "weak-key" not in line
@@ -565,7 +565,7 @@ def test_a_weak_key_in_use_is_a_warning_once(caplog: pytest.LogCaptureFixture) -
         ("http://[::1]:8080/x", False),
     ],
 )
-def test_which_address_is_open_to_others(url: str, plain: bool) -> None:
+def test_which_addresses_are_readable_in_transit(url: str, plain: bool) -> None:
     assert is_plain_http(check_callback_url(url)) is plain
 
 

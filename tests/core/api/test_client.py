@@ -2,8 +2,11 @@
 from __future__ import annotations
 
 import os
+import re
+import runpy
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +22,10 @@ from tiw_automation.core import (
     TiwClient,
 )
 from tiw_automation.simulator import Simulator
+
+PAGE = Path(__file__).parents[3] / "docs/python.md"
+EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+(TRY,) = [example for example in EXAMPLES if "runpy" in example]
 
 
 def test_a_finished_recording(tiw_simulator: Simulator) -> None:
@@ -54,7 +61,7 @@ def test_any_action_can_be_called(tiw_simulator: Simulator) -> None:
         client.call("no such action", {})
 
 
-def test_what_the_api_refuses(tiw_simulator: Simulator) -> None:
+def test_refusals_of_the_api(tiw_simulator: Simulator) -> None:
     tiw_simulator.add(
         "failed", error={"code": "FailedOperation.Record", "message": "code: 40004, msg: x"}
     )
@@ -74,7 +81,7 @@ def test_what_the_api_refuses(tiw_simulator: Simulator) -> None:
     assert "anotherkey" not in str(refused.value)
 
 
-def test_an_application_has_to_be_given(tiw_simulator: Simulator) -> None:
+def test_an_application_must_be_given(tiw_simulator: Simulator) -> None:
     client = TiwClient(**{**tiw_simulator.settings(), "sdk_app_id": None})
     with pytest.raises(ConfigurationError, match="TIW_SDK_APP_ID"):
         client.describe_online_record("t")
@@ -83,7 +90,7 @@ def test_an_application_has_to_be_given(tiw_simulator: Simulator) -> None:
 
 
 async def test_a_recording_is_followed_to_its_end() -> None:
-    # Time stands still until each state was seen.
+    # The simulator's time stands still until each state was seen.
     with Simulator(speed=0) as simulator:
         states = ["PREPARED", "RECORDING", "PAUSED", "RECORDING", "STOPPED"]
         simulator.add("lesson", timeline=[{state: 4} for state in states])
@@ -100,7 +107,7 @@ async def test_a_recording_is_followed_to_its_end() -> None:
     assert simulator.rejects == 0
 
 
-async def test_a_backlog_is_paced_without_a_reject() -> None:
+async def test_a_backlog_is_paced_so_that_no_request_is_rejected() -> None:
     with Simulator() as simulator:
         ids = simulator.add_finished(60)
         watcher = RecordWatcher(TiwClient(**simulator.settings()))
@@ -134,3 +141,16 @@ def test_every_public_name_is_there() -> None:
         assert getattr(core, name) is not None
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = core.no_such_name  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("example", [example for example in EXAMPLES if example != TRY])
+def test_the_examples_of_the_page_run(
+    example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in Simulator().environment():
+        # The page's program sets them; this restores them afterwards.
+        monkeypatch.setenv(name, "")
+    (tmp_path / "example.py").write_text(example, encoding="utf-8")
+    (tmp_path / "try.py").write_text(TRY.replace("speed=60", "speed=600"), encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", ["try.py", str(tmp_path / "example.py")])
+    runpy.run_path(str(tmp_path / "try.py"))

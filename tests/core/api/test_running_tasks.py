@@ -7,7 +7,12 @@ from typing import Any
 import pytest
 
 from tiw_automation.core import BadAnswer, TiwClient
-from tiw_automation.core.api.running_tasks import PAGE_SIZE, read_page
+from tiw_automation.core.api.running_tasks import (
+    PAGE_SIZE,
+    RunningListUnavailable,
+    check_lists_running,
+    read_page,
+)
 
 ROW = {"TaskID": "good", "TaskType": "OnlineRecord", "Status": "RECORDING", "RoomID": 7}
 
@@ -35,7 +40,9 @@ def page(**changes: Any) -> tuple[int | None, list[str]]:
         ({"CreateTime": None}, "create_time", None),
     ],
 )
-def test_an_odd_field_costs_only_itself(row: dict[str, Any], attribute: str, read: object) -> None:
+def test_an_odd_field_never_loses_another(
+    row: dict[str, Any], attribute: str, read: object
+) -> None:
     answer = {"Tasks": [{**ROW, **row}, {**ROW, "TaskID": "other"}]}
     _, tasks = read_page(answer, sdk_app_id=1, task_type="OnlineRecord")
     assert getattr(tasks[0], attribute) == read
@@ -43,7 +50,7 @@ def test_an_odd_field_costs_only_itself(row: dict[str, Any], attribute: str, rea
 
 
 @pytest.mark.parametrize("odd", [None, 3, "row", [ROW], {}, {"TaskID": ["good"]}, {"TaskID": " "}])
-def test_an_odd_row_costs_only_itself(odd: object) -> None:
+def test_an_odd_row_never_loses_another(odd: object) -> None:
     assert page(Tasks=[odd, ROW, odd, {**ROW, "TaskID": "other"}]) == (2, ["good", "other"])
 
 
@@ -55,7 +62,7 @@ def test_the_forms_of_a_list(tasks: object, ids: list[str]) -> None:
 
 
 @pytest.mark.parametrize("tasks", ["none", 0, True])
-def test_what_is_no_list_is_not_an_empty_list(tasks: object) -> None:
+def test_a_value_that_is_not_a_list_is_not_an_empty_list(tasks: object) -> None:
     with pytest.raises(BadAnswer, match=r"Response\.Tasks") as caught:
         page(Tasks=tasks)
     assert caught.value.retryable
@@ -82,3 +89,10 @@ def test_pages_end_whatever_the_total_is(total: object, monkeypatch: pytest.Monk
         monkeypatch.setattr(client, "_repeatable", answer)
         assert len(client.describe_running_tasks()) == 2 * PAGE_SIZE
     assert offsets == [0, PAGE_SIZE, 2 * PAGE_SIZE]
+
+
+def test_the_collection_of_0_1_asks_with_a_client() -> None:
+    with TiwClient(secret_id="id", secret_key="key", site="intl") as client:
+        for given in (client.settings.host, client):
+            with pytest.raises(RunningListUnavailable, match=client.settings.host):
+                check_lists_running(given)  # type: ignore[arg-type]

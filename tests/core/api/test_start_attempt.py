@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A start's two ends, by a table: every first fault, every second answer, every running list."""
+"""The two ends of a start, by tables: every first fault, second answer and running list."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _rooms = itertools.count(1000)
 
 
 def _answers(response: dict[str, Any]) -> Callable[[dict[str, Any]], None]:
-    """Return an edit that puts another answer in the place of the real one."""
+    """Return an edit that replaces the real answer."""
 
     def edit(real: dict[str, Any]) -> None:
         real.clear()
@@ -45,7 +45,7 @@ def _error(code: Any) -> dict[str, Any]:
     return {"Error": {"Code": code, "Message": "It is so."}}
 
 
-# What was carried out, and how it was answered.
+# Starts that were carried out, by how they were answered.
 CARRIED_OUT: dict[str, Any] = {
     "an internal error": _error("InternalError"),
     "unavailable for now": _error("ResourceUnavailable"),
@@ -55,7 +55,7 @@ CARRIED_OUT: dict[str, Any] = {
     "an object as TaskId": {"TaskId": {"Id": "x"}},
 }
 ODD_TASK_IDS: tuple[Any, ...] = ("", " \n", [], ["x"], {}, True, False, 1.5)
-# These come from the simulator; the last ones were not carried out, which the client cannot know.
+# The simulator's faults; the last ones are not carried out, which the client cannot know.
 FIRST = [
     *CARRIED_OUT,
     *("answer_lost", "truncated", "bad_json"),
@@ -107,7 +107,7 @@ def shared() -> Iterator[Simulator]:
 
 @pytest.fixture
 def simulator(shared: Simulator) -> Iterator[Simulator]:
-    """The one of this module, without what earlier tests have left in it."""
+    """The simulator of this module, without the traces of earlier tests."""
     with shared._api.lock:
         shared._recorder.recordings.clear()
         shared._recorder._running.clear()
@@ -118,7 +118,7 @@ def simulator(shared: Simulator) -> Iterator[Simulator]:
 
 
 class Client(TiwClient):
-    """Sleeps never, waits for no turn; ``paused`` is called in place of each pause."""
+    """A client that never sleeps and waits for no slot; ``paused`` replaces each pause."""
 
     def __init__(self, simulator: Simulator, **settings: Any) -> None:
         super().__init__(**{**simulator.settings(), **settings})
@@ -145,7 +145,7 @@ def _inject(simulator: Simulator, name: str, action: str, times: int | None) -> 
 
 
 def _outcome(call: Callable[[], Any]) -> Any:
-    """Return what a call returns, or that it is uncertain; all else that it raises fails."""
+    """Return the result of a call, or its uncertain end; any other error fails the test."""
     try:
         return call()
     except (ChangeUncertain, StartUncertain) as error:
@@ -153,7 +153,7 @@ def _outcome(call: Callable[[], Any]) -> Any:
 
 
 def _end(simulator: Simulator, client: TiwClient) -> str | StartUncertain:
-    """Start; return one of the two ends."""
+    """Start a recording; return one of the two ends."""
     room = next(_rooms)
     end = _outcome(lambda: client.start_online_record(room, record_user_sig=SIG))
     if isinstance(end, StartUncertain):
@@ -179,7 +179,7 @@ def test_every_first_fault_and_every_second_answer(
     _inject(simulator, first, "StartOnlineRecord", 1)
     if second is not None:
         _inject(simulator, second, "StartOnlineRecord", 9)
-    # The list is behind by one look, so that a second start is sent at all.
+    # The list is outdated once, so that a second start is sent.
     _inject(simulator, "behind by one", "DescribeRunningTasks", 1)
     end = _end(simulator, client)
     assert simulator.started <= 1
@@ -245,7 +245,7 @@ def test_a_recording_that_has_ended_by_then_is_not_started_twice(
     client.paused = fail_it if how == "failed" else end_it
     end = _end(simulator, client)
     assert simulator.started == 1
-    # Whose a failed recording was is not in its answer.
+    # The answer about a failed recording does not name its user.
     assert isinstance(end, StartUncertain) == (how == "failed")
 
 
@@ -259,7 +259,7 @@ def test_a_task_id_of_an_odd_type(
         _inject(simulator, "not here", "DescribeRunningTasks", None)
     end = _end(simulator, client)
     assert isinstance(end, str) == lists
-    # It was carried out for sure, so no other one is sent.
+    # The start was certainly carried out, so no other one is sent.
     assert simulator.requests["StartOnlineRecord"] == 1
 
 
@@ -278,7 +278,7 @@ def test_an_odd_field_of_another_recording_hides_nothing(
     simulator: Simulator, client: Client, monkeypatch: pytest.MonkeyPatch, field: str
 ) -> None:
     for task_id in ("before", "after"):
-        # Without a room in the list, so it is asked for as well.
+        # The list does not name its room, so it is described as well.
         simulator.add(task_id, room_id=1, timeline=[{"RECORDING": 9000}])
         odd = Kind("odd field", edit=lambda response: response.update({field: {"odd": [7]}}))
         monkeypatch.setitem(faults.FAULTS, "odd field", odd)
@@ -337,7 +337,7 @@ def test_a_task_id_of_another_form_is_never_refused(
     assert all(record.getMessage().isprintable() for record in ours)
 
 
-def test_one_of_another_form_whose_answer_was_lost_is_found(
+def test_a_task_id_of_another_form_is_found_after_a_lost_answer(
     simulator: Simulator, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _name_recordings(monkeypatch, "found\x1b[2J later")
@@ -357,7 +357,7 @@ def test_without_a_list_no_second_start_is_sent(
     assert simulator.requests["StartOnlineRecord"] == 1
 
 
-def test_what_never_left_is_no_doubt(simulator: Simulator) -> None:
+def test_a_start_that_was_never_sent_is_not_in_doubt(simulator: Simulator) -> None:
     client = Client(simulator, endpoint="http://127.0.0.1:9")
     with pytest.raises(TransportError) as caught:
         client.start_online_record(7, record_user_sig=SIG)
@@ -377,11 +377,11 @@ def test_a_first_refusal_stays_what_it_is(simulator: Simulator, client: Client, 
 
 
 class Interrupted(BaseException):
-    """As Ctrl-C, or a time-out of Airflow's."""
+    """Stands for Ctrl-C or a timeout of Airflow."""
 
 
 @pytest.mark.parametrize("kind", [Interrupted, KeyboardInterrupt, RecursionError, ValueError])
-def test_an_interruption_in_flight_loses_no_user(
+def test_an_interruption_in_flight_names_the_user(
     simulator: Simulator, client: Client, monkeypatch: pytest.MonkeyPatch, kind: type[BaseException]
 ) -> None:
     respond = client._sdk.respond
@@ -413,9 +413,7 @@ def test_an_interruption_before_anything_is_sent(
     assert simulator.requests == {}
 
 
-def test_an_interruption_of_a_pause_or_a_look_loses_no_user(
-    simulator: Simulator, client: Client
-) -> None:
+def test_an_interruption_of_a_pause_names_the_user(simulator: Simulator, client: Client) -> None:
     simulator.inject("answer_lost", action="StartOnlineRecord", times=1)
 
     def interrupt() -> None:
@@ -429,7 +427,7 @@ def test_an_interruption_of_a_pause_or_a_look_loses_no_user(
 
 @pytest.mark.parametrize("kind", [InterruptedError, Interrupted, TransportError])
 @pytest.mark.parametrize("first", ["answer_lost", "reset", None])
-def test_what_before_each_raises_ends_a_start_and_loses_no_user(
+def test_an_error_of_before_each_ends_a_start_and_names_the_user(
     simulator: Simulator, client: Client, kind: type[BaseException], first: str | None
 ) -> None:
     calls: list[int] = []
@@ -440,9 +438,9 @@ def test_what_before_each_raises_ends_a_start_and_loses_no_user(
     def before_each() -> None:
         calls.append(1)
         if len(calls) == 2 or first is None:
-            raise kind("told to end")
+            raise kind("ended by the caller")
 
-    with pytest.raises(kind, match="told to end") as caught:
+    with pytest.raises(kind, match="ended by the caller") as caught:
         client.start_online_record(7, record_user_sig=SIG, before_each=before_each)
     assert simulator.requests.get("StartOnlineRecord", 0) == (0 if first is None else 1)
     cause = caught.value.__cause__
@@ -463,7 +461,7 @@ def _earlier(simulator: Simulator, client: TiwClient, room: int) -> str:
 
 
 @pytest.mark.parametrize("first", ["reset", "answer_lost"])
-def test_an_earlier_recording_of_the_same_user_is_not_taken_for_the_new_one(
+def test_an_earlier_recording_of_the_same_user_is_not_the_starts(
     simulator: Simulator, client: Client, first: str
 ) -> None:
     room = next(_rooms)
@@ -478,7 +476,7 @@ def test_an_earlier_recording_of_the_same_user_is_not_taken_for_the_new_one(
     ("began_s_ago", "end"),
     [(0, "found"), (3600, "new"), (301, "new"), (200, "uncertain"), (-60, "uncertain")],
 )
-def test_when_a_recording_of_a_given_user_that_has_ended_is_the_one(
+def test_when_an_ended_recording_of_a_given_user_is_the_starts(
     simulator: Simulator,
     client: Client,
     monkeypatch: pytest.MonkeyPatch,
@@ -504,7 +502,7 @@ def test_when_a_recording_of_a_given_user_that_has_ended_is_the_one(
         assert (found == listed) == (end == "found")
 
 
-def test_an_uncertain_start_says_all_and_shows_nothing_raw(
+def test_an_uncertain_start_shows_each_error_escaped(
     simulator: Simulator, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hostile = {"Error": {"Code": "InternalError", "Message": "x\n\x1b[2Jforged " + "y" * 9000}}
@@ -554,7 +552,7 @@ def test_one_recording_that_cannot_be_read_does_not_end_a_search(
 
 
 @pytest.mark.parametrize("code", ["AuthFailure.SignatureFailure", "UnauthorizedOperation"])
-def test_what_concerns_the_account_ends_a_search(
+def test_an_error_about_the_account_ends_a_search(
     simulator: Simulator, client: Client, code: str
 ) -> None:
     room = next(_rooms)
@@ -603,7 +601,7 @@ def test_a_change_in_doubt_never_ends_in_a_plain_refusal(
     assert "lesson" in str(end)
 
 
-def test_a_change_that_was_refused_at_first_is_no_doubt(
+def test_a_change_that_was_refused_at_first_is_not_in_doubt(
     simulator: Simulator, client: Client
 ) -> None:
     simulator.add("lesson", timeline=[{"RECORDING": 9000}])
@@ -616,7 +614,7 @@ def test_a_change_that_was_refused_at_first_is_no_doubt(
         client.resume_online_record("lesson")
 
 
-def test_an_interruption_of_a_change_says_what_is_uncertain(
+def test_an_interruption_of_a_change_names_the_recording(
     simulator: Simulator, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     simulator.add("lesson", timeline=[{"RECORDING": 9000}])

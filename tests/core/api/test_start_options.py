@@ -105,7 +105,7 @@ def test_every_option_under_the_apis_own_name() -> None:
     }
 
 
-def test_what_is_none_is_left_out() -> None:
+def test_an_option_that_is_none_is_left_out() -> None:
     assert start_params(dict.fromkeys(EVERY_OPTION)) == {}
     assert start_params({"whiteboard": {"width": None}}) == {"Whiteboard": {}}
 
@@ -123,13 +123,13 @@ def test_the_presets() -> None:
     ]
 
 
-def test_what_is_given_goes_before_a_preset_and_changes_it_for_nobody_else() -> None:
+def test_an_option_replaces_the_presets_and_leaves_the_preset_unchanged() -> None:
     given = {"mix_stream": {"model_id": 2}}
     assert start_params(given, "mixed_stream")["MixStream"] == {"Enabled": True, "ModelId": 2}
     assert PRESETS["mixed_stream"]["mix_stream"]["model_id"] == 1
 
 
-def test_numbers_and_flags_are_taken_as_templates_render_them() -> None:
+def test_numbers_and_flags_are_read_as_templates_render_them() -> None:
     given = {"auto_stop_timeout": "600", "audio_file_needed": "True", "trtc_room_id": " 7 "}
     params = start_params({**given, "concat": {"enabled": "false"}})
     assert params == {
@@ -140,8 +140,8 @@ def test_numbers_and_flags_are_taken_as_templates_render_them() -> None:
     }
 
 
-def test_an_integer_where_a_text_is_wanted_is_its_digits() -> None:
-    """Templates that render native objects make a number of "880528"."""
+def test_an_integer_becomes_its_digits_where_a_text_is_expected() -> None:
+    """Templates that render native objects turn "880528" into a number."""
     params = start_params(
         {
             "group_id": 880528,
@@ -161,8 +161,8 @@ def test_an_integer_where_a_text_is_wanted_is_its_digits() -> None:
     [{"a": 7}, ["a"], True, False, 1.5, b"a", object(), 10**5000, [[[]]]],
     ids=lambda value: type(value).__name__,
 )
-def test_what_was_made_of_a_text_is_refused_with_what_to_do(value: object) -> None:
-    with pytest.raises(ConfigurationError, match="extra_data has to be a text") as caught:
+def test_a_text_that_was_read_as_data_is_refused_with_a_hint(value: object) -> None:
+    with pytest.raises(ConfigurationError, match="extra_data must be a text") as caught:
         start_params({"extra_data": value})
     assert "Give the text itself, in quotes" in str(caught.value)
 
@@ -178,46 +178,46 @@ def test_a_message_shows_a_value_safely(value: Any) -> None:
             start_params(options)
         assert len(str(caught.value)) < 1000
         assert str(caught.value).isprintable()
-    with pytest.raises(ConfigurationError, match="room_id has to be an integer"):
+    with pytest.raises(ConfigurationError, match="room_id must be an integer"):
         check_room_id(value)
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"whitebord": {}}, "whitebord is no option (did you mean whiteboard?)"),
-        ({"whiteboard": {"widht": 5}}, "whiteboard.widht is no option (did you mean width?)"),
-        ({"whiteboard": 5}, "whiteboard has to hold width, height, init_param, not 5"),
-        ({"whiteboard": {"width": 1}}, "whiteboard.width has to be an integer from 2, not 1"),
-        ({"whiteboard": {"width": True}}, "whiteboard.width has to be an integer from 2"),
-        ({"whiteboard": {"width": "wide"}}, "whiteboard.width has to be an integer from 2"),
-        ({"whiteboard": {"width": "-640"}}, "width has to be an integer from 2, not '-640'"),
+        ({"whitebord": {}}, "whitebord is not an option. Did you mean whiteboard?"),
+        ({"whiteboard": {"widht": 5}}, "whiteboard.widht is not an option. Did you mean width?"),
+        ({"whiteboard": 5}, "whiteboard must hold width, height, init_param, not 5"),
+        ({"whiteboard": {"width": 1}}, "whiteboard.width must be an integer from 2, not 1"),
+        ({"whiteboard": {"width": True}}, "whiteboard.width must be an integer from 2"),
+        ({"whiteboard": {"width": "wide"}}, "whiteboard.width must be an integer from 2"),
+        ({"whiteboard": {"width": "-640"}}, "width must be an integer from 2, not '-640'"),
         ({"concat": {}}, "concat.enabled is missing"),
-        ({"concat": {"enabled": "yes"}}, "concat.enabled has to be true or false, not 'yes'"),
+        ({"concat": {"enabled": "yes"}}, "concat.enabled must be true or false, not 'yes'"),
         ({"mix_stream": {"enabled": True}}, "neither a model_id nor a custom layout"),
         ({"mix_stream": {"enabled": True, "model_id": 3}}, "model_id: 3 is not allowed"),
         (
             {"mix_stream": {"enabled": True, "custom": {"canvas": {}}}},
             "mix_stream.custom.canvas.layout_params is missing",
         ),
-        ({"extras": "MIX_STREAM"}, "extras has to be a list, not 'MIX_STREAM'"),
+        ({"extras": "MIX_STREAM"}, "extras must be a list, not 'MIX_STREAM'"),
         ({"extras": ["MixStream"]}, "extras[0]: 'MixStream' is not allowed"),
-        ({"auto_stop_timeout": 299}, "auto_stop_timeout has to be an integer from 300 to 86400"),
-        ({"auto_stop_timeout": 86401}, "auto_stop_timeout has to be an integer from 300 to 86400"),
-        ({"record_mode": "REALTIME"}, "(did you mean REALTIME_MODE?)"),
-        ({"group_id": " "}, "group_id has to be a text that is not empty"),
-        ({"trtc_room_id": 0}, "trtc_room_id has to be an integer from 1 to 4294967295"),
+        ({"auto_stop_timeout": 299}, "auto_stop_timeout must be an integer from 300 to 86400"),
+        ({"auto_stop_timeout": 86401}, "auto_stop_timeout must be an integer from 300 to 86400"),
+        ({"record_mode": "REALTIME"}, "not allowed. Did you mean REALTIME_MODE?"),
+        ({"group_id": " "}, "group_id must be a text that is not empty"),
+        ({"trtc_room_id": 0}, "trtc_room_id must be an integer from 1 to 4294967295"),
         (
             {"record_control": {"enabled": True, "stream_controls": [{"stream_id": "a"}, {}]}},
             "record_control.stream_controls[1].stream_id is missing",
         ),
         (
             {"record_control": {"enabled": True, "stream_controls": {"stream_id": "a"}}},
-            "stream_controls has to be a list",
+            "stream_controls must be a list",
         ),
     ],
 )
-def test_mistakes_in_options(options: dict[str, Any], words: str) -> None:
+def test_invalid_options(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigurationError, match=re.escape(words)):
         start_params(options)
 
@@ -225,13 +225,13 @@ def test_mistakes_in_options(options: dict[str, Any], words: str) -> None:
 @pytest.mark.parametrize(
     ("layout", "words"),
     [
-        ({**LAYOUT, "width": 3001}, "width has to be an integer from 2 to 3000"),
-        ({**LAYOUT, "x": -1}, "x has to be an integer from 0 to 3000"),
-        ({**LAYOUT, "z_order": -1}, "z_order has to be an integer from 0"),
+        ({**LAYOUT, "width": 3001}, "width must be an integer from 2 to 3000"),
+        ({**LAYOUT, "x": -1}, "x must be an integer from 0 to 3000"),
+        ({**LAYOUT, "z_order": -1}, "z_order must be an integer from 0"),
         ({"width": 5}, "height is missing"),
     ],
 )
-def test_mistakes_in_a_layout(layout: dict[str, Any], words: str) -> None:
+def test_invalid_layouts(layout: dict[str, Any], words: str) -> None:
     custom = {"canvas": {"layout_params": layout}, "input_stream_list": []}
     with pytest.raises(ConfigurationError, match=words):
         start_params({"mix_stream": {"enabled": True, "custom": custom}})
@@ -246,16 +246,16 @@ def test_a_colour_has_six_digits(colour: str) -> None:
 
 
 def test_a_preset_that_does_not_exist() -> None:
-    with pytest.raises(ConfigurationError, match=r"did you mean whiteboard_only"):
+    with pytest.raises(ConfigurationError, match="Did you mean whiteboard_only"):
         start_params({}, "whiteboard")
 
 
 @pytest.mark.parametrize("room", [0, -1, 4294967296, 1.0, True, None, "", "a", "\uff11"])
-def test_a_room_that_is_none(room: object) -> None:
-    with pytest.raises(ConfigurationError, match="room_id has to be an integer from 1"):
+def test_an_invalid_room(room: object) -> None:
+    with pytest.raises(ConfigurationError, match="room_id must be an integer from 1"):
         check_room_id(room)
 
 
-def test_a_room() -> None:
+def test_a_valid_room() -> None:
     assert check_room_id(4294967295) == 4294967295
     assert check_room_id("7") == 7

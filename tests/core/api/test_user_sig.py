@@ -20,7 +20,7 @@ def content(signature: str) -> dict[str, object]:
     return found
 
 
-def test_it_is_what_tencents_own_package_makes() -> None:
+def test_it_equals_the_signature_of_tencents_own_package() -> None:
     # tls-sig-api-v2 1.1, gen_sig() at this time.
     made = make_user_sig(1400000000, "tic_record_user_1_a", KEY, expire_s=86400, now=1700000000)
     assert content(made) == {
@@ -42,7 +42,7 @@ def test_it_is_safe_in_a_url() -> None:
 @pytest.mark.parametrize(
     "key", ["", " ", "a b", "a\n", "a\u00a0", "a\ud800", None, {"a": 7}, ["a"], True, 1.5, b"a"]
 )
-def test_a_key_that_is_none(key: Any) -> None:
+def test_an_invalid_key(key: Any) -> None:
     with pytest.raises(ConfigurationError, match="user_sig_key"):
         make_user_sig(1400000000, "tic_record_user_1_a", key)
 
@@ -52,12 +52,12 @@ def test_a_key_of_digits_may_come_as_a_number() -> None:
     assert made == make_user_sig(1400000000, "tic_record_user_1_a", "12345", now=1700000000)
 
 
-def test_it_has_to_last_for_an_hour() -> None:
+def test_it_must_be_valid_for_an_hour() -> None:
     with pytest.raises(ConfigurationError, match="3600 s"):
         make_user_sig(1400000000, "tic_record_user_1_a", KEY, expire_s=600)
 
 
-def test_a_made_up_name_is_one_that_tiw_takes_and_is_never_the_same() -> None:
+def test_a_made_up_name_is_valid_and_unique() -> None:
     names = {new_record_user_id(4294967295) for _ in range(100)}
     assert len(names) == 100
     for name in names:

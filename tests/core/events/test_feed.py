@@ -200,10 +200,10 @@ async def test_a_site_without_the_list_is_logged(
 def test_the_international_site_is_refused_without_a_request(tiw_simulator: Simulator) -> None:
     keys = {name: tiw_simulator.settings()[name] for name in ("secret_id", "secret_key")}
     with TiwClient(**keys, site="intl") as client, pytest.raises(RunningListUnavailable) as caught:
-        check_lists_running(client)
+        check_lists_running(client.settings.host)
     assert "tiw.intl.tencentcloudapi.com" in str(caught.value)
     with TiwClient(**keys, site="cn") as client:
-        check_lists_running(client)
+        check_lists_running(client.settings.host)
 
 
 async def test_an_end_is_forgotten_unless_its_recording_is_listed(

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The few fields of a posted callback that are read, found in its bytes.
+"""Reads the few fields of a posted callback that matter, from its bytes.
 
-A JSON parser builds an object for each of a quarter of a million ``{}``, and no other thread runs
-meanwhile. So the signature is looked for in the bytes first, and what is not wanted is skipped by
-regular expressions that build nothing, a window at a time: between two of them other threads run.
-They never go back (each repetition is possessive), so that every body takes a time that grows with
-its length alone.
+A JSON parser would build an object for each ``{}`` of a quarter of a million, and block all other
+threads meanwhile. So the signature is searched for in the bytes first. All other content is skipped
+by regular expressions that build nothing, one window at a time: other threads run in between. The
+expressions never backtrack (each repetition is possessive), so the time grows only with the body's
+length.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ import sys
 from typing import Any
 
 FIELDS = ("EventType", "SdkAppId", "Timestamp", "ExpireTime", "Sign")
-"""What is read of a callback, beside the TaskId in its EventData."""
+"""The fields that are read, beside the TaskId in EventData."""
 UNREADABLE = "(unreadable)"
-"""Stands for a value that is too long, or is not JSON; no field is valid with it."""
+"""Replaces a value that is too long or not JSON; it is invalid for every field."""
 
-# Tencent's callbacks have six, and up to a dozen in EventData.
+# Tencent's callbacks have six keys, and up to a dozen in EventData.
 _MOST_KEYS = 1000
-# Of what ends within a window, and of what does not: there each level is looked at once more.
+# The first limit is for a value that ends within a window. In a longer one each level is scanned
+# once more.
 _DEEPEST = 32
 _DEEPEST_LONG = 4
 _WINDOW = 32 * 1024
 _LONGEST_VALUE = 1024
-# What stands inside EventData is between those before it and those after it.
+# A name may also occur in EventData; the callback's own occurrences come before or after those.
 _TRIED_FROM_EACH_END = 8
 
 _SPACE = rb"[ \t\n\r]*+"
@@ -57,26 +58,27 @@ _SIGN = re.compile(_SPACE + rb":" + _SPACE + rb'"([0-9a-f]{32})"')
 
 
 def expire_times(body: bytes) -> list[int]:
-    """Return what may be the ExpireTime of a callback, at whatever place in it."""
+    """Return the values in a body that may be the callback's ExpireTime."""
     return [int(found) for found in _candidates(body, b'"ExpireTime"', _EXPIRE_TIME)]
 
 
 def signatures(body: bytes) -> list[str]:
-    """Return what may be the Sign of a callback, at whatever place in it."""
+    """Return the values in a body that may be the callback's Sign."""
     return [found.decode() for found in _candidates(body, b'"Sign"', _SIGN)]
 
 
 def read_fields(body: bytes) -> dict[str, Any]:
-    """Return those of :data:`FIELDS` that a callback has, and of its EventData the TaskId.
+    """Return the :data:`FIELDS` that a callback has, and EventData with its TaskId alone.
 
-    A name that stands twice has its last value, as in Python's JSON.
+    A name that appears twice has its last value, as in Python's JSON.
 
-    :raises ValueError: it is not a JSON object, or one with a thousand names, or deeper than 32.
+    :raises ValueError: it is not a JSON object, has more than a thousand names in one object, or is
+        nested more than 32 levels deep.
     """
     body = body.removeprefix(b"\xef\xbb\xbf")
     fields, end = _object(body, 0, FIELDS, inner="EventData")
     if not _NOTHING_MORE.match(body, end):
-        raise ValueError("Something stands behind the object.")
+        raise ValueError("The object is followed by something else.")
     return fields
 
 
@@ -101,7 +103,7 @@ def _candidates(body: bytes, name: bytes, value: re.Pattern[bytes]) -> list[byte
 def _object(
     body: bytes, at: int, wanted: tuple[str, ...], inner: str | None = None
 ) -> tuple[dict[str, Any], int]:
-    """Read an object; return what is wanted of it, and where it ends."""
+    """Read an object; return its wanted fields, and where it ends."""
     opening = _match(_OPENING, body, at)
     found: dict[str, Any] = {}
     at = opening.end()
@@ -128,7 +130,7 @@ def _match(
 ) -> re.Match[bytes]:
     found = pattern.match(body, at, end)
     if found is None:
-        raise ValueError("It is not JSON, or too deep.")
+        raise ValueError("It is not JSON, or is nested too deep.")
     return found
 
 
@@ -139,7 +141,7 @@ def _key(name: bytes) -> str:
 
 
 def _after(body: bytes, at: int) -> int:
-    """Return where a value ends, of whatever kind."""
+    """Return where a value of any kind ends."""
     if body[at : at + 1] not in (b"{", b"["):
         return _match(_PLAIN, body, at).end()
     short = _SHORT.match(body, at, at + _WINDOW)
@@ -151,7 +153,7 @@ def _after(body: bytes, at: int) -> int:
         at = _match(_PIECES, body, at, at + _WINDOW).end()
         sign = body[at : at + 1]
         if sign == b'"':
-            # A text that ends behind the window.
+            # A text that continues beyond the window.
             at = _match(_TEXT, body, at).end()
         elif sign in (b"]", b"}"):
             at += 1
@@ -160,7 +162,7 @@ def _after(body: bytes, at: int) -> int:
             at += 1
             depth += 1
             if depth > _DEEPEST_LONG:
-                raise ValueError("It is too deep.")
+                raise ValueError("It is nested too deep.")
         elif not sign:
             raise ValueError("It is cut off.")
     return at

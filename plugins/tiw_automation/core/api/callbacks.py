@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Tencent posts when something happens to a recording: verify, then parse.
+"""Callbacks, which Tencent posts when something happens to a recording: verify, then parse.
 
-https://www.tencentcloud.com/document/product/1176/55569. The signature covers the key and the
-time it ends, neither the body nor the task id: whoever has seen one callback can make up others
-until then. So a callback is a hint: it says which recording to ask for, never what is true of it.
+https://www.tencentcloud.com/document/product/1176/55569. The signature covers the key and its
+ExpireTime, neither the body nor the task id: a party that has seen one callback can forge others
+until then. So a callback is a hint: it names the recording to poll, and proves nothing about it.
 """
 
 from __future__ import annotations
@@ -38,22 +38,23 @@ from tiw_automation.core.records.record import OnlineRecord
 logger = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 768 * 1024
-"""The most that a callback may be long: 2,100 videos. Six streams that are cut every five minutes
-for a day are 628 KiB."""
+"""The longest callback that is read, enough for 2,100 videos. Six streams that are cut every five
+minutes for a day are 628 KiB."""
 LONGEST_KEY = 64
-"""The most characters that a callback key may have."""
+"""The most characters of a callback key."""
 SHORTEST_KEY = 16
-"""The least characters that a callback key may be set with."""
+"""The fewest characters of a callback key that is set."""
 ANSWER = {"error_code": 0}
-"""What to answer with, and HTTP 200; anything else is posted again, every 5 s, 5 times in all."""
+"""The answer to a callback, with HTTP 200. After any other answer Tencent posts again, every 5 s, 5
+times in total."""
 
-# No signature covers an event's name, and it ends up in events, logs and templates.
+# No signature covers an event's name, which is used in events, logs and templates.
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 _SHOWN = 80
 
 
 class CallbackError(TiwError):
-    """Something was posted that is no callback of Tencent's, or that is not to be trusted."""
+    """The posted body is not a callback of Tencent's, or cannot be trusted."""
 
     default_code = "CallbackError"
 
@@ -66,7 +67,7 @@ class CallbackForged(CallbackError):
 
 
 class CallbackExpired(CallbackError):
-    """The signature was right, and is no longer."""
+    """The signature is right, but its time has elapsed."""
 
     default_code = "CallbackExpired"
     default_hint = "Check this machine's clock; a replayed callback looks the same."
@@ -84,7 +85,7 @@ class EventType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CallbackSettings:
-    """Where an application's callbacks go; None where nothing is set."""
+    """The address of an application's callbacks, and their key; None where nothing is set."""
 
     url: str | None
     key: str | None = field(default=None, repr=False)
@@ -92,14 +93,14 @@ class CallbackSettings:
 
 @dataclass(frozen=True)
 class Callback:
-    """One event: a hint that says which recording to ask for.
+    """One event: a hint that names the recording to poll.
 
-    ``event_type`` is the API's own word, so that one that Tencent adds later passes through.
+    ``event_type`` is the API's own word, so events that Tencent adds later pass through.
     ``task_id`` is None where Tencent left it out, as in an old form of a failure. Times are UNIX
     seconds.
 
-    All else is read from the body on first access, and None where it is absent or unreadable: ask
-    DescribeOnlineRecord before believing it.
+    Everything else is read from the body on first access, and is None where it is absent or
+    unreadable. It is not trusted: confirm it with DescribeOnlineRecord.
     """
 
     event_type: str
@@ -111,11 +112,11 @@ class Callback:
 
     @property
     def is_finished(self) -> bool:
-        """Whether it says that the recording has ended, well or not."""
+        """Whether it reports that the recording has ended, successfully or not."""
         return self.event_type == EventType.FINISHED
 
     def without_body(self) -> Callback:
-        """Return the hint alone, which takes little room."""
+        """Return the hint without the body, which takes little memory."""
         return Callback(self.event_type, self.sdk_app_id, self.timestamp, self.task_id)
 
     @cached_property
@@ -131,7 +132,7 @@ class Callback:
 
     @cached_property
     def record(self) -> OnlineRecord | None:
-        """What OnlineRecordFinished says of the recording."""
+        """The recording as OnlineRecordFinished describes it."""
         if not self.is_finished or not self.task_id:
             return None
         # The event is the answer of DescribeOnlineRecord without a Status.
@@ -145,7 +146,7 @@ class Callback:
 
     @cached_property
     def error(self) -> TiwError | None:
-        """Why the recording failed, as OnlineRecordFinished says."""
+        """Why the recording failed, as OnlineRecordFinished reports it."""
         found = self._event.data.get("Error")
         if not isinstance(found, Mapping):
             return None
@@ -167,17 +168,17 @@ class Callback:
 
     @property
     def pause_time(self) -> int | None:
-        """When a recording was paused that has been for long."""
+        """When the recording was paused, in an event about a long pause."""
         return self._event.integer("PauseTime") or None
 
     @property
     def stop_time(self) -> int | None:
-        """When a recording was stopped that had been paused for long."""
+        """When the recording was stopped after a long pause."""
         return self._event.integer("StopTime") or None
 
     @property
     def estimated_stop_time(self) -> int | None:
-        """When a recording is going to be stopped that has been paused for long."""
+        """When the recording will be stopped after a long pause."""
         return self._event.integer("EstimateStopTime") or None
 
     @property
@@ -187,7 +188,7 @@ class Callback:
 
 
 def check_callback_url(url: str | None) -> str:
-    """Return where callbacks are to go; an empty string for None.
+    """Return the address of callbacks; an empty string for None.
 
     :raises ConfigurationError: it is not an http:// or https:// URL.
     """
@@ -196,11 +197,11 @@ def check_callback_url(url: str | None) -> str:
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname)
-        parts.port  # noqa: B018  # raises for a port that is no number
+        parts.port  # noqa: B018  # raises for a port that is not a number
     except (ValueError, AttributeError, TypeError):
         usable = False
     if not usable or not url.isprintable() or any(sign.isspace() for sign in url):
-        # Not repeated: a query may hold a secret.
+        # The URL is not shown: its query may hold a secret.
         raise ConfigurationError(
             "The callback's URL is malformed.", hint="Give http:// or https:// with a host."
         )
@@ -208,16 +209,16 @@ def check_callback_url(url: str | None) -> str:
 
 
 def is_plain_http(url: str) -> bool:
-    """Whether callbacks to this address can be read, and their signatures used, on their way."""
+    """Return whether others can read callbacks to this address, and use their signatures."""
     parts = urlsplit(url)
     return parts.scheme == "http" and not is_loopback(parts.netloc.rpartition("@")[2])
 
 
 PLAIN_HTTP = (
-    "The callbacks' address is plain http: anyone who sees one on its way can make up others until "
-    "its signature ends. Give an https:// address."
+    "The callbacks' address is plain http: anyone who sees a callback in transit can forge others "
+    "until its signature ends. Give an https:// address."
 )
-"""The warning about an address that :func:`is_plain_http`."""
+"""The warning for an address of which :func:`is_plain_http` is true."""
 
 
 def new_callback_key() -> str:
@@ -228,19 +229,19 @@ def new_callback_key() -> str:
 def check_callback_key(key: str | None) -> str:
     """Return the key to sign callbacks with; an empty string for None.
 
-    :raises ConfigurationError: it has fewer than 16 characters, or more than 64, or is no text.
+    :raises ConfigurationError: it has fewer than 16 characters or more than 64, or is not a text.
     """
     if not key:
         return ""
     _check_text(key)
     if len(key) > LONGEST_KEY:
         raise ConfigurationError(
-            f"A callback key has at most {LONGEST_KEY} characters, not {len(key)}."
+            f"A callback key must have at most {LONGEST_KEY} characters, not {len(key)}."
         )
     if len(key) < SHORTEST_KEY:
         raise ConfigurationError(
-            f"A callback key has at least {SHORTEST_KEY} characters, not {len(key)}.",
-            hint="A short one is found by trial from one callback. tiw_automation.core."
+            f"A callback key must have at least {SHORTEST_KEY} characters, not {len(key)}.",
+            hint="One callback is enough to find a short one by trial. tiw_automation.core."
             "new_callback_key() makes a good one.",
         )
     return key
@@ -252,7 +253,7 @@ def _check_text(key: object) -> None:
             return
     except UnicodeEncodeError:
         pass
-    # Not repeated: it is a secret.
+    # The key is not shown: it is a secret.
     raise ConfigurationError(
         "A callback key must be a text of whole Unicode characters.",
         hint="tiw_automation.core.new_callback_key() makes a good one.",
@@ -265,15 +266,15 @@ _weak_keys: set[int] = set()
 def warn_if_weak(key: str) -> None:
     """Warn once in this process about a key in use that is too short to be set.
 
-    :raises ConfigurationError: it is no text.
+    :raises ConfigurationError: it is not a text.
     """
     _check_text(key)
     if len(key) >= SHORTEST_KEY or hash(key) in _weak_keys:
         return
     _weak_keys.add(hash(key))
     logger.warning(
-        "A callback key of %d characters is in use: it is found by trial from one callback. Set "
-        "one of %d or more; tiw_automation.core.new_callback_key() makes a good one.",
+        "A callback key of %d characters is in use: one callback is enough to find it by trial. "
+        "Set one of %d or more; tiw_automation.core.new_callback_key() makes a good one.",
         len(key),
         SHORTEST_KEY,
     )
@@ -282,7 +283,7 @@ def warn_if_weak(key: str) -> None:
 def sign(key: str, expire_time: int) -> str:
     """Return the signature that a callback carries.
 
-    :param expire_time: when it ends, UNIX seconds.
+    :param expire_time: when the signature ends, UNIX seconds.
     """
     return hashlib.md5(f"{key}{expire_time}".encode(), usedforsecurity=False).hexdigest()
 
@@ -290,19 +291,19 @@ def sign(key: str, expire_time: int) -> str:
 def parse_callback(
     body: bytes | str | Mapping[str, Any], key: str, *, now: float | None = None
 ) -> Callback:
-    """Verify and read what was posted.
+    """Verify and read a posted body.
 
-    Of a body in bytes the signature is checked before anything else is read, and nothing but the
-    fields of a hint is built into objects: it takes some 30 ms at most.
+    The signature of a body in bytes is checked before anything else is read, and only the fields of
+    a hint are built into objects: it takes some 30 ms at most.
 
-    :param body: the request's body as it came, or the JSON object that it is.
+    :param body: the request's body as it came, or its JSON object.
     :param key: the callback key (SetOnlineRecordCallbackKey).
     :param now: UNIX seconds, the present by default.
-    :raises CallbackForged: it carries no signature, or a wrong one.
+    :raises CallbackForged: it has no signature, or a wrong one.
     :raises CallbackExpired: its ExpireTime has passed.
-    :raises CallbackError: it is not a callback, or longer than :data:`MAX_BODY_BYTES`; its
+    :raises CallbackError: it is not a callback, or is longer than :data:`MAX_BODY_BYTES`, or its
         EventType, SdkAppId or TaskId is invalid.
-    :raises ConfigurationError: the key is empty: then anybody's post would be believed.
+    :raises ConfigurationError: the key is empty; any sender would be trusted.
     """
     if not key:
         raise ConfigurationError(
@@ -318,21 +319,21 @@ def parse_callback(
     try:
         fields = callback_body.read_fields(posted)
     except ValueError:
-        raise CallbackError("The callback is no JSON object.") from None
-    # A name may stand twice, or where it means something else.
+        raise CallbackError("The callback is not a JSON object.") from None
+    # A name may appear twice, or where it means something else.
     if _signature(fields) not in genuine:
         raise CallbackForged("The callback's signature is missing or wrong.")
     return _callback(fields, posted)
 
 
 def check_signed(body: bytes, key: str) -> None:
-    """Refuse a body in which no signature holds, within a millisecond and without reading it.
+    """Refuse a body without a right signature, within a millisecond and without parsing it.
 
-    One that is not refused may carry the signature in another place than its own, which
-    :func:`parse_callback` sees.
+    A body that is not refused may have the signature in the wrong place, which
+    :func:`parse_callback` detects.
 
     :raises CallbackForged: no signature in it is right.
-    :raises CallbackExpired: those that are right have ended.
+    :raises CallbackExpired: the right signatures have ended.
     :raises CallbackError: it is longer than :data:`MAX_BODY_BYTES`.
     """
     _genuine_in(_in_bytes(body), key, time.time())
@@ -349,16 +350,16 @@ def _verified(fields: Mapping[str, Any], key: str, now: float) -> Callback:
 
 
 def _in_bytes(body: object) -> bytes:
-    # JSON can hold half a surrogate pair, which has no encoding.
+    # JSON can hold half a surrogate pair, which UTF-8 cannot encode.
     if isinstance(body, str) and len(body) <= MAX_BODY_BYTES:
         body = body.encode(errors="surrogatepass")
     elif isinstance(body, (bytearray, memoryview)):
         body = bytes(body)
     if not isinstance(body, (bytes, str)):
-        raise CallbackError("The callback is no JSON object.")
+        raise CallbackError("The callback is not a JSON object.")
     if isinstance(body, str) or len(body) > MAX_BODY_BYTES:
         raise CallbackError(
-            f"A callback of {len(body)} bytes is too long; {MAX_BODY_BYTES} may be."
+            f"A callback must have at most {MAX_BODY_BYTES} bytes, not {len(body)}."
         )
     return body
 
@@ -366,7 +367,7 @@ def _in_bytes(body: object) -> bytes:
 def _signature(fields: Mapping[str, Any]) -> tuple[int | None, str | None]:
     expire_time, signature = fields.get("ExpireTime"), fields.get("Sign")
     return (
-        # Python writes no number of more than 4,300 digits.
+        # Python cannot write a number of more than 4,300 digits.
         expire_time if type(expire_time) is int and abs(expire_time) < 2**63 else None,
         signature if isinstance(signature, str) else None,
     )
@@ -375,14 +376,14 @@ def _signature(fields: Mapping[str, Any]) -> tuple[int | None, str | None]:
 def _genuine(
     expire_times: Iterable[int], signatures: Iterable[str], key: str, now: float
 ) -> set[tuple[int | None, str | None]]:
-    """Return the signatures that are right, with the times when they end.
+    """Return the right signatures, with the times when they end.
 
-    :raises CallbackForged: none is.
+    :raises CallbackForged: there is none.
     :raises CallbackExpired: all of them have ended.
     """
     expected = {expire_time: sign(key, expire_time).encode() for expire_time in expire_times}
     if not expected:
-        raise CallbackForged("The callback carries no ExpireTime.")
+        raise CallbackForged("The callback has no ExpireTime.")
     right = {
         (expire_time, given)
         for expire_time, signature in expected.items()
@@ -402,10 +403,10 @@ def _callback(fields: Mapping[str, Any], posted: bytes | Mapping[str, Any]) -> C
     read = Fields(fields, "Callback")
     event_type = fields.get("EventType")
     if not isinstance(event_type, str) or not event_type:
-        raise CallbackError("The callback lacks its EventType.")
+        raise CallbackError("The callback's EventType is absent.")
     if not _WORD.fullmatch(event_type):
         raise CallbackError(
-            f"The callback's EventType is no word: '{escaped(event_type, _SHOWN)}'."
+            f"The callback's EventType is invalid: '{escaped(event_type, _SHOWN)}'."
         )
     sdk_app_id = read.integer("SdkAppId")
     if sdk_app_id is None or not 0 < sdk_app_id < 2**63:
@@ -424,7 +425,7 @@ def _task_id(event: object) -> str | None:
     if not event:
         return None
     if not isinstance(event, Mapping):
-        raise CallbackError("The callback's EventData is no object.")
+        raise CallbackError("The callback's EventData is not an object.")
     task_id = event.get("TaskId")
     if task_id is None or task_id == "":
         return None

@@ -2,23 +2,23 @@
 """A pause, resume or stop: done or not, or an error that names what is uncertain.
 
 - *Not sent* or *refused* (see :mod:`~tiw_automation.core.api.attempt`): it is repeated where that
-  may help. A refusal is no error where the recording is in the state already: this call did
-  nothing.
+  may help. A refusal is not an error where the recording is in the wanted state already: this call
+  did nothing.
 - *Done*: the API has carried it out.
-- *In doubt*: it may have been carried out. The recording is asked for its state. Where that is the
-  wanted one, this call did it. Else, and where the state cannot be read, the action is repeated: it
-  does nothing twice. What a state shows is some two seconds behind.
+- *In doubt*: it may have been carried out. The recording's state is read. Where that is the wanted
+  one, this call did it. Else, and where the state cannot be read, the action is repeated: doing it
+  twice changes nothing. The state that is read is some two seconds old.
 
 From *in doubt* there are three ends: done, the recording's own failure where DescribeOnlineRecord
-says so (``RecordingFailure``), or ``ChangeUncertain``, whatever the action's last answer was. An
-interruption that is no ``Exception`` keeps its class, with the ``ChangeUncertain`` as its
+reports it (``RecordingFailure``), or ``ChangeUncertain``, whatever the action's last answer was. An
+interruption that is not an ``Exception`` keeps its class, with the ``ChangeUncertain`` as its
 ``__cause__``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tiw_automation.core.api.attempt import Attempt, in_words
 from tiw_automation.core.errors import (
@@ -37,7 +37,7 @@ _SHOWN = 80
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """An action and what it leads to.
+    """An action and the state that it leads to.
 
     :param action: the API's name of it.
     :param states: the states in which it is done.
@@ -52,35 +52,33 @@ RESUME = Change("ResumeOnlineRecord", (RecordStatus.RECORDING,))
 STOP = Change("StopOnlineRecord", (RecordStatus.STOPPED, RecordStatus.FINISHED))
 
 
+@dataclass(eq=False, slots=True)
 class ChangeAttempt:
-    """One change of a recording's state, from its first request to its end.
+    """One change of a recording's state, from its first request to its result or error.
 
-    :param send: sends the action once, within the seconds given.
+    :param new_attempt: returns a new call of the change's action.
     :param status: returns the recording's state.
+    :param timeout_s: the deadline of the change and its repetitions.
     """
 
-    def __init__(
-        self,
-        change: Change,
-        task_id: str,
-        send: Callable[[Attempt, float], object],
-        status: Callable[[], str | None],
-    ) -> None:
-        self._change = change
-        self._task_id = task_id
-        self._send = send
-        self._status = status
-        self._doubts: list[BaseException] = []
-        self._failure: RecordingFailure | None = None
+    change: Change
+    task_id: str
+    new_attempt: Callable[[], Attempt]
+    status: Callable[[], str | None]
+    retry: Retry
+    timeout_s: float
+    # Why it is in doubt, and what was answered since.
+    _doubts: list[BaseException] = field(default_factory=list, init=False)
+    _failure: RecordingFailure | None = field(default=None, init=False)
 
-    def result(self, retry: Retry, timeout_s: float) -> bool:
+    def result(self) -> bool:
         """Make the change; return whether this call did it.
 
         :raises ChangeUncertain: it may have been carried out.
         :raises TiwError: it was not carried out, or the recording failed.
         """
         try:
-            return retry.call(self._once, timeout_s)
+            return self.retry.call(self._once, self.timeout_s)
         except BaseException as error:
             if not self._doubts or error is self._failure:
                 raise
@@ -92,33 +90,40 @@ class ChangeAttempt:
     def _once(self, left_s: float) -> bool:
         if self._doubts and self._is_done():
             return True
-        attempt = Attempt()
+        attempt = self.new_attempt()
         try:
-            self._send(attempt, left_s)
+            attempt.result(left_s)
         except UnsupportedOperation as refusal:
-            stopped = refusal.code == _STOPPED
-            if (stopped and RecordStatus.STOPPED in self._change.states) or self._is_done():
-                # If it was in doubt, it was this call that did it.
-                return bool(self._doubts)
-            # What was done takes some two seconds to show.
-            refusal.retryable = bool(self._doubts) and not stopped
-            raise
+            return self._is_done_despite(refusal)
         except BaseException as error:
             if attempt.is_in_doubt(error):
                 self._doubts.append(error)
                 if isinstance(error, TiwError):
-                    # The state may say what became of it, and the action does nothing twice.
+                    # The state may decide it, and doing it twice changes nothing.
                     error.retryable = True
             raise
         return True
 
+    def _is_done_despite(self, refusal: UnsupportedOperation) -> bool:
+        """Return whether this call made the change, where the state allows no such action.
+
+        :raises UnsupportedOperation: the recording is not in the wanted state.
+        """
+        has_stopped = refusal.code == _STOPPED
+        if (has_stopped and RecordStatus.STOPPED in self.change.states) or self._is_done():
+            # Where this call was in doubt, it made the change.
+            return bool(self._doubts)
+        # The state follows the action some two seconds later.
+        refusal.retryable = bool(self._doubts) and not has_stopped
+        raise refusal
+
     def _is_done(self) -> bool:
-        """Return whether the recording is seen in the wanted state.
+        """Return whether the recording is known to be in the wanted state.
 
         :raises RecordingFailure: the recording failed.
         """
         try:
-            return self._status() in self._change.states
+            return self.status() in self.change.states
         except RecordingFailure as error:
             self._failure = error
             raise
@@ -127,8 +132,8 @@ class ChangeAttempt:
 
     def _uncertain(self) -> ChangeUncertain:
         return ChangeUncertain(
-            f"{self._change.action} of recording {escaped(self._task_id, _SHOWN)} may have been "
+            f"{self.change.action} of recording {escaped(self.task_id, _SHOWN)} may have been "
             f"carried out: {in_words(self._doubts)}.",
-            task_id=self._task_id,
-            action=self._change.action,
+            task_id=self.task_id,
+            action=self.change.action,
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The API's actions, one method each; what is on the wire is the SDK's and the transport's.
+"""The API's actions, one method each; the SDK and the transport do what happens on the wire.
 
 The actions are those of TIW's API, version 2019-09-19
 (https://www.tencentcloud.com/document/product/1176/53478).
@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Self
 
 from tiw_automation.core import hints
@@ -25,32 +23,33 @@ from tiw_automation.core.api.callbacks import (
 )
 from tiw_automation.core.api.changes import PAUSE, RESUME, STOP, Change, ChangeAttempt
 from tiw_automation.core.api.running_tasks import (
-    MOST_PAGES,
-    PAGE_SIZE,
+    ACTION as LIST,
     RunningTask,
     check_task_type,
-    count_rows,
-    read_page,
+    read_list,
 )
 from tiw_automation.core.api.sdk import TiwSdkClient
 from tiw_automation.core.api.settings import Settings
-from tiw_automation.core.api.start_attempt import ACTION as START, ENDED, StartAttempt, Starter
+from tiw_automation.core.api.start_attempt import (
+    ACTION as START,
+    ENDED,
+    KnownIds,
+    Seen,
+    StartAttempt,
+)
 from tiw_automation.core.api.start_options import check_room_id, start_params
 from tiw_automation.core.api.transport import Transport
 from tiw_automation.core.api.user_sig import (
-    as_secret,
     check_record_user_id,
-    make_user_sig,
+    given_or_made_sig,
     new_record_user_id,
 )
 from tiw_automation.core.checks import allow_task_id, check_sdk_app_id, check_task_id
 from tiw_automation.core.errors import (
-    AuthFailure,
     BadAnswer,
     ConfigurationError,
     RecordingFailure,
     RequestLimitExceeded,
-    SignatureExpired,
     TaskNotFound,
     TiwError,
     TransportError,
@@ -68,26 +67,26 @@ logger = logging.getLogger(__name__)
 class TiwClient:
     """A client of the TIW API. Thread-safe; one is enough for a process and an account.
 
-    Every argument that is left out comes from the profile, the environment, Tencent's own files
-    or the instance, else from its default; for the order of the keys see
+    An argument that is left out is read from the profile, the environment, Tencent's own files
+    or the instance, else it has its default; for the order of the keys see
     :mod:`~tiw_automation.core.api.credential_chain`.
 
     :param secret_id: SecretId; with ``secret_key``, and ``token`` where the keys are temporary.
     :param profile: a profile of Tencent's command line (``tccli configure``).
     :param role_arn: a CAM role to assume with the keys; it is renewed for as long as it is used.
-    :param sdk_app_id: the application that the methods work on unless told otherwise.
+    :param sdk_app_id: the application of every call that names no other.
     :param site: ``cn`` or ``intl``; sets host and region.
     :param region: ``ap-guangzhou`` or ``ap-singapore``.
     :param endpoint: a host, host:port or http(s) URL that replaces the site's host.
-    :param allow_http: whether an http:// endpoint may be another machine than this one, False by
-        default: what is sent and answered can be read on the way.
+    :param allow_http: whether an http:// endpoint may be on another machine, False by default:
+        requests and answers can be read on the way.
     :param requests_per_second: the pace of each action, 19 by default; Tencent allows 20.
-    :param quota_share: this process's share of that pace, above 0 and at most 1, 1 by default.
+    :param quota_share: this host's share of that pace, above 0 and at most 1, 1 by default.
     :param ca_file: a bundle of CA certificates to trust, or a folder of them (openssl rehash).
     :param proxy: the URL of an HTTP proxy; by default the environment's.
     :param timeout: the hard deadline of one call in seconds, 10 by default.
-    :raises ConfigurationError: an argument or a variable makes no sense.
-    :raises CredentialsError: no whole pair of keys was found.
+    :raises ConfigurationError: an argument or a variable is invalid.
+    :raises CredentialsError: no complete pair of keys was found.
     """
 
     def __init__(
@@ -127,7 +126,7 @@ class TiwClient:
             timeout=timeout,
         )
         self.requests_sent = 0
-        self._known = _KnownIds()
+        self._known = KnownIds()
         self._count_lock = ProcessLock()
         self._transport = Transport(
             self.settings.url, proxy=self.settings.proxy, ca_file=self.settings.ca_file
@@ -174,17 +173,17 @@ class TiwClient:
     ) -> dict[str, Any]:
         """Call any action of the API once and return its ``Response`` object.
 
-        The deadline counts from the moment the call's turn has come. What the API refuses before
-        it looks at it is made again once where that helps: signed with the server's time if this
-        machine's clock is off, or with the new keys if they have changed.
+        The deadline counts from the moment of the call's slot. A request that the API refuses for
+        its signature or keys is sent again once where that helps: signed with the server's time if
+        this machine's clock is wrong, or with the new keys if they have changed.
 
         :param params: the action's parameters under the API's own names.
-        :param slot: only for a caller that has taken its turn from :meth:`quota`; another turn is
-            taken for it where it is not used in time.
+        :param slot: only for a caller that has reserved a slot of :meth:`quota`; another one is
+            reserved where it is not used in time.
         :raises ApiError: the API refused; the class follows the error code.
-        :raises TransportError: no whole answer came within the deadline.
+        :raises TransportError: no complete answer came within the deadline.
         """
-        return self._call(action, params, self.settings.timeout_s, slot)
+        return self._attempt(action, params, slot).result(self.settings.timeout_s)
 
     def start_online_record(
         self,
@@ -201,23 +200,24 @@ class TiwClient:
         """Start recording a room and return its TaskId (StartOnlineRecord).
 
         Safe to repeat with the same ``record_user_id``: while its recording runs, its TaskId is
-        returned and no second one is started. A start whose answer was lost is looked up by its
-        user, and made again only where it was not carried out for all that is known;
-        :mod:`~tiw_automation.core.api.start_attempt` says when. Tencent starts to record some two
-        seconds later, so a wrong signature or room only shows as the recording's failure.
+        returned and no second recording is started. After a lost answer the recording is searched
+        for by its user, and the request is repeated only where no recording can have been started;
+        :mod:`~tiw_automation.core.api.start_attempt` has the rules. Tencent starts to record some
+        two seconds later, so a wrong signature or room only shows as the recording's failure.
 
         :param room_id: the room, 1 to 4294967295.
-        :param record_user_id: the user that TIW enters the room as, unused by anybody else; one
+        :param record_user_id: the user that TIW enters the room as, which nothing else uses; one
             is made up by default.
         :param record_user_sig: that user's signature. Or:
         :param user_sig_key: the application's key, to make the signature with.
         :param preset: ``whiteboard_only``, ``mixed_stream`` or ``audio_files``.
-        :param before_each: called before each StartOnlineRecord, also a repeated one, takes its
-            turn; what it raises ends the start, and no further one is sent. Where an earlier one
-            may have been carried out, the ``__cause__`` of what it raised is a StartUncertain.
+        :param before_each: called before each StartOnlineRecord, repeated ones included, reserves
+            its slot; an error that it raises ends the start, and no further request is sent. Where
+            an earlier one may have been carried out, that error's ``__cause__`` is a
+            StartUncertain.
         :param options: any of :data:`~tiw_automation.core.api.start_options.START_OPTIONS`.
-        :raises ConfigurationError: an option makes no sense, or there is not exactly one of
-            ``record_user_sig`` and ``user_sig_key``; nothing was sent.
+        :raises ConfigurationError: an option is invalid, or not exactly one of
+            ``record_user_sig`` and ``user_sig_key`` was given; nothing was sent.
         :raises StartUncertain: it is not known whether the recording runs, or its TaskId is not.
             Its ``record_user_id`` is the user, also one that was made up.
         :raises TiwError: nothing was started.
@@ -231,8 +231,20 @@ class TiwClient:
             sdk_app_id=sdk_app_id,
             **options,
         )
-        attempt = self._start_attempt(params, record_user_id is None, before_each)
-        return attempt.result()
+        app_id, room = params["SdkAppId"], params["RoomId"]
+        return StartAttempt(
+            room,
+            params["RecordUserId"],
+            is_made_up=record_user_id is None,
+            before_each=before_each,
+            new_attempt=lambda: self._attempt(START, params),
+            search=lambda: self._recordings_in(room, app_id),
+            retry=self._retry,
+            timeout_s=self.settings.timeout_s,
+            clock=self._sdk.server_time,
+            known=self._known.snapshot(),
+            note=self._known.add,
+        ).result()
 
     def start_online_record_params(
         self,
@@ -245,12 +257,12 @@ class TiwClient:
         sdk_app_id: int | str | None = None,
         **options: Any,
     ) -> dict[str, Any]:
-        """Return what :meth:`start_online_record` would send, checked; send nothing.
+        """Return the parameters that :meth:`start_online_record` would send; send nothing.
 
-        The arguments are the same, and the user's signature is among what is returned.
+        The arguments are the same. The result holds the user's signature, which is a secret.
 
-        :raises ConfigurationError: an option makes no sense, or there is not exactly one of
-            ``record_user_sig`` and ``user_sig_key``.
+        :raises ConfigurationError: an option is invalid, or not exactly one of
+            ``record_user_sig`` and ``user_sig_key`` was given.
         """
         room = check_room_id(room_id)
         app_id = self.sdk_app_id(sdk_app_id)
@@ -263,7 +275,7 @@ class TiwClient:
             "SdkAppId": app_id,
             "RoomId": room,
             "RecordUserId": user,
-            "RecordUserSig": _user_sig(app_id, user, record_user_sig, user_sig_key),
+            "RecordUserSig": given_or_made_sig(app_id, user, record_user_sig, user_sig_key),
             **start_params(options, preset),
         }
 
@@ -272,25 +284,18 @@ class TiwClient:
     ) -> str | None:
         """Return the TaskId of the recording of a user in a room, if it runs.
 
-        Asks DescribeRunningTasks, which only the Chinese site has, and DescribeOnlineRecord. A
+        Calls DescribeRunningTasks, which only the Chinese site has, and DescribeOnlineRecord. A
         recording of the room that cannot be read is a warning, and the search goes on.
 
-        :raises InvalidParameter: this site has no list of what runs.
-        :raises PermissionDenied: these keys may not ask.
+        :raises InvalidParameter: this site has no list of running tasks.
+        :raises PermissionDenied: these keys may not read it.
         :raises TiwError: the list could not be read, or the keys or the network failed.
         """
         room = check_room_id(room_id)
         app_id = self.sdk_app_id(sdk_app_id)
-        for task_id, seen in self._recordings_in(
-            room, app_id, lambda task: task.status != RecordStatus.FINISHED
-        ):
+        for task_id, seen in self._recordings_in(room, app_id, skip=(RecordStatus.FINISHED,)):
             if isinstance(seen, TiwError):
-                if not isinstance(seen, (RecordingFailure, TaskNotFound)):
-                    logger.warning(
-                        "Whose recording %s is could not be read: %s",
-                        escaped(task_id),
-                        escaped(seen),
-                    )
+                _warn_unread(task_id, seen)
             elif seen.record_user_id == record_user_id:
                 self._known.add(task_id)
                 if seen.status not in ENDED:
@@ -301,7 +306,7 @@ class TiwClient:
     def pause_online_record(self, task_id: str, sdk_app_id: int | str | None = None) -> bool:
         """Pause a recording (PauseOnlineRecord); return whether this call did it.
 
-        A recording that is paused already is no error.
+        A recording that is paused already is not an error.
 
         :raises UnsupportedOperation: it has ended or has not begun.
         :raises ChangeUncertain: it may have been carried out.
@@ -309,9 +314,9 @@ class TiwClient:
         return self._change(PAUSE, task_id, sdk_app_id)
 
     def resume_online_record(self, task_id: str, sdk_app_id: int | str | None = None) -> bool:
-        """Go on with a paused recording (ResumeOnlineRecord); return whether this call did it.
+        """Resume a paused recording (ResumeOnlineRecord); return whether this call did it.
 
-        A recording that runs already is no error.
+        A recording that runs already is not an error.
 
         :raises UnsupportedOperation: it has ended.
         :raises ChangeUncertain: it may have been carried out.
@@ -319,9 +324,9 @@ class TiwClient:
         return self._change(RESUME, task_id, sdk_app_id)
 
     def stop_online_record(self, task_id: str, sdk_app_id: int | str | None = None) -> bool:
-        """End a recording (StopOnlineRecord); return whether this call did it.
+        """Stop a recording (StopOnlineRecord); return whether this call did it.
 
-        A recording that has ended already is no error. Its videos follow minutes later.
+        A recording that has ended already is not an error. Its videos follow minutes later.
 
         :raises ChangeUncertain: it may have been carried out.
         """
@@ -338,14 +343,14 @@ class TiwClient:
     ) -> OnlineRecord:
         """Return a recording as it is now (DescribeOnlineRecord).
 
-        A fault that may pass is tried again within the deadline, with random pauses.
+        The call is repeated while its error may pass, within the deadline, with random pauses.
 
         :param task_id: the TaskId that StartOnlineRecord returned.
         :param sdk_app_id: another application than the client's.
-        :param slot: only for a caller that has taken its turn from :meth:`quota`, as for
-            :meth:`call`; it is asked once then, because every repetition needs a turn of its own.
-        :raises RecordingFailure: the recording failed, for good.
-        :raises TaskNotFound: there is no such recording in the application.
+        :param slot: only for a caller that has reserved a slot of :meth:`quota`, as for
+            :meth:`call`. The call is then made once, because each repetition needs a slot.
+        :raises RecordingFailure: the recording failed permanently.
+        :raises TaskNotFound: the application has no such recording.
         :raises ConfigurationError: no usable task id or SdkAppId was given.
         """
         return self._describe(check_task_id(task_id), self.sdk_app_id(sdk_app_id), slot)
@@ -361,7 +366,7 @@ class TiwClient:
     def describe_online_record_callback(
         self, sdk_app_id: int | str | None = None
     ) -> CallbackSettings:
-        """Return where the application's callbacks go, and their key."""
+        """Return the address of the application's callbacks, and their key."""
         action = "DescribeOnlineRecordCallback"
         response = self._repeatable(action, {"SdkAppId": self.sdk_app_id(sdk_app_id)})
         read = Fields(response, "Response", action=action)
@@ -370,13 +375,13 @@ class TiwClient:
     def set_online_record_callback(
         self, url: str | None, sdk_app_id: int | str | None = None
     ) -> None:
-        """Set where the application's callbacks go; None or an empty string turns them off.
+        """Set the address of the application's callbacks; None or an empty string removes it.
 
         There is one address for each application, which all of its users share.
 
         An address over plain http that is not this machine's is a warning.
 
-        :raises ConfigurationError: it is no http:// or https:// URL.
+        :raises ConfigurationError: it is not an http:// or https:// URL.
         """
         url = check_callback_url(url)
         if is_plain_http(url):
@@ -403,40 +408,21 @@ class TiwClient:
         """Return all tasks of a type that run, or ended within three days (DescribeRunningTasks).
 
         :param task_type: ``OnlineRecord``, ``WhiteboardPush``, ``TranscodeH5``, ``TranscodeJPG``.
-        :raises InvalidParameter: this site does not tell; only the Chinese one does.
+        :raises InvalidParameter: this site has no such list; only the Chinese one has it.
         """
-        kind = check_task_type(task_type)
-        return self._running_tasks(kind, self.sdk_app_id(sdk_app_id))[0]
+        checked = check_task_type(task_type)
+        return self._running_tasks(checked, self.sdk_app_id(sdk_app_id))[0]
 
-    def _running_tasks(self, kind: str, app_id: int) -> tuple[list[RunningTask], bool]:
+    def _running_tasks(self, task_type: str, app_id: int) -> tuple[list[RunningTask], bool]:
         """Return the tasks of the running list, and whether it holds others that were not read."""
-        found: dict[str, RunningTask] = {}
-        offset, hidden = 0, False
-        for _ in range(MOST_PAGES):
-            # The list changes while it is read, so tasks are told apart by their ids.
-            params = {"SdkAppID": app_id, "TaskType": kind, "Offset": offset, "Limit": PAGE_SIZE}
-            response = self._repeatable("DescribeRunningTasks", params)
-            total, page = read_page(response, sdk_app_id=app_id, task_type=kind)
-            known = len(found)
-            found.update((task.task_id, task) for task in page)
-            # A page may be shorter than was asked for although more follow.
-            rows = max(count_rows(response), len(page))
-            hidden = hidden or rows > len(page)
-            offset += rows
-            # Total may be missing or wrong, and a page come again: what brings nothing new is the
-            # last.
-            if len(found) == known or (total is not None and len(found) <= total <= offset):
-                return list(found.values()), hidden or (total or 0) > len(found)
-        raise BadAnswer(
-            f"The list of running tasks does not end: {len(found)} tasks in {MOST_PAGES} answers.",
-            action="DescribeRunningTasks",
-            retryable=False,
+        return read_list(
+            lambda params: self._repeatable(LIST, params), sdk_app_id=app_id, task_type=task_type
         )
 
     def sdk_app_id(self, given: int | str | None = None) -> int:
         """Return the application to work on: the given one, else the client's.
 
-        :raises ConfigurationError: neither is set, or it is no positive integer.
+        :raises ConfigurationError: neither is set, or it is not a positive integer.
         """
         if given is not None:
             return check_sdk_app_id(given)
@@ -447,176 +433,87 @@ class TiwClient:
             )
         return self.settings.sdk_app_id
 
-    def _call(
-        self,
-        action: str,
-        params: Mapping[str, Any],
-        timeout_s: float,
-        slot: Slot | None = None,
-        attempt: Attempt | None = None,
-    ) -> dict[str, Any]:
-        name: object = action
-        if not isinstance(name, str) or not (name.isascii() and name.isidentifier()):
-            raise ConfigurationError(
-                f"An action has to be a name such as StartOnlineRecord, not {shown(action)}."
-            )
-        if not isinstance(params, Mapping):
-            raise ConfigurationError(
-                f"The parameters of {action} must be a mapping, not {shown(params)}."
-            )
-        turn = slot or Slot(self.quota(action))
-        known = attempt or Attempt()
-        if slot is None:
-            turn.acquire()
-        self._count()
-        credentials = self.settings.credentials
-        begun = time.monotonic()
-        used = credentials.current(timeout_s)
-        # Keys that were renewed first have taken some of the time.
-        timeout_s -= time.monotonic() - begun
-
-        def leave() -> None:
-            turn.renew()
-            known.leaves()
-
-        def begin_again() -> None:
-            known.begins_again()
-            self._take_turn(turn)
-
-        def respond() -> dict[str, Any]:
-            return self._sdk.respond(
-                action, params, timeout_s, before_sending=leave, before_repeating=begin_again
-            )
-
-        try:
-            try:
-                return respond()
-            except SignatureExpired:
-                raise
-            except AuthFailure as refusal:
-                known.begins_again()
-                if not credentials.renew(used, timeout_s):
-                    whose = f"The keys are from the {used.source}."
-                    refusal.hint = f"{refusal.hint} {whose}" if refusal.hint else whose
-                    raise
-                logger.info("The keys from the %s have changed.", used.source)
-                begin_again()
-                return respond()
-        except TiwError as error:
-            error.action = error.action or action
-            if isinstance(error, RequestLimitExceeded):
-                self.quota(action).rejected()
-            raise
-
-    def _take_turn(self, slot: Slot) -> None:
-        slot.acquire()
-        self._count()
+    def _attempt(self, action: str, params: Mapping[str, Any], slot: Slot | None = None) -> Attempt:
+        _check_call(action, params)
+        return Attempt(
+            action,
+            params,
+            sdk=self._sdk,
+            credentials=self.settings.credentials,
+            quota=lambda: self.quota(action),
+            count=self._count,
+            slot=slot,
+        )
 
     def _count(self) -> None:
         with self._count_lock:
             self.requests_sent += 1
 
     def _repeatable(self, action: str, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Call an action that may be carried out twice, and again while its error may pass."""
+        """Call an action that may be carried out twice; repeat it while its error may pass."""
         return self._retry.call(
-            lambda left_s: self._call(action, params, left_s), self.settings.timeout_s
+            lambda left_s: self._attempt(action, params).result(left_s), self.settings.timeout_s
         )
 
-    def _start_attempt(
-        self,
-        params: Mapping[str, Any],
-        is_made_up: bool,
-        before_each: Callable[[], None],
-    ) -> StartAttempt:
-        app_id, room, user = params["SdkAppId"], params["RoomId"], params["RecordUserId"]
-        starter = Starter(
-            send=lambda attempt, left_s: self._call(START, params, left_s, attempt=attempt),
-            look=lambda: self._recordings_in(room, app_id, lambda task: True),
-            retry=self._retry,
-            timeout_s=self.settings.timeout_s,
-            clock=self._sdk.server_time,
-            known=self._known.snapshot(),
-            note=self._known.add,
-        )
-        return StartAttempt(starter, room, user, is_made_up=is_made_up, before_each=before_each)
+    def _recordings_in(self, room: int, app_id: int, skip: Collection[str] = ()) -> Iterator[Seen]:
+        """Describe each recording of a room that the running list names.
 
-    def _recordings_in(
-        self, room: int, app_id: int, wanted: Callable[[RunningTask], bool]
-    ) -> Iterator[tuple[str, OnlineRecord | TiwError]]:
-        """Ask for each recording of a room that the running list names.
+        An error that concerns one recording is yielded in its place. A task of the list that cannot
+        be read is an error too, without a task id.
 
-        An error that concerns one recording is yielded in its place, one without an id for what
-        cannot be read in the list.
-
+        :param skip: the states, as the list shows them, of recordings that are left out.
         :raises TiwError: the list cannot be read, or an error concerns the account or the network.
         """
         tasks, hidden = self._running_tasks("OnlineRecord", app_id)
         if hidden:
-            yield (
-                "",
-                BadAnswer(
-                    "The list of running tasks names a task that cannot be read.",
-                    action="DescribeRunningTasks",
-                ),
-            )
+            message = "The list of running tasks names a task that cannot be read."
+            yield "", BadAnswer(message, action=LIST)
         for task in tasks:
-            if task.room_id in (room, None) and wanted(task):
-                try:
-                    yield task.task_id, self._describe(task.task_id, app_id)
-                except TiwError as error:
-                    if _concerns_all(error):
-                        raise
-                    yield task.task_id, error
+            if task.room_id not in (room, None) or task.status in skip:
+                continue
+            try:
+                yield task.task_id, self._describe(task.task_id, app_id)
+            except TiwError as error:
+                if _concerns_all(error):
+                    raise
+                yield task.task_id, error
 
     def _change(self, change: Change, task_id: str, sdk_app_id: int | str | None) -> bool:
         task_id = check_task_id(task_id)
         app_id = self.sdk_app_id(sdk_app_id)
-        params = {"SdkAppId": app_id, "TaskId": task_id}
         self._known.add(task_id)
         return ChangeAttempt(
             change,
             task_id,
-            send=lambda attempt, left_s: self._call(change.action, params, left_s, attempt=attempt),
+            new_attempt=lambda: self._attempt(
+                change.action, {"SdkAppId": app_id, "TaskId": task_id}
+            ),
             status=lambda: self._describe(task_id, app_id).status,
-        ).result(self._retry, self.settings.timeout_s)
+            retry=self._retry,
+            timeout_s=self.settings.timeout_s,
+        ).result()
 
 
-class _KnownIds:
-    """The latest TaskIds of this client's own doing; thread-safe."""
+def _check_call(action: object, params: object) -> None:
+    if not isinstance(action, str) or not (action.isascii() and action.isidentifier()):
+        raise ConfigurationError(
+            f"An action must be a name such as StartOnlineRecord, not {shown(action)}."
+        )
+    if not isinstance(params, Mapping):
+        raise ConfigurationError(
+            f"The parameters of {action} must be a mapping, not {shown(params)}."
+        )
 
-    def __init__(self) -> None:
-        self._lock = ProcessLock()
-        self._ids: deque[str] = deque(maxlen=1000)
 
-    def add(self, task_id: str) -> None:
-        with self._lock:
-            if task_id not in self._ids:
-                self._ids.append(task_id)
-
-    def snapshot(self) -> frozenset[str]:
-        with self._lock:
-            return frozenset(self._ids)
+def _warn_unread(task_id: str, error: TiwError) -> None:
+    """Log a recording whose user is not known because it could not be read."""
+    if not isinstance(error, (RecordingFailure, TaskNotFound)):
+        logger.warning(
+            "The user of recording %s could not be read: %s", escaped(task_id), escaped(error)
+        )
 
 
 def _concerns_all(error: TiwError) -> bool:
-    """Return whether an error about one recording would come for every other one too."""
+    """Return whether every other recording would get the same error."""
     of_network = isinstance(error, TransportError) and not isinstance(error, BadAnswer)
     return error.concerns_account or of_network or isinstance(error, RequestLimitExceeded)
-
-
-def _user_sig(app_id: int, user: str, signature: str | None, key: str | None) -> str:
-    if (signature is None) == (key is None):
-        raise ConfigurationError(
-            "Exactly one of record_user_sig and user_sig_key is needed, "
-            f"{'none' if signature is None else 'both'} given.",
-            hint="Give the recording user's signature, or the key to make it with.",
-        )
-    if key is not None:
-        return make_user_sig(app_id, user, key)
-    checked = as_secret(signature)
-    if checked is None:
-        raise ConfigurationError(
-            "record_user_sig has to be a text without blanks.",
-            hint="Give the signature that was made for the recording user.",
-        )
-    return checked

@@ -7,34 +7,32 @@ not its recording user, and holds tasks of the last three days.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tiw_automation.core.api.sites import site_of
 from tiw_automation.core.errors import BadAnswer, ConfigurationError
 from tiw_automation.core.formatting import shown
 from tiw_automation.core.records.fields import Fields
 
-if TYPE_CHECKING:
-    from tiw_automation.core.api.client import TiwClient
-
+ACTION = "DescribeRunningTasks"
 TASK_TYPES = ("OnlineRecord", "WhiteboardPush", "TranscodeH5", "TranscodeJPG")
 PAGE_SIZE = 500
 """The most tasks that one answer may hold."""
-MOST_PAGES = 200
-"""A list that is longer does not end: an application has 100 recordings at a time."""
+# A longer list does not end: an application has at most 100 recordings at a time.
+_MOST_PAGES = 200
 
 
 class RunningListUnavailable(ConfigurationError):
-    """The site does not tell which recordings run; only the Chinese one does."""
+    """The site does not list which recordings run; only the Chinese one does."""
 
     default_code = "RunningListUnavailable"
 
 
 @dataclass(frozen=True, slots=True)
 class RunningTask:
-    """One task. ``create_time`` and ``cancel_time`` are the API's words, without a time zone."""
+    """One task. ``create_time`` and ``cancel_time`` are the API's texts, without a time zone."""
 
     sdk_app_id: int
     task_id: str
@@ -66,22 +64,24 @@ class RunningTask:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-def check_lists_running(client: TiwClient) -> None:
-    """See that a client's site is not one that is known to have no list of running tasks.
+def check_lists_running(host: str) -> None:
+    """Refuse a host whose site is known to have no list of running tasks.
 
-    :raises RunningListUnavailable: it is the international site.
+    :param host: the host that the client calls.
+    :raises RunningListUnavailable: it belongs to the international site.
     """
-    if not site_of(client.settings.host).lists_running:
+    # The collection 0.1 gives a client; to be removed in 0.3.
+    host = getattr(getattr(host, "settings", None), "host", host)
+    if not site_of(host).lists_running:
         raise RunningListUnavailable(
-            f"{client.settings.host} does not tell which recordings run; only the Chinese site "
-            "does (DescribeRunningTasks)."
+            f"{host} does not list which recordings run; only the Chinese site does ({ACTION})."
         )
 
 
 def check_task_type(value: object) -> str:
-    """Return the kind of tasks to list.
+    """Return the type of tasks to list.
 
-    :raises ConfigurationError: the API has no such kind.
+    :raises ConfigurationError: the API has no such type.
     """
     if value not in TASK_TYPES:
         raise ConfigurationError(
@@ -91,28 +91,60 @@ def check_task_type(value: object) -> str:
     return str(value)
 
 
+def read_list(
+    ask: Callable[[dict[str, Any]], Mapping[str, Any]], *, sdk_app_id: int, task_type: str
+) -> tuple[list[RunningTask], bool]:
+    """Return all tasks of the running list, and whether it holds others that were not read.
+
+    :param ask: calls DescribeRunningTasks with the parameters that it is given.
+    :raises BadAnswer: an answer has no list, or the list does not end.
+    """
+    found: dict[str, RunningTask] = {}
+    offset, hidden = 0, False
+    about: dict[str, Any] = {"SdkAppID": sdk_app_id, "TaskType": task_type}
+    for _ in range(_MOST_PAGES):
+        response = ask({**about, "Offset": offset, "Limit": PAGE_SIZE})
+        total, page = read_page(response, sdk_app_id=sdk_app_id, task_type=task_type)
+        known = len(found)
+        # The list changes while it is read: a task may be on two pages.
+        found.update((task.task_id, task) for task in page)
+        # A page may have fewer rows than were asked for although more follow.
+        rows = max(_count_rows(response), len(page))
+        hidden = hidden or rows > len(page)
+        offset += rows
+        # Total may be missing or wrong, and a page may come again: one without a new task is the
+        # last.
+        if len(found) == known or (total is not None and len(found) <= total <= offset):
+            return list(found.values()), hidden or (total or 0) > len(found)
+    raise BadAnswer(
+        f"The list of running tasks does not end: {len(found)} tasks in {_MOST_PAGES} answers.",
+        action=ACTION,
+        retryable=False,
+    )
+
+
 def read_page(
     response: Mapping[str, Any], *, sdk_app_id: int, task_type: str
 ) -> tuple[int | None, list[RunningTask]]:
-    """Return how many tasks there are in all, None where that is unknown, and those of this page.
+    """Return the total number of tasks, None where it is unknown, and the tasks of this page.
 
     A row without a readable TaskID is left out, with a warning; the others are returned.
 
-    :raises BadAnswer: there is no list in the answer, so that which tasks run is not known.
+    :raises BadAnswer: the answer has no list, so which tasks run is not known.
     """
-    read = Fields(response, "Response", action="DescribeRunningTasks")
+    read = Fields(response, "Response", action=ACTION)
     rows = read.items("Tasks")
     if not rows and "Tasks" in read.unreadable and not isinstance(response.get("Tasks"), list):
         raise BadAnswer(
             "Response.Tasks must be a list, the answer holds a "
             f"{type(response.get('Tasks')).__name__}.",
-            action="DescribeRunningTasks",
+            action=ACTION,
         )
     tasks = [RunningTask.from_item(row, sdk_app_id=sdk_app_id, task_type=task_type) for row in rows]
     return read.integer("Total"), [task for task in tasks if task.task_id]
 
 
-def count_rows(response: Mapping[str, Any]) -> int:
-    """Return how many rows a page has, also those that cannot be read."""
+def _count_rows(response: Mapping[str, Any]) -> int:
+    """Return how many rows a page has, unreadable ones included."""
     rows = response.get("Tasks")
     return len(rows) if isinstance(rows, list) else 1 if rows else 0

@@ -1,21 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a recording can be started with: every option of StartOnlineRecord, as data.
+"""The options of StartOnlineRecord, as data, and the functions that check and translate them.
 
-The tables below are the one place that knows them; the client checks and translates by them, and
-the adapters make their own arguments of them. The ranges are those of
-https://www.tencentcloud.com/document/product/1176/53505 and its data types.
+The tables below are the only place that lists the options: the adapters derive their own arguments
+from them. The ranges are those of https://www.tencentcloud.com/document/product/1176/53505 and its
+data types.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-from tiw_automation.core.checks import as_text, whole_number
+from tiw_automation.core.checks import as_text, did_you_mean, whole_number
 from tiw_automation.core.errors import ConfigurationError
 from tiw_automation.core.formatting import escaped, shown
 
@@ -26,19 +25,17 @@ _LARGEST_ROOM = 2**32 - 1
 class Option:
     """One option.
 
-    :param name: what users type.
-    :param api_name: what is sent.
+    :param name: the name that users type; the API's own is :attr:`api_name`.
     :param type: ``int``, ``str``, ``bool``, ``dict`` (of ``options``) or ``list`` (of ``options``,
         or of strings).
-    :param description: one sentence for the adapters' documentation.
-    :param least: the least of an integer.
-    :param most: the most of an integer.
-    :param choices: the values that are allowed; all others are not.
-    :param pattern: what a string has to match.
+    :param description: a sentence for the adapters' documentation.
+    :param least: the smallest integer that is allowed.
+    :param most: the largest integer that is allowed.
+    :param choices: the only values that are allowed, where there are any.
+    :param pattern: a regular expression that a string must match.
     """
 
     name: str
-    api_name: str
     type: str
     description: str
     required: bool = False
@@ -48,70 +45,62 @@ class Option:
     pattern: str | None = None
     options: tuple[Option, ...] = ()
 
+    @property
+    def api_name(self) -> str:
+        """The name that is sent, such as ``RecordMode`` for ``record_mode``."""
+        return self.name.title().replace("_", "").replace("Trtc", "TRTC")
+
 
 _COLOUR = r"#[0-9A-Fa-f]{6}"
 
 _LAYOUT = (
-    Option("width", "Width", "int", "Width in pixels.", required=True, least=2, most=3000),
-    Option("height", "Height", "int", "Height in pixels.", required=True, least=2, most=3000),
-    Option("x", "X", "int", "Distance from the left, in pixels.", least=0, most=3000),
-    Option("y", "Y", "int", "Distance from the top, in pixels.", least=0, most=3000),
-    Option("z_order", "ZOrder", "int", "What lies above what: the greater number.", least=0),
+    Option("width", "int", "Width in pixels.", required=True, least=2, most=3000),
+    Option("height", "int", "Height in pixels.", required=True, least=2, most=3000),
+    Option("x", "int", "Distance from the left, in pixels.", least=0, most=3000),
+    Option("y", "int", "Distance from the top, in pixels.", least=0, most=3000),
+    Option("z_order", "int", "The position in the stack; the greatest number is on top.", least=0),
 )
 
 _CUSTOM_LAYOUT = (
     Option(
         "canvas",
-        "Canvas",
         "dict",
-        "The whole picture.",
+        "The picture as a whole.",
         required=True,
         options=(
-            Option(
-                "layout_params",
-                "LayoutParams",
-                "dict",
-                "Its size.",
-                required=True,
-                options=_LAYOUT,
-            ),
+            Option("layout_params", "dict", "The picture's size.", required=True, options=_LAYOUT),
             Option(
                 "background_color",
-                "BackgroundColor",
                 "str",
-                "Its background, such as #000000.",
+                "The background colour, such as #000000.",
                 pattern=_COLOUR,
             ),
         ),
     ),
     Option(
         "input_stream_list",
-        "InputStreamList",
         "list",
-        "The streams on it.",
+        "The streams in the picture.",
         required=True,
         options=(
             Option(
                 "layout_params",
-                "LayoutParams",
                 "dict",
-                "Where the stream is and how large.",
+                "The stream's position and size.",
                 required=True,
                 options=_LAYOUT,
             ),
-            Option("input_stream_id", "InputStreamId", "str", "Which stream."),
+            Option("input_stream_id", "str", "The stream's name."),
             Option(
                 "background_color",
-                "BackgroundColor",
                 "str",
-                "What is seen beside it, such as #000000.",
+                "The colour of the area that the stream does not fill, such as #000000.",
                 pattern=_COLOUR,
             ),
             Option(
                 "fill_mode",
-                "FillMode",
                 "int",
-                "0 cuts off what does not fit, 1 shows all with a border.",
+                "0 fills the area and cuts off the rest, 1 shows the whole stream with a border.",
                 choices=(0, 1),
             ),
         ),
@@ -119,128 +108,106 @@ _CUSTOM_LAYOUT = (
 )
 
 START_OPTIONS = (
-    Option(
-        "group_id",
-        "GroupId",
-        "str",
-        "The IM group of the board, where it is not the room's number.",
-    ),
+    Option("group_id", "str", "The IM group of the board, if it is not the room's number."),
     Option(
         "concat",
-        "Concat",
         "dict",
-        "Whether the files of a stream become one, with the pauses cut out.",
+        "Joins the files of each stream into one, without the pauses.",
         options=(
-            Option("enabled", "Enabled", "bool", "Whether they do.", required=True),
-            Option("image", "Image", "str", "The URL of a picture for where a stream is missing."),
+            Option("enabled", "bool", "Whether the files are joined.", required=True),
+            Option("image", "str", "The URL of a picture that is shown while a stream is missing."),
         ),
     ),
     Option(
         "whiteboard",
-        "Whiteboard",
         "dict",
-        "The board's picture.",
+        "The board's video.",
         options=(
-            Option("width", "Width", "int", "Width in pixels, 1280 by default.", least=2),
-            Option("height", "Height", "int", "Height in pixels, 960 by default.", least=2),
-            Option("init_param", "InitParam", "str", "The board's own settings, as JSON text."),
+            Option("width", "int", "Width in pixels, 1280 by default.", least=2),
+            Option("height", "int", "Height in pixels, 960 by default.", least=2),
+            Option("init_param", "str", "The board's own settings, as JSON text."),
         ),
     ),
     Option(
         "mix_stream",
-        "MixStream",
         "dict",
-        "One picture of all streams, in files of its own. Tencent enables it on request.",
+        "One video of all streams, in separate files. Tencent enables it on request.",
         options=(
-            Option("enabled", "Enabled", "bool", "Whether there is one.", required=True),
-            Option("disable_audio", "DisableAudio", "bool", "Whether it is without sound."),
+            Option("enabled", "bool", "Whether this video is made.", required=True),
+            Option("disable_audio", "bool", "Whether this video has no sound."),
             Option(
                 "model_id",
-                "ModelId",
                 "int",
-                "A ready layout; needed where there is none of your own in custom.",
+                "A predefined layout; required unless custom has one.",
                 choices=(1, 2),
             ),
-            Option("teacher_id", "TeacherId", "str", "The user who is shown as the teacher."),
-            Option("custom", "Custom", "dict", "A layout of your own.", options=_CUSTOM_LAYOUT),
+            Option("teacher_id", "str", "The user who is shown as the teacher."),
+            Option("custom", "dict", "Your own layout.", options=_CUSTOM_LAYOUT),
         ),
     ),
     Option(
         "extras",
-        "Extras",
         "list",
-        "Further features; MIX_STREAM is set where mix_stream is enabled.",
+        "Further features; MIX_STREAM is added if mix_stream is enabled.",
         choices=("MIX_STREAM",),
     ),
-    Option("audio_file_needed", "AudioFileNeeded", "bool", "Whether each stream also gets an mp3."),
+    Option("audio_file_needed", "bool", "Whether each stream also gets an mp3."),
     Option(
         "record_control",
-        "RecordControl",
         "dict",
-        "Which streams are recorded.",
+        "Selects the streams that are recorded.",
         options=(
-            Option("enabled", "Enabled", "bool", "Whether this counts.", required=True),
-            Option("disable_record", "DisableRecord", "bool", "Record no stream but those below."),
-            Option("disable_audio", "DisableAudio", "bool", "Record no sound but that below."),
-            Option(
-                "pull_small_video", "PullSmallVideo", "bool", "Record the small picture of streams."
-            ),
+            Option("enabled", "bool", "Whether this selection applies.", required=True),
+            Option("disable_record", "bool", "Record only the streams listed below."),
+            Option("disable_audio", "bool", "Record only the sound of the streams listed below."),
+            Option("pull_small_video", "bool", "Record the small video of each stream."),
             Option(
                 "stream_controls",
-                "StreamControls",
                 "list",
-                "What holds for single streams.",
+                "Settings of single streams.",
                 options=(
                     Option(
                         "stream_id",
-                        "StreamId",
                         "str",
                         "The beginning of a stream's name: tic_record_user for the board, "
-                        "tic_substream for shared screens, else a user's name.",
+                        "tic_substream for shared screens, otherwise a user's name.",
                         required=True,
                     ),
-                    Option("disable_record", "DisableRecord", "bool", "Do not record it."),
-                    Option("disable_audio", "DisableAudio", "bool", "Record it without sound."),
-                    Option(
-                        "pull_small_video", "PullSmallVideo", "bool", "Record its small picture."
-                    ),
+                    Option("disable_record", "bool", "Do not record it."),
+                    Option("disable_audio", "bool", "Record it without sound."),
+                    Option("pull_small_video", "bool", "Record its small video."),
                 ),
             ),
         ),
     ),
     Option(
         "record_mode",
-        "RecordMode",
         "str",
-        "VIDEO_GENERATION_MODE, which Tencent enables on request, makes the videos afterwards.",
+        "VIDEO_GENERATION_MODE makes the videos afterwards; Tencent enables it on request.",
         choices=("REALTIME_MODE", "VIDEO_GENERATION_MODE"),
     ),
-    Option("chat_group_id", "ChatGroupId", "str", "The chat's IM group (VIDEO_GENERATION_MODE)."),
+    Option("chat_group_id", "str", "The chat's IM group (VIDEO_GENERATION_MODE)."),
     Option(
         "auto_stop_timeout",
-        "AutoStopTimeout",
         "int",
-        "Seconds without sound, picture or board after which it ends; 300 by default.",
+        "Seconds without sound, video or board after which the recording ends; 300 by default.",
         least=300,
         most=86400,
     ),
-    Option("extra_data", "ExtraData", "str", "For Tencent's own use."),
+    Option("extra_data", "str", "For Tencent's own use."),
     Option(
         "trtc_room_id",
-        "TRTCRoomId",
         "int",
-        "The TRTC room, where it is not the room's number.",
+        "The TRTC room, if it is not the room's number.",
         least=1,
         most=_LARGEST_ROOM,
     ),
-    Option(
-        "trtc_room_id_str", "TRTCRoomIdStr", "str", "The TRTC room's name; goes before the number."
-    ),
+    Option("trtc_room_id_str", "str", "The TRTC room's name; replaces trtc_room_id."),
 )
-"""Every option but the room, the recording user and the application."""
+"""All options except the room, the recording user and the application."""
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
-    # The recipe of TIW's FAQ: no stream but the board's, which is named after the recording user.
+    # From TIW's FAQ: only the board's stream, whose name begins with the recording user's.
     "whiteboard_only": {
         "record_control": {
             "enabled": True,
@@ -254,14 +221,13 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "mixed_stream": {"mix_stream": {"enabled": True, "model_id": 1}},
     "audio_files": {"audio_file_needed": True},
 }
-"""Options under one name; what is given beside them goes before."""
+"""Sets of options by name; an option that is given replaces the preset's."""
 
 
 # As templates render them.
 _FLAGS = {"true": True, "false": False}
 _READ_AS_DATA = (
-    "Give the text itself, in quotes: what reads a template or YAML takes {...}, [...], true and "
-    "1.5 for data."
+    "Give the text itself, in quotes: templates and YAML read {...}, [...], true and 1.5 as data."
 )
 _SHOWN = 200
 
@@ -269,20 +235,20 @@ _SHOWN = 200
 def check_room_id(value: object, name: str = "room_id") -> int:
     """Return a room's number.
 
-    :raises ConfigurationError: it is no integer from 1 to 4294967295.
+    :raises ConfigurationError: it is not an integer from 1 to 4294967295.
     """
-    return _integer(whole_number(value), name, 1, _LARGEST_ROOM)
+    return _integer(value, name, 1, _LARGEST_ROOM)
 
 
 def start_params(options: Mapping[str, Any], preset: str | None = None) -> dict[str, Any]:
     """Return the parameters of StartOnlineRecord for options, under the API's names.
 
-    Options that are None are left out. ``MIX_STREAM`` is put into ``Extras`` where the mixed
-    stream is enabled, which the API asks for.
+    Options that are None are left out. ``MIX_STREAM`` is added to ``Extras`` if the mixed stream is
+    enabled, because the API requires it.
 
     :param options: by the names of :data:`START_OPTIONS`.
     :param preset: one of :data:`PRESETS`.
-    :raises ConfigurationError: a name, type or value that the API does not take.
+    :raises ConfigurationError: a name, type or value is invalid.
     """
     merged = _merged(options, preset)
     params = _object(merged, START_OPTIONS, "")
@@ -303,7 +269,7 @@ def _merged(options: Mapping[str, Any], preset: object) -> dict[str, Any]:
         return given
     if not isinstance(preset, str) or preset not in PRESETS:
         raise ConfigurationError(
-            f"preset: {shown(preset)} is not a preset{_nearest(preset, PRESETS)}.",
+            f"preset: {shown(preset)} is not a preset.{did_you_mean(as_text(preset), PRESETS)}",
             hint=f"Use one of {', '.join(PRESETS)}.",
         )
     merged: dict[str, Any] = deepcopy(dict(PRESETS[preset]))
@@ -313,91 +279,97 @@ def _merged(options: Mapping[str, Any], preset: object) -> dict[str, Any]:
     return merged
 
 
-def _object(value: object, known: Sequence[Option], where: str) -> dict[str, Any]:
+def _object(value: object, known: Sequence[Option], place: str) -> dict[str, Any]:
     if not isinstance(value, Mapping):
-        raise ConfigurationError(
-            f"{where} has to hold {', '.join(option.name for option in known)}, not {shown(value)}."
-        )
+        names = ", ".join(option.name for option in known)
+        raise ConfigurationError(f"{place} must hold {names}, not {shown(value)}.")
     by_name = {option.name: option for option in known}
     for name in value:
         if name not in by_name:
+            unknown = escaped(_under(place, name), _SHOWN)
             raise ConfigurationError(
-                f"{escaped(_under(where, name), _SHOWN)} is no option{_nearest(name, by_name)}.",
+                f"{unknown} is not an option.{did_you_mean(as_text(name), by_name)}",
                 hint=f"Use any of {', '.join(by_name)}.",
             )
     params = {}
     for option in known:
         given = value.get(option.name)
-        place = _under(where, option.name)
+        inner = _under(place, option.name)
         if given is not None:
-            params[option.api_name] = _value(given, option, place)
+            params[option.api_name] = _READERS[option.type](given, option, inner)
         elif option.required:
-            raise ConfigurationError(f"{place} is missing.", hint=option.description)
+            raise ConfigurationError(f"{inner} is missing.", hint=option.description)
     return params
 
 
-def _value(value: object, option: Option, place: str) -> Any:
-    if option.type == "dict":
-        return _object(value, option.options, place)
-    if option.type == "list":
-        if isinstance(value, str | Mapping) or not isinstance(value, Sequence):
-            raise ConfigurationError(f"{place} has to be a list, not {shown(value)}.")
-        items = [(f"{place}[{number}]", item) for number, item in enumerate(value)]
-        if option.options:
-            return [_object(item, option.options, where) for where, item in items]
-        return [_text(item, option, where) for where, item in items]
-    if option.type == "bool":
-        flag = _FLAGS.get(value.strip().lower()) if isinstance(value, str) else value
-        if not isinstance(flag, bool):
-            raise ConfigurationError(f"{place} has to be true or false, not {shown(value)}.")
-        return flag
-    if option.type == "int":
-        number = _integer(whole_number(value), place, option.least, option.most)
-        if option.choices and number not in option.choices:
-            raise _not_one_of(place, value, option)
-        return number
-    return _text(value, option, place)
+def _read_list(value: object, option: Option, place: str) -> list[Any]:
+    if isinstance(value, str | Mapping) or not isinstance(value, Sequence):
+        raise ConfigurationError(f"{place} must be a list, not {shown(value)}.")
+    read_item = _READERS["dict" if option.options else "str"]
+    return [read_item(item, option, f"{place}[{number}]") for number, item in enumerate(value)]
 
 
-def _text(value: object, option: Option, place: str) -> str:
+def _read_dict(value: object, option: Option, place: str) -> dict[str, Any]:
+    return _object(value, option.options, place)
+
+
+def _read_bool(value: object, option: Option, place: str) -> bool:
+    flag = _FLAGS.get(value.strip().lower()) if isinstance(value, str) else value
+    if not isinstance(flag, bool):
+        raise ConfigurationError(f"{place} must be true or false, not {shown(value)}.")
+    return flag
+
+
+def _read_int(value: object, option: Option, place: str) -> int:
+    number = _integer(value, place, option.least, option.most)
+    _check_choice(number, option, place)
+    return number
+
+
+def _read_text(value: object, option: Option, place: str) -> str:
     text = as_text(value)
     if text is None or not text.strip():
         raise ConfigurationError(
-            f"{place} has to be a text that is not empty, not {shown(value)}.",
+            f"{place} must be a text that is not empty, not {shown(value)}.",
             hint=None if isinstance(value, str) else f"{_READ_AS_DATA} {option.description}",
         )
-    if option.choices and text not in option.choices:
-        raise _not_one_of(place, value, option)
+    _check_choice(text, option, place)
     if option.pattern and not re.fullmatch(option.pattern, text):
         raise ConfigurationError(f"{place}: {shown(value)} is malformed.", hint=option.description)
     return text
 
 
+_READERS: Mapping[str, Callable[[object, Option, str], Any]] = {
+    "bool": _read_bool,
+    "dict": _read_dict,
+    "int": _read_int,
+    "list": _read_list,
+    "str": _read_text,
+}
+
+
 def _integer(value: object, place: str, least: int | None, most: int | None) -> int:
+    number = whole_number(value)
     if (
-        isinstance(value, bool)
-        or not isinstance(value, int)
-        or (least is not None and value < least)
-        or (most is not None and value > most)
+        isinstance(number, bool)
+        or not isinstance(number, int)
+        or (least is not None and number < least)
+        or (most is not None and number > most)
     ):
         bounds = [f"from {least}" if least is not None else "", f"to {most}" if most else ""]
         limits = " ".join(filter(None, ["an integer", *bounds]))
-        raise ConfigurationError(f"{place} has to be {limits}, not {shown(value)}.")
-    return value
+        raise ConfigurationError(f"{place} must be {limits}, not {shown(value)}.")
+    return number
 
 
-def _not_one_of(place: str, value: object, option: Option) -> ConfigurationError:
-    allowed = ", ".join(str(choice) for choice in option.choices)
-    near = _nearest(value, [str(choice) for choice in option.choices])
-    return ConfigurationError(
-        f"{place}: {shown(value)} is not allowed{near}.", hint=f"Use {allowed}."
-    )
+def _check_choice(value: object, option: Option, place: str) -> None:
+    if option.choices and value not in option.choices:
+        choices = [str(choice) for choice in option.choices]
+        raise ConfigurationError(
+            f"{place}: {shown(value)} is not allowed.{did_you_mean(as_text(value), choices)}",
+            hint=f"Use {', '.join(choices)}.",
+        )
 
 
-def _nearest(value: object, names: Any) -> str:
-    close = difflib.get_close_matches(shown(value).strip("'"), list(names), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
-
-
-def _under(where: str, name: object) -> str:
-    return f"{where}.{name}" if where else str(name)
+def _under(place: str, name: object) -> str:
+    return f"{place}.{name}" if place else str(name)

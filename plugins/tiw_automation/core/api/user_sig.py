@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The recording user: a name in the form that TIW wants, and the signature that lets it log in.
+"""The recording user: a name in the form that TIW requires, and the signature for its login.
 
-TIW enters the room as a user of its own. The signature is Tencent's TLSSigAPIv2
+TIW enters the room as a separate user. The signature is Tencent's TLSSigAPIv2
 (https://www.tencentcloud.com/document/product/647/35166), made with the key that the IM and
 TRTC consoles show for the application.
 """
@@ -23,11 +23,11 @@ from tiw_automation.core.formatting import shown
 
 DEFAULT_EXPIRE_S = 24 * 3600
 LEAST_EXPIRE_S = 3600
-"""TIW asks for an hour at the least; a recording lasts a day at the most."""
+"""TIW requires at least an hour; a recording lasts at most a day."""
 LONGEST_USER_ID_BYTES = 60
 
 _SHOWN = 200
-# Tencent's own libraries write it as 32 bits.
+# Tencent's own libraries write the seconds as 32 bits.
 _EXPIRE_END_S = 2**31
 _USER_ID = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -43,8 +43,8 @@ def new_record_user_id(room_id: int) -> str:
 def check_record_user_id(value: object, room_id: int) -> str:
     """Return a given RecordUserId.
 
-    :raises ConfigurationError: it is not of the form ``tic_record_user_<RoomId>_<anything>``,
-        has other signs than letters, digits, ``_`` and ``-``, or is longer than 60 bytes.
+    :raises ConfigurationError: it is not of the form ``tic_record_user_<RoomId>_<anything>``, has
+        characters other than letters, digits, ``_`` and ``-``, or is longer than 60 bytes.
     """
     prefix = f"tic_record_user_{room_id}_"
     if (
@@ -55,19 +55,19 @@ def check_record_user_id(value: object, room_id: int) -> str:
         or not _USER_ID.fullmatch(value)
     ):
         raise ConfigurationError(
-            f"record_user_id {shown(value, _SHOWN)} is not one for room {room_id}.",
+            f"record_user_id {shown(value, _SHOWN)} is invalid for room {room_id}.",
             hint=(
-                f"It begins with {prefix}, goes on with letters, digits, _ or -, and has at most "
-                f"{LONGEST_USER_ID_BYTES} of them; leave it out to have one made."
+                f"It must begin with {prefix}, followed by letters, digits, _ or -, and have at "
+                f"most {LONGEST_USER_ID_BYTES} characters; if it is left out, one is made up."
             ),
         )
     return value
 
 
 def as_secret(value: object) -> str | None:
-    """Return a key or a signature; None where it is no text, is empty or has blanks.
+    """Return a key or a signature; None where it is not a text, is empty or has blanks.
 
-    An integer is its digits: a template may have read them as a number.
+    An integer becomes its digits: a template may have read them as a number.
     """
     text = as_text(value)
     return None if not text or " " in text or not text.isprintable() else text
@@ -84,27 +84,18 @@ def make_user_sig(
     """Return the signature of a user.
 
     :param key: the application's secret key for signatures.
-    :param expire_s: how long it is valid, in seconds; an hour at the least.
+    :param expire_s: how long it is valid, in seconds; at least an hour.
     :param now: UNIX seconds, the present by default.
-    :raises ConfigurationError: the key is no text, empty or has blanks, the user is no text of
-        signs that print, or the time is too short.
+    :raises ConfigurationError: the key is not a text, is empty or has blanks, the user is not a
+        text of printable characters, or the time is too short.
     """
     secret = as_secret(key)
     if secret is None:
         raise ConfigurationError(
-            "user_sig_key has to be the application's key, without blanks.",
+            "user_sig_key must be the application's key, without blanks.",
             hint="The console of IM or TRTC shows it beside the SdkAppId.",
         )
-    seconds = whole_number(expire_s)
-    if (
-        isinstance(seconds, bool)
-        or not isinstance(seconds, int)
-        or not LEAST_EXPIRE_S <= seconds < _EXPIRE_END_S
-    ):
-        raise ConfigurationError(
-            f"A user signature has to be valid for {LEAST_EXPIRE_S} s at least, not "
-            f"{shown(expire_s)}."
-        )
+    seconds = _check_expire_s(expire_s)
     user: object = user_id
     if not isinstance(user, str) or not user or not user.isprintable():
         raise ConfigurationError(f"user_id must be a user's name, not {shown(user_id)}.")
@@ -123,5 +114,40 @@ def make_user_sig(
         "TLS.sig": base64.b64encode(digest).decode(),
     }
     packed = base64.b64encode(zlib.compress(json.dumps(content).encode())).decode()
-    # Tencent's own URL-safe alphabet, not the common one.
+    # Tencent's own URL-safe alphabet, which differs from the common one.
     return packed.translate(str.maketrans("+/=", "*-_"))
+
+
+def given_or_made_sig(sdk_app_id: int, user_id: str, signature: str | None, key: str | None) -> str:
+    """Return the signature that was given, or one that is made with the key that was given.
+
+    :raises ConfigurationError: not exactly one of them was given, or it is invalid.
+    """
+    if (signature is None) == (key is None):
+        raise ConfigurationError(
+            "Exactly one of record_user_sig and user_sig_key is needed, "
+            f"{'none' if signature is None else 'both'} given.",
+            hint="Give the recording user's signature, or the key to make it with.",
+        )
+    if key is not None:
+        return make_user_sig(sdk_app_id, user_id, key)
+    checked = as_secret(signature)
+    if checked is None:
+        raise ConfigurationError(
+            "record_user_sig must be a text without blanks.",
+            hint="Give the signature that was made for the recording user.",
+        )
+    return checked
+
+
+def _check_expire_s(value: object) -> int:
+    seconds = whole_number(value)
+    if (
+        isinstance(seconds, bool)
+        or not isinstance(seconds, int)
+        or not LEAST_EXPIRE_S <= seconds < _EXPIRE_END_S
+    ):
+        raise ConfigurationError(
+            f"A user signature must be valid for at least {LEAST_EXPIRE_S} s, not {shown(value)}."
+        )
+    return seconds

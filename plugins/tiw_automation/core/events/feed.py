@@ -250,7 +250,7 @@ class RecordFeed:
 
     async def _read_list(self) -> frozenset[str]:
         with await self._connect() as client:
-            check_lists_running(client)
+            check_lists_running(client.settings.host)
             tasks = await asyncio.to_thread(
                 client.describe_running_tasks, sdk_app_id=self._sdk_app_id
             )

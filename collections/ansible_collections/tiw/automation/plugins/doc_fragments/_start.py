@@ -22,25 +22,25 @@ options:
       - audio_files
   group_id:
     description:
-      - The IM group of the board, where it is not the room's number.
+      - The IM group of the board, if it is not the room's number.
     type: str
   concat:
     description:
-      - Whether the files of a stream become one, with the pauses cut out.
+      - Joins the files of each stream into one, without the pauses.
     type: dict
     suboptions:
       enabled:
         description:
-          - Whether they do.
+          - Whether the files are joined.
         type: bool
         required: true
       image:
         description:
-          - The URL of a picture for where a stream is missing.
+          - The URL of a picture that is shown while a stream is missing.
         type: str
   whiteboard:
     description:
-      - The board's picture.
+      - The board's video.
     type: dict
     suboptions:
       width:
@@ -59,21 +59,21 @@ options:
         type: str
   mix_stream:
     description:
-      - One picture of all streams, in files of its own. Tencent enables it on request.
+      - One video of all streams, in separate files. Tencent enables it on request.
     type: dict
     suboptions:
       enabled:
         description:
-          - Whether there is one.
+          - Whether this video is made.
         type: bool
         required: true
       disable_audio:
         description:
-          - Whether it is without sound.
+          - Whether this video has no sound.
         type: bool
       model_id:
         description:
-          - A ready layout; needed where there is none of your own in custom.
+          - A predefined layout; required unless custom has one.
         type: int
         choices:
           - 1
@@ -84,18 +84,18 @@ options:
         type: str
       custom:
         description:
-          - A layout of your own.
+          - Your own layout.
         type: dict
         suboptions:
           canvas:
             description:
-              - The whole picture.
+              - The picture as a whole.
             type: dict
             required: true
             suboptions:
               layout_params:
                 description:
-                  - Its size.
+                  - The picture's size.
                 type: dict
                 required: true
                 suboptions:
@@ -123,23 +123,23 @@ options:
                     type: int
                   z_order:
                     description:
-                      - 'What lies above what: the greater number.'
+                      - The position in the stack; the greatest number is on top.
                       - At least 0.
                     type: int
               background_color:
                 description:
-                  - 'Its background, such as #000000.'
+                  - 'The background colour, such as #000000.'
                 type: str
           input_stream_list:
             description:
-              - The streams on it.
+              - The streams in the picture.
             type: list
             elements: dict
             required: true
             suboptions:
               layout_params:
                 description:
-                  - Where the stream is and how large.
+                  - The stream's position and size.
                 type: dict
                 required: true
                 suboptions:
@@ -167,27 +167,27 @@ options:
                     type: int
                   z_order:
                     description:
-                      - 'What lies above what: the greater number.'
+                      - The position in the stack; the greatest number is on top.
                       - At least 0.
                     type: int
               input_stream_id:
                 description:
-                  - Which stream.
+                  - The stream's name.
                 type: str
               background_color:
                 description:
-                  - 'What is seen beside it, such as #000000.'
+                  - 'The colour of the area that the stream does not fill, such as #000000.'
                 type: str
               fill_mode:
                 description:
-                  - 0 cuts off what does not fit, 1 shows all with a border.
+                  - 0 fills the area and cuts off the rest, 1 shows the whole stream with a border.
                 type: int
                 choices:
                   - 0
                   - 1
   extras:
     description:
-      - Further features; MIX_STREAM is set where mix_stream is enabled.
+      - Further features; MIX_STREAM is added if mix_stream is enabled.
     type: list
     elements: str
     choices:
@@ -198,36 +198,36 @@ options:
     type: bool
   record_control:
     description:
-      - Which streams are recorded.
+      - Selects the streams that are recorded.
     type: dict
     suboptions:
       enabled:
         description:
-          - Whether this counts.
+          - Whether this selection applies.
         type: bool
         required: true
       disable_record:
         description:
-          - Record no stream but those below.
+          - Record only the streams listed below.
         type: bool
       disable_audio:
         description:
-          - Record no sound but that below.
+          - Record only the sound of the streams listed below.
         type: bool
       pull_small_video:
         description:
-          - Record the small picture of streams.
+          - Record the small video of each stream.
         type: bool
       stream_controls:
         description:
-          - What holds for single streams.
+          - Settings of single streams.
         type: list
         elements: dict
         suboptions:
           stream_id:
             description:
               - 'The beginning of a stream''s name: tic_record_user for the board, tic_substream for
-                shared screens, else a user''s name.'
+                shared screens, otherwise a user''s name.'
             type: str
             required: true
           disable_record:
@@ -240,11 +240,11 @@ options:
             type: bool
           pull_small_video:
             description:
-              - Record its small picture.
+              - Record its small video.
             type: bool
   record_mode:
     description:
-      - VIDEO_GENERATION_MODE, which Tencent enables on request, makes the videos afterwards.
+      - VIDEO_GENERATION_MODE makes the videos afterwards; Tencent enables it on request.
     type: str
     choices:
       - REALTIME_MODE
@@ -255,7 +255,7 @@ options:
     type: str
   auto_stop_timeout:
     description:
-      - Seconds without sound, picture or board after which it ends; 300 by default.
+      - Seconds without sound, video or board after which the recording ends; 300 by default.
       - From 300 to 86400.
     type: int
   extra_data:
@@ -264,11 +264,11 @@ options:
     type: str
   trtc_room_id:
     description:
-      - The TRTC room, where it is not the room's number.
+      - The TRTC room, if it is not the room's number.
       - From 1 to 4294967295.
     type: int
   trtc_room_id_str:
     description:
-      - The TRTC room's name; goes before the number.
+      - The TRTC room's name; replaces trtc_room_id.
     type: str
 """

@@ -459,7 +459,7 @@ class RecordSource:
             client.sdk_app_id()
             if self._discover:
                 try:
-                    check_lists_running(client)
+                    check_lists_running(client.settings.host)
                 except ValueError as error:
                     raise self._refused(error) from None
 
