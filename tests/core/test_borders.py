@@ -34,15 +34,17 @@ from tiw_automation.core import (
     make_user_sig,
 )
 from tiw_automation.core.api.credential_chain import find_credentials
-from tiw_automation.core.api.credentials import Credentials, RenewedKeys, temporary_keys
+from tiw_automation.core.api.credentials import Credentials, RenewedKeys
+from tiw_automation.core.api.error_codes import api_error
 from tiw_automation.core.api.options import SETTINGS, read_options
+from tiw_automation.core.api.roles import temporary_keys
 from tiw_automation.core.api.running_tasks import check_task_type
 from tiw_automation.core.api.settings import Settings
 from tiw_automation.core.api.start_options import check_room_id, start_params
 from tiw_automation.core.api.transport import http_date
 from tiw_automation.core.api.user_sig import check_record_user_id
 from tiw_automation.core.checks import check_sdk_app_id, check_seconds
-from tiw_automation.core.errors import ApiError, api_error
+from tiw_automation.core.errors import ApiError
 from tiw_automation.core.formatting import shown
 from tiw_automation.core.locks import ProcessLock
 from tiw_automation.core.records.record import check_video_kinds

@@ -11,7 +11,7 @@ from tiw_automation.core import (
     TiwError,
     errors as errors_module,
 )
-from tiw_automation.core.errors import _BY_CODE, api_error
+from tiw_automation.core.api.error_codes import _BY_CODE, api_error
 
 OF_THE_ACCOUNT = {
     "ActionOffline",

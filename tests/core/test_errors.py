@@ -36,7 +36,7 @@ from tiw_automation.core import (
     Verdict,
     WaitTimeout,
 )
-from tiw_automation.core.errors import api_error
+from tiw_automation.core.api.error_codes import api_error
 
 
 @pytest.mark.parametrize(

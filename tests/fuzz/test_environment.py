@@ -15,7 +15,7 @@ from fuzzing import examples
 from hypothesis import given, strategies as st
 
 from tiw_automation.core import Settings, TiwClient, TiwError
-from tiw_automation.core.api.credentials import text_of
+from tiw_automation.core.api.key_files import text_of
 
 SECRET = "s3cretS3CRETs3cret"
 PAIR = {"TENCENTCLOUD_SECRET_ID": "AKIDexample", "TENCENTCLOUD_SECRET_KEY": SECRET}

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit, urlunsplit
 
 LONGEST_TEXT = 2000
@@ -10,39 +11,49 @@ LONGEST_TEXT = 2000
 
 
 def escaped(text: object, longest: int = LONGEST_TEXT) -> str:
-    r"""Return text from outside so that it can stand in a log line, a terminal or an event.
+    r"""Return text from outside in a form that is safe in a log line, a terminal or an event.
 
-    Line ends, ESC, direction marks and all else that does not print become escapes such as
-    ``\n`` and ``\x1b``; what is longer than ``longest`` characters is cut, with ``...`` behind it.
+    Line ends, ESC, direction marks and everything else that does not print become escapes such as
+    ``\n`` and ``\x1b``. A text of more than ``longest`` characters is cut and ends in ``...``.
     """
     shown = str(text)
     cut = shown[:longest] + "..." if len(shown) > longest else shown
     if cut.isprintable():
         return cut
     return "".join(
-        sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii")
-        for sign in cut
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in cut
     )
 
 
 def encodable(text: str) -> str:
-    r"""Return a text as it is, but for lone surrogates: each becomes an escape, ``\ud800``."""
+    r"""Return a text with each lone surrogate replaced by an escape such as ``\ud800``."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def shown(value: object, longest: int = 200) -> str:
-    """Return a value as Python writes it, safe to show; its type where Python cannot write it."""
+    """Return ``repr(value)``, safe to show; the value's type where ``repr`` fails."""
     try:
         return escaped(repr(value), longest)
     except Exception:
-        # A number of 5,000 digits, what is nested too deep, an object with a faulty repr.
+        # A number of 5,000 digits, a value that is nested too deep, an object with a faulty repr.
         return f"a {type(value).__name__}"
 
 
 def shown_url(url: str) -> str:
-    """Return a URL without what may be a secret: the query, the fragment, user and password."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    """Return a URL without its query, fragment, user and password, which may be secrets.
+
+    A URL that cannot be parsed becomes ``...``.
+    """
+    bare = re.split("[?#]", url, maxsplit=1)[0]
+    # Without a scheme, urlsplit would take a user for one.
+    prefix = "" if "://" in bare or bare.startswith("//") else "//"
+    try:
+        parts = urlsplit(prefix + bare)
+    except ValueError:
+        return "..."
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, "", "")).removeprefix(prefix)
 
 
 def amount(count: float) -> str:

@@ -12,14 +12,10 @@ from typing import Any
 import pytest
 
 from tiw_automation.core import ConfigurationError, CredentialsError, ServerError, TiwClient
-from tiw_automation.core.api.credential_chain import (
-    Credentials,
-    CredentialSource,
-    RenewedKeys,
-    find_credentials,
-    read_profile,
-)
-from tiw_automation.core.api.credentials import AssumedRole
+from tiw_automation.core.api.credential_chain import find_credentials
+from tiw_automation.core.api.credentials import Credentials, CredentialSource, RenewedKeys
+from tiw_automation.core.api.key_files import read_profile
+from tiw_automation.core.api.roles import AssumedRole
 
 ID = "AKIDexampleexampleexample"
 KEY = "keyexamplekeyexamplekey00"
@@ -132,8 +128,8 @@ def test_a_profile_that_does_not_exist(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("{", "no JSON: line 1"),
-        ("[]", "no JSON object"),
+        ("{", "not JSON: line 1"),
+        ("[]", "not hold a JSON object"),
         ('{"secretId": "a"}', "without secretKey"),
         ('{"secretKey": "a"}', "without secretId"),
         ('{"secretId": "a", "secretKey": 5}', "secretKey .* string"),
@@ -158,7 +154,7 @@ def test_mistakes_in_a_profile(tmp_path: Path, text: str, words: str) -> None:
         ("[default]\nsecret_id = a\n", "without secret_key"),
         ('[default]\nsecret_id = ""\nsecret_key = ""\n', "without secret_id"),
         ("[default]\nsecret_id = a b\nsecret_key = c\n", "secret_id .* blanks"),
-        ("[default]\n[default]\n", "no file of sections"),
+        ("[default]\n[default]\n", "not an INI file"),
     ],
 )
 def test_mistakes_in_the_sdks_file(tmp_path: Path, text: str, words: str) -> None:
@@ -291,7 +287,7 @@ def test_the_settings_of_a_profile(tmp_path: Path) -> None:
     assert read_profile(None, {"TCCLI_PROFILE": "work"}, tmp_path) == found
     assert read_profile(None, {}, tmp_path).region is None
     path.write_text("{")
-    with pytest.raises(ConfigurationError, match="no JSON"):
+    with pytest.raises(ConfigurationError, match="not JSON"):
         read_profile("work", {}, tmp_path)
 
 
@@ -486,12 +482,12 @@ def test_a_pods_role_comes_after_keys_and_needs_all_of_its_variables(tmp_path: P
     [
         (
             "secretid = AKIDsecret\nsecretkey = s3cretvalue\n",
-            r"secretid \(is secret_id meant\?\), secretkey \(is secret_key meant\?\), without "
-            "secret_id and secret_key",
+            r"secretid, secretkey, without secret_id and secret_key\. Did you mean secret_id\? "
+            r"Did you mean secret_key\?",
         ),
         (
             "secret-id = a\nsecret-key = b\ntoken = c\n",
-            r"secret-id \(is .* token, without secret_id",
+            r"secret-id, secret-key, token, without .* Did you mean secret_id\?",
         ),
         ("AKIDsecret = s3cretvalue\n", "holds 1 other name, without secret_id and secret_key"),
         ("token = s3cretvalue\n", "holds token, without secret_id and secret_key"),

@@ -11,7 +11,7 @@ import pytest
 
 from tiw_automation.core import ConfigurationError, Settings, TiwClient
 from tiw_automation.core.api import settings as settings_module
-from tiw_automation.core.api.credentials import AssumedRole
+from tiw_automation.core.api.roles import AssumedRole
 
 ID = "AKIDexampleexampleexample"
 KEY = "keyexamplekeyexamplekey00"

@@ -23,12 +23,8 @@ from tiw_automation.core import (
     TiwError,
     TransportError,
 )
-from tiw_automation.core.api.credentials import (
-    Credentials,
-    InstanceRole,
-    RenewedKeys,
-    WebIdentityRole,
-)
+from tiw_automation.core.api.credentials import Credentials, RenewedKeys
+from tiw_automation.core.api.roles import InstanceRole, WebIdentityRole
 from tiw_automation.core.quota.quota import Quota, Slot
 from tiw_automation.simulator import Simulator
 

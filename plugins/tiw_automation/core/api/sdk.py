@@ -22,6 +22,7 @@ from tencentcloud.common.profile.http_profile import HttpProfile
 from tencentcloud.tiw.v20190919 import tiw_client
 
 from tiw_automation import __version__
+from tiw_automation.core.api.error_codes import api_error
 from tiw_automation.core.api.transport import Answer, Transport, http_date, retry_after_s
 from tiw_automation.core.errors import (
     BadAnswer,
@@ -30,7 +31,6 @@ from tiw_automation.core.errors import (
     ServerError,
     SignatureExpired,
     TiwError,
-    api_error,
 )
 from tiw_automation.core.formatting import escaped
 
