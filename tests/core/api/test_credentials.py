@@ -128,7 +128,7 @@ def test_a_profile_that_does_not_exist(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("{", "not JSON: line 1"),
+        ("{", r"not valid JSON \(line 1\)"),
         ("[]", "not hold a JSON object"),
         ('{"secretId": "a"}', "without secretKey"),
         ('{"secretKey": "a"}', "without secretId"),
@@ -287,7 +287,7 @@ def test_the_settings_of_a_profile(tmp_path: Path) -> None:
     assert read_profile(None, {"TCCLI_PROFILE": "work"}, tmp_path) == found
     assert read_profile(None, {}, tmp_path).region is None
     path.write_text("{")
-    with pytest.raises(ConfigurationError, match="not JSON"):
+    with pytest.raises(ConfigurationError, match="not valid JSON"):
         read_profile("work", {}, tmp_path)
 
 

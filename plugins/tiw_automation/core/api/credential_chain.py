@@ -23,9 +23,8 @@ it.
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -58,6 +57,7 @@ from tiw_automation.core.api.roles import (
 from tiw_automation.core.api.sites import SITES
 from tiw_automation.core.errors import ConfigurationError, CredentialsError, TiwError
 from tiw_automation.core.formatting import escaped, shown
+from tiw_automation.core.locks import ProcessLock
 
 _ID_VARIABLE, _KEY_VARIABLE = "TENCENTCLOUD_SECRET_ID", "TENCENTCLOUD_SECRET_KEY"
 _TOKEN_VARIABLES = (
@@ -78,7 +78,7 @@ _SESSION_NAME = "tiw-automation"
 
 _Source = TypeVar("_Source", bound=CredentialSource)
 _shared: dict[Hashable, Any] = {}
-_shared_lock = threading.Lock()
+_shared_lock = ProcessLock()
 
 
 def _share(key: Hashable, make: Callable[[], _Source]) -> _Source:
@@ -92,16 +92,6 @@ def _share(key: Hashable, make: Callable[[], _Source]) -> _Source:
     with _shared_lock:
         source: _Source = _shared.setdefault(key, made)
     return source
-
-
-def _forget_after_fork() -> None:
-    # A lock that another thread held at the fork would stay locked forever in the child.
-    global _shared_lock
-    _shared_lock = threading.Lock()
-    _shared.clear()
-
-
-os.register_at_fork(after_in_child=_forget_after_fork)
 
 
 def find_credentials(
@@ -153,20 +143,20 @@ def find_credentials(
     return search.assumed(base, arn) if arn else base
 
 
+@dataclass(slots=True)
 class _Search:
-    """Looks at one source after the other, and notes where it looked."""
+    """Looks at one source after the other, and notes where it looked.
 
-    def __init__(
-        self, environ: Mapping[str, str], home: Path | None, timeout_s: float, sts: Sts
-    ) -> None:
-        self.environ = environ
-        self.home = home
-        self.timeout_s = timeout_s
-        self.sts = sts
-        self.looked_at: list[str] = []
-        self.role_arn: str | None = None
-        """The role that the profile names."""
-        self._asked_instance = False
+    :param role_arn: the role that the profile names.
+    """
+
+    environ: Mapping[str, str]
+    home: Path | None
+    timeout_s: float
+    sts: Sts
+    looked_at: list[str] = field(default_factory=list)
+    role_arn: str | None = None
+    asked_instance: bool = False
 
     def arguments(
         self, secret_id: str | None, secret_key: str | None, token: str | None
@@ -236,9 +226,9 @@ class _Search:
         return _share(("pod", *given), lambda: WebIdentityRole(*given))
 
     def instance_role(self) -> CredentialSource | None:
-        if self._asked_instance:
+        if self.asked_instance:
             return None
-        self._asked_instance = True
+        self.asked_instance = True
         try:
             return self._instance()
         except TiwError as error:

@@ -19,9 +19,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
-from weakref import WeakSet
 
 from tiw_automation.core.errors import CredentialsError, DeadlineExceeded, TiwError, TransportError
+from tiw_automation.core.locks import ProcessLock
 
 logger = logging.getLogger(__name__)
 
@@ -106,11 +106,7 @@ class FileKeys:
         self._keys = read(path)
         # An account keeps its quota when it rotates its keys, so the first id identifies it.
         self._identity = self._keys.secret_id
-        self._start_anew()
-        _with_locks.add(self)
-
-    def _start_anew(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
 
     @property
     def identity(self) -> str:
@@ -135,6 +131,7 @@ class _Renewal:
     """One renewal; any number of callers wait for it."""
 
     def __init__(self) -> None:
+        self.pid = os.getpid()
         self.over = threading.Event()
         self.keys: Credentials | None = None
         self.error: TiwError | None = None
@@ -159,12 +156,7 @@ class RenewedKeys(ABC):
         # Both by this machine's clock.
         self._renew_at = -math.inf
         self._forced_at = -math.inf
-        self._start_anew()
-        _with_locks.add(self)
-
-    def _start_anew(self) -> None:
-        # A forked child has neither the thread that renews nor the thread that holds the lock.
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
         self._renewal: _Renewal | None = None
 
     @abstractmethod
@@ -183,7 +175,7 @@ class RenewedKeys(ABC):
         with self._lock:
             if self._keys != refused:
                 return True
-            if self._renewal is None:
+            if not self._is_renewing():
                 now = self._clock()
                 if abs(now - self._forced_at) < _LEAST_GAP_S:
                     raise TransportError(
@@ -202,9 +194,13 @@ class RenewedKeys(ABC):
         if server_time is not None:
             self.clock_offset_s = server_time - self._clock()
 
+    def _is_renewing(self) -> bool:
+        # A forked child does not have the thread that renews.
+        return self._renewal is not None and self._renewal.pid == os.getpid()
+
     def _under_way(self) -> _Renewal:
         """Return the renewal that is running, else start one; the caller holds the lock."""
-        if self._renewal is None:
+        if self._renewal is None or not self._is_renewing():
             renewal = _Renewal()
             thread = threading.Thread(
                 target=self._carry_out, args=(renewal,), name="tiw-keys", daemon=True
@@ -274,17 +270,6 @@ class RenewedKeys(ABC):
 
 def _not_renewed(reason: str) -> TransportError:
     return TransportError(f"The keys could not be renewed: {reason}", code="KeysNotRenewed")
-
-
-_with_locks: WeakSet[FileKeys | RenewedKeys] = WeakSet()
-
-
-def _after_fork() -> None:
-    for source in list(_with_locks):
-        source._start_anew()
-
-
-os.register_at_fork(after_in_child=_after_fork)
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -138,14 +138,16 @@ def json_object(path: Path, text: str) -> Mapping[str, Any]:
     hint = "Run tccli configure to write it again."
     try:
         data = json.loads(text)
-    except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        raise CredentialsError(f"{path} is not JSON: {where}.", hint=hint) from None
-    except (ValueError, RecursionError):
-        raise CredentialsError(f"{path} holds JSON that cannot be parsed.", hint=hint) from None
+    except (ValueError, RecursionError) as error:
+        raise CredentialsError(f"{path} is not valid JSON{_line_of(error)}.", hint=hint) from None
     if not isinstance(data, Mapping):
         raise CredentialsError(f"{path} does not hold a JSON object.", hint=hint)
     return data
+
+
+def _line_of(error: Exception) -> str:
+    line = getattr(error, "lineno", None)
+    return f" (line {line})" if line else ""
 
 
 def read_tccli(path: Path) -> Credentials:
@@ -177,9 +179,7 @@ def read_ini(path: Path) -> Credentials:
     try:
         parser.read_string(text_of(path) or "")
     except configparser.Error as error:
-        line = getattr(error, "lineno", None)
-        where = f" (line {line})" if line else ""
-        raise CredentialsError(f"{path} is not an INI file{where}.", hint=hint) from None
+        raise CredentialsError(f"{path} is not an INI file{_line_of(error)}.", hint=hint) from None
     if not parser.has_section("default"):
         there = ", ".join(f"[{escaped(name, 40)}]" for name in parser.sections()[:5]) or "none"
         raise CredentialsError(

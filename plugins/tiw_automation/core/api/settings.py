@@ -165,42 +165,37 @@ class Settings:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Address:
     """Resolves host, region and the address of STS by the precedence of this module.
 
     :param profile_first: whether the files' settings go before the environment's.
     """
 
-    def __init__(
-        self,
-        *,
-        site: str | None,
-        environ: Mapping[str, str],
-        files: Profile,
-        profile_first: bool,
-        allow_http: bool,
-    ) -> None:
-        if site is not None and site not in SITES:
+    site: str | None
+    environ: Mapping[str, str]
+    files: Profile
+    profile_first: bool
+    allow_http: bool
+
+    def __post_init__(self) -> None:
+        if self.site is not None and self.site not in SITES:
             raise ConfigurationError(
-                f"site: {shown(site)} is not a site.", hint=f"Use one of {', '.join(SITES)}."
+                f"site: {shown(self.site)} is not a site.",
+                hint=f"Use one of {', '.join(SITES)}.",
             )
-        self._site = site
-        self._environ = environ
-        self._files = files
-        self._profile_first = profile_first
-        self._allow_http = allow_http
 
     @property
     def site_or_default(self) -> Site:
-        return _DEFAULT_SITE if self._site is None else SITES[self._site]
+        return _DEFAULT_SITE if self.site is None else SITES[self.site]
 
     def endpoint(self, given: object) -> tuple[str, str] | None:
         """Return the scheme and host of the given or ambient endpoint, if there is one."""
         if given is not None and given != "":
             return self._parsed("endpoint", given)
-        if self._site is not None and self._environ.get(_ENDPOINT.variable):
+        if self.site is not None and self.environ.get(_ENDPOINT.variable):
             _warn_once(
-                f"{_ENDPOINT.variable} is ignored: site {shown(self._site)} was given, and names "
+                f"{_ENDPOINT.variable} is ignored: site {shown(self.site)} was given, and names "
                 "the host."
             )
         found = self._ambient(_ENDPOINT)
@@ -216,7 +211,7 @@ class _Address:
         :param at_any: whether there is an endpoint, which may serve any region.
         """
         default = self.site_or_default.region
-        served = _SERVED_REGIONS if self._site is None else [default]
+        served = _SERVED_REGIONS if self.site is None else [default]
         places = ", ".join(served)
         if given is None:
             for name, value in self._ambient(_REGION):
@@ -224,9 +219,9 @@ class _Address:
                     return value
                 _warn_once(f"{name} {value} is ignored: TIW is served from {places} here.")
             return default
-        if self._site is not None and given != default:
+        if self.site is not None and given != default:
             raise ConfigurationError(
-                f"region {shown(given)} contradicts site {shown(self._site)}, which is served from "
+                f"region {shown(given)} contradicts site {shown(self.site)}, which is served from "
                 f"{default}.",
                 hint="Leave one of the two out.",
             )
@@ -239,18 +234,18 @@ class _Address:
 
     def _ambient(self, part: _Ambient) -> list[tuple[str, str]]:
         """Return names and values of what gives a part, the first that counts first."""
-        if self._site is not None and part.site_shuts_out:
+        if self.site is not None and part.site_shuts_out:
             return []
         found = [
-            (part.variable, self._environ.get(part.variable)),
-            (part.in_words, getattr(self._files, part.setting)),
+            (part.variable, self.environ.get(part.variable)),
+            (part.in_words, getattr(self.files, part.setting)),
         ]
-        ranked = found[::-1] if self._profile_first else found
+        ranked = found[::-1] if self.profile_first else found
         return [(name, value) for name, value in ranked if value]
 
     def _parsed(self, name: str, value: object) -> tuple[str, str]:
         scheme, host = parse_endpoint(value, name)
-        check_scheme(scheme, host, name, allow_http=self._allow_http)
+        check_scheme(scheme, host, name, allow_http=self.allow_http)
         return scheme, host
 
 
