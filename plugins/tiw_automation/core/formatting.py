@@ -46,8 +46,8 @@ def shown_url(url: str) -> str:
     A URL that cannot be parsed becomes ``...``.
     """
     bare = re.split("[?#]", url, maxsplit=1)[0]
-    # Without a scheme, urlsplit would take a user for one.
-    prefix = "" if "://" in bare or bare.startswith("//") else "//"
+    # Without these, urlsplit would read a user as a scheme or a path.
+    prefix = "" if re.match("([A-Za-z][A-Za-z0-9+.-]*:)?//", bare) else "//"
     try:
         parts = urlsplit(prefix + bare)
     except ValueError:

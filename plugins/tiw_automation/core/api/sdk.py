@@ -84,6 +84,10 @@ class SdkClient(AbstractClient):  # type: ignore[misc]
         self.answered_at: float | None = None
         """The server's clock at the last answer, in UNIX seconds, if the answer showed it."""
 
+    def server_time(self) -> float:
+        """Return the server's time as far as it is known, in UNIX seconds."""
+        return self.clock() + self.clock_offset_s
+
     def respond(
         self,
         action: str,
