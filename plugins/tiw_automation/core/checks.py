@@ -149,9 +149,9 @@ def as_number(value: object) -> float | None:
 
 
 def whole_number(value: object) -> object:
-    """Return what :func:`as_integer` returns, or what was given where that is None."""
+    """Return the number of a text of digits, and everything else as it is given."""
     number = as_integer(value)
-    return value if number is None else number
+    return value if number is None or number < 0 else number
 
 
 def as_text(value: object) -> str | None:

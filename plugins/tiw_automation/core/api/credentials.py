@@ -168,7 +168,7 @@ class RenewedKeys(ABC):
             keys = self._keys
             if keys is not None and keys != self._refused and self._clock() < self._renew_at:
                 return keys
-            renewal = self._under_way()
+            renewal = self._running()
         return self._wait(renewal, timeout_s)
 
     def renew(self, refused: Credentials, timeout_s: float | None = None) -> bool:
@@ -186,7 +186,7 @@ class RenewedKeys(ABC):
                     )
                 self._forced_at = now
             self._refused = refused
-            renewal = self._under_way()
+            renewal = self._running()
         return self._wait(renewal, timeout_s) != refused
 
     def saw_server_time(self, server_time: float | None) -> None:
@@ -198,7 +198,7 @@ class RenewedKeys(ABC):
         # A forked child does not have the thread that renews.
         return self._renewal is not None and self._renewal.pid == os.getpid()
 
-    def _under_way(self) -> _Renewal:
+    def _running(self) -> _Renewal:
         """Return the renewal that is running, else start one; the caller holds the lock."""
         if self._renewal is None or not self._is_renewing():
             renewal = _Renewal()

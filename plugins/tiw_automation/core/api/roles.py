@@ -129,8 +129,8 @@ class _StsRole(RenewedKeys):
             response = client.respond(action, given, _STS_TIMEOUT_S)
         except TiwError as error:
             error.action = action
-            purpose = f"The call was to assume {self.role_arn} with {with_what}."
-            error.hint = f"{purpose} {error.hint or ''}".strip()
+            where = f"This happened while assuming {self.role_arn} with {with_what}."
+            error.hint = f"{where} {error.hint or ''}".strip()
             raise
         self.saw_server_time(client.answered_at)
         found = response.get("Credentials")
