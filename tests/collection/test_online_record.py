@@ -204,7 +204,7 @@ def test_bad_options_send_nothing(tiw_simulator: Simulator, play: Play) -> None:
         (record("stopped"), "task_id"),
         (record("stopped", room_id=ROOM, record_user_id=USER), "task_id"),
         (record("begun", task_id="a"), "state"),
-        (record("paused", task_id=12), "has to be a string"),
+        (record("paused", task_id=12), "must be a string"),
         (record("paused", task_id="a", room_id=1, record_user_id="u"), "mutually exclusive"),
         (record("paused", task_id="a", **waiting(wait_for=["PREPARED"])), "wait_for"),
         (record("paused", task_id="a", wait_timeout=-1), "wait_timeout"),

@@ -88,7 +88,7 @@ def test_the_lookup(tiw_simulator: Simulator, play: Play) -> None:
         "FinishReason EXCEPTION",
         "im login failed",
         "TaskNotFound",
-        "has to be a string",
+        "must be a string",
         "No task id",
         "film",
         "secret_id",

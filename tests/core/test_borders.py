@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Further odd inputs at the core's borders; each costs only itself, or is refused by its name."""
+"""Odd inputs at the core's borders; each has no effect on others, or is refused by its name."""
 
 from __future__ import annotations
 
@@ -34,16 +34,18 @@ from tiw_automation.core import (
     make_user_sig,
 )
 from tiw_automation.core.api.credential_chain import find_credentials
-from tiw_automation.core.api.credentials import Credentials, RenewedKeys, temporary_keys
+from tiw_automation.core.api.credentials import Credentials, RenewedKeys
+from tiw_automation.core.api.error_codes import api_error
 from tiw_automation.core.api.options import SETTINGS, read_options
+from tiw_automation.core.api.roles import temporary_keys
 from tiw_automation.core.api.running_tasks import check_task_type
 from tiw_automation.core.api.settings import Settings
 from tiw_automation.core.api.start_options import check_room_id, start_params
 from tiw_automation.core.api.transport import http_date
 from tiw_automation.core.api.user_sig import check_record_user_id
-from tiw_automation.core.checks import check_sdk_app_id, check_seconds
-from tiw_automation.core.errors import ApiError, api_error
-from tiw_automation.core.formatting import shown
+from tiw_automation.core.checks import as_integer, as_number, check_sdk_app_id, check_seconds
+from tiw_automation.core.errors import ApiError
+from tiw_automation.core.formatting import shown, shown_url
 from tiw_automation.core.locks import ProcessLock
 from tiw_automation.core.records.record import check_video_kinds
 from tiw_automation.core.records.tracks import tracks_of
@@ -74,7 +76,7 @@ def client(port: int = 9, **given: Any) -> TiwClient:
 
 class _Faulty:
     def __repr__(self) -> str:
-        raise RuntimeError("no words")
+        raise RuntimeError("no text")
 
 
 ODD = {
@@ -109,7 +111,7 @@ ODD = {
         lambda odd: read_options({"allow_http": odd}, SETTINGS),
     ],
 )
-def test_an_odd_argument_is_refused_in_short(check: Callable[[Any], Any], odd: Any) -> None:
+def test_the_refusal_of_an_odd_argument_is_short(check: Callable[[Any], Any], odd: Any) -> None:
     with pytest.raises(ConfigurationError) as caught:
         check(odd)
     assert str(caught.value).isprintable()
@@ -118,14 +120,14 @@ def test_an_odd_argument_is_refused_in_short(check: Callable[[Any], Any], odd: A
 
 @pytest.mark.parametrize("name", ["profile", "role_arn", "site", "region"])
 @pytest.mark.parametrize("odd", [5, True, ["cn"], {"a": 1}, b"cn", "cn\n", "\x1b[31m"])
-def test_a_setting_that_is_no_text(name: str, odd: Any) -> None:
+def test_a_setting_that_is_not_a_text(name: str, odd: Any) -> None:
     with pytest.raises(ConfigurationError, match=name) as caught:
         Settings.resolve(**{name: odd}, secret_id="a", secret_key="b", environ={})
     assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize("user", ["", "a\nTLS.sdkappid:2", b"u", None, "\ud800", [HUGE]])
-def test_a_signature_is_for_a_users_name(user: Any) -> None:
+def test_a_signature_needs_the_name_of_a_user(user: Any) -> None:
     with pytest.raises(ConfigurationError, match="user_id"):
         make_user_sig(1, user, "key")
 
@@ -148,13 +150,47 @@ def test_parameters_are_a_mapping(params: Any) -> None:
 
 
 def test_an_ignored_variable_cannot_write_log_lines(caplog: pytest.LogCaptureFixture) -> None:
-    Settings.resolve(
-        secret_id="a", secret_key="b", environ={"TENCENTCLOUD_REGION": "x\nERROR all is lost"}
-    )
+    Settings.resolve(secret_id="a", secret_key="b", environ={"TENCENTCLOUD_REGION": "x\nERROR"})
     assert r"x\nERROR" in caplog.text
 
 
-def test_what_python_cannot_write_is_its_type() -> None:
+@pytest.mark.parametrize(
+    ("value", "integer", "number"),
+    [
+        (7, 7, 7.0),
+        (-7, -7, -7.0),
+        (" 7 ", 7, 7.0),
+        ("-7", -7, -7.0),
+        (7.5, None, 7.5),
+        ("7.5", None, 7.5),
+        ("1e3", None, 1000.0),
+        *((odd, None, None) for odd in (None, True, "", "x", "7_0", "\u0667", "\u00b2", [7], b"7")),
+        *((odd, None, None) for odd in (float("nan"), float("inf"), "nan", "-inf", "1e999")),
+        pytest.param(HUGE, None, None, id="huge"),
+        pytest.param("9" * 41, None, float("9" * 41), id="41 digits"),
+    ],
+)
+def test_what_is_read_as_a_number(value: object, integer: int | None, number: float | None) -> None:
+    assert as_integer(value) == integer
+    assert as_number(value) == number
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://me:key@host:8/a/b@c.mp4?sign=1#x", "https://host:8/a/b@c.mp4"),
+        ("me:key@host/a?sign=1", "host/a"),
+        ("//me:key@host/a", "//host/a"),
+        ("http://[?sign=1", "..."),
+        ("a.mp4?sign=1", "a.mp4"),
+        ("", ""),
+    ],
+)
+def test_a_url_is_shown_without_its_secrets(url: str, shown: str) -> None:
+    assert shown_url(url) == shown
+
+
+def test_a_value_without_a_repr_is_shown_as_its_type() -> None:
     assert shown(HUGE) == "a int"
     assert shown(_Faulty()) == "a _Faulty"
 
@@ -162,12 +198,12 @@ def test_what_python_cannot_write_is_its_type() -> None:
 # Answers
 
 
-@pytest.mark.parametrize("signs", ["\ufeff{}", "{}\x00", "\u200b{}\u3000"])
-def test_what_cannot_be_seen_around_a_word_does_not_count(signs: str) -> None:
-    answer = {**GOOD, "Status": signs.format("finished")}
+@pytest.mark.parametrize("around", ["\ufeff{}", "{}\x00", "\u200b{}\u3000"])
+def test_invisible_characters_around_a_word_do_not_count(around: str) -> None:
+    answer = {**GOOD, "Status": around.format("finished")}
     record = OnlineRecord.from_response(answer, sdk_app_id=1, task_id="t")
     assert judge(1, "t", record, Acceptance()).verdict is Verdict.FINISHED
-    answer = {**GOOD, "FinishReason": signs.format("Exception")}
+    answer = {**GOOD, "FinishReason": around.format("Exception")}
     record = OnlineRecord.from_response(answer, sdk_app_id=1, task_id="t")
     assert judge(1, "t", record, Acceptance()).verdict is Verdict.FAILED
 
@@ -197,13 +233,13 @@ def answered(body: bytes, head: bytes = b"") -> dict[str, Any]:
     [
         b'"TotalTime": ' + b"9" * 5000,
         b'"TotalTime": -' + b"9" * 5000,
-        b'"GroupId": "cut within a sign \xe4\xbd"',
+        b'"GroupId": "cut within a character \xe4\xbd"',
         b'"Error": {}',
         b'"Error": []',
         b'"Error": ""',
     ],
 )
-def test_an_odd_text_or_number_does_not_cost_the_answer(more: bytes) -> None:
+def test_an_odd_text_or_number_does_not_invalidate_the_answer(more: bytes) -> None:
     good = json.dumps(GOOD).encode()[:-1]
     response = answered(b'{"Response": ' + good + b", " + more + b"}}")
     record = OnlineRecord.from_response(response, sdk_app_id=1, task_id="t")
@@ -211,9 +247,9 @@ def test_an_odd_text_or_number_does_not_cost_the_answer(more: bytes) -> None:
     assert record.video_urls == [VIDEO["VideoUrl"]]
 
 
-@pytest.mark.parametrize("signs", ["{}\n", " {}", "\t{}\r\n"])
-def test_blanks_around_a_code_do_not_count(signs: str) -> None:
-    error = {"Code": signs.format("FailedOperation.Record"), "Message": "m"}
+@pytest.mark.parametrize("around", ["{}\n", " {}", "\t{}\r\n"])
+def test_blanks_around_a_code_do_not_count(around: str) -> None:
+    error = {"Code": around.format("FailedOperation.Record"), "Message": "m"}
     body = {"Response": {"Error": error, "RequestId": "r"}}
     with pytest.raises(RecordingFailure):
         answered(json.dumps(body).encode())
@@ -227,7 +263,7 @@ def test_a_million_empty_gzip_members_take_no_time() -> None:
     assert time.process_time() - before < 1
 
 
-def test_what_is_not_http_is_not_repeated() -> None:
+def test_an_answer_that_is_not_http_is_not_shown() -> None:
     raw = b'{"Response": {"CallbackKey": "the-key-of-callbacks"}}\r\n\r\n'
     with (
         rude_server.rude_server(rude_server.answer(raw)) as (port, _),
@@ -240,7 +276,7 @@ def test_what_is_not_http_is_not_repeated() -> None:
 @pytest.mark.parametrize(
     "date", ["Fri, 31 Dec 9999 23:59:59 -2359", "Fri, 31 Dec 9999 23:59:59 GMT", "1 Jan 1970 00:00"]
 )
-def test_a_date_that_no_server_means_is_not_followed(date: str) -> None:
+def test_an_implausible_date_is_ignored(date: str) -> None:
     assert http_date(date) is None
     error = {"Error": {"Code": "AuthFailure.SignatureExpire", "Message": "m"}}
     with pytest.raises(SignatureExpired):
@@ -320,7 +356,9 @@ def test_a_list_without_an_end_ends() -> None:
         {"Tasks": None, "Total": 1},
     ],
 )
-def test_a_start_in_doubt_is_not_repeated_where_the_list_hides_a_row(page: dict[str, Any]) -> None:
+def test_a_start_in_doubt_is_not_repeated_if_a_row_is_unreadable(
+    page: dict[str, Any],
+) -> None:
     def script(action: str, params: Mapping[str, Any]) -> dict[str, Any]:
         if action == "DescribeRunningTasks":
             return page
@@ -350,7 +388,7 @@ def _beside_a_task() -> ApiError:
     ],
     ids=["beside a TaskId", "no code", "time-out", "failed by time-out", "too large"],
 )
-def test_an_error_that_does_not_say_no_leaves_a_start_in_doubt(error: ApiError) -> None:
+def test_an_error_that_is_not_a_refusal_leaves_a_start_in_doubt(error: ApiError) -> None:
     def script(action: str, params: Mapping[str, Any]) -> dict[str, Any]:
         if action == "StartOnlineRecord":
             raise error
@@ -364,7 +402,7 @@ def test_an_error_that_does_not_say_no_leaves_a_start_in_doubt(error: ApiError) 
     assert actions.count("StartOnlineRecord") == 1
 
 
-def test_a_task_id_beside_an_error_is_noticed() -> None:
+def test_a_task_id_beside_an_error_is_noted() -> None:
     error = {"Error": {"Code": "FailedOperation", "Message": "m"}}
     for more, names in (({"TaskId": "T1"}, True), ({}, False)):
         with pytest.raises(FailedOperation) as caught:
@@ -385,7 +423,7 @@ def test_an_interruption_after_the_answer_names_the_recording() -> None:
     assert "T1" in str(caught.value.__cause__)
 
 
-def test_a_change_in_doubt_asks_for_the_state_whatever_the_error() -> None:
+def test_a_change_in_doubt_asks_for_the_state_after_any_error() -> None:
     def script(action: str, params: Mapping[str, Any]) -> dict[str, Any]:
         if action == "PauseOnlineRecord":
             raise api_error("", "m")
@@ -445,7 +483,7 @@ def test_what_the_metadata_names_must_be_a_role(role: bytes, tmp_path: Path) -> 
     assert len(str(caught.value)) < 3000
 
 
-def test_a_path_with_odd_signs_is_escaped(tmp_path: Path) -> None:
+def test_a_path_with_odd_characters_is_escaped(tmp_path: Path) -> None:
     environ = {
         "TENCENTCLOUD_SHARED_CREDENTIALS_DIR": str(tmp_path / "a\n\x1b[31m"),
         "TIW_METADATA_ENDPOINT": "http://127.0.0.1:9",
@@ -458,7 +496,7 @@ def test_a_path_with_odd_signs_is_escaped(tmp_path: Path) -> None:
 # Forks
 
 
-def test_a_lock_that_a_thread_holds_is_open_in_a_child() -> None:
+def test_a_lock_that_a_thread_holds_is_open_in_a_forked_child() -> None:
     made, _ = scripted(lambda action, params: GOOD)
     locks = [made._count_lock, made._known._lock, made._retry._budget._lock]
     assert all(isinstance(lock, ProcessLock) for lock in locks)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which errors every task of an account would get, and which are those of one task."""
+"""Which errors concern the whole account, and which concern one task."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from tiw_automation.core import (
     TiwError,
     errors as errors_module,
 )
-from tiw_automation.core.errors import _BY_CODE, api_error
+from tiw_automation.core.api.error_codes import _BY_CODE, api_error
 
-OF_THE_ACCOUNT = {
+OF_ACCOUNT = {
     "ActionOffline",
     "AuthFailure",
     "AuthFailure.SignatureExpire",
@@ -30,7 +30,7 @@ OF_THE_ACCOUNT = {
     "UnsupportedProtocol",
     "UnsupportedRegion",
 }
-OF_ONE_TASK = {
+OF_TASK = {
     "DryRunOperation",
     "FailedOperation",
     "FailedOperation.Record",
@@ -64,21 +64,21 @@ CHILDREN = {
 }
 
 
-def test_every_code_that_is_known_is_one_or_the_other() -> None:
-    assert set(_BY_CODE) == OF_THE_ACCOUNT | OF_ONE_TASK
-    assert not OF_THE_ACCOUNT & OF_ONE_TASK
+def test_every_known_code_is_listed_here() -> None:
+    assert set(_BY_CODE) == OF_ACCOUNT | OF_TASK
+    assert not OF_ACCOUNT & OF_TASK
 
 
 @pytest.mark.parametrize(
     ("code", "expected"),
     [
-        *((code, True) for code in sorted(OF_THE_ACCOUNT)),
-        *((code, False) for code in sorted(OF_ONE_TASK)),
+        *((code, True) for code in sorted(OF_ACCOUNT)),
+        *((code, False) for code in sorted(OF_TASK)),
         *CHILDREN.items(),
     ],
 )
 def test_codes(code: str, expected: bool) -> None:
-    assert api_error(code, "said the API").concerns_account is expected
+    assert api_error(code, "message").concerns_account is expected
 
 
 CLASSES = sorted(
@@ -89,7 +89,7 @@ CLASSES = sorted(
     ),
     key=lambda found: found.__name__,
 )
-CLASSES_OF_THE_ACCOUNT = {
+CLASSES_OF_ACCOUNT = {
     "AuthFailure",
     "ConfigurationError",
     "CredentialsError",
@@ -103,7 +103,7 @@ CLASSES_OF_THE_ACCOUNT = {
 def test_classes(kind: type[TiwError]) -> None:
     error = kind.__new__(kind)
     error.code = "anything"
-    assert error.concerns_account is (kind.__name__ in CLASSES_OF_THE_ACCOUNT)
+    assert error.concerns_account is (kind.__name__ in CLASSES_OF_ACCOUNT)
 
 
 def test_settings() -> None:

@@ -36,7 +36,7 @@ from tiw_automation.core import (
     Verdict,
     WaitTimeout,
 )
-from tiw_automation.core.errors import api_error
+from tiw_automation.core.api.error_codes import api_error
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_each_code_has_its_class(code: str, expected: type[ApiError], retryable:
     assert "r-1" in str(error)
 
 
-def test_a_recording_failure_tells_the_recorders_own_words() -> None:
+def test_a_recording_failure_has_the_recorders_message() -> None:
     error = api_error(
         "FailedOperation.Record",
         "code: 40004, msg: 2019-09-23 10:31:47, im login failed with code 6206, serSig expired\n",
@@ -131,7 +131,7 @@ COMMON = {*inspect.signature(TiwError).parameters, "details"}
 
 
 def of_kind(cls: type[TiwError]) -> tuple[TiwError, Outcome]:
-    """Return an error of a class, and the outcome that holds it and is held by it, as in waits."""
+    """Return an error of a class, and an outcome; each holds the other, as in waits."""
     answer = {"Status": "RECORDING", "TaskId": "t", "Odd": {"a": ["\ud800"]}}
     record = OnlineRecord.from_response(answer, sdk_app_id=1, task_id="t")
     known = {
@@ -197,7 +197,7 @@ def test_an_error_that_was_raised_and_chained_can_be_copied() -> None:
         assert same(copy.deepcopy(caught.value), caught.value)
 
 
-def test_what_the_api_wrote_is_escaped_where_it_enters() -> None:
+def test_the_apis_texts_are_escaped() -> None:
     odd = "x\r\n\x1b[31m\u202e\ud800"
     error = api_error(odd, odd * 10_000, request_id=odd)
     assert type(error) is ApiError
@@ -279,7 +279,7 @@ CODES = [
 
 
 @pytest.mark.parametrize("code", CODES)
-def test_every_documented_code_has_a_class_and_says_what_to_do(code: str) -> None:
+def test_every_documented_code_has_a_class_and_a_hint(code: str) -> None:
     error = api_error(code, "Something happened.")
     assert type(error) is not ApiError
     assert error.hint

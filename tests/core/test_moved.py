@@ -5,7 +5,7 @@ from importlib import import_module
 
 import pytest
 
-# What any version of the collection 0.1 imports, by module.
+# What the versions 0.1 of the collection import, by module.
 USED_BY_0_1 = {
     "callbacks": "PLAIN_HTTP SHORTEST_KEY check_callback_key check_callback_url is_plain_http",
     "confirmation": "CallbackConfirmer",
@@ -26,7 +26,7 @@ def test_the_collection_of_0_1_finds_what_it_imports(module: str) -> None:
             assert getattr(old, name) is not None
 
 
-def test_what_has_kept_its_name_does_not_warn() -> None:
+def test_a_name_that_was_not_moved_does_not_warn() -> None:
     from tiw_automation.core.formatting import escaped
     from tiw_automation.core.records import check_sdk_app_id
 
@@ -34,6 +34,6 @@ def test_what_has_kept_its_name_does_not_warn() -> None:
     assert check_sdk_app_id(1) == 1
 
 
-def test_an_old_name_without_a_meaning_is_an_import_error() -> None:
+def test_an_unknown_name_of_an_old_module_is_an_import_error() -> None:
     with pytest.warns(DeprecationWarning, match="has moved"), pytest.raises(ImportError):
         from tiw_automation.core.start import no_such_name  # type: ignore[import-not-found]  # noqa: F401

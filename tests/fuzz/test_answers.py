@@ -22,8 +22,8 @@ from tiw_automation.core import (
     judge,
     tracks_of,
 )
+from tiw_automation.core.api.error_codes import api_error
 from tiw_automation.core.api.running_tasks import read_page
-from tiw_automation.core.errors import api_error
 from tiw_automation.core.events.record_events import to_event
 
 APP = 1400000001

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The environment and the files beside it as anything at all."""
+"""Any environment and any files of keys."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fuzzing import examples
 from hypothesis import given, strategies as st
 
 from tiw_automation.core import Settings, TiwClient, TiwError
-from tiw_automation.core.api.credentials import text_of
+from tiw_automation.core.api.key_files import text_of
 
 SECRET = "s3cretS3CRETs3cret"
 PAIR = {"TENCENTCLOUD_SECRET_ID": "AKIDexample", "TENCENTCLOUD_SECRET_KEY": SECRET}
@@ -45,7 +45,7 @@ NAMES = (
     "REQUESTS_CA_BUNDLE",
     "SSL_CERT_FILE",
 )
-# What an environment can hold: no NUL, and bytes that are not UTF-8 as surrogates.
+# The texts of an environment: no NUL, and no surrogates.
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=40)
 pieces = st.sampled_from(
     [
@@ -97,7 +97,7 @@ def machine(environ: dict[str, str]) -> Iterator[Path]:
 
 
 def build(**given: object) -> str:
-    """Return what a client that can be built says of itself, or its error."""
+    """Return the ``repr`` of a client, or the error that it raises, as a text."""
     try:
         with TiwClient(**given) as client:  # type: ignore[arg-type]
             return repr(client)
@@ -109,7 +109,7 @@ def build(**given: object) -> str:
 @given(st.dictionaries(st.sampled_from(NAMES), values, max_size=5), st.booleans())
 def test_a_client_of_any_environment_or_an_error(environ: dict[str, str], has_keys: bool) -> None:
     with machine({**environ, **(PAIR if has_keys else {})}):
-        said = build()
+        printed = build()
     secret = {
         name: value
         for name, value in environ.items()
@@ -118,8 +118,8 @@ def test_a_client_of_any_environment_or_an_error(environ: dict[str, str], has_ke
     }
     if has_keys or any(SECRET in value for value in secret.values()):
         shown = {name: value for name, value in environ.items() if name not in secret}
-        # A path or a name that holds the word is no secret.
-        assert SECRET not in said or any(SECRET in value for value in shown.values())
+        # A path or a name may contain the secret's text.
+        assert SECRET not in printed or any(SECRET in value for value in shown.values())
 
 
 @examples()
@@ -127,8 +127,8 @@ def test_a_client_of_any_environment_or_an_error(environ: dict[str, str], has_ke
 def test_any_proxy_or_an_error_without_it(value: str) -> None:
     for name in ("HTTPS_PROXY", "ALL_PROXY", "https_proxy"):
         with machine({name: value, **PAIR}):
-            said = build(endpoint="https://tiw.example")
-        assert SECRET not in said
+            printed = build(endpoint="https://tiw.example")
+        assert SECRET not in printed
     with machine(PAIR):
         assert SECRET not in build(proxy=value)
 
@@ -218,10 +218,10 @@ def test_any_files_of_keys_or_an_error(
         ):
             (home / name).parent.mkdir(exist_ok=True)
             (home / name).write_bytes(content)
-        said = build(profile=profile)
-        # The SecretId stands for the account; the rest is shown nowhere.
-        assert said.count(SECRET) <= said.count(f"account='{SECRET}'")
-        # What is explicit needs none of them.
+        printed = build(profile=profile)
+        # The SecretId identifies the account; the rest is shown nowhere.
+        assert printed.count(SECRET) <= printed.count(f"account='{SECRET}'")
+        # Explicit keys need none of the files.
         keys = {"secret_id": "AKIDgiven", "secret_key": "keykey"}
         assert Settings.resolve(**keys).credentials.identity == "AKIDgiven"  # type: ignore[arg-type]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Endpoints, and what answers at one, as anything at all."""
+"""Any endpoint, any URL, and any answer of a server."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from rude_server import rude_server
 from tiw_automation.core import ConfigurationError, DeadlineExceeded, TiwClient, TiwError
 from tiw_automation.core.api.endpoints import is_loopback, parse_endpoint
 from tiw_automation.core.api.transport import http_date, retry_after_s
+from tiw_automation.core.formatting import shown_url
 from tiw_automation.core.quota.quota import Quota, Slot
 
 SECRET = "s3cretS3CRETs3cret"
@@ -66,12 +67,12 @@ def test_any_endpoint_is_a_host_or_an_error(value: Any) -> None:
     try:
         scheme, host = parse_endpoint(value)
     except ConfigurationError as error:
-        said = str(error)
+        message = str(error)
     else:
-        said = ""
+        message = ""
         check_host(scheme, host)
-    assert said.isprintable()
-    assert not (isinstance(value, str) and "@" in value and SECRET in said)
+    assert message.isprintable()
+    assert not (isinstance(value, str) and "@" in value and SECRET in message)
 
 
 def check_host(scheme: str, host: str) -> None:
@@ -81,6 +82,18 @@ def check_host(scheme: str, host: str) -> None:
     assert not set(host) & set(" /?#@\\")
     assert parse_endpoint(f"{scheme}://{host}") == (scheme, host)
     is_loopback(host)
+
+
+@examples(500)
+@given(urls)
+def test_any_url_is_shown_without_its_query(value: str) -> None:
+    assert not set(shown_url(value)) & {"?", "#"}
+
+
+@examples()
+@given(st.text(max_size=40), st.sampled_from(["https://", "//", ""]))
+def test_no_password_of_a_url_is_shown(path: str, scheme: str) -> None:
+    assert SECRET not in shown_url(f"{scheme}me:{SECRET}@host/{path}?sign={SECRET}")
 
 
 @examples()
@@ -104,7 +117,7 @@ def test_any_retry_after_is_bounded_or_ignored(value: str) -> None:
 
 
 class _Answers:
-    """What the server of this module answers with next."""
+    """The next answer of this module's server."""
 
     raw = b""
 
@@ -181,11 +194,11 @@ def test_any_answer_is_a_response_or_an_error(client: TiwClient, head: bytes, bo
         found = client.call("DescribeOnlineRecord", {}, slot=Slot(Quota(1000), started))
         assert isinstance(found, dict)
     except TiwError as error:
-        said = f"{type(error).__name__} {error}"
+        message = f"{type(error).__name__} {error}"
     else:
-        said = ""
-    assert said.isprintable()
-    assert len(said) < 30_000
-    assert DeadlineExceeded.__name__ not in said
-    assert SECRET not in said
+        message = ""
+    assert message.isprintable()
+    assert len(message) < 30_000
+    assert DeadlineExceeded.__name__ not in message
+    assert SECRET not in message
     assert time.monotonic() - started < 5

@@ -758,9 +758,9 @@ def test_a_stop_whose_time_is_up_is_tried_again_and_says_what_was_seen(
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"wait_timeout": "an hour"}, "wait_timeout has to be a number of seconds"),
-        ({"wait_timeout": timedelta(hours=-1)}, "wait_timeout has to be a number of seconds"),
-        ({"poll_interval": None}, "poll_interval has to be a number of seconds"),
+        ({"wait_timeout": "an hour"}, "wait_timeout must be a number of seconds"),
+        ({"wait_timeout": timedelta(hours=-1)}, "wait_timeout must be a number of seconds"),
+        ({"poll_interval": None}, "poll_interval must be a number of seconds"),
         ({"video_kinds": ["cam"]}, "video_kinds: 'cam' is not a kind"),
         ({"accept_finish_reasons": "by itself"}, "'by itself' is not a finish reason"),
         ({"accept_finish_reasons": 5}, "accept_finish_reasons must be a list of finish reasons"),

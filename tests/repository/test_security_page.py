@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The policies of docs/security.md: JSON that can be pasted, with the actions that are used."""
+"""The policies of docs/security.md: valid JSON that names the actions in use."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def actions(policy: dict[str, Any]) -> set[str]:
     return set(statement["action"])
 
 
-def test_each_policy_has_the_form_that_cam_takes() -> None:
+def test_each_policy_has_the_form_of_cam() -> None:
     for policy in policies():
         assert policy["version"] == "2.0"
         (statement,) = policy["statement"]
@@ -32,7 +32,7 @@ def test_each_policy_has_the_form_that_cam_takes() -> None:
             assert re.fullmatch(r"qcs::(tiw|cam)::uin/\d+:(sdkappid/\d+|roleName/[\w-]+)", resource)
 
 
-def test_policies_name_every_action_of_the_client_and_no_other() -> None:
+def test_policies_name_every_action_of_the_client_and_only_those() -> None:
     named = set.union(*map(actions, policies()))
     served = {f"{'sts' if name.startswith('AssumeRole') else 'tiw'}:{name}" for name in REQUESTS}
     assert named - {"sts:AssumeRole"} == {name for name in served if name.startswith("tiw:")}
@@ -42,7 +42,7 @@ def test_waiting_needs_one_action() -> None:
     assert actions(policies()[0]) == {"tiw:DescribeOnlineRecord"}
 
 
-def test_the_way_to_report_a_fault_is_where_people_look() -> None:
+def test_the_security_page_names_the_way_to_report_a_fault() -> None:
     page = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
     assert "Report a vulnerability" in page
     assert "docs/security.md" in page

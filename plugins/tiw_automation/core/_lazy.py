@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names of a package that are imported when they are first used."""
+"""The public names of a package, imported when they are first used."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ def lazy_names(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str]
     """Return ``__getattr__`` and ``__all__`` for a package.
 
     :param package: its name.
-    :param modules: the public names of each of its modules, with blanks between them; a module is
-        named relative to the package.
+    :param modules: by module, relative to the package, its public names with blanks between them.
     """
     module_of = {name: module for module, names in modules.items() for name in names.split()}
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Modules by the names that they had in 0.1, for the collection tiw.automation 0.1.
+"""The names that modules had in 0.1, for the collection tiw.automation 0.1.
 
 To be removed in 0.3.
 """
@@ -39,6 +39,6 @@ class _Moved(ModuleType):
 
 
 def keep_old_names(package: str) -> None:
-    """Let the old names be imported, with a DeprecationWarning; no module is loaded for it."""
+    """Make the old names importable, with a DeprecationWarning; this loads no module."""
     for old, new in _NEW_NAMES.items():
         sys.modules[f"{package}.{old}"] = _Moved(f"{package}.{old}", f"{package}.{new}")

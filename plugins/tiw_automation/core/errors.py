@@ -1,36 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One tree for everything that can go wrong; :class:`TiwError` is its root.
+"""The tree of all errors that this package raises; :class:`TiwError` is its root.
 
-The API's codes are listed on each action's page and under "Common Error Codes"
-(https://cloud.tencent.com/document/api/1137/40069). A code that Tencent adds later
-falls back to the class of its prefix, so no answer is ever without a class.
+Which class stands for which code of the API: :mod:`~tiw_automation.core.api.error_codes`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any, ClassVar, TypeVar
-
-from tiw_automation.core.formatting import escaped
+from typing import Any, ClassVar
 
 
 class TiwError(Exception):
     """The root of every error that this package raises.
 
     :param message: what happened, for a person; never holds a secret or a URL's query string.
-    :param code: Tencent's error code where the API gave one, else a name of ours.
+    :param code: Tencent's error code where the API gave one, else a name of ours; by default the
+        class's.
     :param request_id: the ``RequestId`` that Tencent's support asks for, if there is one.
-    :param action: the API action that was called, if one was.
-    :param retryable: whether the same call may succeed later; the class decides by default.
-    :param hint: what to do about it.
+    :param action: the API action that was called, if any.
+    :param retryable: whether the same call may succeed later; by default the class decides.
+    :param hint: what to do about it; by default the class's.
     """
 
     default_code: ClassVar[str] = "TiwError"
     default_retryable: ClassVar[bool] = False
     default_hint: ClassVar[str | None] = None
+    concerns_account: bool = False
+    """Whether every task of the account and application would get the same answer.
+
+    True for keys, permission, the service, region, product, version and settings. False for all
+    else, unknown codes among them: such an error concerns one task or one moment.
+    """
     retry_after_s: float | None = None
-    """How long the server asked to wait (``Retry-After``), seconds, where it did."""
+    """How long the server asked to wait (``Retry-After``), in seconds, if it did."""
 
     def __init__(
         self,
@@ -50,15 +52,6 @@ class TiwError(Exception):
         self.retryable = self.default_retryable if retryable is None else retryable
         self.hint = self.default_hint if hint is None else hint
 
-    @property
-    def concerns_account(self) -> bool:
-        """Whether every task of the account and application would get the same answer.
-
-        True for keys, permission, the service, region, product, version and settings; False for
-        all else, unknown codes among them: such an error is that of one task or of one moment.
-        """
-        return isinstance(self, _OF_ACCOUNT) or self.code in _CODES_OF_ACCOUNT
-
     def __str__(self) -> str:
         where = [self.code] if self.code not in self.message else []
         if self.request_id:
@@ -69,8 +62,8 @@ class TiwError(Exception):
         return " ".join(parts)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Exceptions pickle as cls(*args), which loses keyword-only arguments. They are state, not
-        # arguments of _rebuild: an error holds an outcome that may hold the error itself.
+        # Exceptions pickle as cls(*args), which loses keyword-only arguments. They are passed as
+        # state, not as arguments of _rebuild: an error may hold an outcome that holds the error.
         return (_rebuild, (type(self), self.message), self.__dict__.copy())
 
     def to_dict(self) -> dict[str, Any]:
@@ -95,6 +88,7 @@ class ConfigurationError(TiwError, ValueError):
     """A setting or an argument is invalid; nothing was sent."""
 
     default_code = "ConfigurationError"
+    concerns_account = True
 
 
 class CredentialsError(ConfigurationError):
@@ -104,20 +98,20 @@ class CredentialsError(ConfigurationError):
 
 
 class TransportError(TiwError):
-    """The request did not reach the API, or its answer did not come back whole."""
+    """The request did not reach the API, or its answer did not arrive complete."""
 
     default_code = "TransportError"
     default_retryable = True
 
 
 class DeadlineExceeded(TransportError):
-    """The call's hard deadline passed before the answer was complete."""
+    """The call's deadline passed before the answer was complete."""
 
     default_code = "DeadlineExceeded"
 
 
 class BadAnswer(TransportError):
-    """Something answered, but not in the API's form (a proxy's page, a cut body)."""
+    """An answer arrived that is not in the API's form (a proxy's page, a truncated body)."""
 
     default_code = "BadAnswer"
 
@@ -127,31 +121,33 @@ class ApiError(TiwError):
 
     default_code = "ApiError"
     names_task: bool = False
-    """Whether the answer held a TaskId beside the error."""
+    """Whether the answer contained a TaskId as well as the error."""
 
 
 class AuthFailure(ApiError):
     """The keys or the signature were refused."""
 
     default_code = "AuthFailure"
+    concerns_account = True
     default_hint = (
         "Check SecretId, SecretKey and token, and that they belong to this site's account."
     )
 
 
 class SignatureExpired(AuthFailure):
-    """The request's timestamp is more than five minutes from the server's clock."""
+    """The request's timestamp differs from the server's clock by more than five minutes."""
 
     default_code = "AuthFailure.SignatureExpire"
     default_hint = "This machine's clock is off by more than five minutes; set it (NTP)."
     server_time: float | None = None
-    """The server's clock at its answer, UNIX seconds, where the answer said it."""
+    """The server's clock when it answered, in UNIX seconds, if the answer showed it."""
 
 
 class PermissionDenied(ApiError):
-    """The account may not do this, or the SdkAppId is not its own."""
+    """The account may not do this, or the SdkAppId belongs to another account."""
 
     default_code = "UnauthorizedOperation"
+    concerns_account = True
     default_hint = (
         "Grant the CAM action (tiw:<Action>) to this key, and check that the SdkAppId belongs "
         "to the same account and site."
@@ -159,15 +155,15 @@ class PermissionDenied(ApiError):
 
 
 class RequestLimitExceeded(ApiError):
-    """Too many requests in this second; the quota is counted for the whole account."""
+    """Too many requests in this second; Tencent counts them for the whole account."""
 
     default_code = "RequestLimitExceeded"
     default_retryable = True
-    default_hint = "Something else uses this account's quota too; lower requests_per_second."
+    default_hint = "Something else also uses this account's quota; lower requests_per_second."
 
 
 class LimitExceeded(ApiError):
-    """An account limit (such as concurrent recordings) is reached; a second later it still is."""
+    """A limit of the account, such as concurrent recordings, is reached and stays reached."""
 
     default_code = "LimitExceeded"
 
@@ -186,7 +182,7 @@ class InvalidParameter(ApiError):
 
 
 class ResourceInUse(ApiError):
-    """The recording user is recording another room already."""
+    """The recording user already records another room."""
 
     default_code = "ResourceInUse"
 
@@ -195,11 +191,12 @@ class ServiceUnavailable(ApiError):
     """TIW is not enabled for this account, has expired, or is not served here."""
 
     default_code = "ResourceUnavailable"
+    concerns_account = True
     default_hint = "Check in the console that TIW is enabled, paid and not expired."
 
 
 class ServerError(ApiError):
-    """Tencent's side failed; the same call may succeed later."""
+    """Tencent's service failed; the same call may succeed later."""
 
     default_code = "InternalError"
     default_retryable = True
@@ -219,7 +216,7 @@ class FailedOperation(ApiError):
 
 
 class RecordingFailure(FailedOperation):
-    """``FailedOperation.Record``: the recording itself failed, for good.
+    """``FailedOperation.Record``: the recording itself failed, permanently.
 
     Tencent's message has the form ``code: 40004, msg: <time>, <reason>``.
     """
@@ -234,7 +231,7 @@ class RecordingFailure(FailedOperation):
 
     @property
     def inner_message(self) -> str:
-        """The recorder's own words, or the whole message when it has another form."""
+        """The recorder's own message, or the whole message when it has another form."""
         match = _INNER.search(self.message)
         return (match["text"] if match else self.message).strip()
 
@@ -243,12 +240,12 @@ _INNER = re.compile(r"code:\s*(?P<code>[0-9]{1,9}),\s*msg:\s*(?P<text>.*)", re.D
 
 
 class StartUncertain(TiwError):
-    """A recording may run, or runs, whose TaskId is not known.
+    """A recording may be running, or is running, whose TaskId is not known.
 
-    ``__cause__`` is why.
+    ``__cause__`` is the reason.
 
-    :param record_user_id: its recording user, also one that was made up. While its recording runs,
-        a start with the same one starts no second recording.
+    :param record_user_id: its recording user, given or generated. While its recording runs, a
+        start with the same user does not start a second recording.
     """
 
     default_code = "StartUncertain"
@@ -259,186 +256,14 @@ class StartUncertain(TiwError):
 
 
 class ChangeUncertain(TransportError):
-    """A pause, resume or stop may have been carried out: no usable answer came to it.
+    """A pause, resume or stop may have been carried out: no usable answer arrived.
 
-    :param task_id: the recording; the same call may be made again.
+    :param task_id: the recording's; the same call may be repeated.
     """
 
     default_code = "ChangeUncertain"
-    default_hint = "Ask for the recording's state, or make the same call again: it is safe."
+    default_hint = "Ask for the recording's state, or repeat the same call: it is safe."
 
     def __init__(self, message: str, *, task_id: str, **details: Any) -> None:
         super().__init__(message, **details)
         self.task_id = task_id
-
-
-# Longest prefix wins, so a code and the family it belongs to can differ.
-_BY_CODE: dict[str, type[ApiError]] = {
-    "ActionOffline": InvalidParameter,
-    "AuthFailure": AuthFailure,
-    "AuthFailure.SignatureExpire": SignatureExpired,
-    "AuthFailure.UnauthorizedOperation": PermissionDenied,
-    "DryRunOperation": UnsupportedOperation,
-    "FailedOperation": FailedOperation,
-    "FailedOperation.Record": RecordingFailure,
-    "InternalError": ServerError,
-    "InvalidAction": InvalidParameter,
-    "InvalidParameter": InvalidParameter,
-    "InvalidParameter.TaskNotFound": TaskNotFound,
-    "InvalidParameterValue": InvalidParameter,
-    "InvalidRequest": InvalidParameter,
-    "IpInBlacklist": PermissionDenied,
-    "IpNotInWhitelist": PermissionDenied,
-    "LimitExceeded": LimitExceeded,
-    "MissingParameter": InvalidParameter,
-    "NoSuchProduct": InvalidParameter,
-    "NoSuchVersion": InvalidParameter,
-    "RequestLimitExceeded": RequestLimitExceeded,
-    "RequestSizeLimitExceeded": InvalidParameter,
-    "ResourceInUse": ResourceInUse,
-    "ResourceInsufficient": LimitExceeded,
-    "ResourceNotFound": InvalidParameter,
-    # Bare, it is a passing fault of the service; its children below are the account's state.
-    "ResourceUnavailable": ServerError,
-    "ResourceUnavailable.InterfaceUnAuthorized": PermissionDenied,
-    "ResourceUnavailable.NotRegistered": ServiceUnavailable,
-    "ResourceUnavailable.ServiceExpired": ServiceUnavailable,
-    "ResponseSizeLimitExceeded": LimitExceeded,
-    "ServiceUnavailable": ServerError,
-    "UnauthorizedOperation": PermissionDenied,
-    "UnknownParameter": InvalidParameter,
-    "UnsupportedOperation": UnsupportedOperation,
-    "UnsupportedProtocol": InvalidParameter,
-    "UnsupportedRegion": InvalidParameter,
-}
-
-# What concerns the account as a whole; an error that is not here concerns one task.
-_OF_ACCOUNT = (ConfigurationError, AuthFailure, PermissionDenied, ServiceUnavailable)
-_CODES_OF_ACCOUNT = frozenset(
-    {
-        "ActionOffline",
-        "InvalidAction",
-        "InvalidParameter.SdkAppIdNotFound",
-        "NoSuchProduct",
-        "NoSuchVersion",
-        "UnsupportedProtocol",
-        "UnsupportedRegion",
-    }
-)
-
-_CHECK_THE_ENDPOINT = "The endpoint does not serve this action of TIW: check endpoint and site."
-_HINTS: dict[str, str] = {
-    "ActionOffline": "Tencent has withdrawn this action.",
-    "AuthFailure.InvalidAuthorization": (
-        "Something on the way has changed the request's headers: check proxy and endpoint."
-    ),
-    "AuthFailure.InvalidSecretId": (
-        "This is no SecretId of an API key: create one in the console under CAM, API keys."
-    ),
-    "AuthFailure.MFAFailure": (
-        "This account asks for a second factor: use a key that is exempt, or a role."
-    ),
-    "AuthFailure.SecretIdNotFound": (
-        "The SecretId is unknown here. Keys of Tencent Cloud China and International are "
-        "separate: check the site."
-    ),
-    "AuthFailure.SignatureFailure": (
-        "The SecretKey does not belong to the SecretId; check for a cut or a blank."
-    ),
-    "AuthFailure.TokenFailure": (
-        "The temporary token is wrong or has expired; get new temporary keys."
-    ),
-    "DryRunOperation": "The request was only tried: leave DryRun out.",
-    "FailedOperation": "Look at the message, and at the task in the TIW console.",
-    "FailedOperation.Record": (
-        "The recording itself failed, and asking again changes nothing: start another one."
-    ),
-    "InvalidAction": (
-        "The endpoint does not know this action: the international site has fewer than the "
-        "Chinese one, among them no DescribeRunningTasks."
-    ),
-    "InvalidParameter": "Check the parameters against the action's page.",
-    "InvalidParameter.CallbackAddressFormatError": (
-        "The callback has to be a full http:// or https:// URL that Tencent can reach."
-    ),
-    "InvalidParameter.InvalidExtra": "The only extra is MIX_STREAM.",
-    "InvalidParameter.RecordParameter": (
-        "Check the recording's options: room, recording user and its signature above all."
-    ),
-    "InvalidParameter.SdkAppIdNotFound": "Check sdk_app_id; it is shown in the TIW console.",
-    "InvalidParameterValue": "Check the value against the action's page.",
-    "InvalidRequest": "The request came in a form that the API does not take.",
-    "IpInBlacklist": "This machine's address is on the key's list of refused ones (CAM).",
-    "IpNotInWhitelist": "This machine's address is not on the key's list of allowed ones (CAM).",
-    "LimitExceeded": "Wait until something has ended, or ask Tencent for a higher limit.",
-    "LimitExceeded.TaskConcurrency": (
-        "An application may have 100 recordings at a time, and a room one: stop one first."
-    ),
-    "MissingParameter": "Give the parameter that the message names.",
-    "NoSuchProduct": _CHECK_THE_ENDPOINT,
-    "NoSuchVersion": _CHECK_THE_ENDPOINT,
-    "RequestSizeLimitExceeded": "The request is too large: shorten its parameters.",
-    "ResourceInUse": "Something uses it already: look in the TIW console.",
-    "ResourceInUse.RecordUserId": (
-        "This recording user is recording already: use that recording, or another record_user_id."
-    ),
-    "ResourceInsufficient": "Tencent has no capacity for it now: try later.",
-    "ResourceNotFound": "What was asked for does not exist: check its id and the SdkAppId.",
-    "ResourceUnavailable.InterfaceUnAuthorized": (
-        "Tencent enables this feature on request: open a ticket for this SdkAppId."
-    ),
-    "ResourceUnavailable.NotRegistered": "Enable TIW for this account in the console.",
-    "ResourceUnavailable.ServiceExpired": "TIW has expired for this account: renew it.",
-    "ResponseSizeLimitExceeded": "The answer is too large: ask for less at a time.",
-    "UnknownParameter": "The API does not know this parameter: check its spelling.",
-    "UnsupportedOperation": "Look at the recording's state: it does not allow this now.",
-    "UnsupportedOperation.InvalidTaskStatus": (
-        "Only a recording that runs can be paused, and only a paused one resumed."
-    ),
-    "UnsupportedOperation.TaskHasAlreadyStopped": "The recording has ended; start another one.",
-    "UnsupportedProtocol": "Use an https:// endpoint.",
-    "UnsupportedRegion": "TIW serves ap-guangzhou (site cn) and ap-singapore (site intl).",
-}
-# What the recorder itself says in FailedOperation.Record.
-_RECORDER_HINTS = {
-    40001: "The recording user's name was refused: it begins with tic_record_user_<RoomId>_.",
-    40004: (
-        "The recording user could not log in: check that its signature was made for it, with "
-        "the key of this SdkAppId, and had not expired."
-    ),
-}
-
-
-_LONGEST_CODE = 128
-
-
-def api_error(
-    code: str, message: str, *, request_id: str | None = None, action: str | None = None
-) -> ApiError:
-    """Return the error that stands for an API error code, with what is known to help.
-
-    What the API wrote is escaped here, where it enters.
-    """
-    code = escaped(code.strip(), _LONGEST_CODE)
-    cls = _by_prefix(_BY_CODE, code) or ApiError
-    error = cls(
-        escaped(message.strip()) or f"The API answered {code or 'an error without a code'}.",
-        code=code or None,
-        request_id=None if request_id is None else escaped(request_id, _LONGEST_CODE),
-        action=action,
-    )
-    if isinstance(error, RecordingFailure) and error.inner_code in _RECORDER_HINTS:
-        error.hint = _RECORDER_HINTS[error.inner_code]
-    else:
-        error.hint = _HINTS.get(code) or cls.default_hint or _by_prefix(_HINTS, code)
-    return error
-
-
-_Known = TypeVar("_Known")
-
-
-def _by_prefix(known: Mapping[str, _Known], code: str) -> _Known | None:
-    name = code
-    while name not in known and "." in name:
-        name = name.rpartition(".")[0]
-    return known.get(name)

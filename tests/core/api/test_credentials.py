@@ -12,14 +12,10 @@ from typing import Any
 import pytest
 
 from tiw_automation.core import ConfigurationError, CredentialsError, ServerError, TiwClient
-from tiw_automation.core.api.credential_chain import (
-    Credentials,
-    CredentialSource,
-    RenewedKeys,
-    find_credentials,
-    read_profile,
-)
-from tiw_automation.core.api.credentials import AssumedRole
+from tiw_automation.core.api.credential_chain import find_credentials
+from tiw_automation.core.api.credentials import Credentials, CredentialSource, RenewedKeys
+from tiw_automation.core.api.key_files import read_profile
+from tiw_automation.core.api.roles import AssumedRole
 
 ID = "AKIDexampleexampleexample"
 KEY = "keyexamplekeyexamplekey00"
@@ -105,7 +101,7 @@ def test_without_any_keys_the_error_says_where_it_looked_and_what_was_there(
     tccli(tmp_path, type="default")
     with pytest.raises(CredentialsError) as caught:
         find(tmp_path)
-    said = str(caught.value)
+    message = str(caught.value)
     for place in (
         "the arguments secret_id and secret_key (not given)",
         "TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY (not set)",
@@ -113,7 +109,7 @@ def test_without_any_keys_the_error_says_where_it_looked_and_what_was_there(
         f"{tmp_path}/.tencentcloud/credentials (not there)",
         "the CAM role of this instance (This instance's metadata:",
     ):
-        assert place in said
+        assert place in message
 
 
 def test_a_profile_that_does_not_exist(tmp_path: Path) -> None:
@@ -132,8 +128,8 @@ def test_a_profile_that_does_not_exist(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("{", "no JSON: line 1"),
-        ("[]", "no JSON object"),
+        ("{", r"not valid JSON \(line 1\)"),
+        ("[]", "not hold a JSON object"),
         ('{"secretId": "a"}', "without secretKey"),
         ('{"secretKey": "a"}', "without secretId"),
         ('{"secretId": "a", "secretKey": 5}', "secretKey .* string"),
@@ -158,7 +154,7 @@ def test_mistakes_in_a_profile(tmp_path: Path, text: str, words: str) -> None:
         ("[default]\nsecret_id = a\n", "without secret_key"),
         ('[default]\nsecret_id = ""\nsecret_key = ""\n', "without secret_id"),
         ("[default]\nsecret_id = a b\nsecret_key = c\n", "secret_id .* blanks"),
-        ("[default]\n[default]\n", "no file of sections"),
+        ("[default]\n[default]\n", "not an INI file"),
     ],
 )
 def test_mistakes_in_the_sdks_file(tmp_path: Path, text: str, words: str) -> None:
@@ -168,12 +164,12 @@ def test_mistakes_in_the_sdks_file(tmp_path: Path, text: str, words: str) -> Non
     assert str(path) in str(caught.value)
 
 
-def test_the_quotes_of_the_sdks_own_example_are_taken_off(tmp_path: Path) -> None:
+def test_the_quotes_of_the_sdks_own_example_are_removed(tmp_path: Path) -> None:
     sdk_file(tmp_path, '[default]\nsecret_id="a"\nsecret_key=\'b\'\ntoken="c"\n')
     assert keys(find(tmp_path)) == ("a", "b", "c")
 
 
-def test_a_link_that_leads_nowhere_is_no_file(tmp_path: Path) -> None:
+def test_a_link_that_leads_nowhere_is_a_missing_file(tmp_path: Path) -> None:
     path = tmp_path / ".tencentcloud" / "credentials"
     path.parent.mkdir()
     path.symlink_to(path)
@@ -195,7 +191,7 @@ def test_keys_that_change_in_their_file_are_taken_up(tmp_path: Path) -> None:
     assert find(tmp_path) is source
 
 
-def test_a_file_that_is_half_written_changes_nothing(
+def test_a_half_written_file_changes_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tccli(tmp_path, secretId="first", secretKey="one")
@@ -221,7 +217,7 @@ class Fetched(RenewedKeys):
 
     @property
     def identity(self) -> str:
-        return "somebody"
+        return "account"
 
     def fetch(self) -> Credentials:
         if self.broken:
@@ -246,7 +242,7 @@ def test_keys_with_a_short_life_are_renewed_at_half_of_it() -> None:
     assert keys(source)[0] == "id2"
 
 
-def test_a_renewal_that_fails_is_tried_again_while_the_old_keys_last() -> None:
+def test_a_failed_renewal_is_retried_while_the_old_keys_last() -> None:
     source = Fetched(7200.0)
     assert keys(source)[0] == "id1"
     source.broken = True
@@ -262,7 +258,7 @@ def test_a_renewal_that_fails_is_tried_again_while_the_old_keys_last() -> None:
         source.current()
 
 
-def test_refused_keys_are_fetched_anew_once() -> None:
+def test_refused_keys_are_fetched_again_once() -> None:
     source = Fetched(7200.0)
     refused = source.current()
     assert source.renew(refused)
@@ -271,7 +267,7 @@ def test_refused_keys_are_fetched_anew_once() -> None:
     assert source.fetched == 2
 
 
-def test_a_role_has_to_have_its_form(tmp_path: Path) -> None:
+def test_a_malformed_role(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="qcs::cam::uin"):
         find(tmp_path, PAIR, role_arn="my-role")
 
@@ -291,7 +287,7 @@ def test_the_settings_of_a_profile(tmp_path: Path) -> None:
     assert read_profile(None, {"TCCLI_PROFILE": "work"}, tmp_path) == found
     assert read_profile(None, {}, tmp_path).region is None
     path.write_text("{")
-    with pytest.raises(ConfigurationError, match="no JSON"):
+    with pytest.raises(ConfigurationError, match="not valid JSON"):
         read_profile("work", {}, tmp_path)
 
 
@@ -328,7 +324,7 @@ def too_large(path: Path) -> None:
 
 @pytest.mark.parametrize("make", [a_folder, latin, too_large, os.mkfifo])
 @pytest.mark.parametrize("name", [".tccli/default.credential", ".tencentcloud/credentials"])
-def test_a_file_that_cannot_be_read_is_not_there_unless_asked_for(
+def test_an_unreadable_file_counts_as_missing_unless_it_is_named(
     tmp_path: Path, make: Callable[[Path], None], name: str
 ) -> None:
     path = tmp_path / name
@@ -338,7 +334,7 @@ def test_a_file_that_cannot_be_read_is_not_there_unless_asked_for(
     other = ".tencentcloud/credentials" if "tccli" in name else ".tccli/default.credential"
     with pytest.raises(CredentialsError, match=f"Looked at: .*{path}") as caught:
         find(tmp_path)
-    # All that was ignored is named.
+    # The error names each file that was ignored.
     assert f"{tmp_path / other} (not there)" in str(caught.value)
     if "tccli" in name:
         sdk_file(tmp_path, "[default]\nsecret_id = a\nsecret_key = b\n")
@@ -353,7 +349,7 @@ import json, os, sys
 from tiw_automation.core import TiwClient, TiwError
 pair, no_metadata, home = json.loads(sys.argv[1])
 os.environ |= {**no_metadata, "HOME": home}
-# What is imported late may lie where such a process cannot read.
+# Modules that are imported later may be in a folder that this process cannot read.
 TiwClient(secret_id="a", secret_key="b")
 if os.getuid() == 0:
     os.setgroups([])
@@ -379,14 +375,14 @@ show({"TENCENTCLOUD_PROFILE": "default"})
 
 @pytest.mark.parametrize("closed", ["home", "home/.tccli", "home/.tccli/default.credential"])
 def test_a_home_that_cannot_be_entered(tmp_path: Path, closed: str) -> None:
-    """By a process without rights: root may read everything."""
+    """The process has no rights, because root may read everything."""
     home = tmp_path / "home"
     home.mkdir()
     tccli(home, secretId="idofdefault", secretKey="keyofdefault")
     for folder in (tmp_path, tmp_path.parent, tmp_path.parents[1]):
         folder.chmod(0o755)
     path = tmp_path / closed
-    # Whoever owns it may enter what is 0700.
+    # Its owner may enter a folder of mode 0700.
     path.chmod(0o700 if os.getuid() == 0 else 0)
     given = json.dumps([PAIR, NO_METADATA, str(home)])
     try:
@@ -400,12 +396,12 @@ def test_a_home_that_cannot_be_entered(tmp_path: Path, closed: str) -> None:
     finally:
         path.chmod(0o755)
     assert not done.stderr
-    of_environment, of_arguments, nothing, beside_a_profile, asked_for = done.stdout.splitlines()
+    of_environment, of_arguments, nothing, beside_a_profile, named = done.stdout.splitlines()
     assert (of_environment, of_arguments, beside_a_profile) == (ID, "AKIDgiven", ID)
     unreadable = f"{home}/.tccli/default.credential cannot be read: Permission denied"
     assert nothing.startswith("No keys were found")
     assert unreadable in nothing
-    assert asked_for.startswith(unreadable)
+    assert named.startswith(unreadable)
 
 
 def test_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -486,12 +482,12 @@ def test_a_pods_role_comes_after_keys_and_needs_all_of_its_variables(tmp_path: P
     [
         (
             "secretid = AKIDsecret\nsecretkey = s3cretvalue\n",
-            r"secretid \(is secret_id meant\?\), secretkey \(is secret_key meant\?\), without "
-            "secret_id and secret_key",
+            r"secretid, secretkey, without secret_id and secret_key\. Did you mean secret_id\? "
+            r"Did you mean secret_key\?",
         ),
         (
             "secret-id = a\nsecret-key = b\ntoken = c\n",
-            r"secret-id \(is .* token, without secret_id",
+            r"secret-id, secret-key, token, without .* Did you mean secret_id\?",
         ),
         ("AKIDsecret = s3cretvalue\n", "holds 1 other name, without secret_id and secret_key"),
         ("token = s3cretvalue\n", "holds token, without secret_id and secret_key"),

@@ -12,10 +12,10 @@ from tiw_automation.core.api.options import SECRETS, SETTINGS, read_options
 KNOWN: dict[str, type] = {"name": str, "times": float, "count": int, "deep": bool, "ids": list}
 
 
-def test_the_settings_are_the_clients() -> None:
-    takes = set(inspect.signature(TiwClient.__init__).parameters)
-    assert set(SETTINGS) <= takes
-    assert not [n for n in takes if n.startswith("secret_") and n not in SECRETS]
+def test_the_settings_are_arguments_of_the_client() -> None:
+    arguments = set(inspect.signature(TiwClient.__init__).parameters)
+    assert set(SETTINGS) <= arguments
+    assert not [n for n in arguments if n.startswith("secret_") and n not in SECRETS]
 
 
 @pytest.mark.parametrize(
@@ -34,14 +34,14 @@ def test_the_settings_are_the_clients() -> None:
         ("ids", [], []),
     ],
 )
-def test_what_is_written_is_read(name: str, given: Any, found: Any) -> None:
+def test_each_option_gets_its_type(name: str, given: Any, found: Any) -> None:
     read = read_options({name: given}, KNOWN)
     assert read == {name: found}
     assert type(read[name]) is KNOWN[name]
 
 
 @pytest.mark.parametrize("empty", [None, ""])
-def test_what_is_empty_is_as_if_not_given(empty: object) -> None:
+def test_an_empty_option_counts_as_not_given(empty: object) -> None:
     assert read_options(dict.fromkeys(KNOWN, empty), KNOWN) == {}
 
 
@@ -58,6 +58,9 @@ def test_what_is_empty_is_as_if_not_given(empty: object) -> None:
         ("count", 1.5, "a whole number"),
         ("count", "1.5", "a whole number"),
         ("count", [1], "a whole number"),
+        ("count", "1_000", "a whole number"),
+        ("times", "1_000", "a number"),
+        ("times", "\u0663", "a number"),
         ("deep", "perhaps", "true or false"),
         ("deep", 2, "true or false"),
         ("deep", [], "true or false"),
@@ -65,7 +68,7 @@ def test_what_is_empty_is_as_if_not_given(empty: object) -> None:
         ("ids", 5, "a list"),
     ],
 )
-def test_another_type_is_named(name: str, given: Any, wanted: str) -> None:
+def test_a_value_of_another_type_is_refused(name: str, given: Any, wanted: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         read_options({name: given}, KNOWN)
     assert name in str(caught.value)
@@ -73,7 +76,7 @@ def test_another_type_is_named(name: str, given: Any, wanted: str) -> None:
     assert repr(given) in str(caught.value)
 
 
-def test_an_unknown_option_is_named_with_the_nearest_and_all_there_are() -> None:
+def test_an_unknown_option_is_named_with_the_nearest_and_all_known() -> None:
     with pytest.raises(ConfigurationError) as caught:
         read_options({"tmes": 1}, KNOWN)
     assert "'tmes'. Did you mean times?" in str(caught.value)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is wrong with the SDK's synchronous client, and which test shows that it is closed here."""
+"""The faults of the SDK's synchronous client, and the tests that show that each is mended."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ FAULTS = {
         "test_actions.test_a_lost_answer_never_starts_a_second_recording",
     ),
     "an error is lost when its Content-Type carries a charset": (
-        "test_transport.test_an_error_is_found_whatever_is_around_it",
+        "test_transport.test_an_error_is_found_in_any_http_answer",
     ),
     "the message of an HTTP error is bytes, and its RequestId lost": (
-        "test_transport.test_an_error_is_found_whatever_is_around_it",
+        "test_transport.test_an_error_is_found_in_any_http_answer",
         "test_sdk_faults.test_messages_are_text",
     ),
     "JSON, Key and Chunked errors come through raw": (
-        "test_transport.test_what_is_no_answer",
-        "test_transport.test_an_error_without_a_request_id_is_still_that_error",
+        "test_transport.test_what_is_not_an_answer",
+        "test_transport.test_an_error_without_a_request_id_has_its_class",
         "test_sdk_faults.test_a_chunked_answer_that_breaks_off",
     ),
     "REQUESTS_CA_BUNDLE and SSL_CERT_FILE are ignored": (
@@ -43,7 +43,7 @@ FAULTS = {
     "~/.netrc replaces the signature": (
         "test_transport.test_a_netrc_does_not_replace_the_signature",
     ),
-    "a server that drips holds a call for ever": (
+    "a server that sends byte by byte holds a call without limit": (
         "test_transport.test_a_call_that_hangs_ends_at_its_deadline",
         "test_transport.test_a_process_whose_call_hangs_can_exit",
     ),
@@ -59,26 +59,26 @@ FAULTS = {
         "test_transport.test_warnings_as_errors_do_not_break_a_call",
     ),
     "the caller's headers are changed and keep the signature": (
-        "test_sdk_faults.test_what_the_caller_gave_stays_as_it_is",
+        "test_sdk_faults.test_the_callers_parameters_are_not_changed",
     ),
     "debug logs show headers and bodies": (
         "test_transport.test_no_secret_in_any_log",
         "test_sdk_faults.test_no_user_signature_in_any_log",
     ),
     "messages come in Chinese": ("test_transport.test_connections_are_kept_and_headers_are_fresh",),
-    "the clock that signs is corrected by nothing": (
+    "nothing corrects the clock that signs": (
         "test_actions.test_a_wrong_clock_is_corrected_and_logged",
     ),
     "a token in the environment is ignored": (
         "test_credentials.test_a_token_comes_with_the_environments_pair_only",
     ),
-    "quotes in the SDK's file of keys are taken for a part of them": (
-        "test_credentials.test_the_quotes_of_the_sdks_own_example_are_taken_off",
+    "quotes in the SDK's file of keys count as part of them": (
+        "test_credentials.test_the_quotes_of_the_sdks_own_example_are_removed",
     ),
     "a file of keys without [default] ends in AttributeError": (
         "test_credentials.test_mistakes_in_the_sdks_file",
     ),
-    "off Tencent's cloud the metadata is waited for without an end": (
+    "outside Tencent's cloud it waits for the metadata without limit": (
         "test_actions.test_metadata_that_hang_do_not_hold_up_a_client",
     ),
 }
@@ -133,7 +133,7 @@ BODY = b'{"Response": {"RequestId": "r-1"}}'
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
 
 
-def test_what_the_caller_gave_stays_as_it_is(rude: Any) -> None:
+def test_the_callers_parameters_are_not_changed(rude: Any) -> None:
     params = {"SdkAppId": 1, "Whiteboard": {"Width": 5}}
     before = json.dumps(params)
     with rude.rude_server(rude.answer(ANSWER)) as (port, _):

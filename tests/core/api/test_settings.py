@@ -11,7 +11,7 @@ import pytest
 
 from tiw_automation.core import ConfigurationError, Settings, TiwClient
 from tiw_automation.core.api import settings as settings_module
-from tiw_automation.core.api.credentials import AssumedRole
+from tiw_automation.core.api.roles import AssumedRole
 
 ID = "AKIDexampleexampleexample"
 KEY = "keyexamplekeyexamplekey00"
@@ -24,7 +24,7 @@ def resolve(environ: dict[str, str] | None = None, **given: Any) -> Settings:
 
 
 @pytest.fixture(autouse=True)
-def _warn_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def _forget_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings_module, "_warned", set())
 
 
@@ -120,7 +120,7 @@ def test_a_password_in_the_endpoint_is_refused_and_not_repeated() -> None:
 
 @pytest.mark.parametrize("name", ["requests_per_second", "timeout", "quota_share"])
 @pytest.mark.parametrize("value", [0, -1, "x", float("nan"), float("inf"), True])
-def test_numbers_have_to_be_above_zero(name: str, value: Any) -> None:
+def test_numbers_must_be_above_zero(name: str, value: Any) -> None:
     with pytest.raises(ConfigurationError, match=name):
         resolve(**{name: value})
 
@@ -207,7 +207,7 @@ def test_explicit_keys_shut_out_the_files_and_never_the_environment(tmp_path: Pa
     simulator = {"TIW_ENDPOINT": "http://127.0.0.1:8787", "TENCENTCLOUD_REGION": "ap-guangzhou"}
     found = resolve(simulator, home=tmp_path, **keys)
     assert (found.url, found.region) == ("http://127.0.0.1:8787", "ap-guangzhou")
-    # Keys of the environment and a profile that is named take what the files say.
+    # With keys of the environment or a named profile, the files' settings are used.
     assert resolve(PAIR, home=tmp_path).host == "tiw.elsewhere.example"
     named = resolve({}, home=tmp_path, profile="default", **keys)
     assert named.host == "tiw.elsewhere.example"
@@ -230,7 +230,7 @@ def test_explicit_keys_shut_out_the_files_and_never_the_environment(tmp_path: Pa
         ("2130706433", False),
     ],
 )
-def test_plain_http_is_for_this_machine(host: str, loopback: bool) -> None:
+def test_plain_http_is_only_for_this_machine(host: str, loopback: bool) -> None:
     url = f"http://{host}"
     for environ, given, name in (
         (PAIR, {"endpoint": url}, "endpoint"),
@@ -248,7 +248,7 @@ def test_plain_http_is_for_this_machine(host: str, loopback: bool) -> None:
     assert resolve(endpoint=f"https://{host}").scheme == "https"
 
 
-def test_allow_http_is_yes_or_no() -> None:
+def test_allow_http_is_true_or_false() -> None:
     refused = {**PAIR, "TIW_ALLOW_HTTP": "1", "TIW_ENDPOINT": "http://h"}
     assert resolve(refused).url == "http://h"
     with pytest.raises(ConfigurationError, match="plain http"):
@@ -276,7 +276,7 @@ def test_no_part_of_an_endpoint_with_a_password_is_repeated(endpoint: str) -> No
     assert "s3cret" not in str(caught.value)
 
 
-def test_settings_that_cannot_be_read_are_ignored_unless_asked_for(
+def test_unreadable_settings_are_ignored_unless_the_profile_is_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / ".tccli" / "default.configure"

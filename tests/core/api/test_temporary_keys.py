@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keys that are renewed: by whom, how often, and what becomes of the calls meanwhile."""
+"""The renewal of keys: how often, in which thread, and what calls do meanwhile."""
 
 from __future__ import annotations
 
@@ -23,12 +23,8 @@ from tiw_automation.core import (
     TiwError,
     TransportError,
 )
-from tiw_automation.core.api.credentials import (
-    Credentials,
-    InstanceRole,
-    RenewedKeys,
-    WebIdentityRole,
-)
+from tiw_automation.core.api.credentials import Credentials, RenewedKeys
+from tiw_automation.core.api.roles import InstanceRole, WebIdentityRole
 from tiw_automation.core.quota.quota import Quota, Slot
 from tiw_automation.simulator import Simulator
 
@@ -46,7 +42,7 @@ def once() -> Slot:
 
 
 class Numbered(RenewedKeys):
-    """Keys that are numbered; ``now`` is the machine's clock, ``server_now`` the server's."""
+    """Numbered keys; ``now`` is the machine's clock, ``server_now`` the server's."""
 
     def __init__(self, life: float = 7200.0) -> None:
         super().__init__(clock=lambda: self.now)
@@ -60,7 +56,7 @@ class Numbered(RenewedKeys):
 
     @property
     def identity(self) -> str:
-        return "somebody"
+        return "account"
 
     def fetch(self) -> Credentials:
         self.fetched += 1
@@ -72,8 +68,8 @@ class Numbered(RenewedKeys):
         return Credentials(f"id{number}", "key", "token", "x", self.server_now + self.life)
 
 
-def at_once(count: int, work: Callable[[], Any]) -> list[Any]:
-    """Return what each of some threads returned or raised, and how long it took (s)."""
+def in_threads(count: int, work: Callable[[], Any]) -> list[Any]:
+    """Return what ``work`` returned or raised in each thread, and how long it took (s)."""
     found: list[Any] = []
     ready = threading.Barrier(count)
 
@@ -95,21 +91,21 @@ def at_once(count: int, work: Callable[[], Any]) -> list[Any]:
     return found
 
 
-def test_one_renewal_is_under_way_for_all_callers() -> None:
+def test_one_renewal_serves_all_callers() -> None:
     source = Numbered()
     source.may_go_on.clear()
     threading.Timer(0.2, source.may_go_on.set).start()
-    found = at_once(16, source.current)
+    found = in_threads(16, source.current)
     assert {keys.secret_id for keys, _ in found} == {"id1"}
     assert source.fetched == 1
 
 
-def test_one_renewal_for_all_whose_keys_were_refused() -> None:
+def test_one_renewal_serves_all_callers_with_refused_keys() -> None:
     source = Numbered()
     refused = source.current()
     source.may_go_on.clear()
     threading.Timer(0.2, source.may_go_on.set).start()
-    assert [changed for changed, _ in at_once(16, lambda: source.renew(refused))] == [True] * 16
+    assert [changed for changed, _ in in_threads(16, lambda: source.renew(refused))] == [True] * 16
     assert source.fetched == 2
 
 
@@ -117,7 +113,7 @@ def test_each_caller_waits_no_longer_than_its_own_call_may_take() -> None:
     source = Numbered()
     source.may_go_on.clear()
     try:
-        for error, seconds in at_once(16, lambda: source.current(0.2)):
+        for error, seconds in in_threads(16, lambda: source.current(0.2)):
             assert isinstance(error, DeadlineExceeded)
             assert error.retryable
             assert seconds < 1
@@ -140,7 +136,7 @@ def test_the_old_keys_are_used_while_they_last() -> None:
 
 @pytest.mark.parametrize("shows_its_time", [True, False])
 @pytest.mark.parametrize("ahead", [3 * 3600.0, -3 * 3600.0, 400 * 86400.0])
-def test_a_clock_that_is_off_renews_no_more_often(ahead: float, shows_its_time: bool) -> None:
+def test_a_wrong_clock_does_not_renew_more_often(ahead: float, shows_its_time: bool) -> None:
     source = Numbered()
     source.now += ahead
     source.shows_its_time = shows_its_time
@@ -156,7 +152,7 @@ def test_a_clock_that_is_off_renews_no_more_often(ahead: float, shows_its_time: 
         assert source.current().secret_id == "id2"
 
 
-def test_a_clock_that_is_set_back_does_not_keep_keys_for_ever() -> None:
+def test_a_clock_that_is_set_back_does_not_keep_keys_forever() -> None:
     source = Numbered()
     source.now += 3 * 3600
     refused = source.current()
@@ -166,7 +162,7 @@ def test_a_clock_that_is_set_back_does_not_keep_keys_for_ever() -> None:
     assert source.current().secret_id == "id2"
 
 
-def test_keys_that_are_refused_again_and_again_are_renewed_once_in_ten_seconds() -> None:
+def test_keys_that_are_always_refused_are_renewed_once_in_ten_seconds() -> None:
     source = Numbered()
     assert source.renew(source.current())
     with pytest.raises(TransportError, match="refused again") as caught:
@@ -181,21 +177,21 @@ def test_keys_that_are_refused_again_and_again_are_renewed_once_in_ten_seconds()
 @pytest.mark.parametrize(
     "failure",
     [
-        CredentialsError("the metadata are away"),
+        CredentialsError("the metadata service is down"),
         ServerError("down"),
         TransportError("no route"),
         OSError("too many open files"),
         KeyError("x"),
     ],
 )
-def test_a_renewal_that_fails_can_be_tried_again(failure: Exception) -> None:
+def test_a_failed_renewal_can_be_retried(failure: Exception) -> None:
     source = Numbered()
     refused = source.current()
     source.failure = failure
-    errors = [error for error, _ in at_once(4, lambda: source.renew(refused))]
-    errors += [error for error, _ in at_once(4, source.current)]
+    errors = [error for error, _ in in_threads(4, lambda: source.renew(refused))]
+    errors += [error for error, _ in in_threads(4, source.current)]
     assert all(isinstance(error, TiwError) and error.retryable for error in errors)
-    # Each caller may write into its own.
+    # Each caller has an error of its own.
     assert len({id(error) for error in errors}) == len(errors)
     source.failure = None
     assert source.current().secret_id != refused.secret_id
@@ -215,7 +211,7 @@ def test_no_thread_for_a_renewal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def in_a_child(work: Callable[[], object], seconds: float = 10) -> int | None:
-    """Return the exit code of a forked child that does something, or None where it hangs."""
+    """Return the exit code of a forked child that runs ``work``, or None if it hangs."""
     child = os.fork()
     if not child:
         try:
@@ -272,17 +268,17 @@ def metadata_of(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("TIW_METADATA_ENDPOINT", url)
 
 
-def test_many_clients_wait_for_silent_metadata_at_the_same_time(
+def test_clients_wait_for_silent_metadata_at_the_same_time(
     rude: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with rude.rude_server(rude.silent) as (port, _):
         metadata_of(monkeypatch, f"http://127.0.0.1:{port}")
-        for error, seconds in at_once(16, lambda: TiwClient(sdk_app_id=1, timeout=0.5)):
+        for error, seconds in in_threads(16, lambda: TiwClient(sdk_app_id=1, timeout=0.5)):
             assert isinstance(error, CredentialsError)
             assert seconds < 1.9
 
 
-def test_many_calls_wait_for_silent_metadata_at_the_same_time(
+def test_calls_wait_for_silent_metadata_at_the_same_time(
     simulator: Simulator, rude: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nrole"
@@ -291,7 +287,7 @@ def test_many_calls_wait_for_silent_metadata_at_the_same_time(
         metadata_of(monkeypatch, f"http://127.0.0.1:{port}")
         client = TiwClient(endpoint=simulator.endpoint, sdk_app_id=1400000001, timeout=0.5)
         with client:
-            calls = at_once(16, lambda: client.describe_online_record(task_id, slot=once()))
+            calls = in_threads(16, lambda: client.describe_online_record(task_id, slot=once()))
         for error, seconds in calls:
             assert isinstance(error, TransportError)
             assert error.retryable
@@ -299,9 +295,7 @@ def test_many_calls_wait_for_silent_metadata_at_the_same_time(
 
 
 @pytest.mark.parametrize("ahead", [3 * 3600, -3 * 3600])
-def test_an_instances_keys_by_a_clock_that_is_off(
-    ahead: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_instances_keys_with_a_wrong_clock(ahead: int, monkeypatch: pytest.MonkeyPatch) -> None:
     fetched: list[float] = []
     fetch = InstanceRole.fetch
 
@@ -321,8 +315,10 @@ def test_an_instances_keys_by_a_clock_that_is_off(
     assert len(fetched) == 1
 
 
-async def test_waits_go_on_while_the_metadata_are_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    """C6: keys that are refused, and nothing that would give others."""
+async def test_waits_go_on_without_the_metadata_service(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The keys are refused, and no service gives others."""
     with Simulator(metadata_role="reader", limit=0) as simulator:
         ids = [
             simulator.add(f"lesson-{n}", timeline=[{"RECORDING": 3600}, {"STOPPED": 1}])
@@ -411,16 +407,16 @@ def test_a_pod_whose_token_is_refused_or_not_there(
 
 
 @pytest.mark.parametrize("skew_s", [3600, -3600])
-def test_threads_by_a_clock_that_is_off(skew_s: int) -> None:
-    """A8: all of them are refused at first, and all go on."""
+def test_threads_with_a_wrong_clock(skew_s: int) -> None:
+    """Each is refused at first, and each goes on."""
     with Simulator(clock=lambda: time.time() + skew_s) as simulator:
         (task_id,) = simulator.add_finished(1)
         with TiwClient(**simulator.settings()) as client:
-            found = at_once(10, lambda: client.describe_online_record(task_id, slot=once()))
+            found = in_threads(10, lambda: client.describe_online_record(task_id, slot=once()))
         assert [getattr(record, "status", record) for record, _ in found] == ["FINISHED"] * 10
 
 
-async def test_waits_by_a_clock_that_is_off() -> None:
+async def test_waits_with_a_wrong_clock() -> None:
     with Simulator(clock=lambda: time.time() + 3600) as simulator:
         ids = simulator.add_finished(30)
         client = TiwClient(**simulator.settings())
@@ -429,8 +425,8 @@ async def test_waits_by_a_clock_that_is_off() -> None:
         assert {record.status for record in records} == {"FINISHED"}
 
 
-def test_a_refusal_that_has_nothing_to_do_with_the_clock(simulator: Simulator) -> None:
-    """It is not repeated for ever, and not by each thread that knows the time."""
+def test_a_refusal_that_is_not_about_the_clock(simulator: Simulator) -> None:
+    """The call is not repeated without limit, nor by each thread that has corrected its clock."""
     simulator.inject("server_error", times=4, code="AuthFailure.SignatureExpire")
     client = TiwClient(**simulator.settings())
     for _ in range(2):

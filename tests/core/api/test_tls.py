@@ -53,7 +53,7 @@ BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 def serve(certificate: trustme.LeafCert | None) -> Iterator[int]:
     server: Any = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server.daemon_threads = True
-    # A handshake that a client breaks off is what these tests are about.
+    # Clients break off handshakes in these tests.
     server.handle_error = lambda *_: None
     if certificate is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -84,7 +84,7 @@ def refusing_proxy() -> Iterator[int]:
 
 def status(port: int, **given: Any) -> str | None:
     settings = {"secret_id": "AKIDexample", "secret_key": "keyexample", "sdk_app_id": 1, **given}
-    # A fault of TLS is tried again like any other; the test need not wait long for it.
+    # An error of TLS is retried like any other, and the test must not wait long.
     settings.setdefault("timeout", 1.0)
     with TiwClient(endpoint=f"https://127.0.0.1:{port}", **settings) as client:
         return client.describe_online_record("t").status
@@ -156,10 +156,10 @@ def a_pipe(path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["ca_file", *BUNDLES])
 @pytest.mark.parametrize("make", [nothing, text, broken, Path.touch, Path.mkdir, a_pipe])
-def test_a_bundle_that_is_none(
+def test_a_bundle_without_certificates(
     make: Any, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is refused at once, not by a wait of days."""
+    """It is refused when the client is made, not by each request."""
     path = tmp_path / "odd.pem"
     make(path)
     given: dict[str, Any] = {"ca_file": path} if name == "ca_file" else {}

@@ -45,7 +45,7 @@ FINISHED = json.dumps(
 
 
 def once() -> Slot:
-    """Return what a caller has that has taken its turn: it is asked once."""
+    """Return a slot that was reserved already, with which a call makes one request."""
     return Slot(Quota(1000), time.monotonic())
 
 
@@ -153,7 +153,7 @@ print("main is over", flush=True)
         (b"no http at all\r\n\r\n", TransportError, "could not be reached"),
     ],
 )
-def test_what_is_no_answer(raw: bytes, error: type[Exception], words: str) -> None:
+def test_what_is_not_an_answer(raw: bytes, error: type[Exception], words: str) -> None:
     with rude.rude_server(rude.answer(raw)) as (port, _), pytest.raises(error, match=words):
         client(port).describe_online_record("t", slot=once())
 
@@ -167,7 +167,7 @@ def test_what_is_no_answer(raw: bytes, error: type[Exception], words: str) -> No
         ("500 Internal Server Error", "application/json"),
     ],
 )
-def test_an_error_is_found_whatever_is_around_it(status: str, content_type: str | None) -> None:
+def test_an_error_is_found_in_any_http_answer(status: str, content_type: str | None) -> None:
     body = json.dumps(
         {
             "Response": {
@@ -184,7 +184,7 @@ def test_an_error_is_found_whatever_is_around_it(status: str, content_type: str 
     assert caught.value.request_id == "r-7"
 
 
-def test_an_error_without_a_request_id_is_still_that_error() -> None:
+def test_an_error_without_a_request_id_has_its_class() -> None:
     body = b'{"Response": {"Error": {"Code": "AuthFailure", "Message": "no"}}}'
     with (
         rude.rude_server(rude.answer(http_answer("200 OK", None, body))) as (port, _),
@@ -241,38 +241,34 @@ def test_connections_are_kept_and_headers_are_fresh(recorder: Any) -> None:
     assert "tiw-automation" in headers[0]["X-TC-RequestClient"]
 
 
-def test_who_may_still_wait_is_asked_when_there_is_a_connection(recorder: Any) -> None:
-    """On a new one and on one that is kept, and nothing was sent by then."""
-    asked: list[int] = []
-
-    class Asked(Slot):
-        def check(self) -> None:
-            asked.append(len(recorder.seen))
-
-    with client(recorder.server_port) as tiw:
-        for _ in range(2):
-            tiw.describe_online_record("t", slot=Asked(Quota(1000)))
-    assert asked == [0, 1]
+def test_before_sending_is_called_on_an_open_connection(recorder: Any) -> None:
+    """On a new connection and on one that was kept; nothing was sent before."""
+    seen_before: list[int] = []
+    transport = Transport(f"http://127.0.0.1:{recorder.server_port}")
+    for _ in range(2):
+        deadline = time.monotonic() + 5
+        transport.exchange(
+            "POST", "/", b"{}", {}, deadline, lambda: seen_before.append(len(recorder.seen))
+        )
+    assert seen_before == [0, 1]
     assert len({seen[2] for seen in recorder.seen}) == 1
+    transport.close()
 
 
-def test_what_keeps_a_request_from_being_sent_is_told() -> None:
-    """No request leaves, and the connection is not kept."""
+def test_an_error_before_sending_is_the_cause() -> None:
+    """The request is not sent."""
 
-    class StillWaiting(Exception):
+    class NoSlot(Exception):
         pass
 
-    class Refused(Slot):
-        def check(self) -> None:
-            raise StillWaiting
+    def refuse() -> None:
+        raise NoSlot
 
-    with (
-        rude.rude_server(rude.silent) as (port, _),
-        client(port) as tiw,
-        pytest.raises(TransportError) as caught,
-    ):
-        tiw.describe_online_record("t", slot=Refused(Quota(1000)))
-    assert isinstance(caught.value.__cause__, StillWaiting)
+    with rude.rude_server(rude.silent) as (port, _):
+        transport = Transport(f"http://127.0.0.1:{port}")
+        with pytest.raises(TransportError) as caught:
+            transport.exchange("POST", "/", b"{}", {}, time.monotonic() + 5, refuse)
+    assert isinstance(caught.value.__cause__, NoSlot)
 
 
 def test_a_netrc_does_not_replace_the_signature(
@@ -301,7 +297,7 @@ def test_proxies_of_the_environment(
     monkeypatch.setenv("NO_PROXY", no_proxy)
     monkeypatch.setenv("no_proxy", no_proxy)
     if proxied:
-        # Port 1 answers nobody: only the proxy can have.
+        # Nothing listens on port 1, so the proxy has answered.
         client(1).describe_online_record("t", slot=once())
         assert recorder.seen[0][0] == "http://127.0.0.1:1/"
     else:
@@ -492,7 +488,7 @@ def test_retry_after(value: str, seconds: float | None) -> None:
     assert retry_after_s(headers) == seconds
 
 
-def test_what_retry_after_asks_for_is_waited() -> None:
+def test_a_call_waits_as_long_as_retry_after_asks() -> None:
     busy = http_answer("503 Busy\r\nRetry-After: 1", "text/html", b"<html>")
     good = http_answer("200 OK", None, FINISHED)
     with rude.rude_server(rude.answers(busy, good)) as (port, _), client(port) as tiw:
@@ -502,7 +498,7 @@ def test_what_retry_after_asks_for_is_waited() -> None:
     with (
         rude.rude_server(rude.answers(busy, good)) as (port, _),
         client(port, timeout=0.8) as tiw,
-        # There is no time for it.
+        # The deadline is too close for it.
         pytest.raises(ServerError),
     ):
         tiw.describe_online_record("t")
@@ -513,7 +509,7 @@ def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: tuple[str, int]) -> 
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
 
 
-def test_an_address_that_swallows_packets_costs_a_moment(
+def test_an_address_that_drops_packets_costs_a_moment(
     recorder: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with rude.silent_address() as silent:
@@ -547,7 +543,7 @@ def test_addresses_that_refuse_cost_nothing_and_silent_ones_the_deadline(
             client(1, timeout=5).describe_online_record("t", slot=once())
 
 
-def test_what_cannot_be_looked_up_is_said_at_once(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_name_that_cannot_be_looked_up_fails_at_once(capfd: pytest.CaptureFixture[str]) -> None:
     started = time.monotonic()
     with pytest.raises(TransportError):
         client(1, endpoint=f"https://{'a' * 70}.example").describe_online_record("t", slot=once())
@@ -611,7 +607,7 @@ def test_a_proxy_is_read_as_requests_and_curl_read_it(
 
 
 def test_the_query_of_a_videos_url_is_never_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """Nor in the error's traceback."""
+    """Neither by urllib3 nor in the error's traceback."""
     odd = b"HTTP/1.1 200 OK\r\n: no name\r\nContent-Length: 3\r\n\r\nabc"
     with caplog.at_level(logging.DEBUG), caplog.at_level(logging.DEBUG, "urllib3.connectionpool"):
         with rude.rude_server(rude.answer(odd)) as (port, _):
@@ -642,21 +638,21 @@ class _Memory:
         "200 OK\r\nContent-Length: \u00b2",
     ],
 )
-def test_odd_headers_of_a_video_are_errors_of_ours(head: str) -> None:
+def test_odd_headers_of_a_video_are_errors_of_this_package(head: str) -> None:
     raw = f"HTTP/1.1 {head}\r\n\r\n".encode("latin-1")
     with rude.rude_server(rude.answer(raw)) as (port, _), pytest.raises(TiwError):
         VideoDownloader(attempts=1).download(f"http://127.0.0.1:{port}/v", _Memory(), size_bytes=3)
 
 
 def test_a_forked_child_has_connections_of_its_own() -> None:
-    """Also where another thread holds the lock of the pool at that moment."""
+    """Even if another thread holds the lock of the pool when the process forks."""
     good = http_answer("200 OK", None, FINISHED)
     with rude.rude_server(rude.answers(good, good)) as (port, connections), client(port) as tiw:
         tiw.describe_online_record("t", slot=once())
         (pool,) = tiw._transport._manager.pools._container.values()
         assert pool.pool is not None
         lock = pool.pool.mutex
-        # Nothing but the transport keeps the pool, so the child drops it.
+        # Only the transport refers to the pool, so the child drops it.
         del pool
         with lock:
             child = os.fork()

@@ -46,7 +46,7 @@ from tiw_automation.core import (
     TransportError,
     Verdict,
 )
-from tiw_automation.core.errors import _BY_CODE, api_error
+from tiw_automation.core.api.error_codes import _BY_CODE, api_error
 from tiw_automation.core.quota.host import HostPace
 from tiw_automation.core.waiting.poll_order import SAFETY_SHARE, PollOrder
 from tiw_automation.core.waiting.tracker import (

@@ -24,12 +24,12 @@ from urllib.parse import urlsplit
 
 from tiw_automation.core.api import callback_body
 from tiw_automation.core.api.endpoints import is_loopback
+from tiw_automation.core.api.error_codes import api_error
 from tiw_automation.core.checks import check_task_id
 from tiw_automation.core.errors import (
     ConfigurationError,
     RecordingFailure,
     TiwError,
-    api_error,
 )
 from tiw_automation.core.formatting import escaped
 from tiw_automation.core.records.fields import Fields

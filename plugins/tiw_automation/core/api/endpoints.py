@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The address of a service: how it is written, and where keys may go without TLS."""
+"""The address of a service: its form, and where keys may go without TLS."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def parse_endpoint(value: object, name: str = "endpoint") -> tuple[str, str]:
     """Return the scheme and the host, with its port where one was given.
 
     :param name: what the value was given as, for the message.
-    :raises ConfigurationError: it is malformed, or holds a user or a password.
+    :raises ConfigurationError: it is malformed, or contains a user or a password.
     """
     if not isinstance(value, str):
         raise ConfigurationError(f"{name} must be a string, not {shown(value)}.", hint=_HINT)
     text = value.strip()
     if "@" in text:
         # The value is not repeated: it may hold a password.
-        raise ConfigurationError(f"{name}: a user or a password has no place in it.", hint=_HINT)
+        raise ConfigurationError(f"{name}: it must not contain a user or a password.", hint=_HINT)
     try:
         parts = urlsplit(text if "://" in text else f"https://{text}")
         host, port = parts.hostname or "", parts.port
@@ -51,14 +51,14 @@ def parse_endpoint(value: object, name: str = "endpoint") -> tuple[str, str]:
 
 
 def check_scheme(scheme: str, host: str, name: str, *, allow_http: bool) -> None:
-    """Refuse plain http to another machine: keys and answers would be readable on the way.
+    """Refuse plain http to another machine, where others could read keys and answers.
 
     :raises ConfigurationError: it is not allowed.
     """
     if scheme == "http" and not allow_http and not is_loopback(host):
         raise ConfigurationError(
             f"{name}: http://{host} is another machine, and plain http is not encrypted.",
-            hint="Use https://, or set allow_http (TIW_ALLOW_HTTP) where the network is your own.",
+            hint="Use https://, or set allow_http (TIW_ALLOW_HTTP) where you trust the network.",
         )
 
 

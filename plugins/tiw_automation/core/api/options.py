@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options as people write them in a file, where a number or a yes may have come as text."""
+"""Options as people write them in a file, where a number or a flag may be a text."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from tiw_automation.core.checks import MOST_BITS, did_you_mean
+from tiw_automation.core.checks import as_integer, as_number, as_text, did_you_mean
 from tiw_automation.core.errors import ConfigurationError
 from tiw_automation.core.formatting import LONGEST_TEXT, shown
 
@@ -27,26 +26,48 @@ SETTINGS: Mapping[str, type] = {
     "ca_file": str,
     "proxy": str,
 }
-"""What a client takes, and of which type."""
+"""The settings of a client, and their types."""
 SECRETS = frozenset({"secret_id", "secret_key", "token", "proxy", "callback_key"})
-"""The options whose values no message repeats."""
+"""Options whose values no message repeats."""
 
-_YES = ("true", "yes", "on", "1")
-_NO = ("false", "no", "off", "0")
-_WORDS: Mapping[type, str] = {
-    str: "a string",
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    list: "a list, or one string",
+_FLAGS = {
+    **dict.fromkeys(("true", "yes", "on", "1"), True),
+    **dict.fromkeys(("false", "no", "off", "0"), False),
+}
+
+
+def _as_string(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _as_flag(value: object) -> bool | None:
+    if isinstance(value, bool):
+        return value
+    text = as_text(value)
+    return None if text is None else _FLAGS.get(text.strip().lower())
+
+
+def _as_list(value: object) -> list[Any] | None:
+    if isinstance(value, str):
+        return [value]
+    return list(value) if isinstance(value, (list, tuple)) else None
+
+
+# How a value becomes one of a type (None: it is not one), and the type in words.
+_READERS: Mapping[type, tuple[Callable[[object], Any], str]] = {
+    str: (_as_string, "a string"),
+    bool: (_as_flag, "true or false"),
+    int: (as_integer, "a whole number"),
+    float: (as_number, "a number"),
+    list: (_as_list, "a list, or one string"),
 }
 
 
 def read_options(given: Mapping[str, Any], known: Mapping[str, type]) -> dict[str, Any]:
-    """Return the options that are given, each of its type; empty ones are as if not given.
+    """Return the options that are given, each as its type; an empty one counts as not given.
 
-    :param known: every option there is, and its type: str, bool, int, float or list.
-    :raises ConfigurationError: there is no such option, or its value is of another type.
+    :param known: all options and their types: str, bool, int, float or list.
+    :raises ConfigurationError: an option is unknown, or its value is of another type.
     """
     found = {}
     for name, value in given.items():
@@ -56,36 +77,14 @@ def read_options(given: Mapping[str, Any], known: Mapping[str, type]) -> dict[st
                 hint=f"The options are {', '.join(sorted(known))}.",
             )
         if value is not None and value != "":
-            found[name] = _as(known[name], name, value)
+            found[name] = _read(name, value, known[name])
     return found
 
 
-def _as(kind: type, name: str, value: Any) -> Any:
-    result = _converted(kind, value)
+def _read(name: str, value: object, kind: type) -> Any:
+    reader, in_words = _READERS[kind]
+    result = reader(value)
     if result is None:
         what = "what was given" if name in SECRETS else shown(value, LONGEST_TEXT)
-        raise ConfigurationError(f"{name} has to be {_WORDS[kind]}, not {what}.")
+        raise ConfigurationError(f"{name} must be {in_words}, not {what}.")
     return result
-
-
-def _converted(kind: type, value: Any) -> Any:
-    """Return the value as one of a type, or None where it is none."""
-    if isinstance(value, int) and value.bit_length() > MOST_BITS:
-        return None
-    if kind is bool:
-        text = str(value).strip().lower() if isinstance(value, (bool, int, str)) else ""
-        return True if text in _YES else False if text in _NO else None
-    if kind is list:
-        usable = isinstance(value, (list, tuple))
-        return list(value) if usable else [value] if isinstance(value, str) else None
-    if kind is str:
-        return value if isinstance(value, str) else None
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
-    try:
-        number = kind(value)
-    except (OverflowError, ValueError):
-        return None
-    if number != number or abs(number) == math.inf or (kind is int and str(number) != str(value)):
-        return None
-    return number

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The way to a host: which proxy, and which authorities are trusted.
+"""The way to a host: the proxy, and the certificate authorities that are trusted.
 
-What is not given comes from the environment by the rules of requests, which are those of curl, and
-is checked before anything is sent. No message repeats a proxy's address: it may hold a password.
+Defaults come from the environment by the rules of requests, which are those of curl, and are
+checked before anything is sent. No message repeats a proxy's address: it may contain a password.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from tiw_automation.core.formatting import shown
 
 _CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 _PROXY_HINT = (
-    "Give http://host:port, with user:password@ if it asks for one; signs such as @ / # in them "
-    "are written %40 %2F %23."
+    "Give http://host:port, with user:password@ if the proxy requires it; in these, write @ / # as "
+    "%40 %2F %23."
 )
-# What OpenSSL looks for in a folder.
+# The file names that OpenSSL looks for in a folder.
 _HASHED = re.compile(r"[0-9a-f]{8}\.\d+")
 
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A proxy's address, and the headers that it asks for."""
+    """A proxy's address, and the headers that it requires."""
 
     url: str
     headers: dict[str, str] | None = field(repr=False)
@@ -43,7 +43,7 @@ class Proxy:
 def find_proxy(url: str, given: str | None, *, use_environment: bool = True) -> Proxy | None:
     """Return the proxy on the way to a URL, if there is one.
 
-    :param given: goes before the environment's, and ``NO_PROXY`` does not count for it.
+    :param given: used instead of the environment's, whatever ``NO_PROXY`` is.
     :raises ConfigurationError: it is malformed, or of a kind that is not supported.
     """
     if given:
@@ -55,7 +55,7 @@ def find_proxy(url: str, given: str | None, *, use_environment: bool = True) -> 
 
 
 def parse_proxy(value: str, name: str) -> Proxy:
-    """Take a proxy's URL apart; without a scheme it is http.
+    """Parse a proxy's URL; without a scheme it is http.
 
     :param name: what it was given as, for the message.
     :raises ConfigurationError: it is malformed, or of a kind that is not supported.
@@ -63,16 +63,16 @@ def parse_proxy(value: str, name: str) -> Proxy:
     malformed = ConfigurationError(f"{name} is malformed.", hint=_PROXY_HINT)
     try:
         text = value.strip()
-        # Else "localhost:3128" would be of the scheme "localhost".
+        # Otherwise "localhost:3128" would have the scheme "localhost".
         text = text if "://" in text else "//" + text.lstrip("/")
         parsed = parse_url(prepend_scheme_if_needed(text, "http"))  # type: ignore[no-untyped-call]
     except Exception:
         raise malformed from None
     host = parsed.host or ""
-    # A password with a bare / # or ? ends the host early; the rest must not be taken for a path.
-    strange = parsed.path not in (None, "", "/") or parsed.query or parsed.fragment
+    # A password with a bare / # or ? ends the host early, and the rest looks like a path.
+    has_more = parsed.path not in (None, "", "/") or parsed.query or parsed.fragment
     usable = host.isascii() and host.isprintable() and not set(host) & set(" %@\\<>\"'`{}|^")
-    if strange or not host or not usable or parsed.port == 0:
+    if has_more or not host or not usable or parsed.port == 0:
         raise malformed
     if parsed.scheme not in ("http", "https"):
         raise ConfigurationError(
@@ -87,10 +87,10 @@ def _authorization(auth: str | None) -> dict[str, str] | None:
     user, _, password = auth.partition(":")
     text = f"{unquote(user)}:{unquote(password)}"
     try:
-        signs = text.encode("latin-1")
+        encoded = text.encode("latin-1")
     except UnicodeEncodeError:
-        signs = text.encode(errors="replace")
-    return {"proxy-authorization": f"Basic {base64.b64encode(signs).decode()}"}
+        encoded = text.encode(errors="replace")
+    return {"proxy-authorization": f"Basic {base64.b64encode(encoded).decode()}"}
 
 
 def _variable_of(proxy: str) -> str:
@@ -100,7 +100,7 @@ def _variable_of(proxy: str) -> str:
 
 
 def find_ca(url: str, given: str | None) -> dict[str, str]:
-    """Return the authorities to trust for a URL, in the form that urllib3 takes.
+    """Return the certificate authorities to trust for a URL, as arguments of urllib3.
 
     They are the given ones, else those of ``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE`` or
     ``SSL_CERT_FILE``, else certifi's.
@@ -120,7 +120,7 @@ def find_ca(url: str, given: str | None) -> dict[str, str]:
 
 
 def check_ca(path: str, name: str) -> dict[str, str]:
-    """Return a file or folder of certificates in the form that urllib3 takes.
+    """Return a file or folder of certificates as arguments of urllib3.
 
     :param name: what it was given as, for the message.
     :raises ConfigurationError: it cannot be read, or there is no certificate in it.
@@ -148,11 +148,11 @@ def check_ca(path: str, name: str) -> dict[str, str]:
 
 
 def _kind_of(path: str) -> str | None:
-    """Return under which name urllib3 takes it, or None where it holds no certificate."""
+    """Return urllib3's argument for it, or None where it holds no certificate."""
     if os.path.isdir(path):
         hashed = any(_HASHED.fullmatch(entry) for entry in os.listdir(path))
         return "ca_cert_dir" if hashed else None
-    # A pipe or a device would be waited for.
+    # Opening a pipe or a device would block.
     if not os.path.isfile(path):
         return None
     found = os.stat(path)
@@ -161,7 +161,7 @@ def _kind_of(path: str) -> str | None:
 
 @lru_cache(maxsize=16)
 def _holds_certificates(path: str, mtime_ns: int, size: int) -> bool:
-    """Return whether a file, as it stands, holds any; a system's bundle takes a while to read."""
+    """Return whether a file holds any; cached, because a system's bundle takes a while to read."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(cafile=path)
     return context.cert_store_stats()["x509"] > 0

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The official SDK, with the parts that hold its faults replaced.
+"""The official SDK, with its faulty parts replaced.
 
-It signs and encodes. Its own transport waits for ever on a server that drips, obeys ``.netrc``
-and ignores ``NO_PROXY``; its checks lose an error whose Content-Type carries a charset; its
-signature takes the date from a deprecated call, from a clock that nothing corrects.
+The SDK signs and encodes. Its own transport waits without limit for a server that sends byte by
+byte, obeys ``.netrc`` and ignores ``NO_PROXY``; its checks lose an error whose Content-Type has a
+charset; its signature takes the date from a deprecated call, by a clock that nothing corrects.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 from tencentcloud.common.abstract_client import AbstractClient
@@ -22,36 +23,37 @@ from tencentcloud.common.profile.http_profile import HttpProfile
 from tencentcloud.tiw.v20190919 import tiw_client
 
 from tiw_automation import __version__
+from tiw_automation.core.api.error_codes import api_error
 from tiw_automation.core.api.transport import Answer, Transport, http_date, retry_after_s
 from tiw_automation.core.errors import (
+    ApiError,
     BadAnswer,
     ConfigurationError,
     RequestLimitExceeded,
     ServerError,
     SignatureExpired,
     TiwError,
-    api_error,
 )
 from tiw_automation.core.formatting import escaped
 
 logger = logging.getLogger(__name__)
 
 Keys = Callable[[float], tuple[str, str, str | None]]
-"""Returns SecretId, SecretKey and token; asked on every request, so that they may change.
+"""Returns SecretId, SecretKey and token; called for every request, so that they may change.
 
 Its argument is how long it may take, in seconds.
 """
 
-# Below this the clock is not what the signature was refused for; Date counts whole seconds.
+# With less than this, the clock is not why the signature was refused; Date has whole seconds.
 _LEAST_SKEW_S = 60.0
-# Tencent's own answers nest six deep; what reads them further on recurses.
+# Tencent's own answers have six levels; the code that reads them later recurses.
 _DEEPEST = 64
 _MOST_DIGITS = 1000
-_LONGEST_CODE = 200
+_LONGEST_TYPE = 200
 
 
 class SdkClient(AbstractClient):  # type: ignore[misc]
-    """A client of the SDK whose every call ends, and raises errors of this package only.
+    """A client of the SDK whose calls always end, and raise only errors of this package.
 
     :param keys: None for an action that is not signed.
     :param clock: this machine's time in UNIX seconds.
@@ -73,15 +75,17 @@ class SdkClient(AbstractClient):  # type: ignore[misc]
             language="en-US",
             request_client=f"tiw-automation-{__version__}",
         )
-        super().__init__(_OnEveryRequest(keys) if keys else None, region, profile)
+        super().__init__(
+            SimpleNamespace(get_credential_info=keys) if keys else None, region, profile
+        )
         self.request = _Requests(transport)
         self.clock = clock
         self.clock_offset_s = 0.0
         self.answered_at: float | None = None
-        """The server's clock at the last answer, UNIX seconds, where the answer showed it."""
+        """The server's clock at the last answer, in UNIX seconds, if the answer showed it."""
 
     def server_time(self) -> float:
-        """Return the server's time as far as it is known, UNIX seconds."""
+        """Return the server's time as far as it is known, in UNIX seconds."""
         return self.clock() + self.clock_offset_s
 
     def respond(
@@ -95,20 +99,20 @@ class SdkClient(AbstractClient):  # type: ignore[misc]
     ) -> dict[str, Any]:
         """Call an action and return the ``Response`` object.
 
-        Where the signature is refused for the time it was made at, the server's time is learned
-        and the call repeated once: what was refused so was not carried out.
+        If the signature is refused because of its time, the clock is corrected by the server's
+        and the call is repeated once: a request that is refused for this was not carried out.
 
-        :param timeout_s: the hard deadline of the whole.
-        :param before_sending: called each time that a request is about to leave.
+        :param timeout_s: the time limit of the whole call, in seconds.
+        :param before_sending: called each time a request is about to leave.
         :param before_repeating: called before the repetition.
-        :raises TiwError: the API refused, or no whole answer came.
+        :raises TiwError: the API refused, or no complete answer arrived.
         """
         deadline = time.monotonic() + timeout_s
         signed_with = self.clock_offset_s
         try:
             return self._once(action, params, deadline, before_sending, signed_with)
         except SignatureExpired as refusal:
-            if not self._learn_the_time(refusal, signed_with):
+            if not self._correct_clock(refusal, signed_with):
                 raise
         before_repeating()
         return self._once(action, params, deadline, before_sending, self.clock_offset_s)
@@ -127,14 +131,14 @@ class SdkClient(AbstractClient):  # type: ignore[misc]
             "BeforeSending": before_sending,
             "ClockOffset": clock_offset_s,
         }
-        # call_json() would read the answer's JSON once more, and more strictly.
+        # call_json() would parse the answer again, and more strictly.
         return self._response_of(self._call(action, dict(params), options, headers))
 
-    def _learn_the_time(self, refusal: SignatureExpired, signed_with: float) -> bool:
-        """Take over the server's time; return whether the refused request was signed with another.
+    def _correct_clock(self, refusal: SignatureExpired, signed_with: float) -> bool:
+        """Correct the clock by the server's; return whether the request was signed with another.
 
-        :param signed_with: the offset of the clock that the request was signed with. Another
-            thread may have learned the time since.
+        :param signed_with: the clock's offset when the request was signed; another thread may
+            have corrected it since.
         """
         if refusal.server_time is None:
             return False
@@ -154,7 +158,7 @@ class SdkClient(AbstractClient):  # type: ignore[misc]
     def _build_req_with_tc3_signature(
         self, action: str, params: Any, req: Any, options: Mapping[str, Any] | None = None
     ) -> None:
-        """Sign as the SDK does, with one reading of the clock and headers of this call alone."""
+        """Sign as the SDK does, but read the clock once and set the headers of this call only."""
         given = options or {}
         now = int(self.clock() + given["ClockOffset"])
         date = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d")
@@ -191,19 +195,18 @@ class SdkClient(AbstractClient):  # type: ignore[misc]
         )
 
     def _check_status(self, answer: Answer) -> None:
-        # The body of a refusal may hold the API's own error, so it is read first.
+        # The body of an HTTP error may hold the API's own error, so it is read first.
         return None
 
     def _check_error(self, answer: Answer) -> None:
         self._response_of(answer)
 
     def _response_of(self, answer: Answer) -> dict[str, Any]:
-        """Return the ``Response`` of an answer that holds no ``Error``.
+        """Return the ``Response`` of an answer.
 
-        :raises TiwError: it holds one, or is not the API's.
+        :raises TiwError: it holds an ``Error``, or the answer is not the API's.
         """
-        server_time = http_date(answer.headers.get("Date") or "")
-        self.answered_at = server_time
+        self.answered_at = answered_at = http_date(answer.headers.get("Date") or "")
         try:
             response = _parsed(answer.content)["Response"]
             error = response.get("Error")
@@ -211,23 +214,14 @@ class SdkClient(AbstractClient):  # type: ignore[misc]
             raise _not_the_api(answer) from None
         if _is_deep(response):
             raise _not_the_api(answer)
-        # Some services write {} for what is not there.
+        # Some services send {} for a missing value.
         if error in (None, {}, [], "") and answer.status_code == 200:
             return response  # type: ignore[no-any-return]
         if not isinstance(error, Mapping) or not isinstance(error.get("Code"), str):
             raise _not_the_api(answer)
-        request_id = response.get("RequestId")
-        refusal = api_error(
-            error["Code"],
-            str(error.get("Message") or ""),
-            request_id=escaped(request_id, _LONGEST_CODE) if request_id else None,
-        )
-        if answer.status_code == 429 and not isinstance(refusal, RequestLimitExceeded):
-            refusal = _too_many(refusal.message, code=refusal.code, request_id=refusal.request_id)
-        refusal.retry_after_s = retry_after_s(answer.headers)
-        refusal.names_task = bool(response.get("TaskId"))
+        refusal = _refusal(answer, response)
         if isinstance(refusal, SignatureExpired):
-            refusal.server_time = server_time
+            refusal.server_time = answered_at
         raise refusal
 
 
@@ -243,15 +237,8 @@ class StsSdkClient(SdkClient):
     _service = "sts"
 
 
-class _OnEveryRequest:
-    """Keys in the form that the SDK asks for them."""
-
-    def __init__(self, keys: Keys) -> None:
-        self.get_credential_info = keys
-
-
 class _Requests:
-    """Stands where the SDK keeps its ``ApiRequest``."""
+    """Takes the place of the SDK's ``ApiRequest``."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -263,16 +250,16 @@ class _Requests:
 
 
 def _parsed(content: bytes) -> Any:
-    """Return what an answer's JSON says; one odd text or number costs only itself."""
+    """Return an answer's JSON; an unusual text or number in it does not cost the whole answer."""
     try:
         return json.loads(content, parse_int=_number)
     except UnicodeDecodeError:
-        # A text that was cut within a sign, or is of another encoding.
+        # A text that was cut within a character, or has another encoding.
         return json.loads(content.decode(errors="replace"), parse_int=_number)
 
 
 def _number(digits: str) -> int | float:
-    # Python refuses to read thousands of digits, and with them the whole answer.
+    # Python refuses to parse thousands of digits, and with them the whole answer.
     return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
 
 
@@ -295,13 +282,27 @@ def _is_deep(value: object) -> bool:
     return True
 
 
+def _refusal(answer: Answer, response: Mapping[str, Any]) -> ApiError:
+    error, request_id = response["Error"], response.get("RequestId")
+    refusal = api_error(
+        error["Code"],
+        str(error.get("Message") or ""),
+        request_id=str(request_id) if request_id else None,
+    )
+    if answer.status_code == 429 and not isinstance(refusal, RequestLimitExceeded):
+        refusal = _too_many(refusal.message, code=refusal.code, request_id=refusal.request_id)
+    refusal.retry_after_s = retry_after_s(answer.headers)
+    refusal.names_task = bool(response.get("TaskId"))
+    return refusal
+
+
 def _not_the_api(answer: Answer) -> TiwError:
     kind = (answer.headers.get("Content-Type") or "no content type").partition(";")[0]
-    kind = escaped(kind, _LONGEST_CODE)
+    kind = escaped(kind, _LONGEST_TYPE)
     found = f"HTTP {answer.status_code}, {kind}, {len(answer.content)} bytes"
     error: TiwError
     if answer.status_code == 429:
-        error = _too_many(f"The server says that there are too many requests ({found}).")
+        error = _too_many(f"The server reports too many requests ({found}).")
     elif answer.status_code >= 500:
         error = ServerError(
             f"The server answered with an error page ({found}).", code=f"Http{answer.status_code}"
@@ -309,7 +310,7 @@ def _not_the_api(answer: Answer) -> TiwError:
     else:
         error = BadAnswer(
             f"The answer is not the API's ({found}).",
-            hint="Check the endpoint, and whether a proxy stands between.",
+            hint="Check the endpoint, and whether there is a proxy on the way.",
         )
     error.retry_after_s = retry_after_s(answer.headers)
     return error

@@ -3,8 +3,8 @@
 
 Precedence: an explicit value, then an explicit profile, then the environment, then the files of the
 default profile, then the default. An explicit site shuts out every endpoint that is not an
-argument; explicit keys shut out the endpoint and the region of the default profile's files, which
-may be those of another account.
+argument. Explicit keys shut out the endpoint and the region of the default profile's files, which
+may belong to another account.
 """
 
 from __future__ import annotations
@@ -13,22 +13,17 @@ import logging
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from tiw_automation.core.api.credential_chain import (
-    CredentialSource,
-    Profile,
-    find_credentials,
-    read_profile,
-)
-from tiw_automation.core.api.credentials import UnreadableFile
+from tiw_automation.core.api.credential_chain import find_credentials
+from tiw_automation.core.api.credentials import CredentialSource
 from tiw_automation.core.api.endpoints import check_scheme, parse_endpoint
+from tiw_automation.core.api.key_files import Profile, UnreadableFile, read_profile
 from tiw_automation.core.api.options import read_options
 from tiw_automation.core.api.route import check_ca, parse_proxy
-from tiw_automation.core.api.sites import SITES
-from tiw_automation.core.checks import check_sdk_app_id
+from tiw_automation.core.api.sites import SITES, Site
+from tiw_automation.core.checks import as_number, check_sdk_app_id
 from tiw_automation.core.errors import ConfigurationError
 from tiw_automation.core.formatting import escaped, shown
 
@@ -38,16 +33,37 @@ DEFAULT_REQUESTS_PER_SECOND = 19.0
 DEFAULT_TIMEOUT_S = 10.0
 
 # The pair of the DescribeOnlineRecord page, used where neither site nor region is given.
-_DEFAULT_HOST, _DEFAULT_REGION = SITES["cn"].host, SITES["intl"].region
+_DEFAULT_SITE = replace(SITES["cn"], region=SITES["intl"].region)
 _SERVED_REGIONS = sorted({site.region for site in SITES.values()})
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """What a client works with. Hashable: equal settings may share one watcher.
+class _Ambient:
+    """Where a part of the address comes from if no argument gives it.
 
-    ``requests_per_second`` is the pace of one action for the whole account; this process takes
-    ``quota_share`` of it. ``timeout_s`` is one call's hard deadline in seconds.
+    :param variable: of the environment.
+    :param setting: of the profile, an attribute of ``Profile``.
+    :param in_words: the profile's setting, for messages.
+    :param site_shuts_out: whether an explicit site forbids both.
+    """
+
+    variable: str
+    setting: str
+    in_words: str
+    site_shuts_out: bool
+
+
+_ENDPOINT = _Ambient("TIW_ENDPOINT", "endpoint", "The profile's endpoint", True)
+_STS = _Ambient("TIW_STS_ENDPOINT", "sts_endpoint", "The profile's endpoint of sts", True)
+_REGION = _Ambient("TENCENTCLOUD_REGION", "region", "The profile's region", False)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of a client. Hashable: clients with equal settings may share one watcher.
+
+    ``requests_per_second`` is the pace of one action for the whole account, of which this host
+    takes ``quota_share``. ``timeout_s`` is the deadline of one call in seconds.
     """
 
     credentials: CredentialSource
@@ -95,27 +111,32 @@ class Settings:
         environ: Mapping[str, str] | None = None,
         home: Path | None = None,
     ) -> Settings:
-        """Fill in what is not given, and check everything.
+        """Resolve what is not given, and check everything.
 
         :param allow_http: whether keys may go to another machine over plain http.
         :param environ: read instead of ``os.environ``.
-        :param home: looked in for files instead of the user's home directory.
+        :param home: searched for files instead of the user's home directory.
         :raises ConfigurationError: a setting is invalid; the message names it.
-        :raises CredentialsError: no whole pair of keys was found.
+        :raises CredentialsError: no complete pair of keys was found.
         """
         env = os.environ if environ is None else environ
         _check_texts(profile=profile, role_arn=role_arn, site=site, region=region)
-        # Explicit keys may be of another account than the files, and need other settings.
+        # Explicit keys may belong to another account than the files, and need other settings.
         skip_files = not profile and bool(secret_id or secret_key)
-        files = Profile() if skip_files else _files(profile, env, home)
-        http = _may_use_http(allow_http, env)
-        scheme, host, resolved_region = _address(
-            site, region, endpoint, env, files, first=bool(profile), allow_http=http
+        address = _Address(
+            site=site,
+            environ=env,
+            files=Profile() if skip_files else _files(profile, env, home),
+            profile_first=bool(profile),
+            allow_http=_may_use_http(allow_http, env),
         )
+        given_endpoint = address.endpoint(endpoint)
+        scheme, host = given_endpoint or ("https", address.site_or_default.host)
+        served_from = address.region(region, at_any=given_endpoint is not None)
         checked_proxy, checked_ca_file = _proxy_url(proxy), _trusted(ca_file)
-        timeout_s = _positive("timeout", timeout, DEFAULT_TIMEOUT_S)
+        timeout_s = _above_zero("timeout", timeout, DEFAULT_TIMEOUT_S)
         app_id = sdk_app_id if sdk_app_id is not None else (env.get("TIW_SDK_APP_ID") or None)
-        share = quota_share if quota_share is not None else (env.get("TIW_QUOTA_SHARE") or 1)
+        share = quota_share if quota_share is not None else env.get("TIW_QUOTA_SHARE") or None
         return cls(
             credentials=find_credentials(
                 secret_id=secret_id,
@@ -125,7 +146,7 @@ class Settings:
                 role_arn=role_arn,
                 environ=env,
                 home=home,
-                sts_url=_sts_url(site, env, files, allow_http=http),
+                sts_url=address.sts_url(),
                 proxy=checked_proxy,
                 ca_file=checked_ca_file,
                 timeout_s=timeout_s,
@@ -133,15 +154,99 @@ class Settings:
             sdk_app_id=None if app_id is None else check_sdk_app_id(app_id),
             scheme=scheme,
             host=host,
-            region=resolved_region,
-            requests_per_second=_positive(
+            region=served_from,
+            requests_per_second=_above_zero(
                 "requests_per_second", requests_per_second, DEFAULT_REQUESTS_PER_SECOND
             ),
-            quota_share=_positive("quota_share (TIW_QUOTA_SHARE)", share, 1.0, at_most=1.0),
+            quota_share=_above_zero("quota_share (TIW_QUOTA_SHARE)", share, 1.0, at_most=1.0),
             timeout_s=timeout_s,
             ca_file=checked_ca_file,
             proxy=checked_proxy,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Address:
+    """Resolves host, region and the address of STS by the precedence of this module.
+
+    :param profile_first: whether the files' settings go before the environment's.
+    """
+
+    site: str | None
+    environ: Mapping[str, str]
+    files: Profile
+    profile_first: bool
+    allow_http: bool
+
+    def __post_init__(self) -> None:
+        if self.site is not None and self.site not in SITES:
+            raise ConfigurationError(
+                f"site: {shown(self.site)} is not a site.",
+                hint=f"Use one of {', '.join(SITES)}.",
+            )
+
+    @property
+    def site_or_default(self) -> Site:
+        return _DEFAULT_SITE if self.site is None else SITES[self.site]
+
+    def endpoint(self, given: object) -> tuple[str, str] | None:
+        """Return the scheme and host of the given or ambient endpoint, if there is one."""
+        if given is not None and given != "":
+            return self._parsed("endpoint", given)
+        if self.site is not None and self.environ.get(_ENDPOINT.variable):
+            _warn_once(
+                f"{_ENDPOINT.variable} is ignored: site {shown(self.site)} was given, and names "
+                "the host."
+            )
+        found = self._ambient(_ENDPOINT)
+        return self._parsed(*found[0]) if found else None
+
+    def sts_url(self) -> str:
+        found = self._ambient(_STS)
+        return "://".join(self._parsed(*found[0])) if found else self.site_or_default.sts_url
+
+    def region(self, given: str | None, *, at_any: bool) -> str:
+        """Return the given region, else the first ambient one that is served, else the default.
+
+        :param at_any: whether there is an endpoint, which may serve any region.
+        """
+        default = self.site_or_default.region
+        served = _SERVED_REGIONS if self.site is None else [default]
+        places = ", ".join(served)
+        if given is None:
+            for name, value in self._ambient(_REGION):
+                if value in served:
+                    return value
+                _warn_once(f"{name} {value} is ignored: TIW is served from {places} here.")
+            return default
+        if self.site is not None and given != default:
+            raise ConfigurationError(
+                f"region {shown(given)} contradicts site {shown(self.site)}, which is served from "
+                f"{default}.",
+                hint="Leave one of the two out.",
+            )
+        if given not in served and not at_any:
+            raise ConfigurationError(
+                f"region: TIW is not served from {shown(given)}.",
+                hint=f"Use one of {places}, or leave it out.",
+            )
+        return given
+
+    def _ambient(self, part: _Ambient) -> list[tuple[str, str]]:
+        """Return names and values of what gives a part, the first that counts first."""
+        if self.site is not None and part.site_shuts_out:
+            return []
+        found = [
+            (part.variable, self.environ.get(part.variable)),
+            (part.in_words, getattr(self.files, part.setting)),
+        ]
+        ranked = found[::-1] if self.profile_first else found
+        return [(name, value) for name, value in ranked if value]
+
+    def _parsed(self, name: str, value: object) -> tuple[str, str]:
+        scheme, host = parse_endpoint(value, name)
+        check_scheme(scheme, host, name, allow_http=self.allow_http)
+        return scheme, host
 
 
 def _check_texts(**given: object) -> None:
@@ -149,92 +254,21 @@ def _check_texts(**given: object) -> None:
         if value is not None and not isinstance(value, str):
             raise ConfigurationError(f"{name} must be a string, not {shown(value)}.")
         if value and not value.isprintable():
-            raise ConfigurationError(f"{name} holds signs that do not print: {shown(value)}.")
+            raise ConfigurationError(f"{name} holds characters that do not print: {shown(value)}.")
 
 
 def _files(profile: str | None, env: Mapping[str, str], home: Path | None) -> Profile:
     try:
-        return read_profile(profile, env, home)
+        found = read_profile(profile, env, home)
     except ConfigurationError as error:
         if profile:
             raise
-        # It was not asked for by name, and everything may be given elsewhere.
+        # It was not named, and everything may be given elsewhere.
         if not isinstance(error, UnreadableFile):
             _warn_once(f"{error} It is ignored.")
         return Profile()
-
-
-def _address(
-    site: str | None,
-    region: str | None,
-    endpoint: str | None,
-    env: Mapping[str, str],
-    files: Profile,
-    *,
-    first: bool,
-    allow_http: bool,
-) -> tuple[str, str, str]:
-    """Return scheme, host and region; ``first`` says that the profile goes before ``env``."""
-    if site is not None and site not in SITES:
-        raise ConfigurationError(
-            f"site: {shown(site)} is not a site.", hint=f"Use one of {', '.join(SITES)}."
-        )
-    host = SITES[site].host if site else _DEFAULT_HOST
-    default_region = SITES[site].region if site else _DEFAULT_REGION
-    allowed = [default_region] if site else _SERVED_REGIONS
-    given_endpoint = ("endpoint", endpoint)
-    if site and not endpoint and env.get("TIW_ENDPOINT"):
-        _warn_once(f"TIW_ENDPOINT is ignored: site {shown(site)} was given, and names the host.")
-    elif not endpoint and not site:
-        # The command line writes its default host into every profile: that says nothing.
-        of_files = files.endpoint if files.endpoint != _DEFAULT_HOST else None
-        ambient = [("TIW_ENDPOINT", env.get("TIW_ENDPOINT")), ("The profile's endpoint", of_files)]
-        given_endpoint = next(
-            (found for found in (ambient[::-1] if first else ambient) if found[1]),
-            ("endpoint", None),
-        )
-    if region is not None and site and region != default_region:
-        raise ConfigurationError(
-            f"region {shown(region)} contradicts site {shown(site)}, which is served from "
-            f"{default_region}.",
-            hint="Leave one of the two out.",
-        )
-    if region is not None and region not in allowed and not given_endpoint[1]:
-        raise ConfigurationError(
-            f"region: TIW is not served from {shown(region)}.",
-            hint=f"Use one of {', '.join(allowed)}, or leave it out.",
-        )
-    found = [
-        ("TENCENTCLOUD_REGION", env.get("TENCENTCLOUD_REGION")),
-        ("The profile's region", files.region),
-    ]
-    for source, value in found[::-1] if first else found:
-        if region is None and value:
-            if value in allowed:
-                region = value
-                break
-            _warn_once(
-                f"{source} {value} is ignored: TIW is served from {', '.join(allowed)} here."
-            )
-    scheme = "https"
-    name, value = given_endpoint
-    if value is not None and value != "":
-        scheme, host = parse_endpoint(value, name)
-        check_scheme(scheme, host, name, allow_http=allow_http)
-    return scheme, host, region or default_region
-
-
-def _sts_url(site: str | None, env: Mapping[str, str], files: Profile, *, allow_http: bool) -> str:
-    if site is None:
-        for name, value in (
-            ("TIW_STS_ENDPOINT", env.get("TIW_STS_ENDPOINT")),
-            ("The profile's endpoint of sts", files.sts_endpoint),
-        ):
-            if value:
-                scheme, host = parse_endpoint(value, name)
-                check_scheme(scheme, host, name, allow_http=allow_http)
-                return f"{scheme}://{host}"
-    return SITES[site or "cn"].sts_url
+    # The command line writes its default host into every profile, so this one is not a choice.
+    return replace(found, endpoint=None) if found.endpoint == _DEFAULT_SITE.host else found
 
 
 _warned: set[str] = set()
@@ -246,17 +280,14 @@ def _warn_once(message: str) -> None:
         logger.warning("%s", escaped(message))
 
 
-def _positive(name: str, value: Any, default: float, *, at_most: float = math.inf) -> float:
+def _above_zero(name: str, value: object, default: float, *, at_most: float = math.inf) -> float:
     if value is None:
         return default
-    limit = "" if at_most == math.inf else f" and at most {at_most:g}"
-    try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (OverflowError, TypeError, ValueError):
-        number = math.nan
-    if not 0 < number <= at_most or number == math.inf:
+    number = as_number(value)
+    if number is None or not 0 < number <= at_most:
+        limit = "" if at_most == math.inf else f" and at most {at_most:g}"
         raise ConfigurationError(
-            f"{name} has to be a number above zero{limit}, not {shown(value)}.",
+            f"{name} must be a number above zero{limit}, not {shown(value)}.",
             hint=f"The default is {default:g}.",
         )
     return number
@@ -281,7 +312,7 @@ def _proxy_url(value: str | None) -> str | None:
 
 
 def _may_use_http(given: bool | str | None, env: Mapping[str, str]) -> bool:
-    if given is not None and given != "":
-        return bool(read_options({"allow_http": given}, {"allow_http": bool})["allow_http"])
-    name = "TIW_ALLOW_HTTP"
-    return bool(read_options({name: env.get(name)}, {name: bool}).get(name, False))
+    name, value = "allow_http", given
+    if given is None or given == "":
+        name, value = "TIW_ALLOW_HTTP", env.get("TIW_ALLOW_HTTP")
+    return bool(read_options({name: value}, {name: bool}).get(name))

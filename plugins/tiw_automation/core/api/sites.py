@@ -12,7 +12,7 @@ class Site:
     """One site (https://www.tencentcloud.com/document/product/1176).
 
     :param host: of TIW's API.
-    :param region: the one that the site is served from.
+    :param region: where the site is served from.
     :param sts_url: the site's Security Token Service.
     :param console_url: TIW's console.
     :param lists_running: whether it has the action ``DescribeRunningTasks``.
@@ -44,5 +44,5 @@ SITES: Mapping[str, Site] = {
 
 
 def site_of(host: str) -> Site:
-    """Return the site that a host belongs to; one that is not Tencent's counts as Chinese."""
+    """Return the site that a host belongs to; a host that is not Tencent's counts as Chinese."""
     return SITES["intl" if ".intl." in host else "cn"]

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One HTTP exchange against a deadline that really ends it.
+"""One HTTP exchange that always ends by its deadline.
 
-A socket's own timeout counts anew with every byte, so a server that drips can hold a call for
-ever. Here every read is given only what is left, from the name look-up to the last byte.
+A socket's own timeout starts again with every byte, so a server that sends byte by byte could hold
+a call without limit. Here every step, from the name look-up to the last byte, may take only the
+time that is left.
 """
 
 from __future__ import annotations
@@ -43,13 +44,13 @@ from tiw_automation.core.formatting import escaped
 
 # The largest answer of this API holds some hundred videos, well under a megabyte.
 _MAX_BODY_BYTES = 8 * 1024 * 1024
-# RFC 8305: an address that has not answered by then gets a rival.
+# RFC 8305: after this, the next address is tried at the same time.
 _STAGGER_S = 0.25
 _INTERIM_ANSWERS = 20
 _GZIP_MEMBERS = 100
 _LONGEST_REASON = 200
 _RETRY_AFTER_CAP_S = 300.0
-# The years 2000 to 2099: a clock that shows another one is not to be followed.
+# The years 2000 to 2099; a server's clock that shows another year is ignored.
 _DATES_BEGIN, _DATES_END = 946684800, 4102444800
 _LENGTH = re.compile(r"(\d{1,15})(\s*,\s*\1)*", re.ASCII)
 
@@ -57,7 +58,7 @@ _NO_RETRIES = Retry(0, read=False, redirect=False, connect=False, status=False)
 
 
 class _Call(threading.local):
-    """The exchange that the current thread carries out: its deadline, and who may still wait."""
+    """The exchange of the current thread: its deadline, and what to call before sending."""
 
     deadline: float = math.inf
     before_sending: Callable[[], None] | None = None
@@ -77,7 +78,7 @@ class _DeadlineReader(io.RawIOBase):
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        # An unbuffered socket file keeps the socket's own count of who still needs it.
+        # An unbuffered socket file counts as a user of the socket, which keeps it open.
         self._raw: Any = sock.makefile("rb", buffering=0)
 
     def readable(self) -> bool:
@@ -95,9 +96,9 @@ class _DeadlineReader(io.RawIOBase):
 
 
 class _Quiet(logging.Filter):
-    """Drops what urllib3 logs of our requests: the query of a video's URL is a signature.
+    """Drops urllib3's log lines about our requests: the query of a video's URL is a signature.
 
-    Only that a connection begins is let through, which names no more than the host.
+    Only the line for a new connection passes, which names just the host.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -115,10 +116,10 @@ class _DeadlineResponse(http.client.HTTPResponse):
         self.fp = io.BufferedReader(_DeadlineReader(sock))
 
     def _read_status(self) -> tuple[str, int, str]:
-        """Skip interim answers (RFC 9110, 15.2); http.client takes 103 for the answer itself."""
+        """Skip interim answers (RFC 9110, 15.2); http.client would return a 103 as the answer."""
         for _ in range(_INTERIM_ANSWERS):
             found: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
-            # After 101 the connection speaks another protocol, which was not asked for.
+            # After 101 the connection has another protocol, which was not requested.
             if found[1] == 101 or found[1] >= 200:
                 break
             http.client.parse_headers(self.fp)
@@ -128,7 +129,7 @@ class _DeadlineResponse(http.client.HTTPResponse):
 
     def begin(self) -> None:
         super().begin()
-        # Here, while http.client still closes what it has opened.
+        # Checked here, because http.client still closes the connection if this raises.
         lengths = self.headers.get_all("Content-Length")
         if lengths and not self.chunked:
             content_length({"Content-Length": ", ".join(lengths)})
@@ -136,13 +137,13 @@ class _DeadlineResponse(http.client.HTTPResponse):
     def _read_next_chunk_size(self) -> int:
         size: int = super()._read_next_chunk_size()  # type: ignore[misc]
         if size < 0:
-            # It would be read as "all that comes", without a limit.
+            # http.client would read everything, without a limit.
             raise http.client.HTTPException("a chunk has a negative size")
         return size
 
 
 def _addresses(host: str, port: int) -> list[tuple[Any, ...]]:
-    """Look a name up, for no longer than the call has left; getaddrinfo knows no timeout."""
+    """Look up a name, for no longer than the call has left; getaddrinfo has no timeout."""
     found: list[Any] = []
 
     def look_up() -> None:
@@ -162,18 +163,18 @@ def _addresses(host: str, port: int) -> list[tuple[Any, ...]]:
 
 
 def _interleaved(addresses: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """Return the addresses with their families taking turns, so that a broken one costs little."""
+    """Return the addresses with their families alternating, so that a broken one costs little."""
     families: dict[int, list[tuple[Any, ...]]] = {}
     for address in addresses:
         families.setdefault(address[0], []).append(address)
-    turns = itertools.zip_longest(*families.values())
-    return [address for turn in turns for address in turn if address is not None]
+    rounds = itertools.zip_longest(*families.values())
+    return [address for one in rounds for address in one if address is not None]
 
 
 def _connect(host: str, port: int, options: Any) -> socket.socket:
     """Return a connection to the address that answers first (happy eyeballs, RFC 8305).
 
-    The next address is tried when one has failed, or has been silent for a moment.
+    The next address is tried when one has failed, or has not answered for a moment.
     """
     waiting = deque(_addresses(host.strip("[]"), port))
     failure = OSError(f"{host} has no address")
@@ -209,7 +210,7 @@ def _connect(host: str, port: int, options: Any) -> socket.socket:
 
 
 def _begin(address: tuple[Any, ...], options: Any) -> socket.socket:
-    """Begin to connect; the socket can be written to when that is over."""
+    """Start to connect; the socket becomes writable when that is done."""
     family, kind, protocol, _, where = address
     sock = socket.socket(family, kind, protocol)
     try:
@@ -232,11 +233,11 @@ class _DeadlineMixin:
 
     def request(self: Any, *args: Any, **kwargs: Any) -> None:
         if _call.before_sending is not None:
-            # Connecting can take longer than a turn is good for.
+            # Connecting may take longer than a slot is valid.
             if self.sock is None:
                 self.connect()
             _call.before_sending()
-        # A socket from the pool still has what an earlier call had left.
+        # A socket from the pool still has the timeout of an earlier call.
         if self.sock is not None:
             self.sock.settimeout(_call.remaining_s())
         super().request(*args, **kwargs)  # type: ignore[misc]
@@ -251,14 +252,14 @@ class _TlsConnection(_DeadlineMixin, HTTPSConnection):
 
 
 class _IdleConnections(queue.LifoQueue[Any]):
-    """Where a pool keeps its connections; a forked child begins with none."""
+    """The idle connections of a pool; a forked child starts without any."""
 
     def __init__(self, maxsize: int = 0) -> None:
         super().__init__(maxsize)
         _queues.add(self)
 
     def start_anew(self) -> None:
-        """Drop what is the parent's, and the lock that another of its threads may have held."""
+        """Drop the parent's connections, and the lock that one of its threads may have held."""
         connections = [connection for connection in self.queue if connection is not None]
         super().__init__(self.maxsize)
         for connection in connections:
@@ -279,7 +280,7 @@ class _TlsPool(HTTPSConnectionPool):
 
 
 class Answer:
-    """What came back; the names are those that the SDK reads."""
+    """A complete answer; the SDK reads it by these names."""
 
     def __init__(self, status_code: int, headers: Mapping[str, str], content: bytes) -> None:
         self.status_code = status_code
@@ -296,16 +297,15 @@ class Answer:
 
 
 class Transport:
-    """Sends requests of the SDK's making over connections of our own.
+    """Sends requests to one endpoint, and keeps its connections.
 
-    The environment's ``.netrc`` is not read and redirects are not followed. The proxy and the CA
-    bundle are the given ones, else the environment's, found as requests finds them
-    (:mod:`~tiw_automation.core.api.route`).
+    It does not read ``.netrc`` and does not follow redirects. Proxy and CA bundle are the given
+    ones, else the environment's (:mod:`~tiw_automation.core.api.route`).
 
     :param url: scheme and host of the endpoint.
     :param ca_file: a file of CA certificates, or a folder of them.
-    :param pool_size: connections kept; at least the number of threads that call.
-    :param use_environment: whether the environment's proxy counts.
+    :param pool_size: how many connections are kept; at least the number of threads that call.
+    :param use_environment: whether the environment's proxy is used.
     :raises ConfigurationError: the proxy is malformed, or there is no CA certificate.
     """
 
@@ -341,7 +341,7 @@ class Transport:
         return manager
 
     def forget_connections(self) -> None:
-        """Begin with new connections: in a forked child the old ones are the parent's."""
+        """Start with new connections: in a forked child the old ones belong to the parent."""
         self._manager = self._new_manager()
 
     def exchange(
@@ -353,13 +353,14 @@ class Transport:
         deadline: float,
         before_sending: Callable[[], None] | None = None,
     ) -> Answer:
-        """Send one request and return the whole answer.
+        """Send one request and return the complete answer.
 
-        :param deadline: the monotonic time by which everything has to be over.
+        :param deadline: the monotonic time by which everything must be done.
         :param before_sending: called when there is a connection, right before the request leaves.
-        :raises DeadlineExceeded: it was not.
+        :raises DeadlineExceeded: the deadline passed.
         :raises TransportError: no connection, a broken one, a refused certificate.
-        :raises BadAnswer: the body is cut, very large or in an encoding that was not asked for.
+        :raises BadAnswer: the body is truncated, larger than 8 MiB, or in an encoding that was
+            not requested.
         """
         with self.bounded(deadline):
             _call.before_sending = before_sending
@@ -389,9 +390,9 @@ class Transport:
         headers: Mapping[str, str],
         deadline: float,
     ) -> BaseHTTPResponse:
-        """Send one request and return the answer's head; the body is still to be read.
+        """Send one request and return the answer before its body is read.
 
-        Call it within :meth:`bounded`, and read within it too.
+        Both this call and the reading of the body must be within :meth:`bounded`.
         """
         return self._manager.urlopen(
             method,
@@ -405,12 +406,12 @@ class Transport:
 
     @contextlib.contextmanager
     def bounded(self, deadline: float) -> Iterator[None]:
-        """Bound what this thread does on the connections, and say in our words what went wrong.
+        """Limit what this thread does on the connections, and translate its errors.
 
-        :param deadline: the monotonic time by which it has to be over.
-        :raises DeadlineExceeded: it was not.
+        :param deadline: the monotonic time by which it must be done.
+        :raises DeadlineExceeded: the deadline passed.
         :raises TransportError: no connection, a broken one, a refused certificate.
-        :raises BadAnswer: the body is cut.
+        :raises BadAnswer: the body is truncated.
         """
         started = time.monotonic()
         _call.deadline = deadline
@@ -433,7 +434,7 @@ class Transport:
         if _is_timeout(error) or time.monotonic() >= deadline:
             return DeadlineExceeded(
                 f"{self.url} did not answer within {deadline - started:.3g} s.",
-                hint="Check the endpoint and the network between, or raise timeout.",
+                hint="Check the endpoint and the network, or raise timeout.",
             )
         if isinstance(error, urllib3.exceptions.MaxRetryError) and error.reason is not None:
             error = error.reason
@@ -441,9 +442,9 @@ class Transport:
             return TransportError(
                 f"The TLS connection to {self.url} failed: {_reason(error)}.",
                 code="TlsError",
-                # A certificate stays as it is; a handshake that broke may not.
+                # A refused certificate stays refused; a broken handshake may work again.
                 retryable=not isinstance(_innermost(error), ssl.SSLCertVerificationError),
-                hint="If the endpoint's certificate is of your own CA, name its bundle in ca_file.",
+                hint="If your own CA has issued the certificate, name its bundle in ca_file.",
             )
         if isinstance(error, urllib3.exceptions.ProxyError):
             return TransportError(
@@ -474,46 +475,43 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def _is_timeout(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, urllib3.exceptions.TimeoutError):
-            return True
-        # With a number it is the kernel's own, which has nothing to do with the deadline.
-        if isinstance(error, TimeoutError) and error.errno is None:
-            return True
-        error = getattr(error, "reason", None) if _has_reason(error) else error.__context__
-    return False
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and its causes, the innermost last."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        wrapped = getattr(cause, "reason", None) or getattr(cause, "original_error", None)
+        is_error = isinstance(wrapped, BaseException)
+        cause = wrapped if is_error else cause.__cause__ or cause.__context__
 
 
-def _has_reason(error: BaseException) -> bool:
-    return isinstance(getattr(error, "reason", None), BaseException)
+def _is_timeout(error: BaseException) -> bool:
+    return any(
+        isinstance(cause, urllib3.exceptions.TimeoutError)
+        # With a number it is the kernel's own, which is not about the deadline.
+        or (isinstance(cause, TimeoutError) and cause.errno is None)
+        for cause in _causes(error)
+    )
 
 
 def _innermost(error: BaseException) -> BaseException:
-    while True:
-        deeper = getattr(error, "reason", None) or getattr(error, "original_error", None)
-        deeper = (
-            deeper if isinstance(deeper, BaseException) else error.__cause__ or error.__context__
-        )
-        if deeper is None:
-            return error
-        error = deeper
+    return list(_causes(error))[-1]
 
 
 def _reason(error: BaseException) -> str:
-    """Return the innermost cause in words; urllib3's own wrappers repeat URL and object ids."""
+    """Return the innermost cause in words; urllib3's own wrappers repeat URLs and object ids."""
     inner = _innermost(error)
     if type(inner) is http.client.BadStatusLine:
-        # It repeats what came, which may be anything.
-        return "what answers there does not speak HTTP"
+        # It repeats what was received, which may be anything.
+        return "the server does not speak HTTP"
     words = inner.strerror if isinstance(inner, OSError) and inner.strerror else str(inner)
     return escaped(words or type(inner).__name__, _LONGEST_REASON).rstrip(".")
 
 
 def content_length(headers: Mapping[str, str]) -> int | None:
-    """Return how long a body was announced to be, in bytes, or None where that is open.
+    """Return the announced length of a body in bytes, or None where none is announced.
 
-    :raises BadAnswer: it is not a number, so that nothing says where the answer ends.
+    :raises BadAnswer: it is not a number, so the end of the answer is unknown.
     """
     text = headers.get("Content-Length")
     if text is None or "Transfer-Encoding" in headers:
@@ -525,24 +523,24 @@ def content_length(headers: Mapping[str, str]) -> int | None:
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Return how long ``Retry-After`` asks to wait, 300 s at most, or None where it does not.
+    """Return the pause that ``Retry-After`` asks for, at most 300 s, or None.
 
-    It may be seconds or a date; anything else is as if it was not there.
+    It may be seconds or a date; anything else is ignored.
     """
     text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
-        # The limit is on its digits too: int() refuses thousands of them.
+        # Python refuses to parse thousands of digits.
         return min(float(text[:15]), _RETRY_AFTER_CAP_S)
     at = http_date(text)
     if at is None:
         return None
-    # The server's own clock, where it shows it: this machine's may be off.
+    # By the server's own clock if it shows it, because this machine's may be wrong.
     now = http_date(headers.get("Date", ""))
     return min(max(at - (time.time() if now is None else now), 0.0), _RETRY_AFTER_CAP_S)
 
 
 def http_date(text: str) -> float | None:
-    """Return the UNIX seconds of a date as HTTP writes it; None where no server means it."""
+    """Return the UNIX seconds of an HTTP date; None where it is malformed or implausible."""
     try:
         found = parsedate_to_datetime(text)
         seconds = (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
@@ -552,9 +550,9 @@ def http_date(text: str) -> float | None:
 
 
 def _decoded(content: bytes, encoding: str) -> bytes:
-    """Return a body without its encoding; one that is too large is returned in part.
+    """Return a decoded body; of one that is too large, the first part.
 
-    None was asked for, but some proxies encode whatever passes.
+    No encoding was requested, but some proxies encode everything.
     """
     name = encoding.strip().lower()
     most = _MAX_BODY_BYTES + 1
@@ -566,10 +564,10 @@ def _decoded(content: bytes, encoding: str) -> bytes:
         if name == "deflate":
             return _deflated(content, most)
     except (EOFError, zlib.error):
-        raise BadAnswer(f"The answer's {name} encoding is broken.") from None
+        raise BadAnswer(f"The answer's {name} encoding is invalid.") from None
     raise BadAnswer(
-        f"The answer came in an encoding that was not asked for: {escaped(name, 40)}",
-        hint="Check whether a proxy stands between.",
+        f"The answer has an encoding that was not requested: {escaped(name, 40)}",
+        hint="Check whether there is a proxy on the way.",
     )
 
 
@@ -577,7 +575,7 @@ def _deflated(content: bytes, most: int) -> bytes:
     try:
         return _inflated(content, most, zlib.MAX_WBITS)[0]
     except zlib.error:
-        # Some servers leave the zlib frame out.
+        # Some servers omit the zlib frame.
         return _inflated(content, most, -zlib.MAX_WBITS)[0]
 
 
@@ -593,7 +591,7 @@ def _unzipped(content: bytes, most: int) -> bytes:
 
 
 def _inflated(content: bytes, most: int, frame: int) -> tuple[bytes, bytes]:
-    """Return the first stream without its encoding, and what follows it."""
+    """Return the first stream decoded, and what follows it."""
     stream = zlib.decompressobj(frame)
     data = stream.decompress(content, most)
     if not stream.eof and len(data) < most:
