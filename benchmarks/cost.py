@@ -170,7 +170,8 @@ def _rss() -> int:
 
 async def _answer_all(watcher: RecordWatcher, count: int) -> None:
     """Let everybody hear a first answer, as it comes from the wire."""
-    board = watcher._board
+    assert watcher._dispatcher is not None
+    tracker = watcher._dispatcher.tracker
     answer = {
         "Status": "RECORDING",
         "RecordStartTime": 1700000000,
@@ -181,13 +182,13 @@ async def _answer_all(watcher: RecordWatcher, count: int) -> None:
     now = time.monotonic()
     for number in range(count):
         now += 1 / RATE
-        poll = board.take(now)
-        assert poll is not None
-        raw = json.dumps({**answer, "RequestId": f"{number:036d}", "TaskId": poll.task_id})
+        task = tracker.take(now)
+        assert task is not None
+        raw = json.dumps({**answer, "RequestId": f"{number:036d}", "TaskId": task.task_id})
         record = OnlineRecord.from_response(
-            json.loads(raw), sdk_app_id=poll.app_id, task_id=poll.task_id
+            json.loads(raw), sdk_app_id=task.app_id, task_id=task.task_id
         )
-        board.landed(poll, record, now)
+        tracker.complete(task, record, now)
         if number % TASKS_A_TURN == 0:
             await asyncio.sleep(0)
     await asyncio.sleep(0.1)

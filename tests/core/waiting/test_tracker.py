@@ -51,12 +51,12 @@ from tiw_automation.core.quota.host import HostPace
 from tiw_automation.core.waiting.poll_order import SAFETY_SHARE, PollOrder
 from tiw_automation.core.waiting.tracker import (
     Agenda,
-    Board,
     Budget,
     Caller,
     Key,
-    Poll,
     Terms,
+    TrackedTask,
+    Tracker,
     Wait,
 )
 
@@ -73,15 +73,17 @@ def record(task_id: str, status: str | None, **more: Any) -> OnlineRecord:
 
 
 class Driver:
-    """Drives a board as the watcher does, on a clock that only moves when told."""
+    """Drives a tracker as the watcher does, on a clock that only moves when told."""
 
     def __init__(self, host: HostPace | None = None, now: float = 1000.0) -> None:
         self.now = now
         self.wall = 1_700_000_000.0
         self.chance = random.Random(1)
-        self.board = Board(PollOrder(pace=PACE), self.chance.random, lambda: self.wall + self.now)
+        self.tracker = Tracker(
+            PollOrder(pace=PACE), self.chance.random, lambda: self.wall + self.now
+        )
         self.quota = Quota(PACE, clock=lambda: self.now, host=host)
-        self.flying: list[Poll] = []
+        self.flying: list[TrackedTask] = []
         self.sent: list[tuple[float, Key]] = []
         self.turn: float | None = None
 
@@ -89,15 +91,15 @@ class Driver:
         self, *task_ids: str, timeout: float | None = None, terms: Terms = TERMS, delay: float = 0.0
     ) -> Caller:
         caller = Caller(terms, self.now, timeout)
-        self.board.open(caller, self.now)
+        self.tracker.open(caller, self.now)
         for task_id in task_ids:
-            self.board.join(caller, (APP, task_id), self.now, self.now + delay)
+            self.tracker.join(caller, (APP, task_id), self.now, self.now + delay)
         return caller
 
     def cancel(self, caller: Caller) -> None:
         for wait in list(caller.waits):
-            self.board.leave(wait)
-        self.board.close(caller)
+            self.tracker.leave(wait)
+        self.tracker.close(caller)
 
     def advance(self, seconds: float) -> None:
         """Let time pass, and requests leave on their turns."""
@@ -105,10 +107,10 @@ class Driver:
         while True:
             step = min(self._next_step(), end)
             self.now = max(self.now, step)
-            self.board.run_events(self.now)
+            self.tracker.run_events(self.now)
             if self.turn is not None and self.now >= self.turn:
                 self._use_turn(self.turn)
-            due = self.board.next_due(self.now)
+            due = self.tracker.next_due(self.now)
             if self.turn is None and due is not None and due <= self.now and self._room():
                 self.turn = self.quota.reserve()
                 if self.turn <= self.now:
@@ -120,11 +122,11 @@ class Driver:
         return len(self.flying) < CALLS_AT_ONCE
 
     def _next_step(self) -> float:
-        times = [self.board.next_event()]
+        times = [self.tracker.next_event()]
         if self.turn is not None:
             times.append(self.turn)
         elif self._room():
-            due = self.board.next_due(self.now)
+            due = self.tracker.next_due(self.now)
             if due is not None:
                 times.append(due)
         return max(min(times), self.now)
@@ -133,16 +135,16 @@ class Driver:
         self.turn = None
         turn = self.quota.use(turn) or turn
         self.now = max(self.now, turn)
-        poll = self.board.take(self.now)
+        poll = self.tracker.take(self.now)
         if poll is None:
             self.quota.release(turn)
             return
         self.flying.append(poll)
         self.sent.append((self.now, poll.key))
 
-    def answer(self, poll: Poll, what: OnlineRecord | TiwError) -> None:
+    def answer(self, poll: TrackedTask, what: OnlineRecord | TiwError) -> None:
         self.flying.remove(poll)
-        self.board.landed(poll, what, self.now)
+        self.tracker.complete(poll, what, self.now)
         if isinstance(what, RequestLimitExceeded):
             self.quota.rejected()
 
@@ -160,7 +162,7 @@ class Driver:
 
 
 def settled(caller: Caller) -> dict[str, Wait]:
-    return {wait.poll.task_id: wait for wait in caller.waits if wait.settled}
+    return {wait.task.task_id: wait for wait in caller.waits if wait.settled}
 
 
 def only(caller: Caller) -> Wait:
@@ -169,7 +171,7 @@ def only(caller: Caller) -> Wait:
 
 
 def keys(caller: Caller) -> list[Key]:
-    return [wait.poll.key for wait in caller.waits]
+    return [wait.task.key for wait in caller.waits]
 
 
 def most_in_a_second(times: list[float]) -> int:
@@ -222,7 +224,7 @@ def test_an_outage_of_a_day_is_waited_out_as_one_of_an_hour_is(trouble: TiwError
     for _ in range(2500):
         driver.advance(60)
         driver.answer_all(trouble)
-    assert driver.board.errors > 2400
+    assert driver.tracker.errors > 2400
     assert not settled(caller)
     driver.run(70)
     driver.run(40, "FINISHED")
@@ -234,17 +236,17 @@ def test_a_turn_that_was_taken_before_the_endpoint_died_is_not_used() -> None:
     driver = Driver()
     driver.wait(*(f"t{n}" for n in range(20)))
     driver.advance(0.5)
-    breaker = driver.board.breaker
-    assert breaker.dead_since is None
+    breaker = driver.tracker.breaker
+    assert breaker.down_since is None
     waiting = len(driver.flying)
     assert waiting >= 5
     driver.answer_all(TransportError("down"))
-    assert driver.board.breaker.dead_since is not None
-    assert driver.board.take(driver.now) is None
-    driver.now = driver.board.breaker.probe_at
-    assert driver.board.take(driver.now) is not None
+    assert driver.tracker.breaker.down_since is not None
+    assert driver.tracker.take(driver.now) is None
+    driver.now = driver.tracker.breaker.probe_at
+    assert driver.tracker.take(driver.now) is not None
     # One probe at a time.
-    assert driver.board.take(driver.now) is None
+    assert driver.tracker.take(driver.now) is None
 
 
 def test_one_failing_answer_among_good_ones_opens_no_breaker() -> None:
@@ -256,8 +258,8 @@ def test_one_failing_answer_among_good_ones_opens_no_breaker() -> None:
         driver.advance(0.1)
         for poll in list(driver.flying):
             driver.answer(poll, next(answers) or record(poll.key[1], "RECORDING"))
-        assert driver.board.breaker.dead_since is None
-    assert driver.board.errors > 100
+        assert driver.tracker.breaker.down_since is None
+    assert driver.tracker.errors > 100
 
 
 def test_an_outage_is_told_once_when_it_begins_and_once_when_it_ends(
@@ -276,9 +278,9 @@ def test_html_pages_with_5xx_count_as_an_outage_and_the_api_s_own_errors_do_not(
     driver = Driver()
     driver.wait(*(f"t{n}" for n in range(50)))
     driver.run(10, ServerError("Sorry.", code="InternalError"))
-    assert driver.board.breaker.dead_since is None
+    assert driver.tracker.breaker.down_since is None
     driver.run(10, ServerError("The server answered with an error page.", code="Http502"))
-    assert driver.board.breaker.dead_since is not None
+    assert driver.tracker.breaker.down_since is not None
 
 
 def test_whoever_wants_one_answer_only_does_not_wait_for_the_end_of_an_outage() -> None:
@@ -288,7 +290,7 @@ def test_whoever_wants_one_answer_only_does_not_wait_for_the_end_of_an_outage() 
     hasty = driver.wait(*(f"t{n}" for n in range(100)), terms=ONCE)
     driver.run(60, TransportError("down"))
     assert len(settled(hasty)) == 100
-    assert {wait.seen().verdict for wait in hasty.waits} == {Verdict.UNKNOWN}
+    assert {wait.outcome.verdict for wait in hasty.waits} == {Verdict.UNKNOWN}
     assert not settled(patient)
 
 
@@ -327,9 +329,9 @@ def test_a_request_that_is_under_way_at_the_deadline_is_heard() -> None:
     caller = driver.wait("t", timeout=5.0)
     driver.advance(20)
     assert caller.expired
-    assert driver.board.expire(caller) == []
+    assert driver.tracker.expire(caller) == []
     driver.answer_all("FINISHED")
-    assert settled(caller)["t"].seen().verdict is Verdict.FINISHED
+    assert settled(caller)["t"].outcome.verdict is Verdict.FINISHED
 
 
 def test_the_last_request_is_aimed_at_the_deadline() -> None:
@@ -350,12 +352,12 @@ def test_a_cancelled_wait_leaves_nothing() -> None:
     driver.advance(1)
     in_flight = {poll.key for poll in driver.flying}
     driver.cancel(caller)
-    assert set(driver.board.polls) == in_flight
+    assert set(driver.tracker.tasks) == in_flight
     driver.answer_all("RECORDING")
-    assert not driver.board.polls
-    assert not driver.board.polls.counts()
-    assert len(driver.board.order) == 0
-    assert driver.board.next_due(driver.now) is None
+    assert not driver.tracker.tasks
+    assert not driver.tracker.tasks.counts()
+    assert len(driver.tracker.order) == 0
+    assert driver.tracker.next_due(driver.now) is None
 
 
 def test_callers_that_come_and_go_leave_no_events_behind() -> None:
@@ -363,7 +365,7 @@ def test_callers_that_come_and_go_leave_no_events_behind() -> None:
     driver = Driver()
     for _ in range(2000):
         driver.cancel(driver.wait("t", timeout=1e6))
-    assert len(driver.board.agenda) < 200
+    assert len(driver.tracker.agenda) < 200
 
 
 def test_a_wall_clock_that_jumps_changes_no_request() -> None:
@@ -388,7 +390,7 @@ def test_a_second_waiter_with_a_shorter_interval_does_not_wait_for_the_first_one
     driver.run(5)
     assert len(driver.sent) == 1
     second = driver.wait("t")
-    assert only(second).seen().record is not None
+    assert only(second).outcome.record is not None
     driver.run(2)
     assert len(driver.sent) >= 2
 
@@ -401,7 +403,7 @@ def test_bursts_of_throttling_end_no_wait_and_are_followed_by_the_full_pace() ->
         driver.run(10, RequestLimitExceeded("Too many."))
         driver.run(190)
     assert not settled(caller)
-    assert driver.board.rejects > 30
+    assert driver.tracker.rejects > 30
     assert most_in_a_second([time for time, _ in driver.sent]) <= 20
     assert driver.quota.rate == pytest.approx(PACE)
     driver.run(60, "FINISHED")
@@ -420,8 +422,8 @@ def test_ten_thousand_who_wait_for_one_recording_share_its_request_and_leave_it(
     assert all(settled(caller) for caller in callers[1::2])
     for caller in callers[1::2]:
         driver.cancel(caller)
-    assert not driver.board.polls
-    assert len(driver.board.agenda) < 200
+    assert not driver.tracker.tasks
+    assert len(driver.tracker.agenda) < 200
 
 
 def test_a_shorter_interval_does_not_cancel_the_delay_before_a_first_request() -> None:
@@ -465,8 +467,8 @@ def test_a_heartbeat_now_and_then() -> None:
     beats = 0
     for _ in range(380):
         driver.run(5.0, step=5.0)
-        beats += caller.shows_life
-        caller.shows_life = False
+        beats += caller.heartbeat_due
+        caller.heartbeat_due = False
     assert beats == 3
 
 
@@ -475,7 +477,7 @@ def test_what_is_kept_of_a_pending_recording_is_small() -> None:
     caller = driver.wait("t")
     driver.advance(0.1)
     driver.answer(driver.flying[0], record("t", "RECORDING", raw={"Status": "RECORDING"}))
-    seen = only(caller).seen().record
+    seen = only(caller).outcome.record
     assert seen is not None
     assert (seen.status, seen.raw) == ("RECORDING", {})
 
@@ -524,20 +526,20 @@ class WaitsMachine(RuleBasedStateMachine):
         for caller in list(self.callers):
             for wait in list(caller.news):
                 if wait.settled and wait in caller.waits:
-                    self._end(wait, wait.seen().verdict)
+                    self._end(wait, wait.outcome.verdict)
             if caller.expired:
-                for wait in self.driver.board.expire(caller):
+                for wait in self.driver.tracker.expire(caller):
                     self._end(wait, "timeout")
             if not caller.waits:
-                self.driver.board.close(caller)
+                self.driver.tracker.close(caller)
                 self.callers.remove(caller)
 
     def _end(self, wait: Wait, how: Verdict | str) -> None:
         """I2: each wait ends once."""
-        end = id(wait.caller), wait.poll.key
+        end = id(wait.caller), wait.task.key
         assert end not in self.ends, "a second end"
         self.ends[end] = how
-        self.driver.board.leave(wait)
+        self.driver.tracker.leave(wait)
 
     @rule(
         tasks=TASKS,
@@ -595,23 +597,23 @@ class WaitsMachine(RuleBasedStateMachine):
         for wait in waits:
             if final is not None:
                 assert wait.settled
-                assert wait.seen().verdict is final
+                assert wait.outcome.verdict is final
             elif wait.settled:
-                assert wait.seen().verdict not in _FINAL
+                assert wait.outcome.verdict not in _FINAL
         self._heard()
 
     @rule(task=st.sampled_from([f"t{n}" for n in range(14)]), what=st.sampled_from("hslu"))
     def hint(self, task: str, what: str) -> None:
         """I10: a hint ends nothing."""
-        board, now = self.driver.board, self.driver.now
+        tracker, now = self.driver.tracker, self.driver.now
         before = dict(self.ends)
-        for poll in board.polls.named(task):
+        for poll in tracker.tasks.named(task):
             if what == "h":
-                board.order.hint(poll, now)
+                tracker.order.hint(poll, now)
             elif what == "s":
-                board.order.expect_stop(poll, now, now + self.driver.chance.uniform(-60, 600))
+                tracker.order.expect_stop(poll, now, now + self.driver.chance.uniform(-60, 600))
             else:
-                board.order.set_listed(poll, now, what == "l")
+                tracker.order.set_listed(poll, now, what == "l")
         self._heard()
         assert self.ends == before
 
@@ -652,7 +654,7 @@ class WaitsMachine(RuleBasedStateMachine):
         if hasattr(self, "driver"):
             keys = [poll.key for poll in self.driver.flying]
             assert len(keys) == len(set(keys))
-            assert self.driver.board.in_flight == len(keys)
+            assert self.driver.tracker.in_flight == len(keys)
 
     @invariant()
     def what_is_known_is_what_is_waited_for(self) -> None:
@@ -661,9 +663,9 @@ class WaitsMachine(RuleBasedStateMachine):
             return
         waited = {key for caller in self.callers for key in keys(caller)}
         flying = {poll.key for poll in self.driver.flying}
-        assert waited <= set(self.driver.board.polls)
-        assert set(self.driver.board.polls) <= waited | flying
-        assert len(self.driver.board.order) == len(self.driver.board.polls)
+        assert waited <= set(self.driver.tracker.tasks)
+        assert set(self.driver.tracker.tasks) <= waited | flying
+        assert len(self.driver.tracker.order) == len(self.driver.tracker.tasks)
 
     def teardown(self) -> None:
         if not hasattr(self, "driver"):
@@ -689,7 +691,7 @@ class WaitsMachine(RuleBasedStateMachine):
             driver.answer_all("FINISHED")
             self._heard()
         assert not self.callers
-        assert not driver.board.polls
+        assert not driver.tracker.tasks
         assert set(self.ends) == self.asked_for
         self.host.close()
         self.folder.cleanup()
@@ -726,7 +728,7 @@ def test_what_is_odd_about_one_id_is_its_own(
         for poll in list(driver.flying):
             is_odd = poll.task_id == "odd"
             driver.answer(poll, error if is_odd else record(poll.task_id, "FINISHED"))
-    ends = {wait.poll.task_id: wait.seen() for wait in caller.waits}
+    ends = {wait.task.task_id: wait.outcome for wait in caller.waits}
     assert ends["good"].verdict is Verdict.FINISHED
     assert ends["odd"].error is not None
     assert ends["odd"].verdict is not Verdict.FINISHED
@@ -743,8 +745,8 @@ def test_answers_about_another_recording_never_speak_against_the_endpoint() -> N
             odd = poll.task_id.startswith("odd")
             wrong = BadAnswer("Asked for one, the answer is about another.")
             driver.answer(poll, wrong if odd else record(poll.task_id, "FINISHED"))
-        assert driver.board.breaker.dead_since is None
-    assert next(iter(good.waits)).seen().verdict is Verdict.FINISHED
+        assert driver.tracker.breaker.down_since is None
+    assert next(iter(good.waits)).outcome.verdict is Verdict.FINISHED
 
 
 @pytest.mark.parametrize(
@@ -770,7 +772,7 @@ def test_only_connections_and_error_pages_speak_against_the_endpoint(
     driver.wait(*[f"r{n}" for n in range(12)])
     driver.advance(2.0)
     driver.answer_all(error)
-    assert (driver.board.breaker.dead_since is not None) is speaks_against_it
+    assert (driver.tracker.breaker.down_since is not None) is speaks_against_it
 
 
 def no_descriptor() -> TransportError:
@@ -780,7 +782,7 @@ def no_descriptor() -> TransportError:
 
 
 def is_dead(driver: Driver) -> bool:
-    return driver.board.breaker.dead_since is not None
+    return driver.tracker.breaker.down_since is not None
 
 
 def test_a_machine_without_descriptors_says_nothing_about_the_endpoint() -> None:
@@ -798,7 +800,7 @@ def test_a_machine_without_descriptors_says_nothing_about_the_endpoint() -> None
     driver.advance(60.0)
     driver.answer_all(no_descriptor())
     assert is_dead(driver)
-    assert driver.board.breaker.probe_at > driver.now
+    assert driver.tracker.breaker.probe_at > driver.now
 
 
 def wrong_certificate() -> TransportError:
@@ -819,7 +821,7 @@ def test_a_certificate_that_is_wrong_for_a_moment_ends_no_wait() -> None:
     for _ in range(30):
         driver.advance(10.0)
         driver.answer_all("FINISHED")
-    assert {wait.seen().verdict for wait in caller.waits} == {Verdict.FINISHED}
+    assert {wait.outcome.verdict for wait in caller.waits} == {Verdict.FINISHED}
 
 
 def test_a_certificate_that_was_never_right_is_a_refusal_after_some_attempts() -> None:
@@ -831,7 +833,7 @@ def test_a_certificate_that_was_never_right_is_a_refusal_after_some_attempts() -
         driver.advance(0.5)
         driver.answer_all(wrong_certificate())
         assert driver.now - began < 60.0
-    assert {wait.seen().verdict for wait in caller.waits} == {Verdict.UNKNOWN}
+    assert {wait.outcome.verdict for wait in caller.waits} == {Verdict.UNKNOWN}
     assert Counter(key for _, key in driver.sent).most_common(1)[0][1] <= 4
 
 
@@ -869,7 +871,7 @@ def test_a_genuine_burst_is_asked_for_within_its_tenth() -> None:
     answers(driver, 5.0, lambda _: False)
     caller = driver.wait(*[f"ended{n}" for n in range(200)], terms=UNCONFIRMED)
     answers(driver, 200 / (PACE / 10) + 10, lambda task_id: task_id.startswith("ended"))
-    assert {wait.seen().verdict for wait in caller.waits} == {Verdict.FINISHED}
+    assert {wait.outcome.verdict for wait in caller.waits} == {Verdict.FINISHED}
 
 
 def test_unconfirmed_ids_may_use_everything_while_nothing_else_is_due() -> None:
@@ -886,13 +888,13 @@ def test_unconfirmed_ids_may_use_everything_while_nothing_else_is_due() -> None:
     answers(driver, 0.3, lambda _: False)
     assert "lesson" in {key[1] for _, key in driver.sent}
     driver.cancel(more)
-    assert not len(driver.board.unconfirmed)
+    assert not len(driver.tracker.unconfirmed)
 
 
 def test_waits_of_other_processes_leave_them_their_budget_alone() -> None:
     """F3."""
     driver = Driver()
-    driver.board.others_wait = True
+    driver.tracker.others_wait = True
     driver.wait(*[f"forged{n}" for n in range(300)], terms=UNCONFIRMED)
     answers(driver, 30.0, lambda _: False)
     assert len(driver.sent) / 30 == pytest.approx(PACE / 10, rel=0.1)
@@ -902,7 +904,7 @@ def test_waits_of_other_processes_leave_them_their_budget_alone() -> None:
 def test_a_wait_that_joins_makes_it_a_recording_like_the_others(when: str) -> None:
     """F3."""
     driver = Driver()
-    driver.board.others_wait = True
+    driver.tracker.others_wait = True
     driver.wait(*[f"forged{n}" for n in range(50)], terms=UNCONFIRMED)
     if when != "waiting":
         while not any(key[1] == "forged7" for _, key in driver.sent):
@@ -910,24 +912,24 @@ def test_a_wait_that_joins_makes_it_a_recording_like_the_others(when: str) -> No
             if when == "resting":
                 driver.answer_all("RECORDING")
     caller = driver.wait("forged7")
-    poll = next(iter(caller.waits)).poll
+    poll = next(iter(caller.waits)).task
     assert not poll.unconfirmed
-    assert (len(driver.board.order), len(driver.board.unconfirmed)) == (1, 49)
+    assert (len(driver.tracker.order), len(driver.tracker.unconfirmed)) == (1, 49)
     answers(driver, 3.0, lambda task_id: task_id == "forged7")
-    assert next(iter(caller.waits)).seen().verdict is Verdict.FINISHED
-    assert poll.key not in driver.board.polls
-    assert (len(driver.board.order), len(driver.board.unconfirmed)) == (0, 49)
+    assert next(iter(caller.waits)).outcome.verdict is Verdict.FINISHED
+    assert poll.key not in driver.tracker.tasks
+    assert (len(driver.tracker.order), len(driver.tracker.unconfirmed)) == (0, 49)
 
 
 def test_unconfirmed_answers_teach_nothing_about_lessons() -> None:
     """F3."""
     driver = Driver()
     driver.wait("lesson")
-    rates = list(driver.board.order.recording.rates)
+    rates = list(driver.tracker.order.recording.rates)
     driver.wait(*[f"forged{n}" for n in range(100)], terms=UNCONFIRMED)
     answers(driver, 60.0, lambda task_id: task_id.startswith("forged"))
-    assert driver.board.order.recording.events == PollOrder().recording.events
-    assert list(driver.board.order.recording.rates) == rates
+    assert driver.tracker.order.recording.events == PollOrder().recording.events
+    assert list(driver.tracker.order.recording.rates) == rates
 
 
 def test_thousands_that_share_a_moment_have_their_event_in_slices() -> None:

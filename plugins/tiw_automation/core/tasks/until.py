@@ -54,7 +54,7 @@ def can_become(status: str | None, states: frozenset[str]) -> bool:
     return later is None or not later.isdisjoint(states)
 
 
-def is_over(outcome: Outcome, until: frozenset[str]) -> bool:
+def ends_wait(outcome: Outcome, until: frozenset[str]) -> bool:
     """Return whether an answer ends a wait for these states."""
     record = outcome.record
     if outcome.verdict is not Verdict.PENDING or record is None:
@@ -62,14 +62,14 @@ def is_over(outcome: Outcome, until: frozenset[str]) -> bool:
     return record.status in until or not can_become(record.status, until)
 
 
-def in_words(until: frozenset[str] | None) -> str:
+def state_names(until: frozenset[str] | None) -> str:
     """Return the states in their order, for a person."""
     if until is None:
         return RecordStatus.FINISHED.value
     return " or ".join(status.value for status in RecordStatus if status in until)
 
 
-def out_of_reach(outcome: Outcome, until: frozenset[str]) -> TiwError | None:
+def out_of_reach_error(outcome: Outcome, until: frozenset[str]) -> TiwError | None:
     """Return the error of a wait whose recording can be in none of its states any more.
 
     None where it is in one, may come to be, or is of no known state. A recording that failed or
@@ -82,7 +82,7 @@ def out_of_reach(outcome: Outcome, until: frozenset[str]) -> TiwError | None:
         return None
     return TiwError(
         f"Recording {outcome.task_id} is {record.status} and cannot become "
-        f"{in_words(until)} any more.",
+        f"{state_names(until)} any more.",
         code="StateOutOfReach",
         request_id=record.request_id,
         action="DescribeOnlineRecord",

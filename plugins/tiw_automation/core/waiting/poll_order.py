@@ -332,7 +332,7 @@ class PollOrder(Generic[P]):
         popped: P = place
         return popped
 
-    def longest_unasked_s(self, now: float) -> float | None:
+    def oldest_unpolled_s(self, now: float) -> float | None:
         """Return for how long the place at the head of the line has had no answer."""
         oldest = self._line._newer
         return None if oldest is self._line else max(now - oldest.answered_at, 0.0)
