@@ -175,7 +175,7 @@ def test_safety_turns_keep_their_share_against_hints() -> None:
         polls.answered(chosen, now, Stage.ACTIVE, started_ago=600.0)
     # Hinted recordings have their part in the safety turns as well.
     assert quiet_turns >= 0.2 * SAFETY_SHARE * turns
-    assert min(wait.asked_at for wait in quiet) > -math.inf
+    assert min(wait.polled_at for wait in quiet) > -math.inf
 
 
 def test_a_recording_on_the_running_list_has_safety_turns_only_and_is_asked_when_gone() -> None:
@@ -445,7 +445,7 @@ class OrderMachine(RuleBasedStateMachine):
     def answer(self, data: st.DataObject, stage: Stage, ago: float | None, rest: float) -> None:
         wait = data.draw(st.sampled_from(self.flying))
         self.flying.remove(wait)
-        hinted = wait.urgent or wait.echoes
+        hinted = wait.urgent or wait.repeats
         self.polls.answered(
             wait, self.now, stage, poll_interval=rest, started_ago=ago, stopped_ago=ago
         )
@@ -479,7 +479,7 @@ class OrderMachine(RuleBasedStateMachine):
             self.polls.expect_stop(wait, self.now, self.now + data.draw(st.floats(-100, 100)))
         else:
             self.polls.set_listed(wait, self.now, what == "listed")
-        if wait.asked_at > -math.inf:
+        if wait.polled_at > -math.inf:
             self.earliest[wait] = min(self.earliest[wait], self.now)
 
     @rule()

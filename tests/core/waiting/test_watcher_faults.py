@@ -278,7 +278,7 @@ async def test_our_own_stop_is_heard_by_the_waits(api: Simulator) -> None:
         await asyncio.sleep(0.01)
     await asyncio.sleep(0.1)
     assert mine._dispatcher is not None
-    (poll,) = mine._dispatcher.tracker.tasks.values()
+    (poll,) = mine._dispatcher.tracker.tasks
     assert poll.stage is Stage.ACTIVE
     assert await asyncio.to_thread(mine.client.stop_online_record, task_id)
     await asyncio.sleep(0.1)

@@ -13,7 +13,7 @@ import heapq
 import logging
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -368,31 +368,34 @@ class TrackedTask(Place):
         return once and self.errors_in_a_row >= _ATTEMPTS
 
 
-class TrackedTasks(MutableMapping[Key, TrackedTask]):
+class TrackedTasks:
     """All tasks that are waited for, by application and task id."""
 
     def __init__(self) -> None:
         self._by_application: dict[int, dict[str, TrackedTask]] = {}
 
-    def __getitem__(self, key: Key) -> TrackedTask:
-        return self._by_application[key[0]][key[1]]
-
-    def __setitem__(self, key: Key, task: TrackedTask) -> None:
-        self._by_application.setdefault(key[0], {})[key[1]] = task
-
-    def __delitem__(self, key: Key) -> None:
-        tasks = self._by_application[key[0]]
-        del tasks[key[1]]
-        if not tasks:
-            del self._by_application[key[0]]
-
-    def __iter__(self) -> Iterator[Key]:
-        for app_id, tasks in self._by_application.items():
-            for task_id in tasks:
-                yield app_id, task_id
-
     def __len__(self) -> int:
         return sum(map(len, self._by_application.values()))
+
+    def __iter__(self) -> Iterator[TrackedTask]:
+        for tasks in self._by_application.values():
+            yield from tasks.values()
+
+    def get(self, key: Key) -> TrackedTask | None:
+        """Return a task, None if it is not among them."""
+        tasks = self._by_application.get(key[0])
+        return None if tasks is None else tasks.get(key[1])
+
+    def add(self, task: TrackedTask) -> None:
+        """Add a task."""
+        self._by_application.setdefault(task.app_id, {})[task.task_id] = task
+
+    def remove(self, task: TrackedTask) -> None:
+        """Remove a task."""
+        tasks = self._by_application[task.app_id]
+        del tasks[task.task_id]
+        if not tasks:
+            del self._by_application[task.app_id]
 
     def counts(self) -> dict[int, int]:
         """Return the number of tasks of each application."""
@@ -536,7 +539,8 @@ class Tracker:
         terms = caller.terms
         task = self.tasks.get(key)
         if task is None:
-            task = self.tasks[key] = TrackedTask(key, unconfirmed=terms.unconfirmed)
+            task = TrackedTask(key, unconfirmed=terms.unconfirmed)
+            self.tasks.add(task)
             self._order_of(task).add(task, now, not_before)
         elif task.unconfirmed and not terms.unconfirmed:
             self._confirm(task, now, not_before)
@@ -564,9 +568,9 @@ class Tracker:
         task.unconfirmed = False
         self.unconfirmed.remove(task)
         if task.in_flight:
-            self.order.expect(task)
+            self.order.adopt_in_flight(task)
         else:
-            rests_until = task.asked_at + task.interval_s if task.errors_in_a_row else not_before
+            rests_until = task.polled_at + task.interval_s if task.errors_in_a_row else not_before
             self.order.adopt(task, now, max(not_before, rests_until))
 
     def _join_others(self, wait: Wait, first: Wait, now: float) -> None:
@@ -575,7 +579,7 @@ class Tracker:
         if interval < task.interval_s:
             task.interval_s = interval
             if task.stage is not Stage.UNSEEN and not task.errors_in_a_row:
-                self._order_of(task).bring_forward(task, now, task.asked_at + interval)
+                self._order_of(task).bring_forward(task, now, task.polled_at + interval)
 
     def _poll_once(self, task: TrackedTask, now: float) -> None:
         self._once.add(task)
@@ -634,7 +638,8 @@ class Tracker:
     def _plan(self, caller: Caller, now: float) -> None:
         if caller.expired:
             return
-        event = caller.deadline if caller.aimed else caller.deadline - _AIM_S
+        deadline = caller.deadline
+        event = deadline if caller.aimed else deadline - _AIM_S
         beat = now + max(_HEARTBEAT_S, _HEARTBEAT_EACH_S * self._callers)
         # A heartbeat may come late, so that many share a moment.
         grid = _HEARTBEAT_S / 600
@@ -644,7 +649,7 @@ class Tracker:
         """Poll the tasks of a caller once more just before its deadline (I5)."""
         pending = (wait.task for wait in caller.waits if not wait.settled)
         for task in islice(pending, max(int(self.order.pace * _AIM_S), 1)):
-            if not task.in_flight and now - task.asked_at > _AIM_S:
+            if not task.in_flight and now - task.polled_at > _AIM_S:
                 self._order_of(task).hint(task, now, again=False)
 
     # Hints: they move a task in its order and settle nothing (I10).
@@ -781,7 +786,7 @@ class Tracker:
 
         Answers to requests that are in flight are ignored.
         """
-        tasks = list(self.tasks.values())
+        tasks = list(self.tasks)
         self.tasks, self.order, self._once, self.in_flight = TrackedTasks(), order, set(), 0
         self.unconfirmed = PollOrder(learns=False)
         self.breaker = CircuitBreaker(self._jitter)
@@ -798,7 +803,7 @@ class Tracker:
             self._once.discard(task)
         # A task in flight stays known, so that no second request for it is sent (I4).
         if task.first is None and not task.in_flight and self.tasks.get(task.key) is task:
-            del self.tasks[task.key]
+            self.tasks.remove(task)
             self._order_of(task).remove(task)
 
     # The endpoint.

@@ -254,9 +254,9 @@ class RecordWatcher:
         try:
             dispatcher.join(caller, key, initial_delay, stop)
             while True:
+                await caller.changed()
                 for outcome in _new_outcomes(caller, dispatcher.tracker, reporter):
                     return record_of(outcome, terms.until)
-                await caller.changed()
         finally:
             dispatcher.close(caller)
 
@@ -297,21 +297,22 @@ class RecordWatcher:
         :raises ConfigurationError: this watcher is in use in another event loop.
         """
         dispatcher = self._current()
-        if dispatcher is None or dispatcher.loop.is_closed():
-            dispatcher = self._dispatcher = Dispatcher(
-                self.client,
-                self._threads,
-                self._report,
-                order=self._order,
-                jitter=self._jitter,
-                running_list=self._running_list,
-            )
-        elif dispatcher.loop is not asyncio.get_running_loop():
+        if dispatcher is not None and dispatcher.loop is asyncio.get_running_loop():
+            return dispatcher
+        if dispatcher is not None and not dispatcher.loop.is_closed():
             raise ConfigurationError(
                 "This RecordWatcher is in use in another event loop.",
                 hint="Make one for each loop, or use RecordWatcher.shared(client).",
             )
-        return dispatcher
+        self._dispatcher = Dispatcher(
+            self.client,
+            self._threads,
+            self._report,
+            order=self._order,
+            jitter=self._jitter,
+            running_list=self._running_list,
+        )
+        return self._dispatcher
 
     def _current(self) -> Dispatcher | None:
         """Return the dispatcher of this process; None before the first wait."""
