@@ -169,7 +169,7 @@ def _rss() -> int:
 
 
 async def _answer_all(watcher: RecordWatcher, count: int) -> None:
-    """Let everybody hear a first answer, as it comes from the wire."""
+    """Give every wait a first answer, as it comes from the network."""
     assert watcher._dispatcher is not None
     tracker = watcher._dispatcher.tracker
     answer = {
@@ -296,20 +296,19 @@ def main() -> int:
         Figure("G9 a decision / CPU of a bare call", large / bare / 1000, 0.02, "100k waits"),
     ]
     task = sizes["bare", 100_000]
-    for kind, what in {
-        "watch": "in one watch(), new",
-        "watch+answered": "in one watch(), answered once",
-        "tasks": "wait() with its task, new",
-        "tasks+answered": "wait() with its task, answered once",
-        "tasks-at-once": "wait() with its task, new, all begun in one turn of the loop",
+    for kind, (what, target) in {
+        "watch": ("in one watch(), new", 600),
+        "watch+answered": ("in one watch(), answered once", 1100),
+        "tasks": ("wait() with its task, new", 2300),
+        "tasks+answered": ("wait() with its task, answered once", 2800),
+        "tasks-at-once": ("wait() with its task, new, all begun in one turn of the loop", 2300),
     }.items():
         size = sizes[kind, 100_000]
         how = f"{size:.0f} B"
         if kind.startswith("tasks"):
             how += f", a task that awaits a future {task:.0f} B"
-        figures.append(
-            Figure(f"G10 bytes of a pending wait / 1.2 kB, 100k, {what}", size / 1200, 1.0, how)
-        )
+        name = f"G10 bytes of a pending wait / {target / 1000:g} kB, 100k, {what}"
+        figures.append(Figure(name, size / target, 1.0, how))
     for kind, how in {
         "watch": "resident, watch()",
         "traced": "handed out, watch()",

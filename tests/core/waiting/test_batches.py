@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A list of recordings, one of them odd, over a real wire; A5 and A6 of the field notes."""
+"""Lists of recordings with odd ones, over a real connection; A5 and A6 of the field notes."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ async def test_six_odd_ones_do_not_stop_the_others(api: Simulator) -> None:
 
 
 @pytest.mark.parametrize(("fault", "ends_all"), [("FailedOperation", False), ("AuthFailure", True)])
-async def test_a_feed_gives_up_only_for_what_concerns_the_account(
+async def test_a_feed_gives_up_only_for_an_error_that_concerns_the_account(
     api: Simulator, fault: str, ends_all: bool
 ) -> None:
     api.add("odd", timeline=[])

@@ -50,7 +50,7 @@ _FIRST_ANSWER = 0.02
 # over, one in so many is polled at once all the same, to notice when that changes.
 _LEAVER_ANSWER = 0.05
 _POLLED_LEAVERS = 16
-# Rests that end in one turn of the event loop; the others end in the next ones.
+# Rests that end in one iteration of the event loop; the others end in the next ones.
 _RESTS_ENDED_AT_ONCE = 500
 _NEVER = -math.inf
 

@@ -67,7 +67,7 @@ _HEARTBEAT_S = 600.0
 # All callers together log at most ten heartbeats a second.
 _HEARTBEAT_EACH_S = 0.1
 _MOMENTS_A_SECOND = 128
-# Events that are handled in one turn of the event loop.
+# Events that are handled in one iteration of the event loop.
 _EVENTS_AT_ONCE = 250
 
 _NOTHING: Mapping[str, Any] = {}
