@@ -20,7 +20,7 @@ from report import Figure, report
 
 from tiw_automation.core import RecordWatcher, TiwClient
 from tiw_automation.core.waiting.poll_order import PollOrder
-from tiw_automation.core.waiting.tracker import Poll
+from tiw_automation.core.waiting.tracker import TrackedTask
 
 RATE = 19.0
 FAST = 10
@@ -39,9 +39,9 @@ async def _until(api: FarApi, count: int, limit_s: float) -> Stats:
 
 
 async def measure(api: FarApi, count: int, outage_s: float) -> tuple[Stats, Stats]:
-    """Return what the server saw before the outage and after it."""
+    """Return what the server saw before the outage and since."""
     api.control(line=(0.02, 0.005), limit=FAST * LIMIT, reset=True)
-    order: PollOrder[Poll] = PollOrder()
+    order: PollOrder[TrackedTask] = PollOrder()
     fast = TiwClient(**api.settings(requests_per_second=FAST * RATE))
     watcher = RecordWatcher(fast, order=lambda: order, running_list=False)
 
@@ -53,8 +53,9 @@ async def measure(api: FarApi, count: int, outage_s: float) -> tuple[Stats, Stat
     await _until(api, count, 2 * count / (FAST * RATE) + 10)
     before = await asyncio.to_thread(api.control, limit=LIMIT, down=True)
     # The same as a new watcher with this pace.
-    watcher.client = TiwClient(**api.settings(requests_per_second=RATE))
-    watcher.client.quota("DescribeOnlineRecord")
+    assert watcher._dispatcher is not None
+    watcher._dispatcher.client = TiwClient(**api.settings(requests_per_second=RATE))
+    watcher._dispatcher.client.quota("DescribeOnlineRecord")
     order.pace = RATE
     await asyncio.sleep(outage_s)
     await asyncio.to_thread(api.control, down=False, mark=True)

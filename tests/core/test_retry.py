@@ -11,7 +11,7 @@ from tiw_automation.core.retry import Retry, RetryBudget
 
 
 class Time:
-    """A clock that only sleeping moves."""
+    """A clock that only :meth:`sleep` moves."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -43,20 +43,20 @@ def failing(times: int, error: TiwError) -> Callable[[float], str]:
     return attempt
 
 
-def test_a_fault_that_passes_is_waited_out_with_growing_pauses() -> None:
+def test_a_retryable_error_is_retried_with_growing_pauses() -> None:
     time = Time()
     assert retry(time).call(failing(6, ServerError("down")), 60.0) == "done"
     assert time.pauses == [0.25, 0.5, 1.0, 2.0, 4.0, 4.0]
 
 
-def test_what_cannot_pass_is_not_repeated() -> None:
+def test_an_error_that_is_not_retryable_is_not_retried() -> None:
     time = Time()
     with pytest.raises(InvalidParameter):
         retry(time).call(failing(1, InvalidParameter("no")), 60.0)
     assert time.pauses == []
 
 
-def test_the_deadline_holds_and_each_attempt_knows_what_is_left() -> None:
+def test_the_deadline_holds_and_each_attempt_gets_the_seconds_that_are_left() -> None:
     time = Time()
     left = []
 
@@ -70,7 +70,7 @@ def test_the_deadline_holds_and_each_attempt_knows_what_is_left() -> None:
     assert time.now < 2.0
 
 
-def test_an_outage_uses_the_budget_up_and_successes_earn_it_anew() -> None:
+def test_an_outage_uses_up_the_budget_and_successes_refill_it() -> None:
     time, budget = Time(), RetryBudget(size=3)
     for expected in (3, 0):
         time.pauses.clear()
@@ -82,7 +82,7 @@ def test_an_outage_uses_the_budget_up_and_successes_earn_it_anew() -> None:
     assert retry(time, budget).call(failing(1, ServerError("down")), 60.0) == "done"
 
 
-def test_the_pauses_are_drawn_from_zero_on() -> None:
+def test_pauses_are_drawn_between_zero_and_their_limit() -> None:
     bounds = []
 
     def uniform(low: float, high: float) -> float:
@@ -96,7 +96,7 @@ def test_the_pauses_are_drawn_from_zero_on() -> None:
     assert bounds == [(0.0, 0.25), (0.0, 0.5)]
 
 
-def test_a_program_that_seeds_its_dice_does_not_draw_the_same_pauses() -> None:
+def test_a_program_that_seeds_random_does_not_draw_the_same_pauses() -> None:
     state = random.getstate()
     try:
         drawn = []

@@ -103,10 +103,8 @@ if TYPE_CHECKING:
         tracks_of as tracks_of,
     )
     from tiw_automation.core.waiting.progress import Progress as Progress
-    from tiw_automation.core.waiting.watcher import (
-        RecordWatcher as RecordWatcher,
-        WatcherStats as WatcherStats,
-    )
+    from tiw_automation.core.waiting.stats import WatcherStats as WatcherStats
+    from tiw_automation.core.waiting.watcher import RecordWatcher as RecordWatcher
 else:
     __getattr__, __all__ = lazy_names(
         __name__,
@@ -141,7 +139,8 @@ else:
             """,
             "records.tracks": "Gap Track tracks_of",
             "waiting.progress": "Progress",
-            "waiting.watcher": "RecordWatcher WatcherStats",
+            "waiting.stats": "WatcherStats",
+            "waiting.watcher": "RecordWatcher",
         },
     )
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What this process does to recordings, told to whoever waits for them in it."""
+"""Hints about what this process does to recordings, for the watchers that wait for them."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from weakref import WeakSet
 
 
 class Listener(Protocol):
-    """Whoever wants to hear; called in the thread of whoever tells."""
+    """Receives hints, in the thread that gives them."""
 
     def hint(self, task_id: str, *, expected_stop: float | None = None) -> None:
-        """Hear that a recording may have finished, or when it stops (UNIX seconds)."""
+        """Take the hint that a recording may have finished, or when it stops (UNIX seconds)."""
 
 
 _listeners: WeakSet[Listener] = WeakSet()
-# Any thread may make a watcher while another one gives a hint.
+# One thread may create a watcher while another one gives a hint.
 _lock = threading.RLock()
 
 
 def listen(listener: Listener) -> None:
-    """Give a listener every hint from now on, for as long as it lives."""
+    """Give a listener every hint from now on, while it exists."""
     with _lock:
         _listeners.add(listener)
 
@@ -37,12 +37,12 @@ def hint_all(task_id: str, *, expected_stop: float | None = None) -> None:
 
 
 def stopped(task_id: str) -> None:
-    """Announce that a recording has just been stopped from here."""
+    """Give the hint that this process has just stopped a recording."""
     hint_all(task_id, expected_stop=time.time())
 
 
 def _forget_after_fork() -> None:
-    # A lock that another thread held at the fork would stay locked for ever in the child.
+    # A lock that another thread held at the fork would stay locked in the child.
     global _lock, _listeners
     _lock, _listeners = threading.RLock(), WeakSet(list(_listeners))
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A lock that a forked child finds open.
+"""A lock that is free in a forked child.
 
-Another thread may hold a lock at the moment of a fork. In the child that thread does not exist,
-and the lock would stay closed for ever.
+Another thread may hold a lock at the moment of a fork. That thread does not exist in the child,
+so the lock would never be released there.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ class ProcessLock:
     """A lock of this process; a context manager."""
 
     def __init__(self) -> None:
-        self._start_anew()
+        self._reset()
         _locks.add(self)
 
-    def _start_anew(self) -> None:
+    def _reset(self) -> None:
         self._lock = threading.Lock()
 
     def __enter__(self) -> None:
@@ -34,7 +34,7 @@ _locks: WeakSet[ProcessLock] = WeakSet()
 
 def _after_fork() -> None:
     for lock in list(_locks):
-        lock._start_anew()
+        lock._reset()
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How often a call that changes nothing, or nothing twice, is made again."""
+"""How often a call is repeated that has no effect, or no second effect."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tiw_automation.core.locks import ProcessLock
 _T = TypeVar("_T")
 
 chance = random.SystemRandom()
-"""What pauses are drawn from.
+"""The source of random pauses.
 
-Never the state that the ``random`` module shares: forked workers and programs that seed it would
-all pause alike.
+It does not share the state of the ``random`` module: forked workers, and programs that seed it,
+would all draw the same pauses.
 """
 
 _FIRST_DELAY_S = 0.25
@@ -30,9 +30,9 @@ _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 def is_exhaustion(error: BaseException | None) -> bool:
-    """Return whether an error comes from this machine having no thread, descriptor or memory left.
+    """Return whether an error means that this machine has no thread, descriptor or memory left.
 
-    That passes, and says nothing about whatever was asked. The errors that led to it count.
+    That passes, and shows nothing about the request. The causes of the error are checked as well.
     """
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
@@ -48,18 +48,18 @@ def is_exhaustion(error: BaseException | None) -> bool:
 
 
 def doubled(first: float, times: int, most: float) -> float:
-    """Return a pause that was doubled so many times, within its limit, however many they are."""
-    # An outage of an hour comes to powers that no float holds.
+    """Return a pause that was doubled ``times`` times, at most ``most``."""
+    # After an hour of outage the power would exceed every float.
     return min(first * 2.0 ** min(times, 64), most)
 
 
 class RetryBudget:
-    """What all calls of a client may repeat together, so that an outage is not made worse.
+    """Limits the repetitions of all calls of a client, so that they do not make an outage worse.
 
     A repetition costs one; a call that succeeds earns a tenth. So in the long run there is at
-    most one repetition for ten calls, and a client that is new may repeat ``size`` times.
+    most one repetition for ten calls, and a new client may repeat ``size`` times.
 
-    :param size: the most that can be saved up, and what there is at first.
+    :param size: the repetitions that are available at first, and that can be saved at most.
     """
 
     def __init__(self, size: int = 20) -> None:
@@ -68,7 +68,7 @@ class RetryBudget:
         self._lock = ProcessLock()
 
     def take(self) -> bool:
-        """Take one repetition, if there is one left."""
+        """Take one repetition; return False where none is left."""
         with self._lock:
             if self._tenths < 10:
                 return False
@@ -82,13 +82,13 @@ class RetryBudget:
 
 
 class Retry:
-    """Repeats a call while its error may pass, with full jitter, within a deadline and a budget.
+    """Repeats a call while its error is retryable, within a deadline and a budget.
 
-    The pauses are drawn evenly from zero to 0.25 s, then twice as much each time, 4 s at most, or
-    are as long as the server asked for (``Retry-After``).
+    The pauses have full jitter: uniform between zero and 0.25 s, then twice as much each time, at
+    most 4 s. They are at least as long as the server asked for (``Retry-After``).
 
     :param clock: a monotonic clock in seconds.
-    :param uniform: draws a number between two others.
+    :param uniform: draws a random number between two others.
     """
 
     def __init__(
@@ -105,7 +105,10 @@ class Retry:
         self._uniform = uniform
 
     def pause(self, number: int) -> None:
-        """Sleep before the repetition of that number, counted from 1."""
+        """Sleep before a repetition.
+
+        :param number: of the repetition, counted from 1.
+        """
         self._sleep(self._delay_s(number))
 
     def _delay_s(self, number: int) -> float:
@@ -114,9 +117,9 @@ class Retry:
     def call(self, attempt: Callable[[float], _T], timeout_s: float) -> _T:
         """Return what ``attempt`` returns.
 
-        :param attempt: called with the seconds that are left for it.
-        :param timeout_s: for everything together.
-        :raises TiwError: the last error, when it cannot pass or time or budget are used up.
+        :param attempt: called with the seconds that it has.
+        :param timeout_s: the seconds for all attempts and pauses together.
+        :raises TiwError: the last error: it is not retryable, or time or budget are used up.
         """
         deadline = self._clock() + timeout_s
         for number in itertools.count(1):
@@ -131,4 +134,4 @@ class Retry:
             else:
                 self._budget.earn()
                 return result
-        raise AssertionError("a count does not end")
+        raise AssertionError("unreachable")

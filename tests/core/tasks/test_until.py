@@ -58,23 +58,23 @@ def test_a_recording_never_goes_back(status: str, wanted: str) -> None:
 
 
 @pytest.mark.parametrize("status", [None, "", "SOMETHING_NEW"])
-def test_what_is_not_known_may_become_anything(status: str | None) -> None:
+def test_a_recording_of_unknown_status_can_become_anything(status: str | None) -> None:
     assert all(can_become(status, frozenset({state})) for state in STATES)
 
 
 @pytest.mark.parametrize("given", [[], "Recording", ["RECORDING", "DONE"], [7], 7, [["PAUSED"]]])
-def test_states_that_are_none(given: Any) -> None:
+def test_invalid_states(given: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"until.*PREPARED, RECORDING") as raised:
         check_until(given)
     assert "FINISHED" in str(raised.value)
 
 
-def test_one_state_may_be_a_text() -> None:
+def test_one_state_may_be_a_string() -> None:
     assert check_until("PAUSED") == frozenset({"PAUSED"}) == check_until(iter(["PAUSED"]))
     assert check_until(None) is None
 
 
-async def test_each_ends_in_its_state_or_when_it_is_out_of_reach(
+async def test_each_wait_ends_in_its_state_or_when_it_is_out_of_reach(
     api: Simulator, watcher: RecordWatcher
 ) -> None:
     api.add("runs", timeline=[{"PREPARED": 1}, {"RECORDING": 100_000}])
@@ -116,13 +116,13 @@ async def test_finished_among_the_states_ends_it_too(
     found = await ends(watcher, ["over"], until=["STOPPED", "FINISHED"])
     assert (found["over"].verdict, found["over"].error) == (Verdict.FINISHED, None)
     assert (await watcher.wait("over", until="FINISHED", acceptance=LENIENT)).status == "FINISHED"
-    # Its own failure says more than that a state is out of reach.
+    # A failure of the recording comes before a state that is out of reach.
     strict = await ends(watcher, ["over"], until=["RECORDING"], acceptance=Acceptance())
     assert strict["over"].error is not None
     assert strict["over"].verdict in (Verdict.FAILED, Verdict.FINISHED)
 
 
-async def test_two_who_wait_for_different_states(api: Simulator, watcher: RecordWatcher) -> None:
+async def test_two_waits_for_different_states(api: Simulator, watcher: RecordWatcher) -> None:
     api.add("one", timeline=[{"RECORDING": 100_000}])
     api.advance(1)
     other = watcher.wait("one", timeout=20, poll_interval=0.05, acceptance=LENIENT)

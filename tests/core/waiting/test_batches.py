@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A list of recordings, one of them odd, over a real wire; A5 and A6 of the field notes."""
+"""Lists of recordings with odd ones, over a real connection; A5 and A6 of the field notes."""
 
 from __future__ import annotations
 
@@ -72,11 +72,12 @@ async def test_six_odd_ones_do_not_stop_the_others(api: Simulator) -> None:
     ends = waits.watch([*odd, *good], timeout=3.0, poll_interval=0.1)
     found = {outcome.task_id: outcome.verdict async for outcome in ends}
     assert {found[task_id] for task_id in good} == {Verdict.FINISHED}
-    assert waits._board.breaker.dead_since is None
+    assert waits._dispatcher is not None
+    assert waits._dispatcher.tracker.breaker.down_since is None
 
 
 @pytest.mark.parametrize(("fault", "ends_all"), [("FailedOperation", False), ("AuthFailure", True)])
-async def test_a_feed_gives_up_only_for_what_concerns_the_account(
+async def test_a_feed_gives_up_only_for_an_error_that_concerns_the_account(
     api: Simulator, fault: str, ends_all: bool
 ) -> None:
     api.add("odd", timeline=[])

@@ -48,7 +48,7 @@ def seen(polls: PollOrder[Wait], wait: Wait, now: float, stage: Stage, **more: A
     polls.answered(wait, now, stage, **more)
 
 
-def test_those_of_whom_nothing_is_known_come_in_the_order_in_which_they_came() -> None:
+def test_unseen_recordings_are_polled_in_the_order_in_which_they_were_added() -> None:
     polls = order()
     waits = added(polls, 100)
     assert [polls.pop(n / PACE) for n in range(100)] == waits
@@ -56,7 +56,7 @@ def test_those_of_whom_nothing_is_known_come_in_the_order_in_which_they_came() -
     assert len(polls) == 100
 
 
-def test_nobody_is_asked_before_its_time() -> None:
+def test_no_recording_is_polled_before_its_time() -> None:
     polls = order()
     late, soon = Wait("late"), Wait("soon")
     polls.add(late, 0.0, not_before=30.0)
@@ -78,7 +78,7 @@ def test_an_answer_is_followed_by_a_rest() -> None:
     assert polls.pop(5.0) is wait
 
 
-def test_few_are_asked_every_poll_interval_and_many_that_record_less_often() -> None:
+def test_few_are_polled_every_poll_interval_and_many_active_ones_less_often() -> None:
     few = order()
     (wait,) = added(few, 1)
     seen(few, wait, 0.0, Stage.ACTIVE, poll_interval=5.0, started_ago=60.0)
@@ -93,18 +93,18 @@ def test_few_are_asked_every_poll_interval_and_many_that_record_less_often() -> 
     assert 20.0 < due <= 100.0
 
 
-def test_a_stopped_recording_comes_before_one_that_records_and_was_asked_earlier() -> None:
+def test_a_stopped_recording_comes_before_an_active_one_that_was_polled_earlier() -> None:
     polls = order()
     recording, stopped = added(polls, 2)
     seen(polls, recording, 0.0, Stage.ACTIVE, started_ago=1200.0)
     seen(polls, stopped, 10.0, Stage.STOPPED, stopped_ago=100.0)
-    # The first turn in a while is a safety turn: it goes to whoever is first in line.
+    # The first poll in a while is a safety poll: of the longest unanswered.
     assert polls.pop(60.0) is recording
     polls.answered(recording, 60.0, Stage.ACTIVE, started_ago=1260.0)
     assert polls.pop(60.1) is stopped
 
 
-def test_of_two_in_the_same_state_the_longer_unasked_comes_first() -> None:
+def test_of_several_in_the_same_state_the_longest_unanswered_comes_first() -> None:
     polls = order()
     waits = added(polls, 3)
     for number, wait in enumerate(waits):
@@ -112,23 +112,23 @@ def test_of_two_in_the_same_state_the_longer_unasked_comes_first() -> None:
     assert [polls.pop(30.0 + number / PACE) for number in range(3)] == waits
 
 
-def test_a_hint_comes_before_everybody_and_again_if_it_came_too_soon() -> None:
+def test_a_hinted_recording_is_polled_first_and_again_if_the_hint_came_too_soon() -> None:
     polls = order()
     waits = added(polls, 50)
     polls.pop(0.0)
     polls.hint(waits[40], 0.0)
     assert polls.pop(0.1) is waits[40]
     polls.answered(waits[40], 0.1, Stage.STOPPED, poll_interval=60.0)
-    asked = {}
+    polled = {}
     now = 0.1
     while now < 30:
         now += 1 / PACE
         wait = polls.pop(now)
         if wait is waits[40]:
-            asked[round(now - 0.1, 1)] = wait
+            polled[round(now - 0.1, 1)] = wait
         if wait is not None:
             polls.answered(wait, now, Stage.STOPPED, poll_interval=60.0)
-    first, second = asked
+    first, second = polled
     assert first == pytest.approx(2.0, abs=0.2)
     assert second == pytest.approx(7.0, abs=0.3)
 
@@ -142,56 +142,58 @@ def test_a_hint_during_the_request_is_not_lost() -> None:
     assert polls.next_due(0.2) == pytest.approx(0.7)
 
 
-def test_a_flood_of_hints_does_not_ask_more_than_twice_a_second() -> None:
+def test_a_flood_of_hints_causes_at_most_two_polls_a_second() -> None:
     polls = order()
     (wait,) = added(polls, 1)
-    asked = 0
+    polled = 0
     for tick in range(1000):
         now = tick / 100
         polls.hint(wait, now)
         if polls.pop(now) is wait:
-            asked += 1
+            polled += 1
             polls.answered(wait, now, Stage.STOPPED, poll_interval=60.0)
-    assert asked <= 21
+    assert polled <= 21
 
 
-def test_safety_turns_keep_their_share_against_hints() -> None:
+def test_safety_polls_keep_their_share_against_hints() -> None:
     """I3, I10."""
     polls = order()
     waits = added(polls, 200)
     hinted = waits[:150]
     quiet = set(waits[150:])
-    turns = quiet_turns = 0
+    polled = quiet_polled = 0
     now = 0.0
-    while turns < 2000:
+    while polled < 2000:
         now += 1 / PACE
         for wait in hinted:
             polls.hint(wait, now)
         chosen = polls.pop(now)
         if chosen is None:
             continue
-        turns += 1
-        quiet_turns += chosen in quiet
+        polled += 1
+        quiet_polled += chosen in quiet
         polls.answered(chosen, now, Stage.ACTIVE, started_ago=600.0)
-    # Hinted recordings have their part in the safety turns as well.
-    assert quiet_turns >= 0.2 * SAFETY_SHARE * turns
-    assert min(wait.asked_at for wait in quiet) > -math.inf
+    # Hinted recordings get safety polls as well.
+    assert quiet_polled >= 0.2 * SAFETY_SHARE * polled
+    assert min(wait.polled_at for wait in quiet) > -math.inf
 
 
-def test_a_recording_on_the_running_list_has_safety_turns_only_and_is_asked_when_gone() -> None:
+def test_a_recording_on_the_running_list_has_safety_polls_only_and_is_polled_when_it_leaves() -> (
+    None
+):
     polls = order()
     waits = added(polls, 40)
     for wait in waits:
         polls.set_listed(wait, 0.0, True)
-    asked = 0
+    polled = 0
     now = 0.0
     while now < 100:
         now += 1 / PACE
         chosen = polls.pop(now)
         if chosen is not None:
-            asked += 1
+            polled += 1
             polls.answered(chosen, now, Stage.ACTIVE, started_ago=now)
-    assert asked == pytest.approx(100 * PACE * SAFETY_SHARE, rel=0.1)
+    assert polled == pytest.approx(100 * PACE * SAFETY_SHARE, rel=0.1)
     polls.set_listed(waits[7], now, False)
     assert waits[7] in (polls.pop(now + 1.0), polls.pop(now + 1.0))
 
@@ -205,43 +207,43 @@ def test_what_leaving_the_list_means_is_learned(end: Stage) -> None:
     now = len(waits) / PACE
     for wait in waits:
         polls.set_listed(wait, now, True)
-    asked = []
+    polled = []
     left = set()
     for wait in waits:
         now += 1.0
         polls.set_listed(wait, now, False)
         left.add(wait)
         chosen = [polls.pop(now + tick / PACE) for tick in range(3)]
-        asked.append(wait in chosen)
+        polled.append(wait in chosen)
         for one in filter(None, chosen):
             stage = end if one in left else Stage.ACTIVE
             polls.answered(one, now, stage, started_ago=now, stopped_ago=0.0)
-    assert asked[0]
+    assert polled[0]
     if end is Stage.FINISHED:
-        assert all(asked)
+        assert all(polled)
     else:
-        # Only now and then, to see whether it still means the same; the others are known to stop.
-        assert 0 < sum(asked[50:]) < 60
+        # Only now and then, to check that it still means the same; the others count as STOPPED.
+        assert 0 < sum(polled[50:]) < 60
         assert all(wait.stage is Stage.STOPPED for wait in waits[50:])
 
 
-def test_an_expected_stop_brings_the_turns_of_one_that_was_seen_stopped() -> None:
+def test_an_expected_stop_counts_as_stopped_from_its_time_on() -> None:
     polls = order()
     waits = added(polls, 30)
     for number, wait in enumerate(waits):
         seen(polls, wait, number / PACE, Stage.ACTIVE, started_ago=0.0)
     polls.expect_stop(waits[20], 2.0, at=600.0)
-    # Not before: then it is only asked when it comes to the head of the line.
-    asked = [polls.pop(590.0 + n / 100) for n in range(29)]
-    assert waits[20] not in asked
-    for wait in filter(None, asked):
+    # Before that time it has safety polls only.
+    polled = [polls.pop(590.0 + n / 100) for n in range(29)]
+    assert waits[20] not in polled
+    for wait in filter(None, polled):
         polls.answered(wait, 590.2, Stage.ACTIVE, started_ago=590.0)
     assert waits[20] in (polls.pop(800.0), polls.pop(800.1))
     polls.answered(waits[20], 800.2, Stage.ACTIVE, started_ago=800.0)
     assert (waits[20].stop_at, waits[20].stage) == (None, Stage.ACTIVE)
 
 
-def test_our_own_stop_moves_a_wait_at_once() -> None:
+def test_a_stop_by_this_process_moves_a_wait_at_once() -> None:
     polls = order()
     waits = added(polls, 30)
     for number, wait in enumerate(waits):
@@ -251,7 +253,7 @@ def test_our_own_stop_moves_a_wait_at_once() -> None:
     assert polls.pop(250.1) is waits[20]
 
 
-def test_after_an_outage_everybody_is_asked_once_before_anybody_twice() -> None:
+def test_after_an_outage_each_is_polled_once_before_any_is_polled_twice() -> None:
     """I3."""
     polls = order()
     chance = random.Random(1)
@@ -265,14 +267,14 @@ def test_after_an_outage_everybody_is_asked_once_before_anybody_twice() -> None:
             polls.answered(wait, now, stage, poll_interval=1.0)
     now += 600.0
     polls.catch_up(now)
-    asked: list[Wait] = []
-    while len(asked) < 400:
+    polled: list[Wait] = []
+    while len(polled) < 400:
         now += 1 / PACE
         wait = polls.pop(now)
         assert wait is not None
-        asked.append(wait)
+        polled.append(wait)
         polls.answered(wait, now, wait.stage, poll_interval=1.0)
-    assert set(asked) == set(waits)
+    assert set(polled) == set(waits)
     # And then the order is the usual one again.
     assert polls.pop(now + 1.0) is not None
 
@@ -280,8 +282,8 @@ def test_after_an_outage_everybody_is_asked_once_before_anybody_twice() -> None:
 def test_removed_places_are_gone_wherever_they_were() -> None:
     polls = order()
     waits = added(polls, 6)
-    flying = polls.pop(0.0)
-    assert flying is waits[0]
+    in_flight = polls.pop(0.0)
+    assert in_flight is waits[0]
     polls.hint(waits[1], 0.0)
     polls.set_listed(waits[2], 0.0, True)
     assert polls.pop(0.1) is waits[1]
@@ -305,7 +307,7 @@ def test_places_that_come_and_go_leave_nothing_behind() -> None:
     assert sum(isinstance(item, Wait) for item in gc.get_objects()) < 200
 
 
-def test_nobody_starves_whatever_the_others_are_worth() -> None:
+def test_none_starves_whatever_the_others_are_worth() -> None:
     """I3."""
     polls = order()
     waits = added(polls, 300)
@@ -320,7 +322,7 @@ def test_nobody_starves_whatever_the_others_are_worth() -> None:
             continue
         longest = max(longest, now - last[wait])
         last[wait] = now
-        # The worst case: half of all are always just about to finish.
+        # The worst case: half of them are always about to finish.
         if wait in slow:
             polls.answered(wait, now, Stage.ACTIVE, started_ago=1.0)
         else:
@@ -342,13 +344,13 @@ def test_durations_are_learned_from_what_is_seen() -> None:
     assert math.exp(-learned.hazard(2200.0)) < 0.1
 
 
-def test_an_end_that_was_only_seen_to_lie_between_two_answers_is_spread_over_them() -> None:
+def test_an_end_between_two_answers_is_spread_over_the_time_between() -> None:
     chance = random.Random(4)
     learned = processing_durations()
     for number in range(4000):
         end = chance.gauss(270.0, 30.0)
         at = 0.0
-        # Asked every 100 s or so.
+        # Polled about every 100 s.
         while True:
             step = chance.uniform(60.0, 140.0)
             if at + step >= end:
@@ -364,7 +366,7 @@ def test_an_end_that_was_only_seen_to_lie_between_two_answers_is_spread_over_the
     assert math.exp(-learned.hazard(360.0)) < 0.12
 
 
-def test_what_a_request_is_worth_is_the_expected_delay_that_it_ends() -> None:
+def test_a_poll_is_worth_the_expected_delay_that_it_ends() -> None:
     known = Processing([60.0 * n for n in range(40)], 300.0)
     for age, tau in ((0.0, 5.0), (100.0, 12.0), (100.0, 400.0), (0.0, 2300.0), (5000.0, 100.0)):
         # A constant hazard: E[T; T <= tau] / P(T > tau) in closed form.
@@ -385,7 +387,7 @@ def test_worth_grows_with_the_time_since_the_last_answer() -> None:
         assert all(math.isfinite(worth) for worth in worths)
 
 
-def test_a_clock_that_jumps_teaches_nothing_absurd() -> None:
+def test_nothing_absurd_is_learned_from_a_clock_that_jumps() -> None:
     polls = order()
     (wait,) = added(polls, 1)
     seen(polls, wait, 0.0, Stage.ACTIVE, started_ago=-1e9)
@@ -403,14 +405,14 @@ def test_a_clock_that_jumps_teaches_nothing_absurd() -> None:
 
 
 class OrderMachine(RuleBasedStateMachine):
-    """Any sequence of what can happen to places; nobody is lost, doubled or asked too early."""
+    """Any sequence of events; no place is lost, doubled or polled too early."""
 
     @initialize()
     def begin(self) -> None:
         self.polls: PollOrder[Wait] = order()
         self.now = 1000.0
         self.waits: list[Wait] = []
-        self.flying: list[Wait] = []
+        self.in_flight: list[Wait] = []
         self.earliest: dict[Wait, float] = {}
 
     @rule(delay=st.sampled_from([0.0, 0.0, 1.0, 50.0]))
@@ -431,11 +433,11 @@ class OrderMachine(RuleBasedStateMachine):
         assert (wait is not None) == (due is not None and due <= self.now)
         if wait is not None:
             assert wait in self.waits
-            assert wait not in self.flying
+            assert wait not in self.in_flight
             assert self.earliest[wait] <= self.now
-            self.flying.append(wait)
+            self.in_flight.append(wait)
 
-    @precondition(lambda self: self.flying)
+    @precondition(lambda self: self.in_flight)
     @rule(
         data=st.data(),
         stage=st.sampled_from(list(Stage)[1:]),
@@ -443,9 +445,9 @@ class OrderMachine(RuleBasedStateMachine):
         rest=st.sampled_from([0.0, 5.0]),
     )
     def answer(self, data: st.DataObject, stage: Stage, ago: float | None, rest: float) -> None:
-        wait = data.draw(st.sampled_from(self.flying))
-        self.flying.remove(wait)
-        hinted = wait.urgent or wait.echoes
+        wait = data.draw(st.sampled_from(self.in_flight))
+        self.in_flight.remove(wait)
+        hinted = wait.urgent or wait.repeats
         self.polls.answered(
             wait, self.now, stage, poll_interval=rest, started_ago=ago, stopped_ago=ago
         )
@@ -455,11 +457,11 @@ class OrderMachine(RuleBasedStateMachine):
         elif not hinted:
             self.earliest[wait] = self.now + rest
 
-    @precondition(lambda self: self.flying)
+    @precondition(lambda self: self.in_flight)
     @rule(data=st.data(), seconds=st.sampled_from([0.5, 30.0]))
     def fail(self, data: st.DataObject, seconds: float) -> None:
-        wait = data.draw(st.sampled_from(self.flying))
-        self.flying.remove(wait)
+        wait = data.draw(st.sampled_from(self.in_flight))
+        self.in_flight.remove(wait)
         self.polls.put_back(wait, self.now, self.now + seconds)
         self.earliest[wait] = self.now + seconds
 
@@ -470,8 +472,8 @@ class OrderMachine(RuleBasedStateMachine):
         if what == "cancel":
             self.polls.remove(wait)
             self.waits.remove(wait)
-            if wait in self.flying:
-                self.flying.remove(wait)
+            if wait in self.in_flight:
+                self.in_flight.remove(wait)
             return
         if what == "hint":
             self.polls.hint(wait, self.now)
@@ -479,7 +481,7 @@ class OrderMachine(RuleBasedStateMachine):
             self.polls.expect_stop(wait, self.now, self.now + data.draw(st.floats(-100, 100)))
         else:
             self.polls.set_listed(wait, self.now, what == "listed")
-        if wait.asked_at > -math.inf:
+        if wait.polled_at > -math.inf:
             self.earliest[wait] = min(self.earliest[wait], self.now)
 
     @rule()
@@ -487,14 +489,14 @@ class OrderMachine(RuleBasedStateMachine):
         self.polls.catch_up(self.now)
 
     @invariant()
-    def nobody_is_lost(self) -> None:
+    def no_place_is_lost(self) -> None:
         assert len(self.polls) == len(self.waits)
 
     def teardown(self) -> None:
         if not hasattr(self, "polls"):
             return
-        # Everybody who is in line gets a turn within what the safety share promises.
-        expected = set(self.waits) - set(self.flying)
+        # Each is polled within the time that the safety share promises.
+        expected = set(self.waits) - set(self.in_flight)
         end = self.now + 60 + len(expected) / (SAFETY_SHARE * PACE)
         while expected and self.now < end:
             self.now += 1 / PACE
@@ -511,12 +513,12 @@ TestOrderMachine.settings = hypothesis_settings(
 )
 
 
-def test_the_defaults_are_those_that_the_documentation_names() -> None:
+def test_the_priors_are_those_in_the_documentation() -> None:
     assert recording_durations().rates[0] == pytest.approx(1 / (51 * 60))
     assert processing_durations().rates[0] == pytest.approx(1 / 300)
 
 
-def test_rests_that_end_together_end_in_slices_and_lose_nobody() -> None:
+def test_rests_that_end_together_end_in_slices_and_lose_no_place() -> None:
     order: PollOrder[Place] = PollOrder()
     places = [Place() for _ in range(5000)]
     for place in places:

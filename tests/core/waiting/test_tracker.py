@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What waits are promised, on a fake clock; a test names the promise that it is of.
+"""The promises to waits, on a fake clock; a test names the promise that it checks.
 
 - I1: no more than the quota in any second, also at start, after an outage and after a restart.
 - I2: every wait ends exactly once.
-- I3: none is starved.
-- I4: one request in flight for a recording; duplicates share it.
-- I5: a request under way at the deadline is heard, and the last one is aimed at it.
-- I6: one that fails delays nobody else.
+- I3: every task is polled in the end.
+- I4: one request in flight for a recording; all its waits share the answer.
+- I5: the answer to a request in flight at the deadline counts, and the last one is aimed at it.
+- I6: a recording that fails delays no other one.
 - I7: jumps of the wall clock change nothing.
-- I8: a wait that is cancelled leaves nothing.
+- I8: a cancelled wait leaves nothing behind.
 - I9: a restart loses nothing.
 - I10: a hint decides nothing.
-- I11: an endpoint that is dead is probed, and all waits are kept.
+- I11: an endpoint that is down is probed, and all waits are kept.
 - I12: no secret and no URL is shown.
 """
 
@@ -51,12 +51,12 @@ from tiw_automation.core.quota.host import HostPace
 from tiw_automation.core.waiting.poll_order import SAFETY_SHARE, PollOrder
 from tiw_automation.core.waiting.tracker import (
     Agenda,
-    Board,
     Budget,
     Caller,
     Key,
-    Poll,
     Terms,
+    TrackedTask,
+    Tracker,
     Wait,
 )
 
@@ -73,83 +73,85 @@ def record(task_id: str, status: str | None, **more: Any) -> OnlineRecord:
 
 
 class Driver:
-    """Drives a board as the watcher does, on a clock that only moves when told."""
+    """Drives a tracker as the dispatcher does, on a clock that only :meth:`advance` moves."""
 
     def __init__(self, host: HostPace | None = None, now: float = 1000.0) -> None:
         self.now = now
         self.wall = 1_700_000_000.0
         self.chance = random.Random(1)
-        self.board = Board(PollOrder(pace=PACE), self.chance.random, lambda: self.wall + self.now)
+        self.tracker = Tracker(
+            PollOrder(pace=PACE), self.chance.random, lambda: self.wall + self.now
+        )
         self.quota = Quota(PACE, clock=lambda: self.now, host=host)
-        self.flying: list[Poll] = []
+        self.in_flight: list[TrackedTask] = []
         self.sent: list[tuple[float, Key]] = []
-        self.turn: float | None = None
+        self.slot: float | None = None
 
     def wait(
         self, *task_ids: str, timeout: float | None = None, terms: Terms = TERMS, delay: float = 0.0
     ) -> Caller:
         caller = Caller(terms, self.now, timeout)
-        self.board.open(caller, self.now)
+        self.tracker.open(caller, self.now)
         for task_id in task_ids:
-            self.board.join(caller, (APP, task_id), self.now, self.now + delay)
+            self.tracker.join(caller, (APP, task_id), self.now, self.now + delay)
         return caller
 
     def cancel(self, caller: Caller) -> None:
         for wait in list(caller.waits):
-            self.board.leave(wait)
-        self.board.close(caller)
+            self.tracker.leave(wait)
+        self.tracker.close(caller)
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, and requests leave on their turns."""
+        """Let time pass, and send requests in their slots."""
         end = self.now + seconds
         while True:
             step = min(self._next_step(), end)
             self.now = max(self.now, step)
-            self.board.run_events(self.now)
-            if self.turn is not None and self.now >= self.turn:
-                self._use_turn(self.turn)
-            due = self.board.next_due(self.now)
-            if self.turn is None and due is not None and due <= self.now and self._room():
-                self.turn = self.quota.reserve()
-                if self.turn <= self.now:
+            self.tracker.run_events(self.now)
+            if self.slot is not None and self.now >= self.slot:
+                self._use_slot(self.slot)
+            due = self.tracker.next_due(self.now)
+            if self.slot is None and due is not None and due <= self.now and self._room():
+                self.slot = self.quota.reserve()
+                if self.slot <= self.now:
                     continue
             if self.now >= end:
                 return
 
     def _room(self) -> bool:
-        return len(self.flying) < CALLS_AT_ONCE
+        return len(self.in_flight) < CALLS_AT_ONCE
 
     def _next_step(self) -> float:
-        times = [self.board.next_event()]
-        if self.turn is not None:
-            times.append(self.turn)
+        times = [self.tracker.next_event()]
+        if self.slot is not None:
+            times.append(self.slot)
         elif self._room():
-            due = self.board.next_due(self.now)
+            due = self.tracker.next_due(self.now)
             if due is not None:
                 times.append(due)
         return max(min(times), self.now)
 
-    def _use_turn(self, turn: float) -> None:
-        self.turn = None
-        turn = self.quota.use(turn) or turn
-        self.now = max(self.now, turn)
-        poll = self.board.take(self.now)
-        if poll is None:
-            self.quota.release(turn)
+    def _use_slot(self, slot: float) -> None:
+        self.slot = None
+        slot = self.quota.use(slot) or slot
+        self.now = max(self.now, slot)
+        task = self.tracker.take(self.now)
+        if task is None:
+            self.quota.release(slot)
             return
-        self.flying.append(poll)
-        self.sent.append((self.now, poll.key))
+        self.in_flight.append(task)
+        self.sent.append((self.now, task.key))
 
-    def answer(self, poll: Poll, what: OnlineRecord | TiwError) -> None:
-        self.flying.remove(poll)
-        self.board.landed(poll, what, self.now)
+    def answer(self, task: TrackedTask, what: OnlineRecord | TiwError) -> None:
+        self.in_flight.remove(task)
+        self.tracker.complete(task, what, self.now)
         if isinstance(what, RequestLimitExceeded):
             self.quota.rejected()
 
     def answer_all(self, status: str | TiwError) -> None:
-        for poll in list(self.flying):
-            what = record(poll.key[1], status) if isinstance(status, str) else status
-            self.answer(poll, what)
+        for task in list(self.in_flight):
+            what = record(task.key[1], status) if isinstance(status, str) else status
+            self.answer(task, what)
 
     def run(self, seconds: float, status: str | TiwError = "RECORDING", step: float = 0.05) -> None:
         """Let time pass; every request is answered a little later."""
@@ -160,7 +162,7 @@ class Driver:
 
 
 def settled(caller: Caller) -> dict[str, Wait]:
-    return {wait.poll.task_id: wait for wait in caller.waits if wait.settled}
+    return {wait.task.task_id: wait for wait in caller.waits if wait.settled}
 
 
 def only(caller: Caller) -> Wait:
@@ -169,7 +171,11 @@ def only(caller: Caller) -> Wait:
 
 
 def keys(caller: Caller) -> list[Key]:
-    return [wait.poll.key for wait in caller.waits]
+    return [wait.task.key for wait in caller.waits]
+
+
+def task_keys(driver: Driver) -> set[Key]:
+    return {task.key for task in driver.tracker.tasks}
 
 
 def most_in_a_second(times: list[float]) -> int:
@@ -190,7 +196,7 @@ def test_no_window_holds_more_than_the_limit_also_at_start_and_after_an_outage()
     assert len([time for time, _ in driver.sent if time < 1060]) == pytest.approx(60 * 19, rel=0.02)
 
 
-def test_a_dead_endpoint_is_probed_every_few_seconds_and_every_wait_is_kept() -> None:
+def test_an_endpoint_that_is_down_is_probed_every_few_seconds_and_every_wait_is_kept() -> None:
     """I11, for ten minutes."""
     driver = Driver()
     caller = driver.wait(*(f"t{n}" for n in range(200)))
@@ -214,37 +220,37 @@ def test_a_dead_endpoint_is_probed_every_few_seconds_and_every_wait_is_kept() ->
 @pytest.mark.parametrize(
     "trouble", [TransportError("down"), ServerError("Sorry.", code="InternalError")]
 )
-def test_an_outage_of_a_day_is_waited_out_as_one_of_an_hour_is(trouble: TiwError) -> None:
-    """I11. What doubles each time is beyond any float after a thousand times."""
+def test_waits_survive_an_outage_of_a_day_like_one_of_an_hour(trouble: TiwError) -> None:
+    """I11. A pause that doubles each time exceeds every float after a thousand times."""
     driver = Driver()
     caller = driver.wait("lesson", "another")
     driver.run(1)
     for _ in range(2500):
         driver.advance(60)
         driver.answer_all(trouble)
-    assert driver.board.errors > 2400
+    assert driver.tracker.errors > 2400
     assert not settled(caller)
     driver.run(70)
     driver.run(40, "FINISHED")
     assert len(settled(caller)) == 2
 
 
-def test_a_turn_that_was_taken_before_the_endpoint_died_is_not_used() -> None:
+def test_a_slot_that_was_reserved_before_the_outage_is_not_used() -> None:
     """I11."""
     driver = Driver()
     driver.wait(*(f"t{n}" for n in range(20)))
     driver.advance(0.5)
-    breaker = driver.board.breaker
-    assert breaker.dead_since is None
-    waiting = len(driver.flying)
+    breaker = driver.tracker.breaker
+    assert breaker.down_since is None
+    waiting = len(driver.in_flight)
     assert waiting >= 5
     driver.answer_all(TransportError("down"))
-    assert driver.board.breaker.dead_since is not None
-    assert driver.board.take(driver.now) is None
-    driver.now = driver.board.breaker.probe_at
-    assert driver.board.take(driver.now) is not None
+    assert driver.tracker.breaker.down_since is not None
+    assert driver.tracker.take(driver.now) is None
+    driver.now = driver.tracker.breaker.probe_at
+    assert driver.tracker.take(driver.now) is not None
     # One probe at a time.
-    assert driver.board.take(driver.now) is None
+    assert driver.tracker.take(driver.now) is None
 
 
 def test_one_failing_answer_among_good_ones_opens_no_breaker() -> None:
@@ -254,13 +260,13 @@ def test_one_failing_answer_among_good_ones_opens_no_breaker() -> None:
     answers = itertools.cycle([*[TransportError("lost")] * 4, None])
     for _ in range(400):
         driver.advance(0.1)
-        for poll in list(driver.flying):
-            driver.answer(poll, next(answers) or record(poll.key[1], "RECORDING"))
-        assert driver.board.breaker.dead_since is None
-    assert driver.board.errors > 100
+        for task in list(driver.in_flight):
+            driver.answer(task, next(answers) or record(task.key[1], "RECORDING"))
+        assert driver.tracker.breaker.down_since is None
+    assert driver.tracker.errors > 100
 
 
-def test_an_outage_is_told_once_when_it_begins_and_once_when_it_ends(
+def test_an_outage_is_logged_once_when_it_begins_and_once_when_it_ends(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     driver = Driver()
@@ -276,33 +282,33 @@ def test_html_pages_with_5xx_count_as_an_outage_and_the_api_s_own_errors_do_not(
     driver = Driver()
     driver.wait(*(f"t{n}" for n in range(50)))
     driver.run(10, ServerError("Sorry.", code="InternalError"))
-    assert driver.board.breaker.dead_since is None
+    assert driver.tracker.breaker.down_since is None
     driver.run(10, ServerError("The server answered with an error page.", code="Http502"))
-    assert driver.board.breaker.dead_since is not None
+    assert driver.tracker.breaker.down_since is not None
 
 
-def test_whoever_wants_one_answer_only_does_not_wait_for_the_end_of_an_outage() -> None:
+def test_a_caller_that_wants_one_answer_does_not_wait_for_the_end_of_an_outage() -> None:
     """I2."""
     driver = Driver()
     patient = driver.wait("patient")
     hasty = driver.wait(*(f"t{n}" for n in range(100)), terms=ONCE)
     driver.run(60, TransportError("down"))
     assert len(settled(hasty)) == 100
-    assert {wait.seen().verdict for wait in hasty.waits} == {Verdict.UNKNOWN}
+    assert {wait.outcome.verdict for wait in hasty.waits} == {Verdict.UNKNOWN}
     assert not settled(patient)
 
 
-def test_a_failing_recording_delays_nobody_else() -> None:
+def test_a_failing_recording_delays_no_other_one() -> None:
     """I6."""
     driver = Driver()
     ids = [f"t{n}" for n in range(10)]
     driver.wait(*ids)
     for _ in range(600):
         driver.advance(0.1)
-        for poll in list(driver.flying):
-            bad = poll.key[1] == "t0"
-            what = ServerError("Sorry.") if bad else record(poll.key[1], "RECORDING")
-            driver.answer(poll, what)
+        for task in list(driver.in_flight):
+            bad = task.key[1] == "t0"
+            what = ServerError("Sorry.") if bad else record(task.key[1], "RECORDING")
+            driver.answer(task, what)
     asked = Counter(key[1] for _, key in driver.sent)
     others = [asked[task_id] for task_id in ids[1:]]
     assert min(others) > 50
@@ -321,15 +327,15 @@ def test_at_most_one_request_in_flight_for_a_recording_and_duplicates_share_it()
     assert all(settled(caller) for caller in (*callers, late))
 
 
-def test_a_request_that_is_under_way_at_the_deadline_is_heard() -> None:
+def test_the_answer_to_a_request_in_flight_at_the_deadline_counts() -> None:
     """I5."""
     driver = Driver()
     caller = driver.wait("t", timeout=5.0)
     driver.advance(20)
     assert caller.expired
-    assert driver.board.expire(caller) == []
+    assert driver.tracker.expire(caller) == []
     driver.answer_all("FINISHED")
-    assert settled(caller)["t"].seen().verdict is Verdict.FINISHED
+    assert settled(caller)["t"].outcome.verdict is Verdict.FINISHED
 
 
 def test_the_last_request_is_aimed_at_the_deadline() -> None:
@@ -348,14 +354,14 @@ def test_a_cancelled_wait_leaves_nothing() -> None:
     driver = Driver()
     caller = driver.wait(*(f"t{n}" for n in range(50)), timeout=100.0)
     driver.advance(1)
-    in_flight = {poll.key for poll in driver.flying}
+    in_flight = {task.key for task in driver.in_flight}
     driver.cancel(caller)
-    assert set(driver.board.polls) == in_flight
+    assert task_keys(driver) == in_flight
     driver.answer_all("RECORDING")
-    assert not driver.board.polls
-    assert not driver.board.polls.counts()
-    assert len(driver.board.order) == 0
-    assert driver.board.next_due(driver.now) is None
+    assert not driver.tracker.tasks
+    assert not driver.tracker.tasks.counts()
+    assert len(driver.tracker.order) == 0
+    assert driver.tracker.next_due(driver.now) is None
 
 
 def test_callers_that_come_and_go_leave_no_events_behind() -> None:
@@ -363,7 +369,7 @@ def test_callers_that_come_and_go_leave_no_events_behind() -> None:
     driver = Driver()
     for _ in range(2000):
         driver.cancel(driver.wait("t", timeout=1e6))
-    assert len(driver.board.agenda) < 200
+    assert len(driver.tracker.agenda) < 200
 
 
 def test_a_wall_clock_that_jumps_changes_no_request() -> None:
@@ -382,13 +388,13 @@ def test_a_wall_clock_that_jumps_changes_no_request() -> None:
     assert [time for time, _ in sends(True)] == [time for time, _ in sends(False)]
 
 
-def test_a_second_waiter_with_a_shorter_interval_does_not_wait_for_the_first_one_s() -> None:
+def test_a_second_wait_with_a_shorter_interval_does_not_use_that_of_the_first() -> None:
     driver = Driver()
     driver.wait("t", terms=Terms(TERMS.acceptance, 3600.0, once=False))
     driver.run(5)
     assert len(driver.sent) == 1
     second = driver.wait("t")
-    assert only(second).seen().record is not None
+    assert only(second).outcome.record is not None
     driver.run(2)
     assert len(driver.sent) >= 2
 
@@ -401,15 +407,15 @@ def test_bursts_of_throttling_end_no_wait_and_are_followed_by_the_full_pace() ->
         driver.run(10, RequestLimitExceeded("Too many."))
         driver.run(190)
     assert not settled(caller)
-    assert driver.board.rejects > 30
+    assert driver.tracker.rejects > 30
     assert most_in_a_second([time for time, _ in driver.sent]) <= 20
     assert driver.quota.rate == pytest.approx(PACE)
     driver.run(60, "FINISHED")
     assert len(settled(caller)) == 300
 
 
-def test_ten_thousand_who_wait_for_one_recording_share_its_request_and_leave_it() -> None:
-    """I4, I8: whoever joins or leaves looks at nobody else."""
+def test_ten_thousand_waits_for_one_recording_share_its_request_and_leave_it() -> None:
+    """I4, I8: a wait joins and leaves without a look at the others."""
     driver = Driver()
     callers = [driver.wait("t") for _ in range(10_000)]
     driver.advance(1)
@@ -420,8 +426,8 @@ def test_ten_thousand_who_wait_for_one_recording_share_its_request_and_leave_it(
     assert all(settled(caller) for caller in callers[1::2])
     for caller in callers[1::2]:
         driver.cancel(caller)
-    assert not driver.board.polls
-    assert len(driver.board.agenda) < 200
+    assert not driver.tracker.tasks
+    assert len(driver.tracker.agenda) < 200
 
 
 def test_a_shorter_interval_does_not_cancel_the_delay_before_a_first_request() -> None:
@@ -438,14 +444,14 @@ def test_a_shorter_interval_does_not_cancel_the_delay_before_a_first_request() -
 def test_events_come_at_their_time_once_and_not_after_they_were_dropped(seed: int) -> None:
     chance = random.Random(seed)
     agenda = Agenda()
-    waiters = [Caller(TERMS, 0.0, None) for _ in range(500)]
-    planned = {waiter: chance.choice([5.0, chance.uniform(0.0, 10.0)]) for waiter in waiters}
-    for waiter, at in planned.items():
-        agenda.plan(waiter, at)
-    dropped = set(chance.sample(waiters, 300))
-    for waiter in dropped:
-        agenda.forget(waiter)
-        agenda.forget(waiter)
+    callers = [Caller(TERMS, 0.0, None) for _ in range(500)]
+    planned = {caller: chance.choice([5.0, chance.uniform(0.0, 10.0)]) for caller in callers}
+    for caller, at in planned.items():
+        agenda.plan(caller, at)
+    dropped = set(chance.sample(callers, 300))
+    for caller in dropped:
+        agenda.forget(caller)
+        agenda.forget(caller)
     came: dict[Caller, float] = {}
     now = 0.0
     while agenda.next() < float("inf"):
@@ -454,8 +460,8 @@ def test_events_come_at_their_time_once_and_not_after_they_were_dropped(seed: in
             assert isinstance(due, Caller)
             assert due not in came
             came[due] = now
-    assert set(came) == set(waiters) - dropped
-    assert all(0.0 <= at - planned[waiter] <= 1 / 128 for waiter, at in came.items())
+    assert set(came) == set(callers) - dropped
+    assert all(0.0 <= at - planned[caller] <= 1 / 128 for caller, at in came.items())
     assert len(agenda) == 0
 
 
@@ -465,8 +471,8 @@ def test_a_heartbeat_now_and_then() -> None:
     beats = 0
     for _ in range(380):
         driver.run(5.0, step=5.0)
-        beats += caller.shows_life
-        caller.shows_life = False
+        beats += caller.heartbeat_due
+        caller.heartbeat_due = False
     assert beats == 3
 
 
@@ -474,8 +480,8 @@ def test_what_is_kept_of_a_pending_recording_is_small() -> None:
     driver = Driver()
     caller = driver.wait("t")
     driver.advance(0.1)
-    driver.answer(driver.flying[0], record("t", "RECORDING", raw={"Status": "RECORDING"}))
-    seen = only(caller).seen().record
+    driver.answer(driver.in_flight[0], record("t", "RECORDING", raw={"Status": "RECORDING"}))
+    seen = only(caller).outcome.record
     assert seen is not None
     assert (seen.status, seen.raw) == ("RECORDING", {})
 
@@ -501,7 +507,7 @@ _FINAL = {Verdict.FINISHED, Verdict.FAILED, Verdict.MISSING}
 
 
 class WaitsMachine(RuleBasedStateMachine):
-    """Whatever happens in whatever order: nothing is lost, doubled, or sent too often."""
+    """Any events in any order: nothing is lost, doubled, or sent too often."""
 
     @initialize()
     def begin(self) -> None:
@@ -515,29 +521,29 @@ class WaitsMachine(RuleBasedStateMachine):
         self.all_sent: list[float] = []
         self.callers: list[Caller] = []
         self.deadlines: dict[int, float | None] = {}
-        # What each wait was told: one end, and it is what an answer said.
+        # How each wait ended: once, and with the verdict of an answer.
         self.ends: dict[tuple[int, Key], Verdict | str] = {}
         self.truth: dict[int, Verdict] = {}
         self.asked_for: set[tuple[int, Key]] = set()
 
-    def _heard(self) -> None:
+    def _take_news(self) -> None:
         for caller in list(self.callers):
             for wait in list(caller.news):
                 if wait.settled and wait in caller.waits:
-                    self._end(wait, wait.seen().verdict)
+                    self._end(wait, wait.outcome.verdict)
             if caller.expired:
-                for wait in self.driver.board.expire(caller):
+                for wait in self.driver.tracker.expire(caller):
                     self._end(wait, "timeout")
             if not caller.waits:
-                self.driver.board.close(caller)
+                self.driver.tracker.close(caller)
                 self.callers.remove(caller)
 
     def _end(self, wait: Wait, how: Verdict | str) -> None:
         """I2: each wait ends once."""
-        end = id(wait.caller), wait.poll.key
-        assert end not in self.ends, "a second end"
+        end = id(wait.caller), wait.task.key
+        assert end not in self.ends, "it ended twice"
         self.ends[end] = how
-        self.driver.board.leave(wait)
+        self.driver.tracker.leave(wait)
 
     @rule(
         tasks=TASKS,
@@ -567,24 +573,24 @@ class WaitsMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.01, 0.06, 1.0, 1.0, 10.0, 120.0]))
     def advance(self, seconds: float) -> None:
         self.driver.advance(seconds)
-        self._heard()
+        self._take_news()
 
-    @precondition(lambda self: self.driver.flying)
+    @precondition(lambda self: self.driver.in_flight)
     @rule(data=st.data(), status=ANSWERS, ago=st.one_of(st.none(), st.integers(-(10**6), 10**6)))
     def answer(self, data: st.DataObject, status: str | None, ago: int | None) -> None:
-        poll = data.draw(st.sampled_from(self.driver.flying))
+        task = data.draw(st.sampled_from(self.driver.in_flight))
         at = None if ago is None else int(self.driver.wall + self.driver.now - ago)
-        what = record(poll.key[1], status, record_start_time=at, record_stop_time=at)
-        waits = list(poll.waits)
-        self.driver.answer(poll, what)
+        what = record(task.key[1], status, record_start_time=at, record_stop_time=at)
+        waits = list(task.waits)
+        self.driver.answer(task, what)
         self._check(waits, Verdict.FINISHED if status == "FINISHED" else None)
 
-    @precondition(lambda self: self.driver.flying)
+    @precondition(lambda self: self.driver.in_flight)
     @rule(data=st.data(), error=ERRORS)
     def fail(self, data: st.DataObject, error: TiwError) -> None:
-        poll = data.draw(st.sampled_from(self.driver.flying))
-        waits = list(poll.waits)
-        self.driver.answer(poll, error)
+        task = data.draw(st.sampled_from(self.driver.in_flight))
+        waits = list(task.waits)
+        self.driver.answer(task, error)
         verdicts: dict[type[TiwError], Verdict] = {
             RecordingFailure: Verdict.FAILED,
             TaskNotFound: Verdict.MISSING,
@@ -595,24 +601,24 @@ class WaitsMachine(RuleBasedStateMachine):
         for wait in waits:
             if final is not None:
                 assert wait.settled
-                assert wait.seen().verdict is final
+                assert wait.outcome.verdict is final
             elif wait.settled:
-                assert wait.seen().verdict not in _FINAL
-        self._heard()
+                assert wait.outcome.verdict not in _FINAL
+        self._take_news()
 
     @rule(task=st.sampled_from([f"t{n}" for n in range(14)]), what=st.sampled_from("hslu"))
     def hint(self, task: str, what: str) -> None:
         """I10: a hint ends nothing."""
-        board, now = self.driver.board, self.driver.now
+        tracker, now = self.driver.tracker, self.driver.now
         before = dict(self.ends)
-        for poll in board.polls.named(task):
+        for tracked in tracker.tasks.named(task):
             if what == "h":
-                board.order.hint(poll, now)
+                tracker.order.hint(tracked, now)
             elif what == "s":
-                board.order.expect_stop(poll, now, now + self.driver.chance.uniform(-60, 600))
+                tracker.order.expect_stop(tracked, now, now + self.driver.chance.uniform(-60, 600))
             else:
-                board.order.set_listed(poll, now, what == "l")
-        self._heard()
+                tracker.order.set_listed(tracked, now, what == "l")
+        self._take_news()
         assert self.ends == before
 
     @rule(seconds=st.sampled_from([-1e9, -3600.0, 3600.0, 1e9]))
@@ -650,9 +656,9 @@ class WaitsMachine(RuleBasedStateMachine):
     def one_request_in_flight_for_a_recording(self) -> None:
         """I4."""
         if hasattr(self, "driver"):
-            keys = [poll.key for poll in self.driver.flying]
+            keys = [task.key for task in self.driver.in_flight]
             assert len(keys) == len(set(keys))
-            assert self.driver.board.in_flight == len(keys)
+            assert self.driver.tracker.in_flight == len(keys)
 
     @invariant()
     def what_is_known_is_what_is_waited_for(self) -> None:
@@ -660,18 +666,18 @@ class WaitsMachine(RuleBasedStateMachine):
         if not hasattr(self, "driver"):
             return
         waited = {key for caller in self.callers for key in keys(caller)}
-        flying = {poll.key for poll in self.driver.flying}
-        assert waited <= set(self.driver.board.polls)
-        assert set(self.driver.board.polls) <= waited | flying
-        assert len(self.driver.board.order) == len(self.driver.board.polls)
+        in_flight = {task.key for task in self.driver.in_flight}
+        assert waited <= task_keys(self.driver)
+        assert task_keys(self.driver) <= waited | in_flight
+        assert len(self.driver.tracker.order) == len(self.driver.tracker.tasks)
 
     def teardown(self) -> None:
         if not hasattr(self, "driver"):
             return
         driver = self.driver
-        # I3: the endpoint answers again: everybody is asked within what the safety share promises.
+        # I3: the endpoint answers again: each is polled within what the safety share promises.
         driver.answer_all("RECORDING")
-        self._heard()
+        self._take_news()
         waiting = {key for caller in self.callers for key in keys(caller)}
         begin = len(driver.sent)
         bound = 60.0 + 30.0 + len(waiting) / (SAFETY_SHARE * PACE)
@@ -679,7 +685,7 @@ class WaitsMachine(RuleBasedStateMachine):
         while driver.now < end:
             driver.advance(0.2)
             driver.answer_all("RECORDING")
-            self._heard()
+            self._take_news()
         gone = {key for caller in self.callers for key in keys(caller)}
         asked = {key for _, key in driver.sent[begin:]}
         assert (waiting & gone) <= asked
@@ -687,9 +693,9 @@ class WaitsMachine(RuleBasedStateMachine):
         while self.callers and driver.now < end + bound:
             driver.advance(0.2)
             driver.answer_all("FINISHED")
-            self._heard()
+            self._take_news()
         assert not self.callers
-        assert not driver.board.polls
+        assert not driver.tracker.tasks
         assert set(self.ends) == self.asked_for
         self.host.close()
         self.folder.cleanup()
@@ -715,7 +721,7 @@ ODD: list[TiwError] = [
 @pytest.mark.parametrize("error", ODD, ids=lambda error: error.code)
 @pytest.mark.parametrize("order", [("odd", "good"), ("good", "odd")])
 @pytest.mark.parametrize("terms", [TERMS, ONCE], ids=["watch", "describe"])
-def test_what_is_odd_about_one_id_is_its_own(
+def test_an_odd_answer_affects_its_own_task_only(
     error: TiwError, order: tuple[str, str], terms: Terms
 ) -> None:
     """I6, in every order of the ids."""
@@ -723,32 +729,32 @@ def test_what_is_odd_about_one_id_is_its_own(
     caller = driver.wait(*order, timeout=60.0, terms=terms)
     for _ in range(200):
         driver.advance(0.5)
-        for poll in list(driver.flying):
-            is_odd = poll.task_id == "odd"
-            driver.answer(poll, error if is_odd else record(poll.task_id, "FINISHED"))
-    ends = {wait.poll.task_id: wait.seen() for wait in caller.waits}
+        for task in list(driver.in_flight):
+            is_odd = task.task_id == "odd"
+            driver.answer(task, error if is_odd else record(task.task_id, "FINISHED"))
+    ends = {wait.task.task_id: wait.outcome for wait in caller.waits}
     assert ends["good"].verdict is Verdict.FINISHED
     assert ends["odd"].error is not None
     assert ends["odd"].verdict is not Verdict.FINISHED
 
 
-def test_answers_about_another_recording_never_speak_against_the_endpoint() -> None:
+def test_answers_about_another_recording_never_count_as_an_outage() -> None:
     """A6."""
     driver = Driver()
     driver.wait(*[f"odd{n}" for n in range(6)])
     good = driver.wait("good", delay=20.0)
     for _ in range(60):
         driver.advance(0.5)
-        for poll in list(driver.flying):
-            odd = poll.task_id.startswith("odd")
+        for task in list(driver.in_flight):
+            odd = task.task_id.startswith("odd")
             wrong = BadAnswer("Asked for one, the answer is about another.")
-            driver.answer(poll, wrong if odd else record(poll.task_id, "FINISHED"))
-        assert driver.board.breaker.dead_since is None
-    assert next(iter(good.waits)).seen().verdict is Verdict.FINISHED
+            driver.answer(task, wrong if odd else record(task.task_id, "FINISHED"))
+        assert driver.tracker.breaker.down_since is None
+    assert next(iter(good.waits)).outcome.verdict is Verdict.FINISHED
 
 
 @pytest.mark.parametrize(
-    ("error", "speaks_against_it"),
+    ("error", "counts"),
     [
         (TransportError("no connection"), True),
         (DeadlineExceeded("no answer"), True),
@@ -762,15 +768,15 @@ def test_answers_about_another_recording_never_speak_against_the_endpoint() -> N
     ],
     ids=lambda value: getattr(value, "code", None),
 )
-def test_only_connections_and_error_pages_speak_against_the_endpoint(
-    error: TiwError, speaks_against_it: bool
+def test_only_failed_connections_and_error_pages_count_as_an_outage(
+    error: TiwError, counts: bool
 ) -> None:
     """A6."""
     driver = Driver()
     driver.wait(*[f"r{n}" for n in range(12)])
     driver.advance(2.0)
     driver.answer_all(error)
-    assert (driver.board.breaker.dead_since is not None) is speaks_against_it
+    assert (driver.tracker.breaker.down_since is not None) is counts
 
 
 def no_descriptor() -> TransportError:
@@ -779,26 +785,26 @@ def no_descriptor() -> TransportError:
     return error
 
 
-def is_dead(driver: Driver) -> bool:
-    return driver.board.breaker.dead_since is not None
+def is_down(driver: Driver) -> bool:
+    return driver.tracker.breaker.down_since is not None
 
 
-def test_a_machine_without_descriptors_says_nothing_about_the_endpoint() -> None:
+def test_a_machine_without_descriptors_does_not_count_as_an_outage() -> None:
     """D."""
     driver = Driver()
     caller = driver.wait(*[f"r{n}" for n in range(12)])
     driver.advance(2.0)
     driver.answer_all(no_descriptor())
-    assert not is_dead(driver)
+    assert not is_down(driver)
     assert not any(wait.settled for wait in caller.waits)
-    # Nor is an endpoint that is dead back because of it.
+    # Nor does it end an outage.
     driver.advance(60.0)
     driver.answer_all(TransportError("gone"))
-    assert is_dead(driver)
+    assert is_down(driver)
     driver.advance(60.0)
     driver.answer_all(no_descriptor())
-    assert is_dead(driver)
-    assert driver.board.breaker.probe_at > driver.now
+    assert is_down(driver)
+    assert driver.tracker.breaker.probe_at > driver.now
 
 
 def wrong_certificate() -> TransportError:
@@ -819,7 +825,7 @@ def test_a_certificate_that_is_wrong_for_a_moment_ends_no_wait() -> None:
     for _ in range(30):
         driver.advance(10.0)
         driver.answer_all("FINISHED")
-    assert {wait.seen().verdict for wait in caller.waits} == {Verdict.FINISHED}
+    assert {wait.outcome.verdict for wait in caller.waits} == {Verdict.FINISHED}
 
 
 def test_a_certificate_that_was_never_right_is_a_refusal_after_some_attempts() -> None:
@@ -831,11 +837,11 @@ def test_a_certificate_that_was_never_right_is_a_refusal_after_some_attempts() -
         driver.advance(0.5)
         driver.answer_all(wrong_certificate())
         assert driver.now - began < 60.0
-    assert {wait.seen().verdict for wait in caller.waits} == {Verdict.UNKNOWN}
+    assert {wait.outcome.verdict for wait in caller.waits} == {Verdict.UNKNOWN}
     assert Counter(key for _, key in driver.sent).most_common(1)[0][1] <= 4
 
 
-# Recordings that no caller knows of: F3 of the field notes.
+# Recordings that no caller knows: F3 of the field notes.
 
 UNCONFIRMED = Terms(Acceptance(require_videos=False), 2.0, once=False, unconfirmed=True)
 
@@ -844,9 +850,9 @@ def answers(driver: Driver, seconds: float, finished: Callable[[str], bool]) -> 
     end = driver.now + seconds
     while driver.now < end:
         driver.advance(0.05)
-        for poll in list(driver.flying):
-            status = "FINISHED" if finished(poll.task_id) else "RECORDING"
-            driver.answer(poll, record(poll.task_id, status))
+        for task in list(driver.in_flight):
+            status = "FINISHED" if finished(task.task_id) else "RECORDING"
+            driver.answer(task, record(task.task_id, status))
 
 
 def test_a_flood_of_unconfirmed_ids_takes_a_tenth_while_others_are_due() -> None:
@@ -862,14 +868,14 @@ def test_a_flood_of_unconfirmed_ids_takes_a_tenth_while_others_are_due() -> None
     assert 0.08 <= sum(asked) / len(asked) <= 0.105
 
 
-def test_a_genuine_burst_is_asked_for_within_its_tenth() -> None:
+def test_a_genuine_burst_is_polled_within_its_tenth() -> None:
     """F3: two hundred lessons that end on the hour, beside a thousand that go on."""
     driver = Driver()
     driver.wait(*[f"lesson{n}" for n in range(1000)])
     answers(driver, 5.0, lambda _: False)
     caller = driver.wait(*[f"ended{n}" for n in range(200)], terms=UNCONFIRMED)
     answers(driver, 200 / (PACE / 10) + 10, lambda task_id: task_id.startswith("ended"))
-    assert {wait.seen().verdict for wait in caller.waits} == {Verdict.FINISHED}
+    assert {wait.outcome.verdict for wait in caller.waits} == {Verdict.FINISHED}
 
 
 def test_unconfirmed_ids_may_use_everything_while_nothing_else_is_due() -> None:
@@ -878,7 +884,7 @@ def test_unconfirmed_ids_may_use_everything_while_nothing_else_is_due() -> None:
     caller = driver.wait(*[f"ended{n}" for n in range(200)], terms=UNCONFIRMED)
     answers(driver, 200 / PACE + 1, lambda _: True)
     assert all(wait.settled for wait in caller.waits)
-    # A wait that comes then is asked for at once, and not after a debt of theirs.
+    # A wait that comes then is polled at once: the tokens that they took are no debt.
     driver.cancel(caller)
     more = driver.wait(*[f"again{n}" for n in range(200)], terms=UNCONFIRMED)
     answers(driver, 3.0, lambda _: False)
@@ -886,23 +892,23 @@ def test_unconfirmed_ids_may_use_everything_while_nothing_else_is_due() -> None:
     answers(driver, 0.3, lambda _: False)
     assert "lesson" in {key[1] for _, key in driver.sent}
     driver.cancel(more)
-    assert not len(driver.board.unconfirmed)
+    assert not len(driver.tracker.unconfirmed)
 
 
-def test_waits_of_other_processes_leave_them_their_budget_alone() -> None:
+def test_beside_waits_of_other_processes_they_have_their_budget_only() -> None:
     """F3."""
     driver = Driver()
-    driver.board.others_wait = True
+    driver.tracker.others_wait = True
     driver.wait(*[f"forged{n}" for n in range(300)], terms=UNCONFIRMED)
     answers(driver, 30.0, lambda _: False)
     assert len(driver.sent) / 30 == pytest.approx(PACE / 10, rel=0.1)
 
 
-@pytest.mark.parametrize("when", ["waiting", "under way", "resting"])
-def test_a_wait_that_joins_makes_it_a_recording_like_the_others(when: str) -> None:
+@pytest.mark.parametrize("when", ["waiting", "in flight", "resting"])
+def test_a_wait_that_joins_confirms_a_recording(when: str) -> None:
     """F3."""
     driver = Driver()
-    driver.board.others_wait = True
+    driver.tracker.others_wait = True
     driver.wait(*[f"forged{n}" for n in range(50)], terms=UNCONFIRMED)
     if when != "waiting":
         while not any(key[1] == "forged7" for _, key in driver.sent):
@@ -910,33 +916,33 @@ def test_a_wait_that_joins_makes_it_a_recording_like_the_others(when: str) -> No
             if when == "resting":
                 driver.answer_all("RECORDING")
     caller = driver.wait("forged7")
-    poll = next(iter(caller.waits)).poll
-    assert not poll.unconfirmed
-    assert (len(driver.board.order), len(driver.board.unconfirmed)) == (1, 49)
+    task = next(iter(caller.waits)).task
+    assert not task.unconfirmed
+    assert (len(driver.tracker.order), len(driver.tracker.unconfirmed)) == (1, 49)
     answers(driver, 3.0, lambda task_id: task_id == "forged7")
-    assert next(iter(caller.waits)).seen().verdict is Verdict.FINISHED
-    assert poll.key not in driver.board.polls
-    assert (len(driver.board.order), len(driver.board.unconfirmed)) == (0, 49)
+    assert next(iter(caller.waits)).outcome.verdict is Verdict.FINISHED
+    assert driver.tracker.tasks.get(task.key) is None
+    assert (len(driver.tracker.order), len(driver.tracker.unconfirmed)) == (0, 49)
 
 
-def test_unconfirmed_answers_teach_nothing_about_lessons() -> None:
+def test_nothing_is_learned_from_unconfirmed_answers() -> None:
     """F3."""
     driver = Driver()
     driver.wait("lesson")
-    rates = list(driver.board.order.recording.rates)
+    rates = list(driver.tracker.order.recording.rates)
     driver.wait(*[f"forged{n}" for n in range(100)], terms=UNCONFIRMED)
     answers(driver, 60.0, lambda task_id: task_id.startswith("forged"))
-    assert driver.board.order.recording.events == PollOrder().recording.events
-    assert list(driver.board.order.recording.rates) == rates
+    assert driver.tracker.order.recording.events == PollOrder().recording.events
+    assert list(driver.tracker.order.recording.rates) == rates
 
 
-def test_thousands_that_share_a_moment_have_their_event_in_slices() -> None:
+def test_thousands_of_events_of_one_moment_come_in_slices() -> None:
     agenda = Agenda()
-    waiters = [Caller(TERMS, 1000.0, 5.0) for _ in range(1000)]
-    for waiter in waiters:
-        agenda.plan(waiter, 1005.0)
-    for waiter in waiters[::3]:
-        agenda.forget(waiter)
+    callers = [Caller(TERMS, 1000.0, 5.0) for _ in range(1000)]
+    for caller in callers:
+        agenda.plan(caller, 1005.0)
+    for caller in callers[::3]:
+        agenda.forget(caller)
     found = []
     slices = 0
     while agenda.next() <= 1005.0:
@@ -945,7 +951,7 @@ def test_thousands_that_share_a_moment_have_their_event_in_slices() -> None:
         found += batch
         slices += 1
     assert slices >= 3
-    assert found == [waiter for number, waiter in enumerate(waiters) if number % 3]
+    assert found == [caller for number, caller in enumerate(callers) if number % 3]
     assert len(agenda) == 0
 
 
@@ -957,7 +963,7 @@ def test_a_budget_follows_its_rate_at_once_and_saves_half_a_token() -> None:
     assert budget.next_at == pytest.approx(1060.0)
     budget.rate = 2.0
     assert budget.next_at == pytest.approx(1000.5)
-    # What is taken without a token is no debt.
+    # A token that was taken before it was available is no debt.
     for _ in range(10):
         budget.take(1000.1)
     assert budget.next_at == pytest.approx(1000.6)

@@ -23,8 +23,7 @@ from tiw_automation.core.checks import check_task_id
 from tiw_automation.core.events import backlog
 from tiw_automation.core.events.backlog import Backlog
 from tiw_automation.core.records.outcome import Acceptance, Outcome, Verdict
-from tiw_automation.core.waiting.outcomes import in_order
-from tiw_automation.core.waiting.progress import out_of_time
+from tiw_automation.core.waiting.outcomes import in_order, out_of_time
 from tiw_automation.core.waiting.watcher import RecordWatcher
 
 logger = logging.getLogger(__name__)

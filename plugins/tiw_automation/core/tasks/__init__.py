@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be waited for: the states of a task, and which of them a wait is for."""
+"""What can be waited for: the states of a task, and the ones that a wait is for."""
 
 from __future__ import annotations
 

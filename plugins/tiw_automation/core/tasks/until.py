@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which states a wait is for, and whether a recording can still come to be in one of them.
+"""The states that a wait is for, and whether a recording can still reach one of them.
 
-A recording goes from PREPARED to RECORDING, may change between RECORDING and PAUSED, is then
-STOPPED and at last FINISHED. It may skip a state and never goes back.
+A recording goes from PREPARED to RECORDING, changes between RECORDING and PAUSED, is then STOPPED
+and at last FINISHED. It may skip a state and never goes back.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from tiw_automation.core.errors import ConfigurationError, TiwError
 from tiw_automation.core.records.outcome import Outcome, Verdict
 from tiw_automation.core.records.record import RecordStatus
 
-_ENDS = frozenset({"STOPPED", "FINISHED"})
-_RUNS = frozenset({"RECORDING", "PAUSED"}) | _ENDS
-_CAN_BECOME = {
-    "RECORDING": _RUNS,
-    "PAUSED": _RUNS,
-    "STOPPED": _ENDS,
+_AFTER_STOP = frozenset({"STOPPED", "FINISHED"})
+_AFTER_START = frozenset({"RECORDING", "PAUSED"}) | _AFTER_STOP
+# The states that a recording can be in from each state on; any, where the state is not here.
+_REACHABLE = {
+    "RECORDING": _AFTER_START,
+    "PAUSED": _AFTER_START,
+    "STOPPED": _AFTER_STOP,
     "FINISHED": frozenset({"FINISHED"}),
 }
 
@@ -26,7 +27,7 @@ _CAN_BECOME = {
 def check_until(given: str | Iterable[str] | None) -> frozenset[str] | None:
     """Return the states that a wait is for; None stands for FINISHED.
 
-    :raises ConfigurationError: a state is unknown, or there is none.
+    :raises ConfigurationError: a state is unknown, or the list is empty.
     """
     if given is None:
         return None
@@ -41,39 +42,39 @@ def check_until(given: str | Iterable[str] | None) -> frozenset[str] | None:
         if state not in tuple(RecordStatus):
             raise ConfigurationError(f"until: {state!r} is not a state.", hint=hint)
     if not states:
-        raise ConfigurationError("until holds no state.", hint=hint)
+        raise ConfigurationError("until must name at least one state.", hint=hint)
     return frozenset(map(str, states))
 
 
 def can_become(status: str | None, states: frozenset[str]) -> bool:
-    """Return whether a recording of this status is in one of the states or may come to be.
+    """Return whether a recording with this status is in one of the states or can become so.
 
-    One whose status is unknown may become anything.
+    One with an unknown status can become anything.
     """
-    later = _CAN_BECOME.get(status or "")
-    return later is None or not later.isdisjoint(states)
+    reachable = _REACHABLE.get(status or "")
+    return reachable is None or not reachable.isdisjoint(states)
 
 
-def is_over(outcome: Outcome, until: frozenset[str]) -> bool:
-    """Return whether an answer ends a wait for these states."""
+def ends_wait(outcome: Outcome, until: frozenset[str]) -> bool:
+    """Return whether an answer that is not final ends a wait for these states."""
     record = outcome.record
     if outcome.verdict is not Verdict.PENDING or record is None:
         return False
     return record.status in until or not can_become(record.status, until)
 
 
-def in_words(until: frozenset[str] | None) -> str:
-    """Return the states in their order, for a person."""
+def state_names(until: frozenset[str] | None) -> str:
+    """Return the states in their order, for a message."""
     if until is None:
         return RecordStatus.FINISHED.value
     return " or ".join(status.value for status in RecordStatus if status in until)
 
 
-def out_of_reach(outcome: Outcome, until: frozenset[str]) -> TiwError | None:
-    """Return the error of a wait whose recording can be in none of its states any more.
+def out_of_reach_error(outcome: Outcome, until: frozenset[str]) -> TiwError | None:
+    """Return the error of a wait whose recording can no longer reach any of its states.
 
-    None where it is in one, may come to be, or is of no known state. A recording that failed or
-    was not found has an error of its own.
+    None while it can, and where the recording failed or was not found: its outcome has an error
+    already.
     """
     record = outcome.record
     if record is None or outcome.verdict not in (Verdict.PENDING, Verdict.FINISHED):
@@ -82,9 +83,9 @@ def out_of_reach(outcome: Outcome, until: frozenset[str]) -> TiwError | None:
         return None
     return TiwError(
         f"Recording {outcome.task_id} is {record.status} and cannot become "
-        f"{in_words(until)} any more.",
+        f"{state_names(until)} any more.",
         code="StateOutOfReach",
         request_id=record.request_id,
         action="DescribeOnlineRecord",
-        hint="Look at its end, or wait for FINISHED.",
+        hint="Read its record as it is, or wait for FINISHED.",
     )

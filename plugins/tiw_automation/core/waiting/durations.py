@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long the stages of a recording last, learned from what was seen of them."""
+"""How long the stages of a recording last, learned from observations."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ _MINUTE = 60.0
 _HOUR = 3600.0
 _DAY = 24 * _HOUR
 
-# Where nothing has been learned: a lesson lasts 51 minutes on average, its processing 5.
+# The prior: a lesson lasts 51 minutes on average, its processing 5.
 _PRIOR_RECORDING_S = 51 * _MINUTE
 _PRIOR_PROCESSING_S = 5 * _MINUTE
 _PRIOR_EVENTS = 3.0
-# Beyond this many ends in one bucket the older half of what they say is forgotten.
+# Above so many ends in one bucket, older observations lose half of their weight.
 _MEMORY_EVENTS = 400.0
-# Keeps exponentials within a float.
+# Keeps exponentials within the range of a float.
 _MOST_HAZARD = 30.0
 
 
 class Durations:
-    """How long a stage lasts, learned from what was seen of it.
+    """How long a stage lasts, learned from observations.
 
-    Keeps events and time under observation in buckets of the age, so that recordings that were
-    met late, or are not over yet, count for what was seen of them.
+    It keeps ends and observed seconds in buckets of the age. So recordings that were first seen
+    late, or are not over yet, count for the time that they were observed.
 
-    :param edges: where the buckets begin, from 0 on, in seconds; the last one has no end.
+    :param edges: where the buckets begin, in seconds, from 0 on; the last one has no end.
     :param mean_s: the prior's mean duration.
     """
 
@@ -67,7 +67,7 @@ class Durations:
     def ended_within(self, start: float, end: float) -> None:
         """Count that the stage went on at age ``start`` and was over at age ``end``.
 
-        The end is spread over the ages between as the present estimate has it.
+        The end is spread over the ages between, according to the present estimate.
         """
         edges, last = self.edges, len(self.edges) - 1
         first, final = self.bucket(start), self.bucket(end)
@@ -93,7 +93,7 @@ class Durations:
         self.events += 1
 
     def rebuild(self) -> None:
-        """Bring what :meth:`hazard` returns up to date with what was counted."""
+        """Update what :meth:`hazard` returns from the counts."""
         prior_s = _PRIOR_EVENTS * self._mean_s
         self.rates = [
             (events + _PRIOR_EVENTS) / (seconds + prior_s)
@@ -104,7 +104,7 @@ class Durations:
             self._hazards.append(self._hazards[-1] + (end - start) * rate)
 
     def know(self, rates: Sequence[float]) -> None:
-        """Take each bucket's hazard as given, a second, instead of learning it."""
+        """Set each bucket's hazard a second, instead of learning it."""
         weight = 1e9
         self._seconds = [weight] * len(rates)
         self._events = [rate * weight for rate in rates]
@@ -117,7 +117,7 @@ class Durations:
 
 
 class Processing(Durations):
-    """Durations of which partial moments are needed too: tabulated as a density in steps."""
+    """Durations with tables of partial moments, of a density in steps."""
 
     STEP_S = 15.0
     STEPS = 160
@@ -146,7 +146,7 @@ class Processing(Durations):
         step = self.STEP_S
         one, two = int(age / step), int(until / step)
         if two >= self.STEPS or self.ended_by[two + 1] > 0.9999:
-            # Far out the mean hazard stands for all of it.
+            # Far out the mean hazard is precise enough.
             y = min(self.hazard(until) - self.hazard(age), _MOST_HAZARD)
             return tau * (math.expm1(y) / y - 1.0) if y > 1e-6 else tau * y / 2
         left = 1.0 - self.ended_by[two] - self.density[two] * (until - two * step)
@@ -177,10 +177,10 @@ def _spread(step: float, until: float, growth: float, limit: float) -> list[floa
 
 
 def recording_durations() -> Durations:
-    """Return what is assumed of RECORDING before anything is seen: 51 minutes on average."""
+    """Return the prior for RECORDING: 51 minutes on average."""
     return Durations(_spread(5 * _MINUTE, 3 * _HOUR, 1.4, _DAY), _PRIOR_RECORDING_S)
 
 
 def processing_durations() -> Processing:
-    """Return what is assumed of STOPPED before anything is seen: 5 minutes on average."""
+    """Return the prior for STOPPED: 5 minutes on average."""
     return Processing(_spread(30.0, 15 * _MINUTE, 1.4, 4 * _HOUR), _PRIOR_PROCESSING_S)

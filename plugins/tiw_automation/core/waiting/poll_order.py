@@ -1,20 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""In which order recordings are asked for.
+"""In which order recordings are polled.
 
-What a request is worth is the delay that it is expected to end: with ``T`` the time from the last
+What a poll is worth is the delay that it is expected to end: with ``T`` the time from the last
 answer to the moment the recording is FINISHED, and ``tau`` the time since that answer, it is
-``E[T; T <= tau]``. What it costs is the chance of asking in vain, because the request that finds
-the end is owed anyway; the worth is the quotient. Recordings in the same stage and of about the
-same age share a ring, in which whoever was answered longest ago is always worth the most; so a
-decision compares the heads of a fixed number of rings, however many recordings there are.
+``E[T; T <= tau]``. What it costs is the chance that it finds nothing, because the poll that finds
+the end is needed anyway. The recording with the highest quotient of the two is polled next.
 
-How long recordings and their processing last is learned from the answers, from a prior on.
+Recordings in the same stage and of about the same age share a ring. The one in a ring that was
+answered longest ago is always worth the most. So a decision compares the first ones of a fixed
+number of rings, however many recordings there are.
+
+How long recordings and their processing last is learned from the answers, starting from a prior.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Generic, TypeVar
 
@@ -26,28 +29,29 @@ from tiw_automation.core.waiting.durations import (
 )
 
 SAFETY_SHARE = 0.05
-"""The share of the pace that asks whoever has been in line for longest, whatever that is worth."""
+"""The share of the pace for safety polls: of the longest unanswered, whatever that is worth."""
 
-# While no more than this many wait, each is asked every poll_interval.
+# Up to so many recordings are each polled every poll_interval.
 _FEW = 20
-# A hint is not asked within this time of the last request, and again where it came too soon.
+# A hint causes no poll within this time of the last one, and two more polls after these times in
+# case it came too soon.
 _HINT_GAP_S = 0.5
-_ECHOES_S = (2.0, 5.0)
-# A ring's worth is computed anew when its head changes, else every few decisions; after a time
-# without any, all are.
+_REPEATS_S = (2.0, 5.0)
+# The worth of a ring is computed again when its first place changes, else every few decisions. All
+# are computed again after a time without decisions.
 _REFRESHED = 6
 _FRESH_S = 1.0
 _REBUILD_EVENTS = 16
-# An answer that says STOPPED ends no delay and yet helps: from then on the age is known.
+# An answer of STOPPED ends no delay but is useful: from then on the age is known.
 _NEWS = 1.4
-# How much one first answer changes the expectation that a recording is over when it is first asked.
+# How much one first answer changes the expectation that a recording is over at its first poll.
 _FIRST_ANSWER = 0.02
-# Likewise of one that has left the list of running tasks. Where those are as a rule not over, one
-# in so many is still asked at once, to notice when that changes.
+# The same for a recording that has left the list of running tasks. Where those are usually not
+# over, one in so many is polled at once all the same, to notice when that changes.
 _LEAVER_ANSWER = 0.05
-_ASKED_LEAVERS = 16
-# Rests that end in one turn of the event loop; what is left ends in the next ones.
-_RELEASED_AT_ONCE = 500
+_POLLED_LEAVERS = 16
+# Rests that end in one iteration of the event loop; the others end in the next ones.
+_RESTS_ENDED_AT_ONCE = 500
 _NEVER = -math.inf
 
 
@@ -65,16 +69,22 @@ class _Where(IntEnum):
     RING = 1
     RESTING = 2
     URGENT = 3
+    # Gets safety polls only.
     PARKED = 4
 
 
 class Place:
-    """One recording's place in the order; what is to be ordered derives from it.
+    """One recording's place in the order; the items to order derive from it.
 
     Times are those of the clock that drives the order. ``answered_at`` is when the last answer
     came, or the place was added; ``age`` is how long the recording had been in its stage then;
-    ``asked_at`` is when its turn last came. ``listed`` is None while nothing was heard of a
-    recording that is asked because it has left the list of running tasks.
+    ``polled_at`` is when it was last polled. ``repeats`` is how many more polls the last hint
+    causes. ``listed`` is None while a recording that has left the list of running tasks is polled
+    for that reason.
+
+    A place that is in flight is nowhere (I4). All others are in exactly one of a ring, the urgent
+    ones, the resting ones and the parked ones; all but the resting ones are also in the queue for
+    safety polls, so each is polled in the end (I3).
     """
 
     __slots__ = (
@@ -86,9 +96,9 @@ class Place:
         "_where",
         "age",
         "answered_at",
-        "asked_at",
-        "echoes",
         "listed",
+        "polled_at",
+        "repeats",
         "stage",
         "stop_at",
         "urgent",
@@ -98,14 +108,14 @@ class Place:
         self.stage = Stage.UNSEEN
         self.age = 0.0
         self.answered_at = _NEVER
-        self.asked_at = _NEVER
+        self.polled_at = _NEVER
         self.listed: bool | None = False
         self.urgent = False
-        self.echoes = 0
+        self.repeats = 0
         self.stop_at: float | None = None
         self._where = _Where.NOWHERE
         self._rest = 0
-        # Neighbours in a ring and in the line; None while in neither.
+        # Neighbours in a ring and in the queue; None while in neither.
         self._before: Any = None
         self._after: Any = None
         self._older: Any = None
@@ -113,7 +123,7 @@ class Place:
 
 
 class _Ring(Place):
-    """A ring's two ends in one; its neighbours are its last and its first place."""
+    """Both ends of a ring; its neighbours are its last and its first place."""
 
     __slots__ = ("number",)
 
@@ -123,19 +133,30 @@ class _Ring(Place):
         self._before = self._after = self._older = self._newer = self
 
 
+@dataclass(slots=True)
+class _Answer:
+    """An answer to a poll, and the seconds since the one before."""
+
+    stage: Stage
+    since: float
+    started_ago: float | None
+    stopped_ago: float | None
+
+
 P = TypeVar("P", bound=Place)
 
 
 class PollOrder(Generic[P]):
-    """Decides whose turn it is, in constant time; has no clock of its own.
+    """Decides which place is polled next, in constant time; it has no clock.
 
-    A place is added; when its turn comes it is popped, and then answered, put back (the request
-    brought nothing) or removed. A hint moves a place and decides nothing about its recording.
+    A place is added. When it is its time it is popped, and then answered, put back (the request
+    brought no news) or removed. A hint moves a place and decides nothing about its recording
+    (I10).
 
     :param pace: the requests a second of the quota.
     :param recording: how long RECORDING lasts.
     :param processing: how long STOPPED lasts.
-    :param learns: False keeps to the durations as they were given.
+    :param learns: False keeps the durations as they were given.
     """
 
     def __init__(
@@ -154,12 +175,13 @@ class PollOrder(Generic[P]):
         self._first_stopped = 1 + len(self.recording.edges)
         count = self._first_stopped + len(self.processing.edges)
         self._rings = [_Ring(number) for number in range(count)]
+        # The worth of the first place of each ring; below zero where there is none to poll.
         self._worths = [-1.0] * count
         self._in_rings = 0
         self._next_refreshed = 0
         self._urgent = _Ring(-1)
-        # Everybody who may be asked, whoever has been in line for longest first.
-        self._line = _Ring(-2)
+        # All places that may be polled, the longest unanswered first: each gets a poll (I3).
+        self._queue = _Ring(-2)
         self._resting: list[tuple[float, int, P]] = []
         self._rests = 0
         self._stale = 0
@@ -177,36 +199,35 @@ class PollOrder(Generic[P]):
         return self._size
 
     def add(self, place: P, now: float, not_before: float = -math.inf) -> None:
-        """Take in a recording of which nothing is known; it is not asked before ``not_before``."""
+        """Add a recording of which nothing is known; it is not polled before ``not_before``."""
         self._size += 1
         place.answered_at = max(now, not_before)
-        self._settle(place, now, not_before)
+        self._schedule(place, now, not_before)
 
     def adopt(self, place: P, now: float, not_before: float) -> None:
-        """Take in a place that was removed from another order, with what is known of it."""
+        """Add a place that was removed from another order, with what is known of it."""
         self._size += 1
-        self._settle(place, now, not_before)
+        self._schedule(place, now, not_before)
 
-    def expect(self, place: P) -> None:
-        """Take in such a place whose request is under way; its answer follows."""
+    def adopt_in_flight(self, place: P) -> None:
+        """Add such a place whose request is in flight; its answer follows."""
         self._size += 1
 
     def bring_forward(self, place: P, now: float, not_before: float) -> None:
-        """Let a place that rests be asked from ``not_before`` on, where that is earlier."""
+        """Let a resting place be polled from ``not_before`` on, where that is earlier."""
         if place._where is not _Where.RESTING:
             return
-        if place.asked_at == -math.inf:
+        if place.polled_at == -math.inf:
             if not_before >= place.answered_at:
                 return
             place.answered_at = max(now, not_before)
-        self._leave(place)
-        self._settle(place, now, not_before)
+        self._reschedule(place, now, not_before)
 
     def remove(self, place: P) -> None:
-        """Forget a place, wherever it is."""
+        """Remove a place, wherever it is."""
         self._size -= 1
-        self._leave(place)
-        self._leave_line(place)
+        self._take_out(place)
+        self._dequeue(place)
 
     def answered(
         self,
@@ -218,104 +239,96 @@ class PollOrder(Generic[P]):
         started_ago: float | None = None,
         stopped_ago: float | None = None,
     ) -> None:
-        """Learn from the answer to a popped place; put it in line again unless it is FINISHED.
+        """Learn from the answer to a popped place; order it again unless it is FINISHED.
 
-        :param poll_interval: the least seconds until it is asked again.
-        :param started_ago: how long ago the recording began, where the answer says so.
-        :param stopped_ago: how long ago it stopped.
+        :param poll_interval: the least seconds until it is polled again.
+        :param started_ago: the seconds since the recording began, where the answer has its start.
+        :param stopped_ago: the seconds since it stopped.
         """
-        age = self._news(place, now, stage, started_ago, stopped_ago)
-        if place.listed is None:
-            place.listed = False
-            over = 1.0 if stage is Stage.FINISHED else 0.0
-            self._over_when_left += (over - self._over_when_left) * _LEAVER_ANSWER
+        since = max(now - place.answered_at, 0.0)
+        answer = _Answer(stage, since, started_ago, stopped_ago)
+        age = _age(place, answer)
+        self._learn(place, answer, age)
+        place.listed = bool(place.listed)
         if stage is Stage.STOPPED or (place.stop_at is not None and place.stop_at <= now):
             place.stop_at = None
         place.stage, place.age, place.answered_at = stage, age, now
-        if stage is Stage.FINISHED:
-            return
-        if place.urgent:
-            pause = _HINT_GAP_S
-        elif place.echoes:
-            pause = _ECHOES_S[-place.echoes]
-            place.echoes -= 1
-            place.urgent = True
-        else:
-            pause = self._rest_s(place, poll_interval)
-        self._settle(place, now, now + pause)
+        if stage is not Stage.FINISHED:
+            self._schedule(place, now, now + self._pause_s(place, poll_interval))
 
     def put_back(self, place: P, now: float, not_before: float) -> None:
-        """Put a popped place in line again whose request brought no news."""
-        self._settle(place, now, not_before)
+        """Order a popped place again whose request brought no news."""
+        self._schedule(place, now, not_before)
 
     def hint(self, place: P, now: float, *, again: bool = True) -> None:
-        """Ask soon, and by default again a little later: the recording may have finished."""
+        """Poll soon, and by default again a little later: the recording may have finished."""
         if again:
-            place.echoes = len(_ECHOES_S)
-        self._hurry(place, now)
+            place.repeats = len(_REPEATS_S)
+        self._make_urgent(place, now)
 
     def expect_stop(self, place: P, now: float, at: float) -> None:
         """Expect that the recording stops at ``at``, or know that it did.
 
-        Until then it has safety turns only, and then the turns of one that was seen STOPPED. An
-        answer that says otherwise ends the expectation.
+        Until then it has safety polls only, and then the polls of one that was seen STOPPED. An
+        answer that contradicts ends the expectation.
         """
         if place.stage in (Stage.STOPPED, Stage.FINISHED):
             return
         place.stop_at = at
         if place._where in (_Where.RING, _Where.PARKED):
-            self._leave(place)
-            self._settle(place, now, -math.inf)
+            self._reschedule(place, now)
 
     def set_listed(self, place: P, now: float, listed: bool) -> None:
-        """Say whether the account's list of running tasks holds the recording.
+        """Note whether the account's list of running tasks holds the recording.
 
-        While it does, it has safety turns only. Once it no longer does it is asked soon, if that
-        has meant FINISHED as a rule; if it has meant STOPPED, it counts as STOPPED from now on.
+        While it does, the recording has safety polls only. When it has left the list, it is
+        polled soon if that has usually meant FINISHED; if it has usually meant STOPPED, it counts
+        as STOPPED from now on.
         """
         if bool(place.listed) is listed:
             return
-        if listed:
-            place.listed = True
-            if place._where is _Where.RING:
-                self._leave(place)
-                self._settle(place, now, -math.inf)
+        if not listed:
+            self._left_the_list(place, now)
             return
+        place.listed = True
+        if place._where is _Where.RING:
+            self._reschedule(place, now)
+
+    def _left_the_list(self, place: P, now: float) -> None:
         self._leavers += 1
-        if self._over_when_left >= 0.5 or self._leavers % _ASKED_LEAVERS == 0:
+        if self._over_when_left >= 0.5 or self._leavers % _POLLED_LEAVERS == 0:
             place.listed = None
-            self._hurry(place, now)
+            self._make_urgent(place, now)
         else:
             self.unlist(place, now)
             self.expect_stop(place, now, now)
 
     def unlist(self, place: P, now: float) -> None:
-        """Forget what the list said of a recording: it is read no more."""
+        """Forget what the list showed of a recording: it is not read any more."""
         if place.listed:
             place.listed = False
             if place._where is _Where.PARKED:
-                self._leave(place)
-                self._settle(place, now, -math.inf)
+                self._reschedule(place, now)
 
     def catch_up(self, now: float) -> None:
-        """Ask everybody once before anybody twice: for a while nobody could be asked."""
+        """Poll every place once before any twice: for a while none could be polled."""
         self._behind_until = now
         self._refresh_all(now)
 
     def next_due(self, now: float) -> float | None:
-        """Return the time from which :meth:`pop` finds somebody, or None: nobody is in line."""
-        self._release(now)
+        """Return from when on :meth:`pop` returns a place, None if there is none to poll."""
+        self._end_rests(now)
         if self._in_rings or self._urgent._after is not self._urgent:
             return now
         due = self._resting[0][0] if self._resting else math.inf
-        oldest = self._line._newer
-        if oldest is not self._line and oldest._where is _Where.PARKED:
+        oldest = self._queue._newer
+        if oldest is not self._queue and oldest._where is _Where.PARKED:
             due = min(due, max(self._safety_at, now))
         return None if due == math.inf else due
 
     def pop(self, now: float) -> P | None:
-        """Take out the place whose turn it is, or return None."""
-        self._release(now)
+        """Remove from the order, and return, the place to poll now; None if there is none."""
+        self._end_rests(now)
         place: Any = self._oldest_if_due(now)
         if place is None:
             first = self._urgent._after
@@ -323,27 +336,27 @@ class PollOrder(Generic[P]):
             if place is None:
                 return None
         ring = place._before
-        self._leave(place)
-        self._leave_line(place)
+        self._take_out(place)
+        self._dequeue(place)
         if type(ring) is _Ring and ring.number >= 0:
             self._worths[ring.number] = self._worth(ring.number, now)
-        place.asked_at = now
+        place.polled_at = now
         place.urgent = False
         popped: P = place
         return popped
 
-    def longest_unasked_s(self, now: float) -> float | None:
-        """Return for how long the place at the head of the line has had no answer."""
-        oldest = self._line._newer
-        return None if oldest is self._line else max(now - oldest.answered_at, 0.0)
+    def oldest_unpolled_s(self, now: float) -> float | None:
+        """Return for how long the first place of the queue has had no answer."""
+        oldest = self._queue._newer
+        return None if oldest is self._queue else max(now - oldest.answered_at, 0.0)
 
-    # Whose turn it is.
+    # Which place is next.
 
     def _oldest_if_due(self, now: float) -> Place | None:
         if now < self._safety_at:
             return None
-        oldest: Place = self._line._newer
-        if oldest is self._line:
+        oldest: Place = self._queue._newer
+        if oldest is self._queue:
             return None
         self._safety_at = now + 1.0 / (SAFETY_SHARE * self.pace)
         return oldest
@@ -351,42 +364,45 @@ class PollOrder(Generic[P]):
     def _most_worth(self, now: float) -> Place | None:
         if not self._in_rings:
             return None
-        worths = self._worths
-        count = len(worths)
         if now - self._chosen_at > _FRESH_S:
             self._refresh_all(now)
         self._chosen_at = now
-        number = self._next_refreshed
+        self._refresh_some(now)
+        worths = self._worths
+        best = max(worths)
+        if best < 0:
+            # All that were behind have been polled, or rest.
+            self._behind_until = -math.inf
+            self._refresh_all(now)
+            best = max(worths)
+        first: Place = self._rings[worths.index(best)]._after
+        return first
+
+    def _worth(self, number: int, now: float) -> float:
+        ring = self._rings[number]
+        first: Place = ring._after
+        if first is ring or self._is_ahead(first):
+            return -1.0
+        tau = now - first.answered_at
+        if tau <= 0:
+            return 0.0
+        if number >= self._first_stopped:
+            return self.processing.worth(first.age, tau)
+        hazard = self.recording.hazard(first.age + tau) - self.recording.hazard(first.age)
+        worth = math.expm1(min(hazard, 30.0)) / tau * self.processing.worth_before(tau)
+        return worth * _NEWS if number else worth + self._over_at_first * tau
+
+    def _is_ahead(self, place: Place) -> bool:
+        return place.answered_at >= self._behind_until > -math.inf
+
+    def _refresh_some(self, now: float) -> None:
+        worths = self._worths
+        count, number = len(worths), self._next_refreshed
         for _ in range(_REFRESHED):
             if worths[number] >= 0:
                 worths[number] = self._worth(number, now)
             number = number + 1 if number + 1 < count else 0
         self._next_refreshed = number
-        best = max(worths)
-        if best < 0:
-            # Everybody who was behind has been asked, or rests.
-            self._behind_until = -math.inf
-            self._refresh_all(now)
-            best = max(worths)
-        head: Place = self._rings[worths.index(best)]._after
-        return head
-
-    def _worth(self, number: int, now: float) -> float:
-        ring = self._rings[number]
-        head: Place = ring._after
-        if head is ring or self._ahead(head):
-            return -1.0
-        tau = now - head.answered_at
-        if tau <= 0:
-            return 0.0
-        if number >= self._first_stopped:
-            return self.processing.worth(head.age, tau)
-        hazard = self.recording.hazard(head.age + tau) - self.recording.hazard(head.age)
-        worth = math.expm1(min(hazard, 30.0)) / tau * self.processing.worth_before(tau)
-        return worth * _NEWS if number else worth + self._over_at_first * tau
-
-    def _ahead(self, place: Place) -> bool:
-        return place.answered_at >= self._behind_until > -math.inf
 
     def _refresh_all(self, now: float) -> None:
         for number in range(len(self._worths)):
@@ -394,29 +410,33 @@ class PollOrder(Generic[P]):
 
     # Where a place is.
 
-    def _settle(self, place: P, now: float, not_before: float) -> None:
-        stop_at = place.stop_at
+    def _schedule(self, place: P, now: float, not_before: float = -math.inf) -> None:
+        """Put a place that is nowhere where it belongs."""
         if not_before > now:
             place._where = _Where.RESTING
-            self._leave_line(place)
-            self._wake_at(place, not_before)
+            self._dequeue(place)
+            self._rest_until(place, not_before)
             return
-        self._line_up(place)
+        self._enqueue(place)
+        stop_at = None if place.stage is Stage.UNSEEN else place.stop_at
         if place.urgent:
             place._where = _Where.URGENT
             _link(self._urgent, place)
-            return
-        if place.stage is Stage.UNSEEN:
-            stop_at = None
-        if place.listed or (stop_at is not None and stop_at > now):
+        elif stop_at is not None and stop_at > now:
             place._where = _Where.PARKED
-            if stop_at is not None and stop_at > now:
-                self._wake_at(place, stop_at)
-            return
-        if stop_at is not None:
-            # Taken as seen STOPPED then, until an answer says otherwise.
-            place.stage, place.age = Stage.STOPPED, max(place.answered_at - stop_at, 0.0)
-            place.answered_at = max(place.answered_at, stop_at)
+            self._rest_until(place, stop_at)
+        elif place.listed:
+            place._where = _Where.PARKED
+        else:
+            if stop_at is not None:
+                _assume_stopped(place, stop_at)
+            self._put_in_ring(place, now)
+
+    def _reschedule(self, place: P, now: float, not_before: float = -math.inf) -> None:
+        self._take_out(place)
+        self._schedule(place, now, not_before)
+
+    def _put_in_ring(self, place: P, now: float) -> None:
         if place.stage is Stage.STOPPED:
             number = self._first_stopped + self.processing.bucket(place.age)
         elif place.stage is Stage.ACTIVE:
@@ -430,18 +450,17 @@ class PollOrder(Generic[P]):
         if ring._after is place:
             self._worths[number] = self._worth(number, now)
 
-    def _hurry(self, place: P, now: float) -> None:
+    def _make_urgent(self, place: P, now: float) -> None:
         place.urgent = True
         if place._where in (_Where.NOWHERE, _Where.URGENT):
             return
-        if place._where is _Where.RESTING and place.asked_at == -math.inf:
+        if place._where is _Where.RESTING and place.polled_at == -math.inf:
             return
-        self._leave(place)
-        self._settle(place, now, place.asked_at + _HINT_GAP_S)
+        self._reschedule(place, now, place.polled_at + _HINT_GAP_S)
 
-    def _release(self, now: float) -> None:
+    def _end_rests(self, now: float) -> None:
         resting = self._resting
-        for _ in range(_RELEASED_AT_ONCE):
+        for _ in range(_RESTS_ENDED_AT_ONCE):
             if not resting or resting[0][0] > now:
                 return
             _, number, place = heapq.heappop(resting)
@@ -449,22 +468,20 @@ class PollOrder(Generic[P]):
                 self._stale -= 1
                 continue
             place._rest = 0
-            self._settle(place, now, -math.inf)
+            self._schedule(place, now)
 
-    def _wake_at(self, place: P, time: float) -> None:
+    def _rest_until(self, place: P, time: float) -> None:
         self._rests += 1
         place._rest = self._rests
         heapq.heappush(self._resting, (time, self._rests, place))
 
-    def _leave(self, place: Place) -> None:
-        """Take a place out of its ring or its rest; it keeps its place in the line."""
+    def _take_out(self, place: Place) -> None:
+        """Take a place out of its ring or its rest; it keeps its place in the queue."""
         if place._rest:
             place._rest = 0
             self._stale += 1
             if self._stale > 64 and self._stale > len(self._resting) // 2:
-                self._resting = [entry for entry in self._resting if entry[2]._rest == entry[1]]
-                heapq.heapify(self._resting)
-                self._stale = 0
+                self._remove_stale()
         if place._after is not None:
             before, after = place._before, place._after
             before._after, after._before = after, before
@@ -475,99 +492,121 @@ class PollOrder(Generic[P]):
                     self._worths[before.number] = -1.0
         place._where = _Where.NOWHERE
 
-    def _line_up(self, place: Place) -> None:
-        if place._newer is None:
-            line = self._line
-            last = line._older
-            last._newer = line._older = place
-            place._older, place._newer = last, line
+    def _remove_stale(self) -> None:
+        self._resting = [entry for entry in self._resting if entry[2]._rest == entry[1]]
+        heapq.heapify(self._resting)
+        self._stale = 0
 
-    def _leave_line(self, place: Place) -> None:
+    def _enqueue(self, place: Place) -> None:
+        if place._newer is None:
+            queue = self._queue
+            last = queue._older
+            last._newer = queue._older = place
+            place._older, place._newer = last, queue
+
+    def _dequeue(self, place: Place) -> None:
         if place._newer is not None:
             older, newer = place._older, place._newer
             older._newer, newer._older = newer, older
             place._older = place._newer = None
 
+    def _pause_s(self, place: Place, poll_interval: float) -> float:
+        """Return how long an answered place rests; take the next repeat of its hint."""
+        if place.urgent:
+            return _HINT_GAP_S
+        if not place.repeats:
+            return self._rest_s(place, poll_interval)
+        pause = _REPEATS_S[-place.repeats]
+        place.repeats -= 1
+        place.urgent = True
+        return pause
+
     def _rest_s(self, place: Place, poll_interval: float) -> float:
-        """Return how long a place rests where the quota would let it be asked at once."""
+        """Return how long a place rests, where the quota allows to poll it at once."""
         if place.stage is not Stage.ACTIVE:
             return poll_interval
-        # The time after which a request is worth as much as one for a STOPPED recording after
-        # poll_interval; but with few waits each is asked more often, because it costs nobody.
+        # After this time a poll is worth as much as one of a STOPPED recording after
+        # poll_interval. With few waits each is polled more often, because that costs the others
+        # nothing.
         rate = self.recording.rates[self.recording.bucket(place.age)]
         fair: float = (1.5 * poll_interval * poll_interval / rate) ** (1 / 3)
         return max(poll_interval, min(fair, poll_interval * self._size / _FEW))
 
     # What is learned.
 
-    def _news(
-        self,
-        place: Place,
-        now: float,
-        stage: Stage,
-        started_ago: float | None,
-        stopped_ago: float | None,
-    ) -> float:
-        """Learn from an answer; return the recording's age in its stage.
-
-        The ages come from two clocks, Tencent's and this machine's, so what they say is kept
-        within what was seen here.
-        """
-        since = max(now - place.answered_at, 0.0)
-        before = place.stage
-        if before is Stage.UNSEEN:
-            over = 1.0 if stage is Stage.FINISHED else 0.0
+    def _learn(self, place: Place, answer: _Answer, age: float) -> None:
+        over = 1.0 if answer.stage is Stage.FINISHED else 0.0
+        if place.stage is Stage.UNSEEN:
             self._over_at_first += (over - self._over_at_first) * _FIRST_ANSWER
-        most = place.age + since if before is stage else since
-        if stage is Stage.STOPPED:
-            age = max(stopped_ago or 0.0, 0.0)
-            if before is not Stage.UNSEEN:
-                age = min(age, most)
-        elif stage is Stage.ACTIVE:
-            age = place.age + since if before is Stage.ACTIVE else max(started_ago or 0.0, 0.0)
-        else:
-            age = 0.0
+        if place.listed is None:
+            self._over_when_left += (over - self._over_when_left) * _LEAVER_ANSWER
         if self.learns:
-            self._count(place, since, stage, age, started_ago, stopped_ago)
-        return age
+            self._learn_durations(place, answer, age)
 
-    def _count(
-        self,
-        place: Place,
-        since: float,
-        stage: Stage,
-        age: float,
-        started_ago: float | None,
-        stopped_ago: float | None,
-    ) -> None:
-        recording, processing = self.recording, self.processing
-        before, start = place.stage, place.age
-        ran = stage is Stage.ACTIVE or (stopped_ago is not None and stopped_ago < since)
-        if before is Stage.UNSEEN and started_ago is not None and ran:
-            # It had not stopped when it was added, so it has been under observation since.
-            before, start = Stage.ACTIVE, max(started_ago - since, 0.0)
-        if before is Stage.ACTIVE:
-            if stage is Stage.ACTIVE:
-                recording.lasted(start, age)
-            else:
-                ago = since if stopped_ago is None else min(max(stopped_ago, 0.0), since)
-                end = start + since - ago
-                recording.lasted(start, end)
-                recording.ended(end)
-                if stage is Stage.STOPPED:
-                    processing.lasted(0.0, age)
-                elif ago > 0:
-                    processing.ended_within(0.0, ago)
-        elif before is Stage.STOPPED and stage is not Stage.ACTIVE:
-            if stage is Stage.STOPPED:
-                processing.lasted(start, age)
-            elif since > 0:
-                processing.ended_within(start, start + since)
-        events = recording.events + processing.events
+    def _learn_durations(self, place: Place, answer: _Answer, age: float) -> None:
+        before, start = _observed_from(place, answer)
+        after = answer.stage
+        if before is Stage.ACTIVE and after is Stage.ACTIVE:
+            self.recording.lasted(start, age)
+        elif before is Stage.ACTIVE:
+            self._recording_ended(start, answer, age)
+        elif before is Stage.STOPPED and after is Stage.STOPPED:
+            self.processing.lasted(start, age)
+        elif before is Stage.STOPPED and after is Stage.FINISHED and answer.since > 0:
+            self.processing.ended_within(start, start + answer.since)
+        self._update_tables()
+
+    def _recording_ended(self, start: float, answer: _Answer, age: float) -> None:
+        ago = answer.since
+        if answer.stopped_ago is not None:
+            ago = min(max(answer.stopped_ago, 0.0), answer.since)
+        end = start + answer.since - ago
+        self.recording.lasted(start, end)
+        self.recording.ended(end)
+        if answer.stage is Stage.STOPPED:
+            self.processing.lasted(0.0, age)
+        elif ago > 0:
+            self.processing.ended_within(0.0, ago)
+
+    def _update_tables(self) -> None:
+        events = self.recording.events + self.processing.events
         if events - self._events_in_tables >= _REBUILD_EVENTS:
             self._events_in_tables = events
-            recording.rebuild()
-            processing.rebuild()
+            self.recording.rebuild()
+            self.processing.rebuild()
+
+
+def _age(place: Place, answer: _Answer) -> float:
+    """Return how long a recording has been in the stage of an answer.
+
+    The times in an answer are from Tencent's clock, so they are kept within what was observed on
+    this machine's.
+    """
+    if answer.stage is Stage.ACTIVE:
+        seen_active = place.stage is Stage.ACTIVE
+        return place.age + answer.since if seen_active else max(answer.started_ago or 0.0, 0.0)
+    if answer.stage is not Stage.STOPPED:
+        return 0.0
+    age = max(answer.stopped_ago or 0.0, 0.0)
+    if place.stage is Stage.UNSEEN:
+        return age
+    return min(age, place.age + answer.since if place.stage is Stage.STOPPED else answer.since)
+
+
+def _observed_from(place: Place, answer: _Answer) -> tuple[Stage, float]:
+    """Return the stage, and the age in it, from which on a recording has been observed."""
+    stopped_since = answer.stopped_ago is not None and answer.stopped_ago < answer.since
+    ran = answer.stage is Stage.ACTIVE or stopped_since
+    if place.stage is Stage.UNSEEN and answer.started_ago is not None and ran:
+        # It had not stopped when it was added.
+        return Stage.ACTIVE, max(answer.started_ago - answer.since, 0.0)
+    return place.stage, place.age
+
+
+def _assume_stopped(place: Place, stop_at: float) -> None:
+    """Treat a recording as seen STOPPED then, until an answer contradicts."""
+    place.stage, place.age = Stage.STOPPED, max(place.answered_at - stop_at, 0.0)
+    place.answered_at = max(place.answered_at, stop_at)
 
 
 def _link(ring: Place, place: Place) -> None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a call that waits makes of what it hears: lines in the log, progress, last words.
+"""How a call that waits reports what happens: log lines, callbacks and progress.
 
-All of it is said by the caller's own coroutine, so each line lands in the log of the Airflow task
-or playbook that it concerns.
+The call's own coroutine reports, so each line appears in the log of the Airflow task or playbook
+that it concerns.
 """
 
 from __future__ import annotations
@@ -13,26 +13,23 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from tiw_automation.core.errors import TiwError
-from tiw_automation.core.records.outcome import Outcome, Verdict, WaitTimeout
-from tiw_automation.core.records.record import OnlineRecord
-from tiw_automation.core.tasks.until import in_words, out_of_reach
-from tiw_automation.core.waiting.tracker import Wait, Waiter
+from tiw_automation.core.records.outcome import Outcome, Verdict
+from tiw_automation.core.waiting.tracker import Caller, Wait
 
-logger = logging.getLogger("tiw_automation.core.waiting.watcher")
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
     """How far a call has come.
 
-    :param total: the recordings that it waits for, or did.
+    :param total: the number of recordings that the call waits for, or waited for.
     :param waiting: how many of them have not ended.
     :param statuses: how many of those were last seen in which status; UNSEEN before any answer.
-    :param elapsed_s: since the call began.
+    :param elapsed_s: the seconds since the call began.
     """
 
     total: int
@@ -51,17 +48,17 @@ class Progress:
 _News = TypeVar("_News")
 
 
-# The last two end whoever runs the function, and nothing has asked for that: a cancelled future
-# whose result is read raises one of them.
-_OWN_FAULTS = (Exception, asyncio.CancelledError, GeneratorExit)
+# A callback that reads a cancelled future raises one of the last two. Nothing has asked for the
+# end of the call then.
+_CALLBACK_FAULTS = (Exception, asyncio.CancelledError, GeneratorExit)
 
 
 class Observer(Generic[_News]):
-    """A function of the caller's that is shown news; its errors are logged and end nothing.
+    """A user's callback; an error that it raises is logged and ends nothing.
 
-    The first error is logged with its traceback, the others are not.
+    Only the first error is logged, with its traceback.
 
-    :param name: what the caller calls it.
+    :param name: the name of the option that set the callback.
     """
 
     def __init__(self, name: str, function: Callable[[_News], object]) -> None:
@@ -69,23 +66,23 @@ class Observer(Generic[_News]):
         self.function = function
         self._failed = False
 
-    def show(self, news: _News) -> None:
+    def call(self, news: _News) -> None:
         """Call the function."""
         try:
             self.function(news)
-        except _OWN_FAULTS:
+        except _CALLBACK_FAULTS:
             if not self._failed:
                 logger.exception("%s raised an error. The wait goes on.", self._name)
             self._failed = True
 
 
 def observer(name: str, function: Callable[[_News], object] | None) -> Observer[_News] | None:
-    """Return an observer, or None where there is no function."""
+    """Return an observer, None where there is no function."""
     return None if function is None else Observer(name, function)
 
 
-class Ear:
-    """What a call for one recording does with news; keeps nothing of it, so calls can share one.
+class Reporter:
+    """Reports for a call that waits for one task; it keeps nothing, so calls can share one.
 
     :param on_change: called with what is known of a recording whenever its status changes.
     :param on_progress: called with the :class:`Progress` then, and at every heartbeat.
@@ -96,63 +93,60 @@ class Ear:
         on_change: Callable[[Outcome], None] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> None:
-        self.on_change = observer("on_change", on_change)
-        self.on_progress = observer("on_progress", on_progress)
+        self._on_change = observer("on_change", on_change)
+        self._on_progress = observer("on_progress", on_progress)
 
-    def hear(self, wait: Wait) -> None:
-        """Log a change of status and pass it on."""
-        outcome = wait.seen()
+    def report(self, wait: Wait) -> None:
+        """Report a wait's news, if its state has changed."""
+        outcome = wait.outcome
         status = outcome.record.status if outcome.record else None
         # Thousands of waits share a few states.
         state = sys.intern(f"{outcome.verdict}/{status}")
-        if state == wait.told:
+        if state == wait.reported:
             if wait.settled:
-                self.count(state, None)
+                self._count(state, None)
             return
-        self.count(wait.told, None if wait.settled else state)
-        wait.told = state
+        self._count(wait.reported, None if wait.settled else state)
+        wait.reported = state
         faulty = outcome.verdict is Verdict.UNKNOWN and not wait.caller.terms.once
         logger.log(logging.WARNING if faulty else logging.INFO, "%s", outcome.message)
-        if self.on_change is not None:
-            self.on_change.show(outcome)
-        if self.on_progress is not None:
-            self.on_progress.show(self.progress(wait.caller))
+        if self._on_change is not None:
+            self._on_change.call(outcome)
+        if self._on_progress is not None:
+            self._on_progress.call(self._progress(wait.caller))
 
-    def show_life(self, caller: Waiter) -> None:
-        """Show that the wait goes on, if it is time to."""
-        if not caller.shows_life:
+    def heartbeat(self, caller: Caller) -> None:
+        """Report that the call goes on, if its heartbeat is due."""
+        if not caller.heartbeat_due:
             return
-        caller.shows_life = False
-        progress = self.progress(caller)
+        caller.heartbeat_due = False
+        progress = self._progress(caller)
         logger.info("%s", progress)
-        if self.on_progress is not None:
-            self.on_progress.show(progress)
+        if self._on_progress is not None:
+            self._on_progress.call(progress)
 
-    def progress(self, caller: Waiter) -> Progress:
-        """Return how far the call has come."""
-        statuses = self.statuses(caller)
+    def _progress(self, caller: Caller) -> Progress:
+        statuses = self._statuses(caller)
         elapsed = time.monotonic() - caller.started_at
-        return Progress(self.total, sum(statuses.values()), statuses, elapsed)
+        return Progress(self._total, sum(statuses.values()), statuses, elapsed)
 
     @property
-    def total(self) -> int:
-        """The recordings that the call waits for, or did."""
+    def _total(self) -> int:
         return 1
 
-    def statuses(self, caller: Waiter) -> dict[str, int]:
-        """Return how many were last seen in which status."""
-        return {_status(wait.told): 1 for wait in caller.waits if not wait.settled}
+    def _statuses(self, caller: Caller) -> dict[str, int]:
+        return {_status(wait.reported): 1 for wait in caller.waits if not wait.settled}
 
-    def count(self, before: str | None, after: str | None) -> None:
-        """Note that a recording is in another state, or has ended."""
-
-
-SILENT = Ear()
-"""That of a call for one recording that only logs."""
+    def _count(self, before: str | None, after: str | None) -> None:
+        """Count that a recording changed its state; None stands for the end."""
 
 
-class CrowdEar(Ear):
-    """What a call for many recordings does with news; no heartbeat looks at all of them."""
+LOG_ONLY = Reporter()
+"""For calls for one recording without callbacks."""
+
+
+class BatchReporter(Reporter):
+    """Reports for a call that waits for many; it counts, so a heartbeat need not visit them all."""
 
     def __init__(
         self,
@@ -161,73 +155,22 @@ class CrowdEar(Ear):
         on_progress: Callable[[Progress], None] | None = None,
     ) -> None:
         super().__init__(on_change, on_progress)
-        self._total = total
-        self._statuses = Counter({_status(None): total})
+        self._recordings = total
+        self._counts = Counter({_status(None): total})
 
     @property
-    def total(self) -> int:
-        return self._total
+    def _total(self) -> int:
+        return self._recordings
 
-    def statuses(self, caller: Waiter) -> dict[str, int]:
-        return {status: count for status, count in self._statuses.items() if count > 0}
+    def _statuses(self, caller: Caller) -> dict[str, int]:
+        return {status: count for status, count in self._counts.items() if count > 0}
 
-    def count(self, before: str | None, after: str | None) -> None:
-        self._statuses[_status(before)] -= 1
+    def _count(self, before: str | None, after: str | None) -> None:
+        self._counts[_status(before)] -= 1
         if after is not None:
-            self._statuses[_status(after)] += 1
+            self._counts[_status(after)] += 1
 
 
-def _status(told: str | None) -> str:
-    status = "None" if told is None else told.partition("/")[2]
+def _status(state: str | None) -> str:
+    status = "None" if state is None else state.partition("/")[2]
     return "UNSEEN" if status == "None" else status
-
-
-def last_words(wait: Wait) -> Outcome:
-    """Return how a settled wait ended; one that was heard after its time may still be pending."""
-    outcome, terms = wait.seen(), wait.caller.terms
-    if terms.until is not None:
-        error = out_of_reach(outcome, terms.until)
-        if error is not None:
-            return replace(outcome, error=error)
-        if terms.ended_by(outcome):
-            return outcome
-    if wait.last and not outcome.is_final and wait.caller.timeout is not None:
-        return timed_out(wait)
-    return outcome
-
-
-def result(wait: Wait) -> OnlineRecord:
-    """Return the recording of a wait that has ended well.
-
-    :raises TiwError: it has not.
-    """
-    outcome = last_words(wait)
-    if wait.caller.terms.until is None or outcome.verdict is Verdict.FAILED:
-        return outcome.raise_for_verdict()
-    if outcome.error is not None or outcome.record is None:
-        raise outcome.error or TiwError(outcome.message)
-    return outcome.record
-
-
-def timed_out(wait: Wait) -> Outcome:
-    """Return the end of a wait whose time has run out."""
-    caller = wait.caller
-    assert caller.timeout is not None
-    return out_of_time(wait.seen(), caller.timeout, in_words(caller.terms.until))
-
-
-def out_of_time(outcome: Outcome, timeout_s: float, wanted: str = "FINISHED") -> Outcome:
-    """Return the end of a wait of that many seconds, of which this is what was last seen."""
-    if outcome.record is not None and outcome.record.status:
-        seen = f"it was last seen {outcome.record.status}"
-    elif outcome.error is not None:
-        seen = f"the last answer was: {outcome.error}"
-    else:
-        seen = "its turn on the quota had not come"
-    error = WaitTimeout(
-        f"Recording {outcome.task_id} was not {wanted} within {timeout_s:g} s; {seen}.",
-        action="DescribeOnlineRecord",
-        outcome=outcome,
-        hint="Wait longer, or ask again later: nothing is lost.",
-    )
-    return Outcome(outcome.sdk_app_id, outcome.task_id, Verdict.PENDING, outcome.record, error)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hints from the list of running tasks (DescribeRunningTasks).
 
-One request tells of 500 recordings what would take 500 requests otherwise, but only that they
-run: whoever is on the list is asked rarely, whoever has left it at once, and the answer decides.
-Tencent does not say when a recording leaves the list, the international site has no such list,
-and keys need a permission of their own for it, so nothing depends on it.
+One request shows which of up to 500 recordings run, and nothing else about them. A recording on
+the list is polled rarely, one that has left it at once, and the answer to that poll decides.
+Tencent does not document when a recording leaves the list, the international site has no such
+list, and keys need a permission of their own for it. So nothing depends on it.
 """
 
 from __future__ import annotations
@@ -12,44 +12,52 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from tiw_automation.core.api.client import TiwClient
 from tiw_automation.core.api.running_tasks import RunningTask
 from tiw_automation.core.errors import TiwError
 from tiw_automation.core.retry import is_exhaustion
 from tiw_automation.core.waiting.threads import DaemonThreads
-from tiw_automation.core.waiting.tracker import Board, Poll
+from tiw_automation.core.waiting.tracker import Tracker
 
 logger = logging.getLogger(__name__)
 
-# With fewer waits the quota suffices without.
+# With fewer waits the quota is enough without the list.
 WORTH_IT = 500
 _PAUSE_S = 5.0
-# The part of the list's own quota that reading it may take.
+# The most of the list's own quota that reading it uses.
 _PART_OF_QUOTA = 0.25
 _PAGE = 500
-# A list that holds recordings this long after they were FINISHED is not to be trusted.
+# A list is wrong that holds a recording so long after it was seen FINISHED; it is ignored after
+# so many of those.
 _LATE_S = 15.0
 _MISTRUST_AFTER = 3
 
 
 class RunningHints:
-    """Reads the list of each application that many are waited for in, again and again."""
+    """Reads the list of each application with many waits, again and again.
 
-    def __init__(self, client: TiwClient, board: Board) -> None:
+    :param client: makes the calls.
+    :param tracker: gets the hints.
+    """
+
+    def __init__(self, client: TiwClient, tracker: Tracker) -> None:
         self._client = client
-        self._board = board
+        self._tracker = tracker
         self._listed: dict[int, set[str]] = {}
         self._off: set[int] = set()
         self._wrong: dict[int, int] = {}
 
     def wanted(self) -> bool:
         """Return whether there is a list worth reading."""
-        return len(self._board.polls) >= WORTH_IT and bool(self._applications())
+        return len(self._tracker.tasks) >= WORTH_IT and bool(self._applications())
 
     async def keep_reading(self, threads: DaemonThreads, changed: Callable[[], None]) -> None:
-        """Read until nobody gains by it."""
+        """Read the lists while they are worth it.
+
+        :param changed: called after each list that was read.
+        """
         try:
             while self.wanted():
                 for app_id in self._applications():
@@ -60,18 +68,20 @@ class RunningHints:
                     else:
                         self._apply(app_id, answer, began)
                     changed()
-                pages = sum(len(listed) // _PAGE + 1 for listed in self._listed.values())
-                quota = self._client.quota("DescribeRunningTasks")
-                pause = pages / (_PART_OF_QUOTA * quota.requests_per_second)
-                await asyncio.sleep(max(_PAUSE_S, pause))
+                await asyncio.sleep(self._pause_s())
         finally:
             self._forget()
             changed()
 
+    def _pause_s(self) -> float:
+        pages = sum(len(listed) // _PAGE + 1 for listed in self._listed.values())
+        quota = self._client.quota("DescribeRunningTasks")
+        return max(_PAUSE_S, pages / (_PART_OF_QUOTA * quota.requests_per_second))
+
     def _applications(self) -> list[int]:
         return [
             app_id
-            for app_id, count in self._board.polls.counts().items()
+            for app_id, count in self._tracker.tasks.counts().items()
             if count >= WORTH_IT and app_id not in self._off
         ]
 
@@ -83,7 +93,7 @@ class RunningHints:
             try:
                 return self._client.describe_running_tasks(sdk_app_id=app_id)
             except BaseException as error:
-                # Whatever it was, the task waits for an answer.
+                # The coroutine waits for an answer, whatever it is.
                 return error
 
         def done(found: list[RunningTask] | BaseException) -> None:
@@ -99,43 +109,42 @@ class RunningHints:
     def _refused(self, app_id: int, error: BaseException) -> None:
         if (isinstance(error, TiwError) and error.retryable) or is_exhaustion(error):
             return
-        # This site has no list, or these keys may not read it: that is nobody's fault.
+        # Not a fault: this site has no list, or these keys may not read it.
         logger.debug("The running list of %d is not used: %s", app_id, str(error) or repr(error))
+        self._switch_off(app_id)
+
+    def _switch_off(self, app_id: int) -> None:
         self._off.add(app_id)
         self._unlist(app_id, self._listed.pop(app_id, set()))
 
     def _apply(self, app_id: int, tasks: list[RunningTask], began: float) -> None:
-        board, now = self._board, time.monotonic()
         running = {task.task_id for task in tasks if task.status != "FINISHED"}
-        for task_id in running:
-            ended = board.finished_at.get((app_id, task_id))
-            if ended is not None and began - ended > _LATE_S:
-                self._wrong[app_id] = self._wrong.get(app_id, 0) + 1
-        if self._wrong.get(app_id, 0) >= _MISTRUST_AFTER:
-            logger.info("The running list of %d is behind the recordings; not used.", app_id)
-            self._off.add(app_id)
-            self._unlist(app_id, self._listed.pop(app_id, set()))
+        if not self._is_trusted(app_id, running, began):
+            logger.info("The running list of %d lags behind the recordings; not used.", app_id)
+            self._switch_off(app_id)
             return
-        before = self._listed.get(app_id, set())
+        now = time.monotonic()
         for task_id in running:
-            poll = board.polls.get((app_id, task_id))
-            if poll is not None:
-                board.order_of(poll).set_listed(poll, now, True)
-        self._unlist(app_id, before - running)
+            self._tracker.set_listed((app_id, task_id), now, True)
+        self._unlist(app_id, self._listed.get(app_id, set()) - running)
         self._listed[app_id] = running
 
-    def _unlist(self, app_id: int, task_ids: set[str]) -> None:
+    def _is_trusted(self, app_id: int, running: set[str], began: float) -> bool:
+        for task_id in running:
+            finished_at = self._tracker.finished_at.get((app_id, task_id))
+            if finished_at is not None and began - finished_at > _LATE_S:
+                self._wrong[app_id] = self._wrong.get(app_id, 0) + 1
+        return self._wrong.get(app_id, 0) < _MISTRUST_AFTER
+
+    def _unlist(self, app_id: int, task_ids: Iterable[str]) -> None:
         now = time.monotonic()
         for task_id in task_ids:
-            poll: Poll | None = self._board.polls.get((app_id, task_id))
-            if poll is not None:
-                self._board.order_of(poll).set_listed(poll, now, False)
+            self._tracker.set_listed((app_id, task_id), now, False)
 
     def _forget(self) -> None:
-        """Let everybody take part in the order as if there were no list."""
+        """Order all recordings without the lists."""
+        now = time.monotonic()
         for app_id, task_ids in self._listed.items():
             for task_id in task_ids:
-                poll = self._board.polls.get((app_id, task_id))
-                if poll is not None:
-                    self._board.order_of(poll).unlist(poll, time.monotonic())
+                self._tracker.unlist((app_id, task_id), now)
         self._listed.clear()

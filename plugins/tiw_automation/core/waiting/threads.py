@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A few daemon threads that make calls for an event loop.
 
-A ``ThreadPoolExecutor`` joins its threads when the process exits, so one hung call would hold
-up the exit; these are left behind.
+A ``ThreadPoolExecutor`` joins its threads when the process exits, so one hung call would delay
+the exit. These threads do not.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _Job = tuple[Callable[[], Any], "asyncio.AbstractEventLoop", Callable[[Any], Non
 class DaemonThreads:
     """Runs jobs in at most ``size`` daemon threads; an idle thread ends by itself.
 
-    The caller keeps to ``size`` jobs at once, and so no job ever waits for a thread.
+    The caller runs at most ``size`` jobs at once, so no job ever waits for a thread.
     """
 
     def __init__(self, size: int, name: str) -> None:
@@ -38,17 +38,17 @@ class DaemonThreads:
     def run(self, job: Callable[[], Any], done: Callable[[Any], None]) -> None:
         """Run ``job`` in a thread, then ``done`` with its result in the calling loop.
 
-        A job raises nothing: whoever waits for its result would wait for ever.
-        A result that comes after the loop was closed is dropped.
+        A job must not raise: ``done`` would never be called. A result that comes after the loop
+        was closed is dropped.
 
-        :raises TiwError: this machine can start no thread now; it may later.
+        :raises TiwError: this process cannot start a thread now; the error is retryable.
         """
         item = (job, asyncio.get_running_loop(), done)
         if self._pid != os.getpid():
-            # Threads do not come along into a forked child, and the lock may have been held.
+            # A forked child has no threads, and another thread may have held the lock.
             self._pid, self._lock, self._idle = os.getpid(), threading.Lock(), []
         with self._lock:
-            # The hottest thread first, so that the others can end.
+            # The thread that was used last, so that the others can end.
             inbox = self._idle.pop() if self._idle else None
         if inbox is not None:
             inbox.put(item)
@@ -60,7 +60,7 @@ class DaemonThreads:
             thread.start()
         except (RuntimeError, MemoryError) as error:
             raise TiwError(
-                f"This process can start no thread now: {error}.",
+                f"This process cannot start a thread now: {error}.",
                 code="NoThread",
                 retryable=True,
                 hint="Raise the limit of threads (ulimit -u, or the container's pids limit).",
@@ -81,5 +81,5 @@ class DaemonThreads:
                 self._idle.append(inbox)
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(done, result)
-            # Neither the loop nor the answer may live on while the thread idles.
+            # An idle thread must not keep the loop or the answer alive.
             del job, loop, done, result

@@ -1,29 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All waits of an account: who waits for what, whose turn it is, what an answer ends.
+"""The state of all waits of an account: who waits for which task, which is due, what is settled.
 
-Has no clock, thread or socket of its own: whoever drives it says what time it is, makes the
-requests and brings the answers. So every sequence of events can be tried on a fake clock.
+It has no clock, thread or socket: the dispatcher passes the time, sends the requests and hands
+back the answers. So a test can run any sequence of events on a fake clock.
 """
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import heapq
 import logging
 import math
 import sys
-from collections.abc import (
-    Callable,
-    Collection,
-    Generator,
-    Iterable,
-    Iterator,
-    Mapping,
-    MutableMapping,
-)
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any, Self
+from typing import Any
 
 from tiw_automation.core.errors import (
     ApiError,
@@ -34,42 +27,47 @@ from tiw_automation.core.errors import (
     TransportError,
 )
 from tiw_automation.core.quota.host import SMALL_PART
-from tiw_automation.core.records.outcome import Acceptance, Outcome, Verdict, judge
+from tiw_automation.core.records.outcome import (
+    DEFAULT_ACCEPTANCE,
+    Acceptance,
+    Outcome,
+    Verdict,
+    judge,
+)
 from tiw_automation.core.records.record import OnlineRecord, RecordStatus
 from tiw_automation.core.retry import doubled, is_exhaustion
-from tiw_automation.core.tasks.until import is_over
+from tiw_automation.core.tasks.until import ends_wait
 from tiw_automation.core.waiting.poll_order import Place, PollOrder, Stage
-from tiw_automation.core.waiting.signal import Signal
 
 logger = logging.getLogger(__name__)
 
 Key = tuple[int, str]
-"""An application and a recording's task id."""
+"""An application and a task id."""
 
 _RETRY_BASE_S = 1.0
 _RETRY_CAP_S = 30.0
-# Answers without a Status in a row before a wait gives up on them.
+# A wait gives up after so many answers without a Status in a row.
 _STATUSLESS_LIMIT = 5
-# Attempts at one answer where the caller wants just one.
+# Attempts for a caller that wants one answer only.
 _ATTEMPTS = 4
 
-# Failed connections in a row after which the endpoint counts as dead, and how it is probed.
-_DEAD_AFTER = 5
+# The endpoint counts as down after so many failed connections in a row, and is then probed.
+_DOWN_AFTER = 5
 _PROBE_BASE_S = 2.0
 _PROBE_CAP_S = 8.0
 _PROBE_LEAST_S = 0.2
-# An outage of this length has put everybody behind.
+# After an outage of this length every task is polled once before any is polled twice.
 _OUTAGE_S = 20.0
 
 _FINISHED_KEPT = 1000
 
-# Whoever has a deadline is asked this long before it.
+# The last request of a wait with a deadline is sent this long before it.
 _AIM_S = 1.0
 _HEARTBEAT_S = 600.0
-# With many callers a heartbeat a second for ten of them all is enough.
+# All callers together log at most ten heartbeats a second.
 _HEARTBEAT_EACH_S = 0.1
 _MOMENTS_A_SECOND = 128
-# Events of one turn of the loop.
+# Events that are handled in one iteration of the event loop.
 _EVENTS_AT_ONCE = 250
 
 _NOTHING: Mapping[str, Any] = {}
@@ -77,7 +75,14 @@ _NOTHING: Mapping[str, Any] = {}
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a caller agrees to for all its recordings."""
+    """What a caller wants for all its tasks.
+
+    :param acceptance: which finished recordings count as good.
+    :param poll_interval_s: the least seconds between two requests for a task.
+    :param once: whether one answer is enough, whatever it is.
+    :param until: the states to wait for; None waits for FINISHED.
+    :param unconfirmed: whether the caller may not know the tasks.
+    """
 
     acceptance: Acceptance
     poll_interval_s: float
@@ -87,255 +92,180 @@ class Terms:
 
     def ended_by(self, outcome: Outcome) -> bool:
         """Return whether an answer that is not final ends a wait for other states."""
-        return self.until is not None and is_over(outcome, self.until)
+        return self.until is not None and ends_wait(outcome, self.until)
 
 
 class Wait:
-    """One caller's interest in one recording."""
+    """One caller's interest in one task.
 
-    __slots__ = ("caller", "last", "outcome", "poll", "record", "reported", "settled", "told")
+    ``settled`` is set once and never reset (I2): the caller then takes the outcome and leaves.
+    ``last`` marks a wait whose time elapsed while a request was in flight: its answer settles it,
+    whatever it is (I5). ``reported`` is the state that was last reported to the caller.
+    """
 
-    caller: Waiter
+    __slots__ = ("_outcome", "_record", "caller", "last", "reported", "settled", "task")
 
-    def __init__(self, caller: Waiter, poll: Poll) -> None:
+    def __init__(self, caller: Caller, task: TrackedTask) -> None:
         self.caller = caller
-        self.poll = poll
-        self.outcome: Outcome | None = None
-        self.record: OnlineRecord | None = None
+        self.task = task
+        # One of the two is enough for most waits: thousands are pending.
+        self._outcome: Outcome | None = None
+        self._record: OnlineRecord | None = None
         self.settled = False
         self.last = False
-        self.reported = False
-        self.told: str | None = None
+        self.reported: str | None = None
 
-    def seen(self) -> Outcome:
-        """Return what is known of the recording."""
-        return self.outcome or Outcome(*self.poll.key, Verdict.PENDING, self.record)
+    @property
+    def outcome(self) -> Outcome:
+        """What is known of the task."""
+        return self._outcome or Outcome(*self.task.key, Verdict.PENDING, self._record)
 
-    def take(self, outcome: Outcome) -> None:
-        """Hear an answer."""
+    def learn_from(self, other: Wait) -> None:
+        """Take over the record that another wait for the same task has."""
+        if other._outcome is None:
+            self._record = other._record
+
+    def update(self, outcome: Outcome) -> None:
+        """Take an answer."""
         if outcome.verdict is Verdict.PENDING and outcome.record is not None:
-            self.outcome, self.record = None, outcome.record
+            self._outcome, self._record = None, outcome.record
         else:
-            # A fault on the way does not make what was seen before unseen.
-            self.record = outcome.record or self.record
-            self.outcome = replace(outcome, record=self.record)
+            # A fault does not discard the record that was seen before.
+            self._record = outcome.record or self._record
+            self._outcome = replace(outcome, record=self._record)
         terms = self.caller.terms
         self.settled = (
             self.last
             or outcome.is_final
             or terms.ended_by(outcome)
-            or self.poll.gives_up(outcome, terms.once)
+            or self.task.gives_up(outcome, terms.once)
         )
-        self.caller.report(self)
+        self.caller.add_news(self)
 
 
-class Waiter(Signal):
-    """One call that waits for recordings, whatever it keeps of them.
+class Caller:
+    """One call that waits for one task or for many.
 
-    It is woken when there is news, when its time has run out, and when it is to show that it lives.
+    Its coroutine takes the news, looks at ``expired`` and ``heartbeat_due``, and then awaits
+    :meth:`changed`.
+
+    :param started_at: when the call began.
+    :param timeout: the seconds that it waits, None without limit.
     """
 
     __slots__ = (
+        "_changed",
         "aimed",
         "closed",
-        "event",
         "expired",
-        "shows_life",
+        "heartbeat_due",
+        "moment",
+        "news",
         "started_at",
         "terms",
         "timeout",
+        "waits",
     )
 
     def __init__(self, terms: Terms, started_at: float, timeout: float | None) -> None:
-        super().__init__()
         self.terms = terms
         self.started_at = started_at
         self.timeout = timeout
+        # Both are dicts for their order; their values mean nothing.
+        self.waits: dict[Wait, None] = {}
+        self.news: dict[Wait, None] = {}
         self.expired = False
         self.closed = False
-        self.shows_life = False
+        self.heartbeat_due = False
         self.aimed = timeout is None or timeout < 2 * _AIM_S
-        self.event: list[Waiter] | None = None
+        self.moment: list[Caller] | None = None
+        self._changed: asyncio.Future[None] | None = None
 
     @property
     def deadline(self) -> float:
-        """When the time runs out."""
+        """When the time elapses."""
         return math.inf if self.timeout is None else self.started_at + self.timeout
 
-    @property
-    def waits(self) -> Collection[Wait]:
-        """What is still waited for."""
-        raise NotImplementedError
-
-    def has_news(self) -> bool:
-        """Return whether any wait has any."""
-        raise NotImplementedError
-
-    def add(self, poll: Poll) -> Wait:
-        """Wait for one more."""
-        raise NotImplementedError
-
-    def remove(self, wait: Wait) -> None:
-        """Wait for one less."""
-        raise NotImplementedError
-
-    def report(self, wait: Wait) -> None:
-        """Note that a wait has news."""
-        raise NotImplementedError
-
-    def stirs(self) -> bool:
-        """Return whether there is something to do."""
-        if self.has_news() or self.shows_life:
+    def has_work(self) -> bool:
+        """Return whether there is something to do for the call's coroutine."""
+        if self.news or self.heartbeat_due:
             return True
         return self.expired and not all(wait.last for wait in self.waits)
 
+    def changed(self) -> asyncio.Future[None]:
+        """Return a future that is done when there may be something to do."""
+        self._changed = asyncio.get_running_loop().create_future()
+        return self._changed
 
-class _Member(Wait):
-    """One of many waits of a caller, linked to those before and after it."""
+    def wake(self) -> None:
+        """Let the call's coroutine continue."""
+        if self._changed is not None and not self._changed.done():
+            self._changed.set_result(None)
 
-    __slots__ = ("after", "before")
-
-    after: _Member | None
-    before: _Member | None
-
-
-class _Members(Collection[Wait]):
-    """A caller's waits in their order; a dict of them would be an eighth of what they take."""
-
-    __slots__ = ("_count", "_first", "_last")
-
-    def __init__(self) -> None:
-        self._first: _Member | None = None
-        self._last: _Member | None = None
-        self._count = 0
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __iter__(self) -> Iterator[Wait]:
-        member = self._first
-        while member is not None:
-            yield member
-            member = member.after
-
-    def __contains__(self, wait: object) -> bool:
-        return any(member is wait for member in self)
-
-    def add(self, member: _Member) -> None:
-        member.before, member.after = self._last, None
-        if self._last is None:
-            self._first = member
-        else:
-            self._last.after = member
-        self._last = member
-        self._count += 1
-
-    def remove(self, member: _Member) -> None:
-        before, after = member.before, member.after
-        if before is None:
-            self._first = after
-        else:
-            before.after = after
-        if after is None:
-            self._last = before
-        else:
-            after.before = before
-        member.before = member.after = None
-        self._count -= 1
-
-
-class Caller(Waiter):
-    """One call that waits for many recordings."""
-
-    __slots__ = ("_waits", "news")
-
-    def __init__(self, terms: Terms, started_at: float, timeout: float | None) -> None:
-        super().__init__(terms, started_at, timeout)
-        self._waits = _Members()
-        self.news: list[Wait] = []
-
-    @property
-    def waits(self) -> Collection[Wait]:
-        return self._waits
-
-    def __await__(self) -> Generator[Self, None, None]:
-        yield self.blocking()
-
-    def has_news(self) -> bool:
-        return bool(self.news)
-
-    def add(self, poll: Poll) -> Wait:
-        wait = _Member(self, poll)
-        self._waits.add(wait)
-        return wait
-
-    def remove(self, wait: Wait) -> None:
-        assert isinstance(wait, _Member)
-        self._waits.remove(wait)
-
-    def report(self, wait: Wait) -> None:
-        if not wait.reported:
-            wait.reported = True
-            self.news.append(wait)
+    def add_news(self, wait: Wait) -> None:
+        """Note that a wait has news, and wake the call."""
+        self.news[wait] = None
         self.wake()
 
     def take_news(self) -> list[Wait]:
         """Return the waits with news, each once."""
-        news, self.news = self.news, []
-        for wait in news:
-            wait.reported = False
+        news = list(self.news)
+        self.news.clear()
         return news
 
 
 class Agenda:
-    """When something is to be done for a waiter besides asking; thousands share a moment.
+    """When something other than a request is due for a caller; thousands may share a moment.
 
-    An event comes by up to a 128th of a second late.
+    An event comes up to a 128th of a second late.
     """
 
     def __init__(self) -> None:
-        self._moments: dict[int, list[Waiter]] = {}
+        self._moments: dict[int, list[Caller]] = {}
         self._numbers: list[int] = []
         self._entries = 0
         self._stale = 0
 
     def __len__(self) -> int:
-        """The entries, those of waiters that have gone among them."""
+        """The entries, including those of callers that have left."""
         return self._entries
 
-    def plan(self, waiter: Waiter, at: float) -> None:
-        """Plan a waiter's next event; it has one at most."""
+    def plan(self, caller: Caller, at: float) -> None:
+        """Plan a caller's next event; it has at most one."""
         number = math.ceil(at * _MOMENTS_A_SECOND)
         moment = self._moments.get(number)
         if moment is None:
             moment = self._moments[number] = []
             heapq.heappush(self._numbers, number)
-        moment.append(waiter)
-        waiter.event = moment
+        moment.append(caller)
+        caller.moment = moment
         self._entries += 1
 
-    def forget(self, waiter: Waiter) -> None:
-        """Drop a waiter's event."""
-        if waiter.event is None:
+    def forget(self, caller: Caller) -> None:
+        """Drop a caller's event."""
+        if caller.moment is None:
             return
-        waiter.event = None
+        caller.moment = None
         self._stale += 1
         if self._stale > 64 and self._stale > self._entries // 2:
-            for number, moment in list(self._moments.items()):
-                moment[:] = [entry for entry in moment if entry.event is moment]
-                if not moment:
-                    del self._moments[number]
-            self._numbers = sorted(self._moments)
-            self._entries -= self._stale
-            self._stale = 0
+            self._remove_stale()
+
+    def _remove_stale(self) -> None:
+        for number, moment in list(self._moments.items()):
+            moment[:] = [caller for caller in moment if caller.moment is moment]
+            if not moment:
+                del self._moments[number]
+        self._numbers = sorted(self._moments)
+        self._entries -= self._stale
+        self._stale = 0
 
     def next(self) -> float:
         """Return the time of the next event."""
         return self._numbers[0] / _MOMENTS_A_SECOND if self._numbers else math.inf
 
-    def due(self, now: float, most: int = _EVENTS_AT_ONCE) -> list[Waiter]:
-        """Return, and forget, whose event has come; so many at most, the others next time."""
-        found: list[Waiter] = []
+    def due(self, now: float, most: int = _EVENTS_AT_ONCE) -> list[Caller]:
+        """Remove and return the callers whose event is due: at most so many at once."""
+        found: list[Caller] = []
         while most > 0 and self._numbers and self._numbers[0] / _MOMENTS_A_SECOND <= now:
             moment = self._moments[self._numbers[0]]
             entries = moment[:most]
@@ -344,19 +274,21 @@ class Agenda:
                 del self._moments[heapq.heappop(self._numbers)]
             most -= len(entries)
             self._entries -= len(entries)
-            waiters = [entry for entry in entries if entry.event is moment]
-            self._stale -= len(entries) - len(waiters)
-            for waiter in waiters:
-                waiter.event = None
-            found += waiters
+            callers = [caller for caller in entries if caller.moment is moment]
+            self._stale -= len(entries) - len(callers)
+            for caller in callers:
+                caller.moment = None
+            found += callers
         return found
 
 
-class Poll(Place):
-    """One recording that somebody waits for.
+class TrackedTask(Place):
+    """One task that is waited for.
 
-    ``interval_s`` is the least time between two requests that it rests by. It is ``unconfirmed``
-    as long as only callers wait for it that do not know whether there is such a recording.
+    ``in_flight`` is true from :meth:`Tracker.take` to :meth:`Tracker.complete`, and a task in
+    flight is in no order: so it has one request at a time (I4). ``interval_s`` is the least
+    seconds between two requests that its waits want. ``unconfirmed`` is true while only callers
+    wait for it that may not know the task.
     """
 
     __slots__ = (
@@ -374,7 +306,7 @@ class Poll(Place):
         super().__init__()
         self.unconfirmed = unconfirmed
         self.app_id, self.task_id = key
-        # A dict only where there are several: nearly always there is one.
+        # Most tasks have one wait: a dict for each would be a third of what a wait takes.
         self._waits: Wait | dict[Wait, None] | None = None
         self.in_flight = False
         self.interval_s = math.inf
@@ -388,7 +320,7 @@ class Poll(Place):
 
     @property
     def waits(self) -> tuple[Wait, ...]:
-        """Who waits for it, in the order in which they came."""
+        """The waits for it, the oldest first."""
         waits = self._waits
         if waits is None:
             return ()
@@ -396,11 +328,11 @@ class Poll(Place):
 
     @property
     def first(self) -> Wait | None:
-        """Who has waited for it for longest."""
+        """The oldest wait for it."""
         return next(iter(self._waits)) if isinstance(self._waits, dict) else self._waits
 
     def add(self, wait: Wait) -> None:
-        """Take in one more who waits."""
+        """Add a wait."""
         if self._waits is None:
             self._waits = wait
         elif isinstance(self._waits, Wait):
@@ -409,7 +341,7 @@ class Poll(Place):
             self._waits[wait] = None
 
     def remove(self, waits: Iterable[Wait]) -> None:
-        """Let go of some who waited, if they still do."""
+        """Remove waits, where they are still there."""
         for wait in waits:
             if self._waits is wait:
                 self._waits = None
@@ -436,43 +368,49 @@ class Poll(Place):
         return once and self.errors_in_a_row >= _ATTEMPTS
 
 
-class Polls(MutableMapping[Key, Poll]):
-    """Every recording that is waited for; within an application a task id alone names it."""
+class TrackedTasks:
+    """All tasks that are waited for, by application and task id."""
 
     def __init__(self) -> None:
-        self._of_application: dict[int, dict[str, Poll]] = {}
-
-    def __getitem__(self, key: Key) -> Poll:
-        return self._of_application[key[0]][key[1]]
-
-    def __setitem__(self, key: Key, poll: Poll) -> None:
-        self._of_application.setdefault(key[0], {})[key[1]] = poll
-
-    def __delitem__(self, key: Key) -> None:
-        polls = self._of_application[key[0]]
-        del polls[key[1]]
-        if not polls:
-            del self._of_application[key[0]]
-
-    def __iter__(self) -> Iterator[Key]:
-        for app_id, polls in self._of_application.items():
-            for task_id in polls:
-                yield app_id, task_id
+        self._by_application: dict[int, dict[str, TrackedTask]] = {}
 
     def __len__(self) -> int:
-        return sum(map(len, self._of_application.values()))
+        return sum(map(len, self._by_application.values()))
+
+    def __iter__(self) -> Iterator[TrackedTask]:
+        for tasks in self._by_application.values():
+            yield from tasks.values()
+
+    def get(self, key: Key) -> TrackedTask | None:
+        """Return a task, None if it is not among them."""
+        tasks = self._by_application.get(key[0])
+        return None if tasks is None else tasks.get(key[1])
+
+    def add(self, task: TrackedTask) -> None:
+        """Add a task."""
+        self._by_application.setdefault(task.app_id, {})[task.task_id] = task
+
+    def remove(self, task: TrackedTask) -> None:
+        """Remove a task."""
+        tasks = self._by_application[task.app_id]
+        del tasks[task.task_id]
+        if not tasks:
+            del self._by_application[task.app_id]
 
     def counts(self) -> dict[int, int]:
-        """Return how many there are in each application."""
-        return {app_id: len(polls) for app_id, polls in self._of_application.items()}
+        """Return the number of tasks of each application."""
+        return {app_id: len(tasks) for app_id, tasks in self._by_application.items()}
 
-    def named(self, task_id: str) -> list[Poll]:
-        """Return those of this task id, in whatever application."""
-        return [polls[task_id] for polls in self._of_application.values() if task_id in polls]
+    def named(self, task_id: str) -> list[TrackedTask]:
+        """Return the tasks with this id, of any application."""
+        return [tasks[task_id] for tasks in self._by_application.values() if task_id in tasks]
 
 
-class Breaker:
-    """Keeps requests from an endpoint that is dead, and finds out when it is back.
+class CircuitBreaker:
+    """Keeps requests from an endpoint that is down, and probes it until it is back (I11).
+
+    ``down_since`` is None while the endpoint answers; else one request at a time is sent, not
+    before ``probe_at``.
 
     :param jitter: returns a number between 0 and 1.
     """
@@ -481,16 +419,16 @@ class Breaker:
         self._jitter = jitter
         self._failures = 0
         self._probes = 0
-        self.dead_since: float | None = None
+        self.down_since: float | None = None
         self.probe_at = -math.inf
 
     def failed(self, now: float) -> bool:
-        """Count a failed connection or an error page; return whether that makes it dead."""
+        """Count a failed connection or an error page; return whether this one opens the breaker."""
         self._failures += 1
-        if self.dead_since is None:
-            if self._failures < _DEAD_AFTER:
+        if self.down_since is None:
+            if self._failures < _DOWN_AFTER:
                 return False
-            self.dead_since = now
+            self.down_since = now
             self._probes = 0
             self._plan(now)
             return True
@@ -499,9 +437,9 @@ class Breaker:
         return False
 
     def answered(self, now: float) -> float | None:
-        """Count an answer; return how long the endpoint had been dead, or None if it was not."""
+        """Count an answer; return how long the endpoint was down, None if it was not."""
         self._failures = 0
-        since, self.dead_since = self.dead_since, None
+        since, self.down_since = self.down_since, None
         return None if since is None else now - since
 
     def _plan(self, now: float) -> None:
@@ -510,9 +448,9 @@ class Breaker:
 
 
 class Budget:
-    """Tokens that come evenly, of which half a one is saved: turns come when they come.
+    """Tokens at a steady rate, of which at most half a token is saved.
 
-    :param rate: how many a second; it may change at any time.
+    :param rate: tokens a second; it may change at any time.
     """
 
     def __init__(self, rate: float) -> None:
@@ -521,145 +459,170 @@ class Budget:
 
     @property
     def next_at(self) -> float:
-        """When the next token comes, or came."""
+        """When the next token is or was available."""
         return self._taken_at + 1.0 / self.rate
 
     def take(self, now: float) -> None:
-        """Take a token, there or not."""
+        """Take a token, also where none is available."""
         self._taken_at = min(max(self.next_at, now - 0.5 / self.rate), now)
 
 
-class Board:
-    """Who waits for what.
+class Tracker:
+    """All waits of an account, and the tasks that they are for.
 
-    Recordings that only unconfirmed callers wait for have an order of their own, which teaches
-    nothing to the other one, and a small budget. With a token in it the first of them comes
-    before all others; without one they come only when nothing else is due, in this process or in
-    another (:attr:`others_wait`). So a flood of them costs the others its budget at most, and the
-    genuine ones among them are asked for all the same.
+    Tasks for which only unconfirmed callers wait have an order of their own, which teaches
+    nothing to the other one, and a small budget. While the budget has a token the first of them
+    is polled before all others; without a token they are polled only when nothing else is due, in
+    this process or in another one (``others_wait``). So a flood of them costs the others no more
+    than the budget, and the genuine ones among them are polled all the same.
 
-    :param order: decides which recording is asked for next.
+    :param order: decides which task is polled next.
     :param jitter: returns a number between 0 and 1.
-    :param wall_clock: UNIX seconds, to read an answer's times by.
+    :param wall_clock: returns UNIX seconds, only to compare with the times in an answer (I7).
     """
 
     def __init__(
         self,
-        order: PollOrder[Poll],
+        order: PollOrder[TrackedTask],
         jitter: Callable[[], float],
         wall_clock: Callable[[], float],
     ) -> None:
         self.order = order
-        self.unconfirmed: PollOrder[Poll] = PollOrder(learns=False)
+        self.unconfirmed: PollOrder[TrackedTask] = PollOrder(learns=False)
         self.budget = Budget(SMALL_PART * order.pace)
         self.others_wait = False
-        """Whether other processes have waits, so that what is not due here is due there."""
-        self.breaker = Breaker(jitter)
-        self.polls = Polls()
+        """Whether other processes have waits, so that a task that is not due here is due there."""
+        self.breaker = CircuitBreaker(jitter)
+        # A task is here while a wait or a request for it exists, and no longer (I4, I8).
+        self.tasks = TrackedTasks()
+        # The tasks whose in_flight is true.
         self.in_flight = 0
         self.sent = 0
         self.rejects = 0
         self.errors = 0
+        self.finished_at: dict[Key, float] = {}
+        """When the latest tasks were seen FINISHED."""
+        # One event for each open caller, so that no deadline is missed (I2, I8).
+        self.agenda = Agenda()
         self._jitter = jitter
         self._wall_clock = wall_clock
-        # The latest to be FINISHED, and when that was seen.
-        self.finished_at: dict[Key, float] = {}
-        self.agenda = Agenda()
         self._callers = 0
-        self._once: set[Poll] = set()
+        # The tasks with a caller that wants one answer only: an outage settles them (I2).
+        self._once: set[TrackedTask] = set()
         self._was_answered = False
 
     @property
     def confirmed(self) -> int:
-        """How many recordings are waited for that some caller knows of."""
-        return len(self.polls) - len(self.unconfirmed)
+        """The number of tasks that at least one caller knows."""
+        return len(self.tasks) - len(self.unconfirmed)
 
-    def order_of(self, poll: Poll) -> PollOrder[Poll]:
-        """Return the order in which a recording has its turns."""
-        return self.unconfirmed if poll.unconfirmed else self.order
+    @property
+    def is_down(self) -> bool:
+        """Whether the endpoint is down."""
+        return self.breaker.down_since is not None
 
-    # What callers do.
+    # Callers.
 
-    def open(self, caller: Waiter, now: float) -> None:
-        """Take in a caller; its recordings follow by :meth:`join`."""
+    def open(self, caller: Caller, now: float) -> None:
+        """Add a caller; its tasks follow by :meth:`join`."""
         self._callers += 1
         self._plan(caller, now)
 
-    def join(self, caller: Waiter, key: Key, now: float, not_before: float) -> Poll:
-        """Let a caller wait for a recording."""
-        poll = self.polls.get(key)
-        if poll is None:
-            poll = self.polls[key] = Poll(key, unconfirmed=caller.terms.unconfirmed)
-            self.order_of(poll).add(poll, now, not_before)
-        elif poll.unconfirmed and not caller.terms.unconfirmed:
-            self._confirm(poll, now, not_before)
-        elif poll.stage is Stage.UNSEEN:
-            self.order_of(poll).bring_forward(poll, now, not_before)
-        wait = caller.add(poll)
-        first = poll.first
+    def join(
+        self, caller: Caller, key: Key, now: float, not_before: float, stop: float | None = None
+    ) -> TrackedTask:
+        """Let a caller wait for a task.
+
+        :param not_before: when its first request may be sent.
+        :param stop: when the recording is going to stop or stopped, if that is known.
+        """
+        terms = caller.terms
+        task = self.tasks.get(key)
+        if task is None:
+            task = TrackedTask(key, unconfirmed=terms.unconfirmed)
+            self.tasks.add(task)
+            self._order_of(task).add(task, now, not_before)
+        elif task.unconfirmed and not terms.unconfirmed:
+            self._confirm(task, now, not_before)
+        elif task.stage is Stage.UNSEEN:
+            self._order_of(task).bring_forward(task, now, not_before)
+        wait = Wait(caller, task)
+        caller.waits[wait] = None
+        first = task.first
         if first is None:
-            poll.interval_s = caller.terms.poll_interval_s
+            task.interval_s = terms.poll_interval_s
         else:
             self._join_others(wait, first, now)
-        poll.add(wait)
-        if caller.terms.once:
-            self._once.add(poll)
-            if poll.stage is not Stage.UNSEEN and not poll.in_flight:
-                self.order_of(poll).hint(poll, now, again=False)
-        return poll
+        task.add(wait)
+        if terms.once:
+            self._poll_once(task, now)
+        if stop is not None:
+            self._order_of(task).expect_stop(task, now, stop)
+        return task
 
-    def _confirm(self, poll: Poll, now: float, not_before: float) -> None:
-        """Let a recording have its turns among the others from now on."""
-        poll.unconfirmed = False
-        self.unconfirmed.remove(poll)
-        if poll.in_flight:
-            self.order.expect(poll)
+    def _order_of(self, task: TrackedTask) -> PollOrder[TrackedTask]:
+        return self.unconfirmed if task.unconfirmed else self.order
+
+    def _confirm(self, task: TrackedTask, now: float, not_before: float) -> None:
+        """Move a task to the order of the confirmed ones."""
+        task.unconfirmed = False
+        self.unconfirmed.remove(task)
+        if task.in_flight:
+            self.order.adopt_in_flight(task)
         else:
-            rests_until = poll.asked_at + poll.interval_s if poll.errors_in_a_row else not_before
-            self.order.adopt(poll, now, max(not_before, rests_until))
+            rests_until = task.polled_at + task.interval_s if task.errors_in_a_row else not_before
+            self.order.adopt(task, now, max(not_before, rests_until))
 
     def _join_others(self, wait: Wait, first: Wait, now: float) -> None:
-        poll, interval = wait.poll, wait.caller.terms.poll_interval_s
-        if first.outcome is None:
-            wait.record = first.record
-        if interval < poll.interval_s:
-            poll.interval_s = interval
-            if poll.stage is not Stage.UNSEEN and not poll.errors_in_a_row:
-                self.order_of(poll).bring_forward(poll, now, poll.asked_at + interval)
+        task, interval = wait.task, wait.caller.terms.poll_interval_s
+        wait.learn_from(first)
+        if interval < task.interval_s:
+            task.interval_s = interval
+            if task.stage is not Stage.UNSEEN and not task.errors_in_a_row:
+                self._order_of(task).bring_forward(task, now, task.polled_at + interval)
+
+    def _poll_once(self, task: TrackedTask, now: float) -> None:
+        self._once.add(task)
+        if task.stage is not Stage.UNSEEN and not task.in_flight:
+            self._order_of(task).hint(task, now, again=False)
 
     def leave(self, wait: Wait) -> None:
-        """End a caller's interest in a recording."""
-        wait.caller.remove(wait)
-        self._drop(wait.poll, (wait,))
+        """End a caller's interest in a task."""
+        wait.caller.waits.pop(wait, None)
+        self._drop(wait.task, (wait,))
 
-    def close(self, caller: Waiter) -> None:
-        """Forget a caller that has left all its recordings."""
-        if not caller.closed:
-            caller.closed = True
-            self._callers -= 1
-            self.agenda.forget(caller)
+    def close(self, caller: Caller) -> None:
+        """Remove a caller and all its waits; nothing of them is kept (I8)."""
+        if caller.closed:
+            return
+        caller.closed = True
+        self._callers -= 1
+        self.agenda.forget(caller)
+        waits, caller.waits = caller.waits, {}
+        for wait in waits:
+            self._drop(wait.task, (wait,))
 
-    def expire(self, caller: Waiter) -> list[Wait]:
-        """Return the waits that have no request under way; the others are heard once more."""
+    def expire(self, caller: Caller) -> list[Wait]:
+        """Return the waits without a request in flight; the others get one more answer (I5)."""
         idle = []
         for wait in caller.waits:
-            if wait.poll.in_flight and not wait.settled:
+            if wait.task.in_flight and not wait.settled:
                 wait.last = True
             else:
                 idle.append(wait)
         return idle
 
-    # What time does.
+    # Events.
 
     def next_event(self) -> float:
-        """Return when :meth:`run_events` has something to do."""
+        """Return when :meth:`run_events` is due."""
         return self.agenda.next()
 
     def run_events(self, now: float) -> None:
-        """Aim requests at deadlines, let time run out, and let callers show that they live.
+        """Aim requests at deadlines, expire callers, and make heartbeats due.
 
-        Of a few hundred at a time: thousands may share a moment. The others come next time, at
-        once (:meth:`next_event`).
+        It handles a few hundred events, because thousands may share a moment. The others are due
+        at once (:meth:`next_event`).
         """
         for caller in self.agenda.due(now):
             if caller.deadline <= now:
@@ -668,189 +631,211 @@ class Board:
                 caller.aimed = True
                 self._aim(caller, now)
             else:
-                caller.shows_life = True
+                caller.heartbeat_due = True
             self._plan(caller, now)
             caller.wake()
 
-    def _plan(self, caller: Waiter, now: float) -> None:
+    def _plan(self, caller: Caller, now: float) -> None:
         if caller.expired:
             return
-        event = caller.deadline if caller.aimed else caller.deadline - _AIM_S
+        deadline = caller.deadline
+        event = deadline if caller.aimed else deadline - _AIM_S
         beat = now + max(_HEARTBEAT_S, _HEARTBEAT_EACH_S * self._callers)
         # A heartbeat may come late, so that many share a moment.
         grid = _HEARTBEAT_S / 600
         self.agenda.plan(caller, event if event <= beat else math.ceil(beat / grid) * grid)
 
-    def _aim(self, caller: Waiter, now: float) -> None:
-        waiting = (wait.poll for wait in caller.waits if not wait.settled)
-        for poll in islice(waiting, max(int(self.order.pace * _AIM_S), 1)):
-            if not poll.in_flight and now - poll.asked_at > _AIM_S:
-                self.order_of(poll).hint(poll, now, again=False)
+    def _aim(self, caller: Caller, now: float) -> None:
+        """Poll the tasks of a caller once more just before its deadline (I5)."""
+        pending = (wait.task for wait in caller.waits if not wait.settled)
+        for task in islice(pending, max(int(self.order.pace * _AIM_S), 1)):
+            if not task.in_flight and now - task.polled_at > _AIM_S:
+                self._order_of(task).hint(task, now, again=False)
 
-    # Requests and answers.
+    # Hints: they move a task in its order and settle nothing (I10).
+
+    def hint(self, task_id: str, now: float) -> None:
+        """Poll the tasks with this id soon."""
+        for task in self.tasks.named(task_id):
+            self._order_of(task).hint(task, now)
+
+    def expect_stop(self, task_id: str, now: float, at: float) -> None:
+        """Expect that the recordings with this id stop at a time, or did."""
+        for task in self.tasks.named(task_id):
+            self._order_of(task).expect_stop(task, now, at)
+
+    def set_listed(self, key: Key, now: float, listed: bool) -> None:
+        """Note whether the account's list of running tasks holds a task."""
+        task = self.tasks.get(key)
+        if task is not None:
+            self._order_of(task).set_listed(task, now, listed)
+
+    def unlist(self, key: Key, now: float) -> None:
+        """Forget what the list of running tasks showed of a task."""
+        task = self.tasks.get(key)
+        if task is not None:
+            self._order_of(task).unlist(task, now)
+
+    # Requests.
 
     def next_due(self, now: float) -> float | None:
-        """Return from when on :meth:`take` has a recording to ask for, or None."""
-        due = self._next_due(now)
-        if due is None or self.breaker.dead_since is None:
+        """Return from when on :meth:`take` returns a task, None if there is none to poll."""
+        due, small = self.order.next_due(now), self.unconfirmed.next_due(now)
+        if small is not None:
+            if self.others_wait or (due is not None and due <= now):
+                small = max(small, self.budget.next_at)
+            due = small if due is None else min(due, small)
+        if due is None or not self.is_down:
             return due
-        if self.in_flight:
-            return None
-        return max(due, self.breaker.probe_at)
-
-    def take(self, now: float) -> Poll | None:
-        """Return the recording to ask for now; it is in flight until :meth:`landed`."""
-        if self.breaker.dead_since is not None and (self.in_flight or now < self.breaker.probe_at):
-            return None
-        poll = self._pop(now)
-        if poll is not None:
-            poll.in_flight = True
-            self.in_flight += 1
-            self.sent += 1
-        return poll
+        return None if self.in_flight else max(due, self.breaker.probe_at)
 
     def is_due(self, now: float) -> bool:
-        """Return whether a recording that some caller knows of could be asked for now."""
+        """Return whether a task that at least one caller knows could be polled now."""
         due = self.order.next_due(now)
         return due is not None and due <= now
 
-    def _next_due(self, now: float) -> float | None:
-        due, small = self.order.next_due(now), self.unconfirmed.next_due(now)
-        if small is None:
-            return due
-        if self.others_wait or (due is not None and due <= now):
-            small = max(small, self.budget.next_at)
-        return small if due is None else min(due, small)
+    def take(self, now: float) -> TrackedTask | None:
+        """Return the task to poll now; it is in flight until :meth:`complete`."""
+        if self.is_down and (self.in_flight or now < self.breaker.probe_at):
+            return None
+        task = self._pop(now)
+        if task is not None:
+            task.in_flight = True
+            self.in_flight += 1
+            self.sent += 1
+        return task
 
-    def _pop(self, now: float) -> Poll | None:
-        poll = None
+    def _pop(self, now: float) -> TrackedTask | None:
+        task = None
         if len(self.unconfirmed):
             spare = not (self.others_wait or self.is_due(now))
             if spare or self.budget.next_at <= now:
-                poll = self.unconfirmed.pop(now)
-                if poll is not None:
+                task = self.unconfirmed.pop(now)
+                if task is not None:
                     self.budget.take(now)
-        return self.order.pop(now) if poll is None else poll
+        return self.order.pop(now) if task is None else task
 
-    def landed(self, poll: Poll, answer: OnlineRecord | TiwError, now: float) -> None:
-        """Hear the answer to a request, or the error that came instead."""
-        if self.polls.get(poll.key) is not poll:
+    # Answers.
+
+    def complete(self, task: TrackedTask, answer: OnlineRecord | TiwError, now: float) -> None:
+        """Take the answer to a request, or the error that came instead.
+
+        It settles only waits for this task (I6).
+        """
+        if self.tasks.get(task.key) is not task:
             return
-        poll.in_flight = False
+        task.in_flight = False
         self.in_flight -= 1
         if isinstance(answer, TiwError):
-            answer = self._as_passing(poll, answer)
-        self._heard_of_endpoint(answer, now)
+            answer = self._as_passing(task, answer)
+        self._note_endpoint(answer, now)
         if isinstance(answer, RequestLimitExceeded):
             self.rejects += 1
-        app_id, task_id = poll.key
-        seen = judge(app_id, task_id, answer, Acceptance())
-        poll.count(seen)
-        if isinstance(answer, OnlineRecord) and not seen.is_final:
-            # Ten thousand answers that nobody will look at again are not kept.
-            status = None if answer.status is None else sys.intern(answer.status)
-            answer = replace(answer, status=status, raw=_NOTHING)
-        if seen.verdict is Verdict.UNKNOWN:
+        outcome = judge(*task.key, answer, DEFAULT_ACCEPTANCE)
+        task.count(outcome)
+        if isinstance(answer, OnlineRecord) and not outcome.is_final:
+            answer = _without_raw(answer)
+        settled = self._update_waits(task, answer)
+        if outcome.verdict is Verdict.UNKNOWN:
             self.errors += 1
-        waits = poll.waits
-        floor = min((wait.caller.terms.poll_interval_s for wait in waits), default=0.0)
-        poll.interval_s = floor
-        settled = []
+            self._retry_later(task, answer, now)
+        else:
+            self._plan_next(task, outcome, now)
+        self._drop(task, settled)
+
+    def _update_waits(self, task: TrackedTask, answer: OnlineRecord | TiwError) -> list[Wait]:
+        """Pass an answer to all waits for a task; return those that it settles."""
+        waits = task.waits
+        task.interval_s = min((wait.caller.terms.poll_interval_s for wait in waits), default=0.0)
         for wait in waits:
-            wait.take(judge(app_id, task_id, answer, wait.caller.terms.acceptance))
-            if wait.settled:
-                settled.append(wait)
-        if seen.verdict is Verdict.UNKNOWN:
-            ceiling = doubled(_RETRY_BASE_S, poll.errors_in_a_row - 1, _RETRY_CAP_S)
-            asked = answer.retry_after_s if isinstance(answer, TiwError) else None
-            pause = max(floor, self._jitter() * ceiling, asked or 0.0)
-            self.order_of(poll).put_back(poll, now, now + pause)
-        else:
-            self._answered(poll, seen, now, floor)
-        self._drop(poll, settled)
+            wait.update(judge(*task.key, answer, wait.caller.terms.acceptance))
+        return [wait for wait in waits if wait.settled]
 
-    def fail_all(self, error: TiwError, order: PollOrder[Poll]) -> None:
-        """End every wait, and begin anew: whatever was interrupted may be half done.
+    def _retry_later(self, task: TrackedTask, answer: OnlineRecord | TiwError, now: float) -> None:
+        ceiling = doubled(_RETRY_BASE_S, task.errors_in_a_row - 1, _RETRY_CAP_S)
+        asked = answer.retry_after_s if isinstance(answer, TiwError) else None
+        pause = max(task.interval_s, self._jitter() * ceiling, asked or 0.0)
+        self._order_of(task).put_back(task, now, now + pause)
 
-        Answers to requests that are under way are no longer heard.
-        """
-        polls = list(self.polls.values())
-        self.polls, self.order, self._once, self.in_flight = Polls(), order, set(), 0
-        self.unconfirmed = PollOrder(learns=False)
-        self.breaker = Breaker(self._jitter)
-        for poll in polls:
-            waits = poll.waits
-            for wait in waits:
-                wait.take(judge(*poll.key, error, wait.caller.terms.acceptance))
-                wait.settled = True
-            poll.remove(waits)
-
-    def _answered(self, poll: Poll, seen: Outcome, now: float, floor: float) -> None:
-        record = seen.record
-        if seen.is_final or record is None:
-            stage = Stage.FINISHED
-        else:
-            stage = Stage.STOPPED if record.status == RecordStatus.STOPPED else Stage.ACTIVE
+    def _plan_next(self, task: TrackedTask, outcome: Outcome, now: float) -> None:
+        record = outcome.record
         if record is None:
-            # Failed or missing: that says nothing about how long recordings last.
-            poll.stage = Stage.FINISHED
+            # It failed or is missing, which shows nothing about how long recordings last.
+            task.stage = Stage.FINISHED
             return
-        if stage is Stage.FINISHED:
-            self.finished_at[poll.key] = now
+        if outcome.is_final:
+            stage = Stage.FINISHED
+            self.finished_at[task.key] = now
             if len(self.finished_at) > _FINISHED_KEPT:
                 del self.finished_at[next(iter(self.finished_at))]
+        else:
+            stage = Stage.STOPPED if record.status == RecordStatus.STOPPED else Stage.ACTIVE
         wall = self._wall_clock()
         started, stopped = record.record_start_time, record.record_stop_time
-        self.order_of(poll).answered(
-            poll,
+        self._order_of(task).answered(
+            task,
             now,
             stage,
-            poll_interval=floor,
+            poll_interval=task.interval_s,
             started_ago=None if started is None else wall - started,
             stopped_ago=None if stopped is None else wall - stopped,
         )
 
-    def _as_passing(self, poll: Poll, error: TiwError) -> TiwError:
-        """Return a refused certificate as a fault that passes, for as long as it may be one.
+    def fail_all(self, error: TiwError, order: PollOrder[TrackedTask]) -> None:
+        """Settle every wait with an error, and start anew: the state may be inconsistent.
 
-        An endpoint that has answered before has an operator who is exchanging it. Before any
-        answer a few attempts are made, and then it is a refusal.
+        Answers to requests that are in flight are ignored.
         """
-        may_pass = self._was_answered or poll.errors_in_a_row + 1 < _ATTEMPTS
+        tasks = list(self.tasks)
+        self.tasks, self.order, self._once, self.in_flight = TrackedTasks(), order, set(), 0
+        self.unconfirmed = PollOrder(learns=False)
+        self.breaker = CircuitBreaker(self._jitter)
+        for task in tasks:
+            waits = task.waits
+            for wait in waits:
+                wait.update(judge(*task.key, error, wait.caller.terms.acceptance))
+                wait.settled = True
+            task.remove(waits)
+
+    def _drop(self, task: TrackedTask, waits: Iterable[Wait]) -> None:
+        task.remove(waits)
+        if task in self._once and not any(wait.caller.terms.once for wait in task.waits):
+            self._once.discard(task)
+        # A task in flight stays known, so that no second request for it is sent (I4).
+        if task.first is None and not task.in_flight and self.tasks.get(task.key) is task:
+            self.tasks.remove(task)
+            self._order_of(task).remove(task)
+
+    # The endpoint.
+
+    def _as_passing(self, task: TrackedTask, error: TiwError) -> TiwError:
+        """Return a refused certificate as a retryable error while it may be one.
+
+        If the endpoint has answered before, its operator is exchanging the certificate. Before
+        any answer it is a refusal after a few attempts.
+        """
+        may_pass = self._was_answered or task.errors_in_a_row + 1 < _ATTEMPTS
         if error.code != "TlsError" or error.retryable or not may_pass:
             return error
         passing = copy.copy(error)
         passing.retryable = True
         return passing
 
-    def _heard_of_endpoint(self, answer: OnlineRecord | TiwError, now: float) -> None:
-        if isinstance(answer, TiwError) and self._is_down(answer):
-            if self.breaker.failed(now):
-                logger.warning(
-                    "The API does not answer (%s). All %d waits are kept; one request every few "
-                    "seconds finds out when it is back.",
-                    answer,
-                    len(self.polls),
-                )
-            elif self.breaker.dead_since is not None:
-                self._fail_once(answer)
+    def _note_endpoint(self, answer: OnlineRecord | TiwError, now: float) -> None:
+        if isinstance(answer, TiwError) and self._shows_outage(answer):
+            self._endpoint_failed(answer, now)
         elif isinstance(answer, (OnlineRecord, ApiError, BadAnswer)):
-            # Whatever it says of one recording, something answers.
+            # Whatever the answer means for its task, the endpoint answers.
             self._was_answered = self._was_answered or not isinstance(answer, BadAnswer)
-            outage = self.breaker.answered(now)
-            if outage is not None:
-                logger.warning("The API answers again after %.0f s.", outage)
-                if outage >= _OUTAGE_S:
-                    self.order.catch_up(now)
-        elif self.breaker.dead_since is not None:
-            # A fault of this machine: nothing was learnt.
+            self._endpoint_answered(now)
+        elif self.is_down:
+            # A fault of this machine, which shows nothing about the endpoint.
             self.breaker.failed(now)
 
-    def _is_down(self, error: TiwError) -> bool:
-        """Return whether an error speaks against the endpoint, and not of one recording.
+    def _shows_outage(self, error: TiwError) -> bool:
+        """Return whether an error shows that the endpoint is down: a connection or an error page.
 
-        Only connections and error pages do. A certificate is no fault of it before it has
-        answered once.
+        A certificate does not before the endpoint has answered once.
         """
         if isinstance(error, ServerError):
             return error.code.startswith("Http")
@@ -860,24 +845,39 @@ class Board:
             return False
         return error.retryable and not is_exhaustion(error)
 
-    def _fail_once(self, error: TiwError) -> None:
-        """Count a failed probe for everybody who wants one answer only, and would wait long."""
-        for poll in list(self._once):
-            if poll.in_flight:
-                continue
-            outcome = judge(*poll.key, error, Acceptance())
-            poll.count(outcome)
-            if poll.errors_in_a_row >= _ATTEMPTS:
-                settled = [wait for wait in poll.waits if wait.caller.terms.once]
-                for wait in settled:
-                    wait.take(outcome)
-                self._drop(poll, settled)
+    def _endpoint_failed(self, error: TiwError, now: float) -> None:
+        if self.breaker.failed(now):
+            logger.warning(
+                "The API does not answer (%s). All %d waits are kept; one request every few "
+                "seconds probes whether it is back.",
+                error,
+                len(self.tasks),
+            )
+        elif self.is_down:
+            self._fail_once(error)
 
-    def _drop(self, poll: Poll, waits: Iterable[Wait]) -> None:
-        poll.remove(waits)
-        if poll in self._once and not any(wait.caller.terms.once for wait in poll.waits):
-            self._once.discard(poll)
-        # One that is in flight stays known, so that no second request joins it on the wire.
-        if poll.first is None and not poll.in_flight and self.polls.get(poll.key) is poll:
-            del self.polls[poll.key]
-            self.order_of(poll).remove(poll)
+    def _endpoint_answered(self, now: float) -> None:
+        outage_s = self.breaker.answered(now)
+        if outage_s is not None:
+            logger.warning("The API answers again after %.0f s.", outage_s)
+            if outage_s >= _OUTAGE_S:
+                self.order.catch_up(now)
+
+    def _fail_once(self, error: TiwError) -> None:
+        """Count a failed probe for every caller that wants one answer only: none may come soon."""
+        for task in list(self._once):
+            if task.in_flight:
+                continue
+            outcome = judge(*task.key, error, DEFAULT_ACCEPTANCE)
+            task.count(outcome)
+            if task.errors_in_a_row >= _ATTEMPTS:
+                settled = [wait for wait in task.waits if wait.caller.terms.once]
+                for wait in settled:
+                    wait.update(outcome)
+                self._drop(task, settled)
+
+
+def _without_raw(record: OnlineRecord) -> OnlineRecord:
+    """Return a record without its raw answer: thousands of pending ones are kept."""
+    status = None if record.status is None else sys.intern(record.status)
+    return replace(record, status=status, raw=_NOTHING)
