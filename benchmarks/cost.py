@@ -301,7 +301,10 @@ def main() -> int:
         "watch+answered": ("in one watch(), answered once", 1100),
         "tasks": ("wait() with its task, new", 2300),
         "tasks+answered": ("wait() with its task, answered once", 2800),
-        "tasks-at-once": ("wait() with its task, new, all begun in one iteration of the loop", 2300),
+        "tasks-at-once": (
+            "wait() with its task, new, all begun in one iteration",
+            2300,
+        ),
     }.items():
         size = sizes[kind, 100_000]
         how = f"{size:.0f} B"
