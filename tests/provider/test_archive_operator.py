@@ -36,10 +36,10 @@ from serving import serving
 from werkzeug.serving import make_server
 
 from tiw_automation.airflow.lineage import lineage
+from tiw_automation.airflow.object_storage import storage_of
 from tiw_automation.airflow.transfers import (
     TiwArchiveFailed,
     TiwOnlineRecordToObjectStorageOperator,
-    storage_of,
 )
 from tiw_automation.core import ConfigurationError, OnlineRecord, TiwClient, TiwError, Video
 from tiw_automation.core.archive.download import DownloadStopped
@@ -546,8 +546,8 @@ def test_the_parts_suit_the_size(s3: Any) -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({}, "Either records or record_task_id"),
-        ({"records": [], "record_task_id": "t"}, "Either records or record_task_id"),
+        ({}, "Exactly one of records and record_task_id"),
+        ({"records": [], "record_task_id": "t"}, "Exactly one of records and record_task_id"),
         ({"records": "[{'task_id': 't'}]"}, "render_template_as_native_obj"),
         ({"records": [{"id": 1}]}, "list of records"),
         ({"records": [3]}, "list of records"),
@@ -558,10 +558,10 @@ def test_the_parts_suit_the_size(s3: Any) -> None:
         ({"records": [], "max_workers": "many"}, "max_workers must be a whole number"),
         ({"records": [], "max_workers": 1.5}, "max_workers must be a whole number"),
         ({"records": [], "attempts": None}, "attempts must be a whole number"),
-        ({"records": [], "progress_interval": None}, "progress_interval has to be a number"),
-        ({"records": [], "video_timeout": "60"}, "video_timeout has to be a number"),
+        ({"records": [], "progress_interval": None}, "a number of seconds, zero or more"),
+        ({"records": [], "video_timeout": "60"}, "a number of seconds, zero or more"),
         ({"records": [], "video_kinds": ["film"]}, "video_kinds"),
-        ({"records": [], "destination": "/mnt/recordings"}, "is no URL"),
+        ({"records": [], "destination": "/mnt/recordings"}, "is not a URL"),
         ({"records": [], "tencentcloud_conn_id": "absent"}, "no connection 'absent'"),
     ],
 )

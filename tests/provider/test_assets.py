@@ -351,6 +351,14 @@ def test_what_is_no_list_of_events_is_refused(events: Any) -> None:
         finished_recordings(events)
 
 
+def test_a_flag_may_be_given_as_a_text() -> None:
+    for name in ("watch", "partitioned", "require_videos", "include_failed"):
+        for text, value in (("false", False), (" True ", True)):
+            given: dict[str, Any] = {name: text}
+            meant: dict[str, Any] = {name: value}
+            assert tiw_online_record_asset(**given) == tiw_online_record_asset(**meant)
+
+
 @pytest.mark.parametrize(
     "given",
     [
@@ -359,9 +367,9 @@ def test_what_is_no_list_of_events_is_refused(events: Any) -> None:
         {"tencentcloud_conn_id": 5},
         {"poll_interval": 10**400},
         {"sweep_after": 10**400},
-        {"require_videos": "false"},
+        {"require_videos": "off"},
         {"include_failed": "no"},
-        {"watch": "false"},
+        {"watch": ""},
         {"watch": None},
         {"partitioned": 1},
     ],

@@ -31,12 +31,13 @@ from airflow.sdk.execution_time.timeout import timeout as airflow_timeout
 from airflow.triggers.base import BaseTrigger
 from supervisors import Supervisor
 
-from tiw_automation.airflow import loops, triggers
+from tiw_automation.airflow import loops, shared_watcher
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.airflow.sensors import TiwOnlineRecordFailed, TiwOnlineRecordSensor
-from tiw_automation.airflow.summary import story
+from tiw_automation.airflow.summary import summary
 from tiw_automation.airflow.trigger_event import Settled, to_payload
 from tiw_automation.airflow.triggers import TiwOnlineRecordTrigger
+from tiw_automation.airflow.wait_operator import rest_s
 from tiw_automation.core import (
     ConfigurationError,
     OnlineRecord,
@@ -280,9 +281,8 @@ async def test_a_worker_that_never_reaches_tencent_defers_until_the_time_is_up(
 def test_a_worker_that_is_cut_off_rests_no_shorter_than_a_poll_interval(
     interval: float, longest: float
 ) -> None:
-    waiting = sensor("t", deferrable=True, poke_interval=interval)
-    assert [waiting._rest_s(number) for number in (0, 1)] == [None, None]
-    rests = [waiting._rest_s(number) or 0.0 for number in (2, 3, 4, 9, 5000)]
+    assert [rest_s(number, interval) for number in (0, 1)] == [None, None]
+    rests = [rest_s(number, interval) or 0.0 for number in (2, 3, 4, 9, 5000)]
     for number, rest in zip((1, 2, 3, 8, 4999), rests, strict=True):
         usual = min(max(interval, 5.0) * 2 ** min(number, 30), longest)
         assert usual <= rest <= usual * 1.25
@@ -424,7 +424,7 @@ async def test_a_triggerer_of_another_account_fails_no_recording(
             trigger, kept = await asyncio.to_thread(came_back, waiting, event, kept)
             log = logged(capfd)
             assert len(re.findall(r"\[error +\] The triggerer was wrong about 1 of 1", log)) == 1
-            assert "It called lesson missing, this worker finds: Recording lesson is REC" in log
+            assert "It reported lesson missing, this worker finds: Recording lesson is REC" in log
             assert "connection 'tencentcloud_default'" in log
         tiw_simulator.advance(2000)
         urls = await asyncio.to_thread(
@@ -433,7 +433,7 @@ async def test_a_triggerer_of_another_account_fails_no_recording(
     assert len(urls) == 2
     assert rests[:2] == [0, 0]
     assert [10 <= rests[2] <= 12.5, 20 <= rests[3] <= 25] == [True, True]
-    assert waiting._rest_s(1000) <= 375  # type: ignore[operator]
+    assert (rest_s(1000, 0.1) or 0.0) <= 375
 
 
 NOT_CONFIRMED = [
@@ -774,7 +774,7 @@ def test_the_story_in_its_units_and_where_little_is_known() -> None:
             video(),
         ),
     )
-    assert story(record) == (
+    assert summary(record) == (
         "Recording t is FINISHED: recorded from 2026-01-01 00:00:00 UTC to 2026-01-02 01:01:01 "
         "UTC, ended by FORCE_STOP, interruptions: 0, exceptions: 0, videos: mixed (25:01:01, "
         "123.5 MB), audio (0:00:00, 4.3 kB), unknown (unknown length, unknown size)."
@@ -782,8 +782,8 @@ def test_the_story_in_its_units_and_where_little_is_known() -> None:
     far = OnlineRecord(
         sdk_app_id=1, task_id="t", record_start_time=2**62, record_stop_time=-(2**62)
     )
-    assert "recorded from an unknown time to an unknown time" in story(far)
-    assert story(OnlineRecord(sdk_app_id=1, task_id="t", status="FINISHED")) == (
+    assert "recorded from an unknown time to an unknown time" in summary(far)
+    assert summary(OnlineRecord(sdk_app_id=1, task_id="t", status="FINISHED")) == (
         "Recording t is FINISHED: recorded from an unknown time to an unknown time, ended by an "
         "unknown reason, interruptions: 0, exceptions: 0, videos: none."
     )
@@ -839,7 +839,7 @@ def test_execution_timeout_bounds_the_deferral(tiw_simulator: Simulator, connect
     error = ended(limited, pushes)
     assert type(error) is TimeoutError
     assert "last seen RECORDING" in str(error)
-    assert "execution_timeout, 0:00:01" in str(error)
+    assert "execution_timeout elapsed: 0:00:01" in str(error)
 
 
 async def test_a_trigger_whose_time_is_up(tiw_simulator: Simulator, connect: Connect) -> None:
@@ -936,8 +936,8 @@ async def test_waits_outlast_an_airflow_that_cannot_read_connections(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(triggers, "_READ_AGAIN_FIRST_S", 0.02)
-    caplog.set_level("INFO", triggers.logger.name)
+    monkeypatch.setattr(shared_watcher, "_READ_AGAIN_FIRST_S", 0.02)
+    caplog.set_level("INFO", shared_watcher.logger.name)
     supervised.fault, supervised.fails = fault, 9
     ids = tiw_simulator.add_finished(5)
     waits = [
@@ -966,7 +966,7 @@ async def test_a_connection_that_is_never_read_is_a_time_out(
     tiw_simulator: Simulator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(triggers, "_READ_AGAIN_FIRST_S", 0.02)
+    monkeypatch.setattr(shared_watcher, "_READ_AGAIN_FIRST_S", 0.02)
     supervised.fails = math.inf
     trigger = TiwOnlineRecordTrigger(
         record_task_ids=ids, end_time=time.time() + 0.3, poll_interval=0.1
@@ -980,7 +980,7 @@ async def test_a_connection_that_is_never_read_is_a_time_out(
         await asyncio.to_thread(ended)
     # Nobody waits any more: so it is not read for ever.
     async with asyncio.timeout(20):
-        while any(triggers._connecting.values()):
+        while any(shared_watcher._connecting_by_loop.values()):
             await asyncio.sleep(0.02)
     supervised.fails = 0
     for task_id in ids:
@@ -1021,7 +1021,7 @@ async def test_a_trigger_is_stored_in_the_form_that_older_triggerers_know() -> N
 async def test_a_first_attempt_that_hangs_ends_with_the_wait(
     tiw_simulator: Simulator, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(triggers, "_FIRST_READ_S", 0.2)
+    monkeypatch.setattr(shared_watcher, "_FIRST_READ_S", 0.2)
     over = threading.Event()
     monkeypatch.setattr(TiwHook, "get_conn", lambda hook: over.wait())
     trigger = TiwOnlineRecordTrigger(record_task_ids=["t"], end_time=time.time(), poll_interval=0.1)
@@ -1030,7 +1030,7 @@ async def test_a_first_attempt_that_hangs_ends_with_the_wait(
     finally:
         over.set()
     assert payload["outcomes"][0]["timed_out"]
-    assert "did not say what connection" in payload["outcomes"][0]["message"]
+    assert "did not return connection" in payload["outcomes"][0]["message"]
 
 
 async def test_one_connection_is_read_once_for_all_that_start_together(
@@ -1365,7 +1365,7 @@ async def test_a_triggerer_without_settings_says_where_they_are_missing(
     trigger = TiwOnlineRecordTrigger(record_task_ids=ids, end_time=None)
     with pytest.raises(ConfigurationError, match=f"(?i)no {missing} w") as caught:
         await fire(trigger)
-    assert "It is the triggerer that looked" in str(caught.value)
+    assert "This was read in the triggerer" in str(caught.value)
     if missing == "keys":
         assert "connection 'tencentcloud_default' was not found" in str(caught.value)
 

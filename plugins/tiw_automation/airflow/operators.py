@@ -15,11 +15,10 @@ from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains
 from airflow.providers.common.compat.sdk import AirflowException, conf  # isort: skip
 from airflow.sdk.log import mask_secret  # isort: skip
 
-from tiw_automation.airflow.arguments import seconds
+from tiw_automation.airflow.arguments import flag, seconds
+from tiw_automation.airflow.deferral import Deferral
 from tiw_automation.airflow.hooks import TiwHook
-from tiw_automation.airflow.links import TiwConsoleLink
-from tiw_automation.airflow.rendering import KeepsTexts
-from tiw_automation.airflow.wait_operator import WaitsForRecords
+from tiw_automation.airflow.wait_operator import TiwOperator, WaitLimits, WaitsForRecords
 from tiw_automation.core import (
     START_OPTIONS,
     ConfigurationError,
@@ -29,7 +28,7 @@ from tiw_automation.core import (
     TiwError,
     check_task_ids,
 )
-from tiw_automation.core.api import check_room_id, site_of
+from tiw_automation.core.api import check_room_id
 from tiw_automation.core.waiting import DEFAULT_POLL_INTERVAL_S
 
 if TYPE_CHECKING:
@@ -44,23 +43,7 @@ _FORGETS_WITHIN_S = 1.0
 _OPTIONS = tuple(option.name for option in START_OPTIONS)
 
 
-class _TiwOperator(KeepsTexts):
-    """What all have in common: the connection, the application and the link to the console."""
-
-    operator_extra_links = (TiwConsoleLink(),)
-    ui_color = "#e6f1f2"
-
-    tencentcloud_conn_id: str | None
-    console_url: str | None = None
-
-    def client(self) -> TiwClient:
-        """Return a client with the connection's settings."""
-        client = TiwHook(self.tencentcloud_conn_id).get_conn()
-        self.console_url = site_of(client.settings.host).console_url
-        return client
-
-
-class TiwStartOnlineRecordOperator(_TiwOperator):
+class TiwStartOnlineRecordOperator(TiwOperator):
     """Starts to record a room, and pushes the recording's TaskId.
 
     Safe to retry, and to run again after a crash: the recording user is the same for every try
@@ -356,7 +339,7 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
         thread.join(_FORGETS_WITHIN_S)
 
 
-class _ChangeOperator(_TiwOperator):
+class _ChangeOperator(TiwOperator):
     template_fields: Sequence[str] = ("record_task_id", "sdk_app_id", "tencentcloud_conn_id")
 
     def __init__(
@@ -446,7 +429,6 @@ class TiwStopOnlineRecordOperator(WaitsForRecords):
     """
 
     template_fields: Sequence[str] = ("record_task_id", "sdk_app_id", "tencentcloud_conn_id")
-    ui_color = "#e6f1f2"
 
     def __init__(
         self,
@@ -477,37 +459,37 @@ class TiwStopOnlineRecordOperator(WaitsForRecords):
         self.require_videos = require_videos
         self.push_records = push_records
 
-    @property
-    def poll_interval_s(self) -> float:  # type: ignore[override]
-        """The least seconds between two questions about one recording."""
-        return seconds("poll_interval", self.poll_interval)
-
-    @property
-    def wait_s(self) -> float:  # type: ignore[override]
-        """How long a wait in the triggerer may last, in seconds."""
-        return seconds("wait_timeout", self.wait_timeout)
-
-    def check_arguments(self) -> None:
-        """Look at the times too.
-
-        :raises ConfigurationError: an argument is invalid.
-        """
-        super().check_arguments()
-        seconds("wait_timeout", self.wait_timeout)
-        seconds("poll_interval", self.poll_interval)
-
     def execute(self, context: Context) -> Any:
         """Stop, and wait if that was asked for."""
         self.check_arguments()
+        limits = self._limits()
+        waits = flag("wait_for_completion", self.wait_for_completion)
+        deferrable = flag("deferrable", self.deferrable)
         task_id = _one_task_id(self.record_task_id)
         with self.client() as client:
             did = client.stop_online_record(task_id, self.sdk_app_id)
             _log_change(self, task_id, did, "stopped")
-            if not self.wait_for_completion:
+            if not waits:
                 return task_id
-            if not self.deferrable:
-                return self.finish(context, self.wait(client, [task_id], self.wait_s))
-        self.defer_until_settled([task_id])
+            if not deferrable:
+                outcomes = self.wait(client, [task_id], limits)
+                return self.finish(context, outcomes, limits)
+        self.defer_until_settled([task_id], limits)
+
+    def execute_complete(self, context: Context, event: Any, **kept: Any) -> list[str]:
+        """Go on with the trigger's event.
+
+        :param kept: see :class:`~tiw_automation.airflow.deferral.Deferral`.
+        :raises ConfigurationError: the event is not of this version's trigger.
+        """
+        return self.complete(context, event, Deferral.of(kept), self._limits())
+
+    def _limits(self) -> WaitLimits:
+        return WaitLimits(
+            poll_interval_s=seconds("poll_interval", self.poll_interval),
+            timeout_s=seconds("wait_timeout", self.wait_timeout),
+            execution_timeout=self.execution_timeout,
+        )
 
 
 def _one_task_id(value: object) -> str:

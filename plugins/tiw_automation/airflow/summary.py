@@ -9,7 +9,7 @@ from tiw_automation.core import OnlineRecord, Video
 from tiw_automation.core.formatting import amount
 
 
-def story(record: OnlineRecord) -> str:
+def summary(record: OnlineRecord) -> str:
     """Return one line without a URL: when, why it ended, what disturbed it and what there is."""
     broken = sum(interrupt.count or 0 for interrupt in record.interrupts)
     videos = ", ".join(map(_video, record.videos)) or "none"
