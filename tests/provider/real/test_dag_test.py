@@ -15,7 +15,7 @@ import pytest
 
 from tiw_automation.simulator import Simulator
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 LESSONS = """
 import json
 

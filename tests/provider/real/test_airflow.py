@@ -20,7 +20,7 @@ from tiw_automation.core.api.callbacks import MAX_BODY_BYTES
 from tiw_automation.core.api.user_sig import make_user_sig
 from tiw_automation.simulator import Simulator
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 DAG = "wait_for_recording"
 SENSOR = "wait_for_recordings"
 USER_SIG_KEY = "the-key-that-signs-users"

@@ -19,7 +19,7 @@ from moto.server import ThreadedMotoServer
 from airflow_stack import AirflowStack
 from tiw_automation.simulator import Simulator
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 DAG = "archive_recordings"
 TASK = "archive"
 BUCKET = "lessons"
