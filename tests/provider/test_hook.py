@@ -120,7 +120,7 @@ def test_extras_that_are_no_object(extra: str, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("AIRFLOW_CONN_ODD", json.dumps(made))
     for read in (TiwHook("odd").get_conn, lambda: TiwHook("odd").user_sig_key):
         # Airflow 3.1 refuses to read such a connection, later ones go on without its extras.
-        with pytest.raises(TiwError, match=r"'odd' (must be a JSON object|just now)"):
+        with pytest.raises(TiwError, match=r"'odd' (must be a JSON object|: .*it may exist)"):
             read()
     assert TiwHook("odd").test_connection()[0] is False
 

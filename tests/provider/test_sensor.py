@@ -5,10 +5,7 @@ import asyncio
 import contextlib
 import json
 import math
-import os
 import re
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -321,71 +318,6 @@ async def test_nothing_is_lost_with_what_the_deferral_kept(connect: Connect) -> 
             await asyncio.to_thread(waiting.execute_complete, context(pushes), payload)
     pushed = [record["task_id"] for record in pushes.values["records"]]
     assert pushed == [done[0], "lesson", done[1]]
-
-
-DAG_TEST = """
-from airflow.sdk import DAG
-from tiw_automation.airflow.sensors import TiwOnlineRecordSensor
-
-with DAG("lessons", schedule=None) as dag:
-    TiwOnlineRecordSensor(
-        task_id="wait",
-        record_task_id=["over", "lesson", "broken"],
-        deferrable=True,
-        poke_interval=0.2,
-        timeout=600,
-    )
-
-if __name__ == "__main__":
-    import json
-
-    (task,) = dag.test().get_task_instances()
-    print("RESULT", json.dumps([task.state, task.xcom_pull(task_ids="wait")]))
-"""
-
-
-def test_dag_test_has_the_results_that_a_scheduler_has(tmp_path: Path) -> None:
-    """Airflow's own way to try out a DAG, which needs no server."""
-    (tmp_path / "lessons.py").write_text(DAG_TEST)
-    with Simulator() as simulator:
-        simulator.add("over", timeline=[], videos=[{"kind": "whiteboard"}])
-        simulator.add("broken", error={"message": "code: 40004, msg: now, im login failed"})
-        simulator.add("lesson", timeline=[{"RECORDING": 5000}, {"STOPPED": 5}])
-        environment = {
-            **os.environ,
-            **simulator.environment(),
-            "AIRFLOW_HOME": str(tmp_path),
-            "AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path),
-        }
-        migrate = [sys.executable, "-m", "airflow", "db", "migrate"]
-        subprocess.run(migrate, env=environment, check=True, capture_output=True, timeout=300)
-        with (
-            (tmp_path / "log").open("w") as log,
-            subprocess.Popen(
-                [sys.executable, "lessons.py"],
-                env=environment,
-                cwd=tmp_path,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            ) as process,
-        ):
-            try:
-                # Once by the sensor, and then by its trigger.
-                deadline = time.monotonic() + 300
-                while simulator.requests_by_task.get("lesson", 0) < 2:
-                    assert process.poll() is None, (tmp_path / "log").read_text()
-                    assert time.monotonic() < deadline, (tmp_path / "log").read_text()
-                    time.sleep(0.1)
-                simulator.advance(6000)
-                process.wait(timeout=300)
-            finally:
-                process.kill()
-    done = (tmp_path / "log").read_text()
-    state, urls = json.loads(done.partition("RESULT ")[2].splitlines()[0])
-    assert state == "failed"
-    assert "1 of 3 recordings: [broken: failed]" in done
-    order = ["over", "lesson", "lesson"]
-    assert [task_id in url for task_id, url in zip(order, urls, strict=True)] == [True] * 3
 
 
 def came_back(

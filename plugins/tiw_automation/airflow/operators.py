@@ -36,10 +36,10 @@ if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
 
 _KEPT_AS = "tiw_record_task_id"
-# A recording takes some two seconds to show.
-_SHOWS_AFTER_S = 2.5
-# What a kill may wait for Airflow: it has five seconds in all.
-_FORGETS_WITHIN_S = 1.0
+# About two seconds after its start a recording is listed.
+_LISTED_AFTER_S = 2.5
+# How long a kill may wait for Airflow: Airflow gives it five seconds in total.
+_FORGET_WITHIN_S = 1.0
 _OPTIONS = tuple(option.name for option in START_OPTIONS)
 
 
@@ -47,28 +47,28 @@ class TiwStartOnlineRecordOperator(TiwOperator):
     """Starts to record a room, and pushes the recording's TaskId.
 
     Safe to retry, and to run again after a crash: the recording user is the same for every try
-    of a task in a run, and TIW records once for a user. A recording of that user which runs
-    already is returned instead of starting another one. On Airflow 3.3 the TaskId is kept in the
-    task's state store as well: a retry returns a recording that has ended meanwhile too. A task
+    of a task in a run, and TIW records once for a user. A recording of that user which already
+    runs is returned instead of starting another one. On Airflow 3.3 the TaskId is kept in the
+    task's state store as well: a retry also returns a recording that has ended meanwhile. A task
     that was cleared starts anew, unless its recording still runs; so does a retry after a kill that
     stopped the recording.
 
-    Tencent begins some two seconds later, so a wrong signature or room shows as the recording's
+    Tencent begins about two seconds later, so a wrong signature or room appears as the recording's
     failure in the sensor.
 
     :param room_id: the room, 1 to 4294967295.
     :param record_user_id: the user that TIW enters the room as; by default made of the DAG, the
         run, the task and the map index.
     :param record_user_sig: that user's signature; made with the key ``user_sig_secret`` of the
-        connection by default. Airflow masks it wherever it would show it.
+        connection by default. Airflow masks it in its logs and pages.
     :param preset: ``whiteboard_only``, ``mixed_stream`` or ``audio_files``.
     :param sdk_app_id: the application, or None for the connection's.
     :param tencentcloud_conn_id: the connection, or None for the environment's settings.
-    :param stop_on_kill: whether to stop the recording when the task is killed or its
-        ``execution_timeout`` is over before the TaskId was pushed; once it was, nothing is left
-        to be killed. A kill before anything was sent starts none. Airflow gives a kill five
-        seconds; a recording whose start is not answered by then runs on.
-    :param group_id: the board's IM group, where it is not the room's number.
+    :param stop_on_kill: whether to stop the recording when the task is killed, or its
+        ``execution_timeout`` elapses, before the TaskId was pushed; after that the task has ended.
+        A kill before the request was sent prevents the start. Airflow gives a kill five seconds; a
+        recording whose start is not answered by then continues.
+    :param group_id: the whiteboard's IM group, where it is not the room's number.
     :param concat: ``enabled`` (one file a stream, pauses cut out), ``image``.
     :param whiteboard: ``width``, ``height``, ``init_param``.
     :param mix_stream: ``enabled``, ``disable_audio``, ``model_id``, ``teacher_id``, ``custom``.
@@ -77,10 +77,10 @@ class TiwStartOnlineRecordOperator(TiwOperator):
     :param record_control: which streams are recorded.
     :param record_mode: ``REALTIME_MODE`` or ``VIDEO_GENERATION_MODE``.
     :param chat_group_id: the chat's IM group.
-    :param auto_stop_timeout: seconds without sound, picture or board after which it ends.
+    :param auto_stop_timeout: seconds without audio, video or whiteboard after which it ends.
     :param extra_data: for Tencent's own use.
     :param trtc_room_id: the TRTC room, where it is not the room's number.
-    :param trtc_room_id_str: the TRTC room's name; goes before the number.
+    :param trtc_room_id_str: the TRTC room's name, used instead of the number.
     """
 
     template_fields: Sequence[str] = (
@@ -145,8 +145,8 @@ class TiwStartOnlineRecordOperator(TiwOperator):
         self._client: TiwClient | None = None
         self._store: Any = None
         self._started: str | None = None
-        # What is about to be started, and how much the client had sent before it, and before the
-        # latest try of it: nothing of it has left until that has grown.
+        # The room and the user of the start, and how many requests the client had sent before it
+        # and before its latest attempt: as long as the number is the same, nothing was sent.
         self._asked_for: tuple[int, str] | None = None
         self._sent_before_all = 0
         self._sent_before: int | None = None
@@ -162,7 +162,7 @@ class TiwStartOnlineRecordOperator(TiwOperator):
         jinja_env: jinja2.Environment,
         seen_oids: set[int],
     ) -> None:
-        # The signature is kept from the page of rendered templates and the logs.
+        # Hides the signature on the page of rendered templates and in the logs.
         super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
         if parent is self and self.record_user_sig:
             mask_secret(self.record_user_sig)
@@ -173,7 +173,7 @@ class TiwStartOnlineRecordOperator(TiwOperator):
         try:
             return self._recording(context)
         finally:
-            # In this order: a kill that comes in between is dealt with twice, and never forgotten.
+            # In this order: a kill that comes in between is handled twice, and never lost.
             self._is_executing = False
             if self._was_killed:
                 self._stop_what_was_started()
@@ -181,8 +181,9 @@ class TiwStartOnlineRecordOperator(TiwOperator):
 
     def _recording(self, context: Context) -> str:
         room_id = check_room_id(self.room_id)
+        flag("stop_on_kill", self.stop_on_kill)
         user = self.record_user_id or _record_user_id(room_id, context)
-        # Airflow 3.3 keeps it from one try to the next.
+        # Airflow 3.3 keeps the store from one try to the next.
         self._store = context.get("task_state_store")
         # Grows when the task is cleared, and never by a retry.
         max_tries = None if self._store is None else context["ti"].max_tries
@@ -206,7 +207,7 @@ class TiwStartOnlineRecordOperator(TiwOperator):
         self._asked_for = (room_id, user)
 
         def before_each() -> None:
-            # In this order: a kill that comes in between ends it as well.
+            # In this order: a kill that comes in between also prevents the start.
             self._sent_before = client.requests_sent
             if self._was_killed:
                 raise AirflowException("The task was killed, so no start is sent.")
@@ -223,11 +224,11 @@ class TiwStartOnlineRecordOperator(TiwOperator):
         )
 
     def _kept(self, client: TiwClient, max_tries: int | None) -> str | None:
-        """Return the recording of an earlier try, also if it has ended since; none that failed."""
+        """Return the recording of an earlier try, also if it has ended, but not if it failed."""
         try:
             known = None if self._store is None else self._store.get(_KEPT_AS)
         except Exception as error:
-            self.log.warning("Whether an earlier try started a recording is not known: %s", error)
+            self.log.warning("It is unknown whether an earlier try started a recording: %s", error)
             return None
         if not isinstance(known, Mapping) or known.get("max_tries") != max_tries:
             return None
@@ -248,7 +249,7 @@ class TiwStartOnlineRecordOperator(TiwOperator):
         try:
             self._store.set(_KEPT_AS, {"record_task_id": record_task_id, "max_tries": max_tries})
         except Exception as error:
-            # The recording runs, whether a later try will know of it or not.
+            # The recording runs in any case.
             self.log.warning(
                 "Recording %s could not be kept for a later try, which finds it only while it "
                 "runs: %s",
@@ -257,21 +258,22 @@ class TiwStartOnlineRecordOperator(TiwOperator):
             )
 
     def on_kill(self) -> None:
-        """Stop the recording if that was asked for; also one whose answer is still awaited."""
-        if not self.stop_on_kill or self._was_killed:
+        """Stop the recording if ``stop_on_kill`` is set, also one that is just being started."""
+        if not flag("stop_on_kill", self.stop_on_kill) or self._was_killed:
             return
         self._was_killed = True
         if not self._is_executing:
             self._stop_what_was_started()
-        # Airflow calls this from a signal, in the middle of execute, which may hold any lock and
-        # may be talking to Airflow: so it does the rest. Only the wait for a turn is ended.
+        # Airflow calls this from a signal handler in the middle of execute, which may hold any lock
+        # and may await an answer of Airflow: so execute does the rest. Only a start that still
+        # waits for its slot is ended here.
         elif self._client is not None and self._client.requests_sent == self._sent_before:
             raise AirflowException("The task was killed, so no start is sent.")
 
     def _stop_what_was_started(self) -> None:
-        """Stop the recording, as far as it is known or can be found; the log says what was done.
+        """Stop the recording if it is known or can be found; log what was done.
 
-        Nothing is read from Airflow, whose answer to another call may be awaited just then.
+        Reads nothing from Airflow, because another call may await Airflow's answer at this moment.
         """
         client = self._client
         if client is None:
@@ -298,15 +300,15 @@ class TiwStartOnlineRecordOperator(TiwOperator):
             self.log.info("Recording %s had already ended when the task was killed.", started)
 
     def _find(self, client: TiwClient, room_id: int, user: str) -> str | None:
-        """Return the recording of a start whose answer did not come, if it can be found."""
+        """Return the recording of a start that was not answered, if it can be found."""
         try:
             found = client.find_online_record(room_id, user, self.sdk_app_id)
             if found is None:
-                self._sleep(_SHOWS_AFTER_S)
+                self._sleep(_LISTED_AFTER_S)
                 found = client.find_online_record(room_id, user, self.sdk_app_id)
         except TiwError as error:
             self.log.warning(
-                "Whether %s records room %s is not known, so nothing was stopped: %s",
+                "It is unknown whether %s records room %s, so nothing was stopped: %s",
                 user,
                 room_id,
                 error,
@@ -321,8 +323,8 @@ class TiwStartOnlineRecordOperator(TiwOperator):
     def _forget(self) -> None:
         """Let a later try start anew.
 
-        In a thread of its own: a kill may come while a call of the store holds its lock, and goes
-        on only when this has returned.
+        In another thread: at a kill the interrupted call may hold the store's lock until this
+        returns.
         """
         store = self._store
         if store is None:
@@ -336,7 +338,7 @@ class TiwStartOnlineRecordOperator(TiwOperator):
 
         thread = threading.Thread(target=delete, name="tiw-forget", daemon=True)
         thread.start()
-        thread.join(_FORGETS_WITHIN_S)
+        thread.join(_FORGET_WITHIN_S)
 
 
 class _ChangeOperator(TiwOperator):
@@ -357,7 +359,7 @@ class _ChangeOperator(TiwOperator):
 
 
 class TiwPauseOnlineRecordOperator(_ChangeOperator):
-    """Pauses a recording, and pushes its TaskId; one that is paused already is no error.
+    """Pauses a recording and pushes its TaskId; succeeds also where it is paused already.
 
     :param record_task_id: the TaskId that StartOnlineRecord returned.
     :param sdk_app_id: the application, or None for the connection's.
@@ -374,7 +376,7 @@ class TiwPauseOnlineRecordOperator(_ChangeOperator):
 
 
 class TiwResumeOnlineRecordOperator(_ChangeOperator):
-    """Goes on with a paused recording, and pushes its TaskId; one that runs is no error.
+    """Resumes a paused recording and pushes its TaskId; succeeds also where it runs already.
 
     :param record_task_id: the TaskId that StartOnlineRecord returned.
     :param sdk_app_id: the application, or None for the connection's.
@@ -391,7 +393,7 @@ class TiwResumeOnlineRecordOperator(_ChangeOperator):
 
 
 class TiwDescribeOnlineRecordOperator(_ChangeOperator):
-    """Asks for a recording once, waits for nothing, and pushes its record.
+    """Polls a recording once, without waiting, and pushes its record.
 
     :param record_task_id: the TaskId that StartOnlineRecord returned.
     :param sdk_app_id: the application, or None for the connection's.
@@ -399,7 +401,7 @@ class TiwDescribeOnlineRecordOperator(_ChangeOperator):
     """
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Ask."""
+        """Poll."""
         task_id = _one_task_id(self.record_task_id)
         with self.client() as client:
             record = client.describe_online_record(task_id, self.sdk_app_id)
@@ -408,19 +410,20 @@ class TiwDescribeOnlineRecordOperator(_ChangeOperator):
 
 
 class TiwStopOnlineRecordOperator(WaitsForRecords):
-    """Ends a recording; one that has ended already is no error.
+    """Stops a recording; succeeds also where it has ended already.
 
-    Pushes the TaskId; with ``wait_for_completion`` waits until the videos are there and pushes
+    Pushes the TaskId; with ``wait_for_completion`` waits until the videos are ready and pushes
     what the sensor pushes.
 
     :param record_task_id: the TaskId that StartOnlineRecord returned.
     :param sdk_app_id: the application, or None for the connection's.
     :param tencentcloud_conn_id: the connection, or None for the environment's settings.
     :param wait_for_completion: whether to wait until it is FINISHED.
-    :param wait_timeout: how long, in seconds or as a timedelta; an hour by default. When it is up
-        the task fails as others do, so that ``retries`` apply, and the next try waits as long.
-    :param poll_interval: the least time between two questions, in the same forms; 5 s by default.
-    :param deferrable: wait in the triggerer, without a worker; Airflow's
+    :param wait_timeout: how long, in seconds or as a timedelta; an hour by default. When it
+        elapses the task fails in the ordinary way, so that ``retries`` apply, and the next try
+        waits as long again.
+    :param poll_interval: the least time between two polls, in the same forms; 5 s by default.
+    :param deferrable: whether to wait in the triggerer, without a worker; Airflow's
         ``[operators] default_deferrable`` by default.
     :param video_kinds: as in the sensor.
     :param accept_finish_reasons: as in the sensor.
@@ -508,7 +511,7 @@ def _log_change(operator: Any, task_id: str, did: bool, what: str) -> None:
 
 
 def _record_user_id(room_id: int, context: Context) -> str:
-    """Return a name that is the same for every try of a task in a run, and nobody else's."""
+    """Return a name that is the same for every try of one task in a run, and unique to it."""
     task_instance: Any = context["ti"]
     whose = "\0".join(
         str(part)
