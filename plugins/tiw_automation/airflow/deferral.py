@@ -9,7 +9,7 @@ triggerer reported counts only for a recording that the worker cannot reach.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,17 +89,14 @@ class Return:
     :param contradiction: what is wrong with the triggerer's report, or None.
     :param made_progress: False where the same would happen again at once, so that the next return
         must come later than usual.
+    :param is_cut_off: whether the worker could reach TIW for none of what is pending.
     """
 
     ends: tuple[Settled, ...]
     pending: tuple[Outcome, ...]
     contradiction: str | None
     made_progress: bool
-
-    @property
-    def is_cut_off(self) -> bool:
-        """Whether the worker could reach TIW for none of what is pending."""
-        return _is_cut_off(self.pending)
+    is_cut_off: bool
 
 
 def settle(
@@ -121,14 +118,15 @@ def settle(
     ends = [_end(answer, known.get(answer.task_id), is_over, limit_s) for answer in answers]
     pending = tuple(answer for answer, end in zip(answers, ends, strict=True) if end is None)
     denied = {a.task_id: a for a in answers if _denies(a, reported.get(a.task_id))}
-    repeats = is_of_another or _is_cut_off(pending) or any(a.task_id in denied for a in pending)
+    is_cut_off = all(answer.verdict is Verdict.UNKNOWN for answer in pending)
+    repeats = is_of_another or is_cut_off or any(a.task_id in denied for a in pending)
     contradiction = None
     if is_of_another:
         contradiction = f"asked for application {report.sdk_app_id}, this worker for {app_id}."
     elif denied:
         contradiction = f"was wrong about {len(denied)} of {len(answers)} recordings. "
         contradiction += _examples(reported, denied)
-    return Return(tuple(filter(None, ends)), pending, contradiction, not repeats)
+    return Return(tuple(filter(None, ends)), pending, contradiction, not repeats, is_cut_off)
 
 
 def may_change(outcome: Outcome) -> bool:
@@ -173,10 +171,6 @@ def _examples(reported: Mapping[str, Settled], denied: Mapping[str, Outcome]) ->
         for task_id, answer in itertools.islice(denied.items(), _SHOWN)
     )
     return f"It reported {shown}"
-
-
-def _is_cut_off(pending: Iterable[Outcome]) -> bool:
-    return all(outcome.verdict is Verdict.UNKNOWN for outcome in pending)
 
 
 def _seconds(value: object) -> float | None:

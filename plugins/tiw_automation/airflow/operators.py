@@ -512,14 +512,6 @@ def _log_change(operator: Any, task_id: str, did: bool, what: str) -> None:
 
 def _record_user_id(room_id: int, context: Context) -> str:
     """Return a name that is the same for every try of one task in a run, and unique to it."""
-    task_instance: Any = context["ti"]
-    whose = "\0".join(
-        str(part)
-        for part in (
-            task_instance.dag_id,
-            task_instance.run_id,
-            task_instance.task_id,
-            task_instance.map_index,
-        )
-    )
+    ti: Any = context["ti"]
+    whose = "\0".join(map(str, (ti.dag_id, ti.run_id, ti.task_id, ti.map_index)))
     return f"tic_record_user_{room_id}_{hashlib.sha256(whose.encode()).hexdigest()[:24]}"

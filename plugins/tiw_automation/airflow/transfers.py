@@ -6,7 +6,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
@@ -211,8 +210,7 @@ class TiwOnlineRecordToObjectStorageOperator(KeepsTexts):
         if self.records is not None:
             outcomes = [_outcome(record) for record in _flat(self.records)]
         else:
-            with TiwHook(self.tencentcloud_conn_id).get_conn() as client:
-                outcomes = loops.run(partial(self._describe, RecordWatcher(client)))
+            outcomes = self._describe(check_task_ids(self.record_task_id))
         good = [o.record for o in outcomes if o.verdict is Verdict.FINISHED and o.record]
         errors = [
             TiwError(
@@ -224,12 +222,15 @@ class TiwOnlineRecordToObjectStorageOperator(KeepsTexts):
         ]
         return good, errors
 
-    async def _describe(self, watcher: RecordWatcher) -> list[Outcome]:
-        ids = check_task_ids(self.record_task_id)
+    def _describe(self, ids: list[str]) -> list[Outcome]:
         require_videos = flag("require_videos", self.require_videos)
-        acceptance = Acceptance.of(self.accept_finish_reasons, require_videos)
-        outcomes = watcher.describe(ids, sdk_app_id=self.sdk_app_id, acceptance=acceptance)
-        return await in_order(outcomes, ids)
+        given = {
+            "sdk_app_id": self.sdk_app_id,
+            "acceptance": Acceptance.of(self.accept_finish_reasons, require_videos),
+        }
+        with TiwHook(self.tencentcloud_conn_id).get_conn() as client:
+            describe: Any = RecordWatcher(client).describe
+            return loops.run(lambda: in_order(describe(ids, **given), ids))
 
     def _folder(self) -> ObjectStoragePath:
         if isinstance(self.destination, str):

@@ -8,7 +8,7 @@ polls each finished recording once more to get its URLs.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from tiw_automation.core import (
@@ -76,15 +76,7 @@ def settled_by(
 
 def to_rows(ends: Iterable[Settled]) -> list[dict[str, Any]]:
     """Return ends as JSON-native data."""
-    return [
-        {
-            "record_task_id": end.record_task_id,
-            "verdict": end.verdict.value,
-            "message": end.message,
-            "timed_out": end.timed_out,
-        }
-        for end in ends
-    ]
+    return [asdict(end) | {"verdict": end.verdict.value} for end in ends]
 
 
 def from_rows(rows: object) -> list[Settled]:

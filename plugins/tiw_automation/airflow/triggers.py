@@ -36,7 +36,6 @@ from tiw_automation.airflow.trigger_event import Settled, settled, settled_by, t
 from tiw_automation.core import (
     Acceptance,
     ConfigurationError,
-    OnlineRecord,
     Outcome,
     TiwError,
     Verdict,
@@ -138,7 +137,8 @@ class TiwOnlineRecordTrigger(BaseTrigger):
                     answer: Any = await watcher.wait(ids[0], **self._terms())
                 except TiwError as error:
                     answer = error
-                payload = to_payload(app_id, [self._settled(app_id, answer)])
+                end = settled_by(app_id, ids[0], answer, self._acceptance())
+                payload = to_payload(app_id, [end])
             else:
                 app_id = watcher.client.sdk_app_id(self.sdk_app_id)
                 outcomes = await in_order(watcher.watch(ids, **self._terms()), ids)
@@ -150,9 +150,6 @@ class TiwOnlineRecordTrigger(BaseTrigger):
                 "that the workers have.",
             ) from error
         yield TriggerEvent(payload)  # type: ignore[no-untyped-call]
-
-    def _settled(self, app_id: int, answer: OnlineRecord | TiwError) -> Settled:
-        return settled_by(app_id, self.record_task_ids[0], answer, self._acceptance())
 
     def _never_polled(self, error: TiwError) -> dict[str, Any]:
         """Return the payload of a wait that ended before its connection could be read."""

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
@@ -139,33 +140,18 @@ class WaitsForRecords(TiwOperator):
 
     def describe(self, client: TiwClient, record_task_ids: list[str]) -> list[Outcome]:
         """Poll each recording once; return the outcomes in the order given."""
-        acceptance = self._acceptance()
-
-        async def ask() -> list[Outcome]:
-            outcomes = RecordWatcher(client).describe(
-                record_task_ids, sdk_app_id=self.sdk_app_id, acceptance=acceptance
-            )
-            return await in_order(outcomes, record_task_ids)
-
-        return loops.run(ask)
+        return self._outcomes(RecordWatcher(client).describe, record_task_ids)
 
     def wait(
         self, client: TiwClient, record_task_ids: list[str], limits: WaitLimits
     ) -> list[Outcome]:
         """Wait in this process until all have ended or the timeout elapsed; in the order given."""
-        acceptance = self._acceptance()
-
-        async def wait() -> list[Outcome]:
-            outcomes = RecordWatcher(client).watch(
-                record_task_ids,
-                sdk_app_id=self.sdk_app_id,
-                timeout=limits.timeout_s,
-                acceptance=acceptance,
-                poll_interval=limits.poll_interval_s,
-            )
-            return await in_order(outcomes, record_task_ids)
-
-        return loops.run(wait)
+        watch = partial(
+            RecordWatcher(client).watch,
+            timeout=limits.timeout_s,
+            poll_interval=limits.poll_interval_s,
+        )
+        return self._outcomes(watch, record_task_ids)
 
     def defer_until_settled(
         self,
@@ -264,6 +250,13 @@ class WaitsForRecords(TiwOperator):
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
         """Return the videos that were pushed as datasets, which this task has made available."""
         return lineage(outputs=self._found_urls)
+
+    def _outcomes(
+        self, ask: Callable[..., AsyncGenerator[Outcome, None]], record_task_ids: list[str]
+    ) -> list[Outcome]:
+        given = {"sdk_app_id": self.sdk_app_id, "acceptance": self._acceptance()}
+        ids = record_task_ids
+        return loops.run(lambda: in_order(ask(ids, **given), ids))
 
     def _defer_again(
         self, record_task_ids: list[str], found: Return, deferral: Deferral, limits: WaitLimits

@@ -166,5 +166,6 @@ def airflow(
             "AIRFLOW__OPENLINEAGE__NAMESPACE": "lessons",
             "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
         },
+        start_timeout_s=300.0,
     ) as running:
         yield running
