@@ -49,17 +49,17 @@ Connect = Callable[..., None]
 
 
 class Pushes:
-    """Keeps what a task pushes, as the worker's task instance would."""
+    """Keeps what a task pushes, like the worker's task instance."""
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
 
     def get_first_reschedule_date(self, context: Any) -> datetime:
-        """Return a time long ago: what is rescheduled has no time left."""
+        """Return a time long ago: a task that is rescheduled has no time left."""
         return datetime.now(UTC) - timedelta(days=30)
 
     def xcom_push(self, key: str, value: Any) -> None:
-        # What cannot be JSON cannot be pushed.
+        # Only JSON can be pushed.
         self.values[key] = json.loads(json.dumps(value))
 
 
@@ -72,19 +72,19 @@ def context(pushes: Pushes) -> Any:
 
 
 def stored(arguments: Any) -> Any:
-    """Return what a task comes back with of what it was deferred with."""
+    """Return the arguments of a deferral as the resumed task gets them."""
     return json.loads(json.dumps(arguments))
 
 
 def logged(capfd: pytest.CaptureFixture[str]) -> str:
-    """Return what Airflow has printed as the task's log since the last time."""
+    """Return what Airflow has printed as the task's log since the last call."""
     return re.sub(r"\x1b\[[\d;]*m", "", "".join(capfd.readouterr()))
 
 
 async def fire(trigger: TiwOnlineRecordTrigger) -> Any:
     path, arguments = trigger.serialize()
     assert path == "tiw_automation.airflow.triggers.TiwOnlineRecordTrigger"
-    # What the triggerer runs was stored as JSON on the way.
+    # Airflow stores a trigger as JSON.
     copy = TiwOnlineRecordTrigger(**json.loads(json.dumps(arguments)))
     (event,) = [event async for event in copy.run()]
     return json.loads(json.dumps(event.payload))
@@ -102,9 +102,7 @@ def test_a_poke_that_finds_all_finished(tiw_simulator: Simulator, connect: Conne
     assert pushes.values["return_value"] == found.xcom_value
 
 
-def test_a_poke_asks_only_for_what_is_not_settled(
-    tiw_simulator: Simulator, connect: Connect
-) -> None:
+def test_a_poke_polls_only_what_is_not_settled(tiw_simulator: Simulator, connect: Connect) -> None:
     connect(tiw_simulator)
     (done,) = tiw_simulator.add_finished(1)
     tiw_simulator.add("slow", timeline=[{"RECORDING": 100}, {"STOPPED": 5}])
@@ -126,7 +124,7 @@ def test_video_kinds_are_selected(tiw_simulator: Simulator, connect: Connect) ->
         sensor("t", video_kinds=["film"]).poke(context(Pushes()))
 
 
-def test_what_there_is_is_pushed_before_the_failure(
+def test_finished_recordings_are_pushed_before_the_failure(
     tiw_simulator: Simulator, connect: Connect
 ) -> None:
     connect(tiw_simulator)
@@ -176,7 +174,7 @@ async def test_deferred_and_back(connect: Connect) -> None:
     assert pushes.values["return_value"] == urls
 
 
-async def test_tencent_is_gone_between_the_trigger_and_the_worker(
+async def test_tencent_cannot_be_reached_between_the_trigger_and_the_worker(
     tiw_simulator: Simulator, connect: Connect
 ) -> None:
     connect(tiw_simulator)
@@ -191,7 +189,7 @@ async def test_tencent_is_gone_between_the_trigger_and_the_worker(
         await asyncio.to_thread(waiting.execute_complete, context(Pushes()), payload)
     assert deferred.value.timeout == timedelta(seconds=150)
     assert isinstance(deferred.value.trigger, TiwOnlineRecordTrigger)
-    # Of what is missing nothing more is to be asked.
+    # A missing recording is not polled again.
     assert deferred.value.trigger.record_task_ids == ids[:1]
     tiw_simulator.fault = None
     payload = await fire(deferred.value.trigger)
@@ -203,7 +201,7 @@ async def test_tencent_is_gone_between_the_trigger_and_the_worker(
     assert len(pushes.values["return_value"]) == 1
 
 
-async def test_what_has_ended_before_a_deferral_is_not_asked_for_in_the_triggerer(
+async def test_a_recording_that_ended_before_a_deferral_is_not_polled_in_the_triggerer(
     connect: Connect,
 ) -> None:
     with Simulator(speed=10) as simulator:
@@ -224,14 +222,14 @@ async def test_what_has_ended_before_a_deferral_is_not_asked_for_in_the_triggere
             await asyncio.to_thread(
                 waiting.execute_complete, context(pushes), payload, **stored(deferred.value.kwargs)
             )
-        # By the worker that deferred, and by the one that came back.
+        # By the worker that deferred, and by the one that resumed.
         asked = simulator.requests_by_task
         assert [asked[task_id] for task_id in (*done, "broken")] == [2, 2, 2]
     pushed = [record["task_id"] for record in pushes.values["records"]]
     assert pushed == [done[0], "lesson", done[1]]
 
 
-async def test_a_worker_that_never_reaches_tencent_defers_until_the_time_is_up(
+async def test_a_worker_that_never_reaches_tencent_defers_until_the_timeout_elapsed(
     tiw_simulator: Simulator, connect: Connect
 ) -> None:
     connect(tiw_simulator)
@@ -252,7 +250,7 @@ async def test_a_worker_that_never_reaches_tencent_defers_until_the_time_is_up(
     assert (deferred.value.kwargs or {})["end_time"] == end_time
     assert deferred.value.timeout <= timedelta(seconds=90)
     kwargs, delays = stored(deferred.value.kwargs), [deferred.value.trigger.initial_delay]
-    # The triggerer reaches Tencent, and this worker does not: the two go round ever slower.
+    # The triggerer reaches Tencent, and this worker does not: each deferral is longer.
     for _ in range(3):
         with pytest.raises(TaskDeferred) as deferred:
             await asyncio.to_thread(
@@ -275,7 +273,7 @@ async def test_a_worker_that_never_reaches_tencent_defers_until_the_time_is_up(
 
 
 @pytest.mark.parametrize(("interval", "longest"), [(0.1, 300), (60, 300), (900, 900)])
-def test_a_worker_that_is_cut_off_rests_no_shorter_than_a_poll_interval(
+def test_a_worker_that_is_cut_off_rests_for_at_least_a_poll_interval(
     interval: float, longest: float
 ) -> None:
     assert [rest_s(number, interval) for number in (0, 1)] == [None, None]
@@ -285,7 +283,7 @@ def test_a_worker_that_is_cut_off_rests_no_shorter_than_a_poll_interval(
         assert usual <= rest <= usual * 1.25
 
 
-async def test_what_timed_out_is_not_waited_for_anew(
+async def test_a_wait_that_timed_out_is_not_repeated(
     tiw_simulator: Simulator, connect: Connect
 ) -> None:
     connect(tiw_simulator)
@@ -300,8 +298,8 @@ async def test_what_timed_out_is_not_waited_for_anew(
         await asyncio.to_thread(sensor([done, "slow"]).execute_complete, context(Pushes()), payload)
 
 
-async def test_nothing_is_lost_with_what_the_deferral_kept(connect: Connect) -> None:
-    """``dag.test()`` resumes a task with the event alone."""
+async def test_a_lost_deferral_changes_no_result(connect: Connect) -> None:
+    """``dag.test()`` resumes a task with only the event."""
     with Simulator(speed=10) as simulator:
         connect(simulator)
         done = simulator.add_finished(2)
@@ -320,10 +318,10 @@ async def test_nothing_is_lost_with_what_the_deferral_kept(connect: Connect) -> 
     assert pushed == [done[0], "lesson", done[1]]
 
 
-def came_back(
+def deferred_again(
     waiting: TiwOnlineRecordSensor, event: Any, kept: dict[str, Any] | None = None
 ) -> tuple[TiwOnlineRecordTrigger, dict[str, Any]]:
-    """Return what a task is deferred with that comes back with an event."""
+    """Resume a task with an event, and return what it is deferred with again."""
     with pytest.raises(TaskDeferred) as deferred:
         waiting.resume_execution(
             "execute_complete", {**(kept or {}), "event": event}, context(Pushes())
@@ -335,7 +333,7 @@ def came_back(
 async def test_a_triggerer_of_another_account_fails_no_recording(
     tiw_simulator: Simulator, connect: Connect, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """It has no connection and another account's variables, say."""
+    """For example it has no connection, and the variables of another account."""
     tiw_simulator.add("lesson", timeline=[{"RECORDING": 1000}, {"STOPPED": 5}])
     waiting = sensor("lesson", deferrable=True, poke_interval=0.1, timeout=3600)
     connect(tiw_simulator)
@@ -353,7 +351,7 @@ async def test_a_triggerer_of_another_account_fails_no_recording(
             assert event["outcomes"][0]["verdict"] == "missing"
             connect(tiw_simulator)
             capfd.readouterr()
-            trigger, kept = await asyncio.to_thread(came_back, waiting, event, kept)
+            trigger, kept = await asyncio.to_thread(deferred_again, waiting, event, kept)
             log = logged(capfd)
             assert len(re.findall(r"\[error +\] The triggerer was wrong about 1 of 1", log)) == 1
             assert "It reported lesson missing, this worker finds: Recording lesson is REC" in log
@@ -377,7 +375,7 @@ NOT_CONFIRMED = [
 
 
 @pytest.mark.parametrize(("verdict", "words"), NOT_CONFIRMED)
-def test_what_a_worker_does_not_confirm_is_waited_for_at_longer_and_longer_pauses(
+def test_an_end_that_a_worker_does_not_confirm_is_waited_for_at_longer_and_longer_pauses(
     verdict: Verdict,
     words: str,
     tiw_simulator: Simulator,
@@ -392,19 +390,19 @@ def test_what_a_worker_does_not_confirm_is_waited_for_at_longer_and_longer_pause
     waiting = sensor([done, "slow"], deferrable=True, timeout=3600)
     rests, kept = [], {"end_time": time.time() + 3600}
     for _ in range(9):
-        trigger, kept = came_back(waiting, event, kept)
+        trigger, kept = deferred_again(waiting, event, kept)
         assert trigger.record_task_ids == ["slow"]
         rests.append(trigger.initial_delay or 5)
     assert "[error" in logged(capfd)
-    # Twice as long each time, with a quarter more by chance; from 300 s on no longer.
+    # Twice as long each time up to 300 s, plus up to a quarter at random.
     assert [5 * 2 ** max(n, 0) <= rest for n, rest in enumerate(rests[:6])] == [True] * 6
     assert all(300 <= rest <= 375 for rest in rests[6:])
-    # Where its time has elapsed, that is what the task ends with.
+    # When its timeout elapses, the task ends with that.
     pushes = Pushes()
     with pytest.raises(AirflowSensorTimeout, match=r"\[slow: pending\].*last seen RECORDING"):
         waiting.execute_complete(context(pushes), event, **kept | {"end_time": time.time()})
     assert len(pushes.values["return_value"]) == 1
-    # One that is confirmed ends with what was pushed before.
+    # When the end is confirmed, the task ends with it.
     tiw_simulator.advance(2000)
     assert len(waiting.execute_complete(context(Pushes()), event, **kept)) == 3
 
@@ -423,22 +421,22 @@ def test_an_event_of_another_application_decides_nothing(
     kept: dict[str, Any] = {"end_time": time.time() + 3600}
     rests: list[float] = []
     for _ in range(3):
-        trigger, kept = came_back(waiting, event, kept)
+        trigger, kept = deferred_again(waiting, event, kept)
         rests.append(trigger.initial_delay or 0.0)
     log = logged(capfd)
     assert f"application 1400009999, this worker for {tiw_simulator.sdk_app_id}." in log
     assert "was wrong about" not in log
     assert rests[0] == 0
     assert 10 <= rests[1] <= 12.5 < 20 <= rests[2]
-    # It is not believed where the worker cannot ask, either.
+    # It does not count where the worker cannot poll, either.
     tiw_simulator.fault = "outage"
-    came_back(waiting, event, kept)
+    deferred_again(waiting, event, kept)
     tiw_simulator.fault = None
     tiw_simulator.advance(2000)
     assert len(waiting.execute_complete(context(Pushes()), event, **kept)) == 2
 
 
-def test_a_triggerer_counts_where_the_worker_cannot_reach_tencent(
+def test_the_triggerers_report_counts_where_the_worker_cannot_reach_tencent(
     tiw_simulator: Simulator, connect: Connect
 ) -> None:
     connect(tiw_simulator)
@@ -449,7 +447,7 @@ def test_a_triggerer_counts_where_the_worker_cannot_reach_tencent(
         sensor(["absent", "f"]).execute_complete(context(Pushes()), event)
 
 
-def test_what_a_triggerer_called_missing_and_has_finished(
+def test_recordings_that_the_triggerer_reported_missing_and_that_have_finished(
     tiw_simulator: Simulator, connect: Connect, capfd: pytest.CaptureFixture[str]
 ) -> None:
     connect(tiw_simulator)
@@ -462,11 +460,11 @@ def test_what_a_triggerer_called_missing_and_has_finished(
     assert len(urls) == 5
     (line,) = [line for line in logged(capfd).splitlines() if "[error" in line]
     assert "wrong about 5 of 5" in line
-    # Three are named, however many there are.
+    # At most three are named.
     assert [task_id in line for task_id in ids] == [True] * 3 + [False] * 2
 
 
-def test_what_has_not_ended_after_all_is_deferred_again(
+def test_a_task_with_a_recording_that_has_not_ended_is_deferred_again(
     tiw_simulator: Simulator, connect: Connect
 ) -> None:
     connect(tiw_simulator)
@@ -478,7 +476,7 @@ def test_what_has_not_ended_after_all_is_deferred_again(
         waiting.execute_complete(context(Pushes()), event)
     assert isinstance(deferred.value.trigger, TiwOnlineRecordTrigger)
     assert deferred.value.trigger.record_task_ids == ["slow"]
-    # Where its time is up, that is what the task ends with.
+    # When its timeout elapses, the task ends with that.
     pushes = Pushes()
     with pytest.raises(AirflowSensorTimeout, match=r"1 of 2 .*\[slow: pending\].*seen RECORDING"):
         waiting.execute_complete(context(pushes), event, end_time=time.time())
@@ -494,7 +492,7 @@ OTHERWISE: list[tuple[str, str]] = [
 
 @pytest.mark.parametrize(("other", "words"), OTHERWISE, ids=[row[0] for row in OTHERWISE])
 @pytest.mark.parametrize("soft_fail", [False, True])
-def test_one_that_ends_otherwise_than_the_trigger_saw_takes_nothing_from_the_rest(
+def test_a_recording_with_another_end_than_reported_does_not_affect_the_rest(
     other: str, words: str, soft_fail: bool, tiw_simulator: Simulator, connect: Connect
 ) -> None:
     connect(tiw_simulator)
@@ -512,7 +510,7 @@ def test_one_that_ends_otherwise_than_the_trigger_saw_takes_nothing_from_the_res
     assert len(pushes.values["return_value"]) == 1
 
 
-async def test_one_that_cannot_be_asked_for_in_time_takes_nothing_from_the_rest(
+async def test_a_recording_that_cannot_be_polled_in_time_does_not_affect_the_rest(
     tiw_simulator: Simulator, connect: Connect
 ) -> None:
     connect(tiw_simulator)
@@ -537,7 +535,7 @@ WAYS: dict[str, dict[str, Any]] = {
 
 
 def ended(waiting: TiwOnlineRecordSensor, pushes: Pushes) -> BaseException:
-    """Run a sensor whose time is up, with its deferral, and return what it ends with."""
+    """Run a sensor whose timeout elapses, with its deferral, and return its error."""
     try:
         try:
             waiting.execute(context(pushes))
@@ -550,7 +548,7 @@ def ended(waiting: TiwOnlineRecordSensor, pushes: Pushes) -> BaseException:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_time_that_is_up_ends_every_way_of_waiting_alike(
+def test_a_timeout_ends_every_mode_in_the_same_way(
     way: str, tiw_simulator: Simulator, connect: Connect, capfd: pytest.CaptureFixture[str]
 ) -> None:
     connect(tiw_simulator)
@@ -583,13 +581,13 @@ def test_time_that_is_up_ends_every_way_of_waiting_alike(
             error = ended(sensor(ids, **given, **{flag: True}), pushes)
             assert isinstance(error, AirflowSkipException)
             assert "1 of 2" in str(error.__cause__) or "2 of 3" in str(error.__cause__)
-            # A skip says nothing of it by itself.
+            # The skip itself does not name it.
             assert "[slow: pending] Recording slow was not FINISHED" in logged(capfd)
             assert len(pushes.values["return_value"]) == 1
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_what_is_not_told_of_ends_every_way_of_waiting_alike(
+def test_an_unknown_verdict_ends_every_mode_in_the_same_way(
     way: str, tiw_simulator: Simulator, connect: Connect
 ) -> None:
     """The API page shows an answer without a Status for a recording that failed."""
@@ -609,7 +607,7 @@ def test_what_is_not_told_of_ends_every_way_of_waiting_alike(
     assert "SignatureFailure" in str(error)
 
 
-def test_what_is_refused_is_asked_for_again_while_others_are_waited_for(
+def test_a_refused_recording_is_polled_again_while_others_are_waited_for(
     tiw_simulator: Simulator, connect: Connect
 ) -> None:
     connect(tiw_simulator)
@@ -622,15 +620,15 @@ def test_what_is_refused_is_asked_for_again_while_others_are_waited_for(
     assert len(waiting.poke(context(Pushes())).xcom_value or []) == 3
 
 
-async def test_what_a_trigger_could_not_tell_is_asked_for(
+async def test_a_recording_that_the_trigger_could_not_settle_is_polled(
     tiw_simulator: Simulator, connect: Connect
 ) -> None:
-    """What its time was up for has finished since, and what was refused then no longer is."""
+    """One timed out and has finished since; one was refused and no longer is."""
     connect(tiw_simulator)
     late, refused = tiw_simulator.add_finished(2)
     tiw_simulator.add("slow", timeline=[{"RECORDING": 1000}])
     ends = [
-        Settled(late, Verdict.PENDING, "its turn on the quota had not come", timed_out=True),
+        Settled(late, Verdict.PENDING, "its slot had not come", timed_out=True),
         Settled(refused, Verdict.UNKNOWN, "UnauthorizedOperation"),
     ]
     event = to_payload(tiw_simulator.sdk_app_id, ends)
@@ -638,7 +636,7 @@ async def test_what_a_trigger_could_not_tell_is_asked_for(
         sensor([late, refused]).execute_complete, context(Pushes()), event
     )
     assert len(found) == 2
-    # One that still runs has its time left.
+    # For one that still runs there is time left.
     event = to_payload(
         tiw_simulator.sdk_app_id, [Settled("slow", Verdict.UNKNOWN, "UnauthorizedOperation")]
     )
@@ -663,7 +661,7 @@ LESSON_LINE = (
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
-def test_the_log_tells_the_whole_story_of_each_recording(
+def test_the_log_summarizes_each_recording(
     deferrable: bool, tiw_simulator: Simulator, connect: Connect, capfd: pytest.CaptureFixture[str]
 ) -> None:
     connect(tiw_simulator)
@@ -692,7 +690,7 @@ def video(**known: Any) -> Video:
     return Video(**dict.fromkeys(Video.__dataclass_fields__) | known)
 
 
-def test_the_story_in_its_units_and_where_little_is_known() -> None:
+def test_the_units_and_the_unknown_values_of_a_summary() -> None:
     record = OnlineRecord(
         sdk_app_id=1,
         task_id="t",
@@ -755,7 +753,7 @@ async def test_a_wait_that_is_killed_stops_no_recording(
     assert record.status == "RECORDING"
 
 
-def test_execution_timeout_bounds_the_deferral(tiw_simulator: Simulator, connect: Connect) -> None:
+def test_execution_timeout_limits_the_deferral(tiw_simulator: Simulator, connect: Connect) -> None:
     connect(tiw_simulator)
     tiw_simulator.add("slow", timeline=[{"RECORDING": 1000}])
     limited = sensor("slow", deferrable=True, execution_timeout=timedelta(seconds=30))
@@ -765,7 +763,7 @@ def test_execution_timeout_bounds_the_deferral(tiw_simulator: Simulator, connect
     trigger = deferred.value.trigger
     assert isinstance(trigger, TiwOnlineRecordTrigger)
     assert trigger.end_time == pytest.approx(time.time() + 30, abs=5)
-    # As where it pokes: what Airflow ends by it is tried again, and no reason to skip.
+    # As in poke mode: a task that it ends is retried, and not skipped.
     pushes = Pushes()
     limited = sensor("slow", deferrable=True, execution_timeout=timedelta(seconds=1), timeout=60)
     error = ended(limited, pushes)
@@ -774,7 +772,7 @@ def test_execution_timeout_bounds_the_deferral(tiw_simulator: Simulator, connect
     assert "execution_timeout elapsed: 0:00:01" in str(error)
 
 
-async def test_a_trigger_whose_time_is_up(tiw_simulator: Simulator, connect: Connect) -> None:
+async def test_a_trigger_whose_timeout_elapsed(tiw_simulator: Simulator, connect: Connect) -> None:
     connect(tiw_simulator)
     tiw_simulator.add("slow", timeline=[{"RECORDING": 1000}])
     trigger = TiwOnlineRecordTrigger(
@@ -805,7 +803,7 @@ async def test_all_triggers_share_one_watcher(tiw_simulator: Simulator, connect:
             record_task_ids=[task_id], end_time=time.time() + 3, poll_interval=1.0
         )
 
-    # Thirty triggers wait for the same recording, which is still asked for by one.
+    # Thirty triggers wait for the same recording, and one poll serves all.
     await asyncio.gather(*(fire(trigger(task_id)) for task_id in [*ids, *["slow"] * 30]))
     assert tiw_simulator.rejects == 0
     assert tiw_simulator.requests_by_task["slow"] <= 4
@@ -814,10 +812,8 @@ async def test_all_triggers_share_one_watcher(tiw_simulator: Simulator, connect:
     assert RecordWatcher.shared(client).client is not client
 
 
-async def test_one_recording_ends_as_a_list_of_them_does(
-    tiw_simulator: Simulator, connect: Connect
-) -> None:
-    """One is waited for in another way than several, because a triggerer holds so many."""
+async def test_one_recording_ends_like_a_list(tiw_simulator: Simulator, connect: Connect) -> None:
+    """One recording has its own code path, because a triggerer holds so many such waits."""
     connect(tiw_simulator)
     (done,) = tiw_simulator.add_finished(1)
     tiw_simulator.add("broken", error={"message": "code: 40004, msg: now, im login failed"})
@@ -885,14 +881,14 @@ async def test_waits_outlast_an_airflow_that_cannot_read_connections(
     for payload in await asyncio.gather(*map(fire, waits)):
         assert [end["verdict"] for end in payload["outcomes"]] == ["finished"]
         assert payload["sdk_app_id"] == tiw_simulator.sdk_app_id
-    # Nobody tried the keys of the environment, which are another account's.
+    # The keys of the environment, which are another account's, were never used.
     assert tiw_simulator.rejects == 0
     assert caplog.text.count("could not read connection") == 1
     assert caplog.text.count("can be read again") == 1
 
 
 @pytest.mark.parametrize("ids", [["slow"], ["slow", "other"]])
-async def test_a_connection_that_is_never_read_is_a_time_out(
+async def test_a_connection_that_is_never_read_is_a_timeout(
     ids: list[str],
     supervised: Supervisor,
     tiw_simulator: Simulator,
@@ -906,11 +902,11 @@ async def test_a_connection_that_is_never_read_is_a_time_out(
     payload = await fire(trigger)
     assert {end["verdict"] for end in payload["outcomes"]} == {"pending"}
     assert tiw_simulator.requests == {}
-    # The worker asks once more: what it cannot ask either is tried again.
+    # The worker polls once more; where it cannot, the task is retried.
     ended = partial(sensor(ids).execute_complete, context(Pushes()), payload, end_time=time.time())
     with pytest.raises(TiwError, match="could not read connection"):
         await asyncio.to_thread(ended)
-    # Nobody waits any more: so it is not read for ever.
+    # Without a wait the connection is not read any more.
     async with asyncio.timeout(20):
         while any(shared_watcher._connecting_by_loop.values()):
             await asyncio.sleep(0.02)
@@ -982,11 +978,11 @@ async def test_one_connection_is_read_once_for_all_that_start_together(
     gone = asyncio.ensure_future(fire(trigger))
     others = [asyncio.ensure_future(fire(trigger)) for _ in range(9)]
     await asyncio.sleep(0)
-    # One that is cancelled, and was the first, takes nothing from the others.
+    # Cancelling the first one does not affect the others.
     gone.cancel()
     assert len(await asyncio.gather(*others)) == 9
     assert len(made) == 1
-    # Whoever starts later sees what the connection says then.
+    # A wait that starts later reads the connection anew.
     await fire(trigger)
     assert len(made) == 2
 
@@ -994,7 +990,7 @@ async def test_one_connection_is_read_once_for_all_that_start_together(
 SOFT: list[tuple[str, dict[str, Any], str]] = [
     ("a failed recording", {"record_task_id": "broken"}, "skipped"),
     ("one that does not exist", {"record_task_id": "absent"}, "skipped"),
-    ("time that is up", {"record_task_id": "slow", "timeout": 1}, "skipped"),
+    ("a timeout", {"record_task_id": "slow", "timeout": 1}, "skipped"),
     ("wrong keys", {"record_task_id": "slow", "conn": "wrong"}, "failed"),
 ]
 
@@ -1039,7 +1035,7 @@ def test_soft_fail_skips_for_the_same_reasons_deferred_or_not(
 async def test_soft_fail_skips_deferred_as_well_only_if_the_recording_is_at_fault(
     tiw_simulator: Simulator, connect: Connect
 ) -> None:
-    """The keys are withdrawn while it is deferred: that is nobody's reason to skip."""
+    """The keys are revoked while it is deferred: that is not a reason to skip."""
     connect(tiw_simulator, password="anotherkeyanotherkeyanother")
     trigger = TiwOnlineRecordTrigger(record_task_ids=["slow"], end_time=None, poll_interval=0.1)
     event = await fire(trigger)
@@ -1048,7 +1044,7 @@ async def test_soft_fail_skips_deferred_as_well_only_if_the_recording_is_at_faul
         await asyncio.to_thread(
             waiting.resume_execution, "execute_complete", {"event": event}, context(Pushes())
         )
-    # never_fail skips for everything, as it does when poking.
+    # never_fail skips for every error, as in poke mode.
     waiting = sensor("slow", deferrable=True, never_fail=True)
     with pytest.raises(AirflowSkipException):
         await asyncio.to_thread(
@@ -1056,8 +1052,8 @@ async def test_soft_fail_skips_deferred_as_well_only_if_the_recording_is_at_faul
         )
 
 
-def test_a_trigger_that_breaks_is_no_reason_to_skip() -> None:
-    """Its connection was deleted while it was deferred, say."""
+def test_a_trigger_that_breaks_is_not_a_reason_to_skip() -> None:
+    """For example because its connection was deleted while it was deferred."""
     kept = {"error": "Trigger failure", "traceback": ["ConfigurationError: no connection"]}
     with pytest.raises(AirflowException, match="Trigger failure"):
         sensor("t", deferrable=True, soft_fail=True).resume_execution(
@@ -1069,10 +1065,10 @@ def test_a_trigger_that_breaks_is_no_reason_to_skip() -> None:
         )
 
 
-def test_airflows_own_end_of_a_deferral_asks_and_judges_as_any_other(
+def test_airflows_own_end_of_a_deferral_polls_and_judges_like_any_other(
     tiw_simulator: Simulator, connect: Connect
 ) -> None:
-    """Should the triggerer be gone for longer than the wait has time."""
+    """For example because no triggerer ran until the timeout elapsed."""
     connect(tiw_simulator)
     (done,) = tiw_simulator.add_finished(1)
     tiw_simulator.add("slow", timeline=[{"RECORDING": 1000}])
@@ -1113,7 +1109,7 @@ def test_airflows_own_end_of_a_deferral_while_it_cannot_read_connections(
             )
 
 
-def test_the_interval_is_short_where_a_quota_decides_the_rest() -> None:
+def test_the_default_interval_is_short_where_a_shared_quota_limits_the_rest() -> None:
     assert sensor("t").poke_interval == 60
     assert sensor("t", deferrable=True).poke_interval == 5
     assert sensor("t", deferrable=True, poke_interval=90).poke_interval == 90
@@ -1165,7 +1161,7 @@ def test_an_event_and_what_was_kept_of_another_version(
 ) -> None:
     connect(tiw_simulator)
     ids = tiw_simulator.add_finished(2)
-    # One names what this one does not know, and the other leaves out what it does.
+    # A later version sends keys that this one does not know; an earlier one leaves some out.
     event = {
         "sdk_app_id": tiw_simulator.sdk_app_id,
         "asked_by": "a later one",
@@ -1193,7 +1189,7 @@ def test_several_recordings_in_one_text(tiw_simulator: Simulator, connect: Conne
         assert len(sensor(text).poke(context(Pushes())).xcom_value or []) == 2
 
 
-def test_reasons_that_are_not_given_are_all_but_exception(
+def test_the_default_reasons_are_all_but_exception(
     tiw_simulator: Simulator, connect: Connect
 ) -> None:
     connect(tiw_simulator)
@@ -1228,12 +1224,12 @@ def test_do_xcom_push_false_pushes_nothing(
             else:
                 waiting.execute(context(pushes))
     assert pushes.values == {}
-    # The links are Airflow's own to push.
+    # Airflow itself pushes the links.
     assert waiting.replay_url
 
 
 async def test_in_a_running_loop(tiw_simulator: Simulator, connect: Connect) -> None:
-    """Of a notebook, say."""
+    """For example in a notebook."""
     connect(tiw_simulator)
     ids = tiw_simulator.add_finished(2)
     assert len(sensor(ids).execute(context(Pushes()))) == 2
@@ -1281,7 +1277,7 @@ def test_no_connection_means_the_environment(
 
 @pytest.mark.parametrize("ids", [["a"], ["a", "b"]])
 @pytest.mark.parametrize("missing", ["keys", "sdk_app_id"])
-async def test_a_triggerer_without_settings_says_where_they_are_missing(
+async def test_the_error_of_a_triggerer_without_settings_names_the_triggerer(
     missing: str,
     ids: list[str],
     tiw_simulator: Simulator,

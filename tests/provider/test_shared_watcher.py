@@ -9,7 +9,7 @@ from tiw_automation.core import WatcherStats
 
 def test_every_figure_of_a_watcher_is_a_gauge(monkeypatch: pytest.MonkeyPatch) -> None:
     gauges: dict[str, float] = {}
-    # What receives metrics is a service that does not run here.
+    # The service that receives metrics does not run here.
     monkeypatch.setattr(shared_watcher.Stats, "gauge", gauges.__setitem__, raising=False)
     shared_watcher.emit_metrics(WatcherStats(3, 20, 1, 2, 1.5, 0.25))
     assert gauges == {

@@ -73,7 +73,7 @@ def tiw_online_record_asset(
     :param sdk_app_id: the application, or None for the connection's.
     :param tencentcloud_conn_id: the connection, or None for the environment's settings.
     :param watch: whether the triggerer watches; False where only callbacks or tasks publish.
-    :param partitioned: whether each event is a partition of its own, for one run per recording
+    :param partitioned: whether each event has its own partition, for one run per recording
         with ``PartitionedAssetTimetable`` (callbacks: Airflow 3.2, tasks: 3.3). Airflow gives the
         events of triggers no partition, so nothing watches then.
     :param accept_finish_reasons: the reasons that are not a failure, for the watcher and for

@@ -120,12 +120,9 @@ def settle(
     denied = {a.task_id: a for a in answers if _denies(a, reported.get(a.task_id))}
     is_cut_off = all(answer.verdict is Verdict.UNKNOWN for answer in pending)
     repeats = is_of_another or is_cut_off or any(a.task_id in denied for a in pending)
-    contradiction = None
+    contradiction = _examples(reported, denied, len(answers)) if denied else None
     if is_of_another:
         contradiction = f"asked for application {report.sdk_app_id}, this worker for {app_id}."
-    elif denied:
-        contradiction = f"was wrong about {len(denied)} of {len(answers)} recordings. "
-        contradiction += _examples(reported, denied)
     return Return(tuple(filter(None, ends)), pending, contradiction, not repeats, is_cut_off)
 
 
@@ -165,12 +162,12 @@ def _denies(answer: Outcome, reported: Settled | None) -> bool:
     return was_missing or answer.verdict is Verdict.PENDING
 
 
-def _examples(reported: Mapping[str, Settled], denied: Mapping[str, Outcome]) -> str:
+def _examples(reported: Mapping[str, Settled], denied: Mapping[str, Outcome], count: int) -> str:
     shown = "; ".join(
         f"{task_id} {reported[task_id].verdict}, this worker finds: {answer.message}"
         for task_id, answer in itertools.islice(denied.items(), _SHOWN)
     )
-    return f"It reported {shown}"
+    return f"was wrong about {len(denied)} of {count} recordings. It reported {shown}"
 
 
 def _seconds(value: object) -> float | None:

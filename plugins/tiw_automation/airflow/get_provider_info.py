@@ -91,7 +91,7 @@ def get_provider_info() -> dict[str, Any]:
                             "values_display": {
                                 "cn": "cn: mainland China",
                                 "intl": "intl: international",
-                                "null": "as endpoint and region say",
+                                "null": "from endpoint and region",
                             },
                         },
                     },

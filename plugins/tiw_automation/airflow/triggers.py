@@ -209,7 +209,7 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
     :param accept_finish_reasons: the reasons that are not a failure; None means all but EXCEPTION.
     :param require_videos: whether a finished recording without a video is a failure.
     :param include_failed: whether failed and missing recordings are announced too; see the event's
-        ``verdict``. *Missing* is announced at most once, under an ``event_id`` of its own, so that
+        ``verdict``. *Missing* is announced at most once, under another ``event_id``, so that
         the end of a recording that is found later is announced as well.
     :param sweep_after: how many seconds after the last of several events the one without a
         recording follows, None for never.

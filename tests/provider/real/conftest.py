@@ -102,7 +102,7 @@ def simulator() -> Iterator[Simulator]:
 
 @pytest.fixture(scope="session")
 def starts() -> Iterator[Simulator]:
-    """Another simulator, for starts: its faults and its time are no other test's."""
+    """Another simulator, for starts: its faults and its time do not affect the other tests."""
     with Simulator(region="ap-guangzhou", user_sig_key=USER_SIG_KEY) as running:
         yield running
 
