@@ -564,6 +564,8 @@ def test_the_size_of_a_part_depends_on_the_size_of_the_file(s3: Any) -> None:
         ({"records": [], "video_timeout": "60"}, "a number of seconds, zero or more"),
         ({"records": [], "video_kinds": ["film"]}, "video_kinds"),
         ({"records": [], "destination": "/mnt/recordings"}, "is not a URL"),
+        ({"records": [], "overwrite": "no"}, "overwrite must be True or False"),
+        ({"records": [], "verify_size": 1}, "verify_size must be True or False"),
         ({"records": [], "tencentcloud_conn_id": "absent"}, "no connection 'absent'"),
     ],
 )

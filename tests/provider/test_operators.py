@@ -703,9 +703,8 @@ def test_describing_a_failed_or_missing_recording_fails(simulator: Simulator) ->
 
 
 def stop(task_id: str, **given: Any) -> TiwStopOnlineRecordOperator:
-    return TiwStopOnlineRecordOperator(
-        task_id="stop", record_task_id=task_id, wait_for_completion=True, **given
-    )
+    given = {"wait_for_completion": True, **given}
+    return TiwStopOnlineRecordOperator(task_id="stop", record_task_id=task_id, **given)
 
 
 def test_a_stop_that_waits_pushes_what_the_sensor_pushes() -> None:
@@ -775,6 +774,38 @@ def test_nothing_is_stopped_where_the_wait_is_invalid(
 ) -> None:
     with pytest.raises(ConfigurationError, match=re.escape(words)):
         stop("lesson", **given).execute(context())
+    assert simulator.requests == {}
+
+
+def test_a_flag_may_be_given_as_a_text(simulator: Simulator) -> None:
+    (done,) = simulator.add_finished(1)
+    flags: dict[str, Any] = {"wait_for_completion": "false", "push_records": "False"}
+    assert stop(done, **flags).execute(context()) == done
+    where = context()
+    flags = {"wait_for_completion": "true", "deferrable": "false", "push_records": "false"}
+    assert len(stop(done, **flags).execute(where)) == 1
+    assert "records" not in where["ti"].pushed
+    never: dict[str, Any] = {"stop_on_kill": "false"}
+    operator = start(**never)
+    task_id = operator.execute(context())
+    simulator.advance(30)
+    operator.on_kill()
+    found = [facts["status"] for facts in simulator.recordings if facts["task_id"] == task_id]
+    assert found == ["RECORDING"]
+
+
+@pytest.mark.parametrize(
+    "name", ["wait_for_completion", "deferrable", "push_records", "require_videos"]
+)
+@pytest.mark.parametrize("odd", ["no", "", 0, None])
+def test_an_unclear_flag_is_refused_before_anything_is_sent(
+    name: str, odd: Any, simulator: Simulator
+) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name} must be True or False"):
+        stop("lesson", **{name: odd}).execute(context())
+    flags: dict[str, Any] = {"stop_on_kill": odd}
+    with pytest.raises(ConfigurationError, match="stop_on_kill must be True or False"):
+        start(**flags).execute(context())
     assert simulator.requests == {}
 
 

@@ -232,7 +232,7 @@ async def test_a_recording_that_ended_before_a_deferral_is_not_polled_in_the_tri
 async def test_a_worker_that_never_reaches_tencent_defers_until_the_timeout_elapsed(
     tiw_simulator: Simulator, connect: Connect
 ) -> None:
-    connect(tiw_simulator)
+    connect(tiw_simulator, extra={"timeout": 1})
     (done,) = tiw_simulator.add_finished(1)
     waiting = sensor(done, deferrable=True, poke_interval=0.1, timeout=90)
     end_time = time.time() + 30
@@ -1107,6 +1107,17 @@ def test_airflows_own_end_of_a_deferral_while_it_cannot_read_connections(
             sensor("slow", deferrable=True, **given).resume_execution(
                 "__fail__", {"error": "Trigger timeout"}, context(Pushes())
             )
+
+
+def test_deferrable_may_be_given_as_a_text(tiw_simulator: Simulator, connect: Connect) -> None:
+    connect(tiw_simulator)
+    tiw_simulator.add("slow", timeline=[{"RECORDING": 1000}])
+    assert not sensor("slow", deferrable="false").poke(context(Pushes())).is_done
+    assert sensor("slow", deferrable="false").poke_interval == 60
+    with pytest.raises(TaskDeferred):
+        sensor("slow", deferrable="true").poke(context(Pushes()))
+    with pytest.raises(ConfigurationError, match="deferrable must be True or False"):
+        sensor("slow", deferrable="maybe")
 
 
 def test_the_default_interval_is_short_where_a_shared_quota_limits_the_rest() -> None:
