@@ -277,18 +277,18 @@ def test_a_run_that_is_marked_failed_stops_its_recording(
 
 def test_many_recordings_in_chunks(simulator: Simulator, airflow: Any) -> None:
     ids = simulator.add_finished(1000)
-    run_id = airflow.trigger("many_recordings", {"record_task_ids": ids, "chunk": 100})
+    run_id = airflow.trigger("many_recordings", {"record_task_ids": ids, "chunk": 250})
     airflow.wait_for_run("many_recordings", run_id, timeout_s=300)
     assert airflow.run_state("many_recordings", run_id) == "success"
     states = airflow.task_states("many_recordings", run_id)
-    assert [t["map_index"] for t in states if t["task_id"] == SENSOR] == list(range(10))
+    assert [t["map_index"] for t in states if t["task_id"] == SENSOR] == list(range(4))
     counts = [
         airflow.xcom("many_recordings", run_id, "publish", "return_value", map_index=index)
-        for index in range(10)
+        for index in range(4)
     ]
-    assert counts == [100] * 10
+    assert counts == [250] * 4
     log = airflow.task_log("many_recordings", run_id, "publish", map_index=3)
-    assert len([line for line in log.splitlines() if "/videos/" in line]) == 100
+    assert len([line for line in log.splitlines() if "/videos/" in line]) == 250
     assert {simulator.requests_by_task[task_id] for task_id in ids} == {1}
 
 
