@@ -9,9 +9,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from functools import partial
-from pathlib import Path
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -27,8 +25,9 @@ from airflow.sdk import DAG
 from airflow.sdk.execution_time.timeout import timeout as airflow_timeout
 from airflow.triggers.base import BaseTrigger
 from supervisors import Supervisor
+from waits import Pushes, context, fire, logged, sensor, stored
 
-from tiw_automation.airflow import loops, shared_watcher
+from tiw_automation.airflow import loops
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.airflow.sensors import TiwOnlineRecordFailed, TiwOnlineRecordSensor
 from tiw_automation.airflow.summary import summary
@@ -38,7 +37,6 @@ from tiw_automation.airflow.wait_operator import rest_s
 from tiw_automation.core import (
     ConfigurationError,
     OnlineRecord,
-    RecordWatcher,
     TiwError,
     Verdict,
     Video,
@@ -46,48 +44,6 @@ from tiw_automation.core import (
 from tiw_automation.simulator import Simulator
 
 Connect = Callable[..., None]
-
-
-class Pushes:
-    """Keeps what a task pushes, like the worker's task instance."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, Any] = {}
-
-    def get_first_reschedule_date(self, context: Any) -> datetime:
-        """Return a time long ago: a task that is rescheduled has no time left."""
-        return datetime.now(UTC) - timedelta(days=30)
-
-    def xcom_push(self, key: str, value: Any) -> None:
-        # Only JSON can be pushed.
-        self.values[key] = json.loads(json.dumps(value))
-
-
-def sensor(record_task_id: Any, **given: Any) -> TiwOnlineRecordSensor:
-    return TiwOnlineRecordSensor(task_id="wait", record_task_id=record_task_id, **given)
-
-
-def context(pushes: Pushes) -> Any:
-    return {"ti": pushes}
-
-
-def stored(arguments: Any) -> Any:
-    """Return the arguments of a deferral as the resumed task gets them."""
-    return json.loads(json.dumps(arguments))
-
-
-def logged(capfd: pytest.CaptureFixture[str]) -> str:
-    """Return what Airflow has printed as the task's log since the last call."""
-    return re.sub(r"\x1b\[[\d;]*m", "", "".join(capfd.readouterr()))
-
-
-async def fire(trigger: TiwOnlineRecordTrigger) -> Any:
-    path, arguments = trigger.serialize()
-    assert path == "tiw_automation.airflow.triggers.TiwOnlineRecordTrigger"
-    # Airflow stores a trigger as JSON.
-    copy = TiwOnlineRecordTrigger(**json.loads(json.dumps(arguments)))
-    (event,) = [event async for event in copy.run()]
-    return json.loads(json.dumps(event.payload))
 
 
 def test_a_poke_that_finds_all_finished(tiw_simulator: Simulator, connect: Connect) -> None:
@@ -772,162 +728,6 @@ def test_execution_timeout_limits_the_deferral(tiw_simulator: Simulator, connect
     assert "execution_timeout elapsed: 0:00:01" in str(error)
 
 
-async def test_a_trigger_whose_timeout_elapsed(tiw_simulator: Simulator, connect: Connect) -> None:
-    connect(tiw_simulator)
-    tiw_simulator.add("slow", timeline=[{"RECORDING": 1000}])
-    trigger = TiwOnlineRecordTrigger(
-        record_task_ids=["slow"], end_time=time.time() + 0.5, poll_interval=0.1
-    )
-    payload = await fire(trigger)
-    with pytest.raises(AirflowSensorTimeout, match="last seen RECORDING"):
-        await asyncio.to_thread(sensor("slow").execute_complete, context(Pushes()), payload)
-
-
-async def test_a_trigger_does_not_fire_within_its_first_moments(
-    tiw_simulator: Simulator, connect: Connect
-) -> None:
-    connect(tiw_simulator)
-    (done,) = tiw_simulator.add_finished(1)
-    started = time.monotonic()
-    await fire(TiwOnlineRecordTrigger(record_task_ids=[done], end_time=None, poll_interval=0.5))
-    assert time.monotonic() - started >= 0.5
-
-
-async def test_all_triggers_share_one_watcher(tiw_simulator: Simulator, connect: Connect) -> None:
-    connect(tiw_simulator)
-    ids = tiw_simulator.add_finished(20)
-    tiw_simulator.add("slow", timeline=[{"RECORDING": 1000}])
-
-    def trigger(task_id: str) -> TiwOnlineRecordTrigger:
-        return TiwOnlineRecordTrigger(
-            record_task_ids=[task_id], end_time=time.time() + 3, poll_interval=1.0
-        )
-
-    # Thirty triggers wait for the same recording, and one poll serves all.
-    await asyncio.gather(*(fire(trigger(task_id)) for task_id in [*ids, *["slow"] * 30]))
-    assert tiw_simulator.rejects == 0
-    assert tiw_simulator.requests_by_task["slow"] <= 4
-    assert all(tiw_simulator.requests_by_task[task_id] == 1 for task_id in ids)
-    client = await asyncio.to_thread(TiwHook().get_conn)
-    assert RecordWatcher.shared(client).client is not client
-
-
-async def test_one_recording_ends_like_a_list(tiw_simulator: Simulator, connect: Connect) -> None:
-    """One recording has its own code path, because a triggerer holds so many such waits."""
-    connect(tiw_simulator)
-    (done,) = tiw_simulator.add_finished(1)
-    tiw_simulator.add("broken", error={"message": "code: 40004, msg: now, im login failed"})
-    tiw_simulator.add("odd", timeline=[], finish_reason="EXCEPTION")
-    tiw_simulator.add("slow", timeline=[{"RECORDING": 1000}])
-    ids = [done, "broken", "odd", "absent", "slow"]
-
-    async def ends(*record_task_ids: str) -> list[dict[str, Any]]:
-        trigger = TiwOnlineRecordTrigger(
-            record_task_ids=list(record_task_ids), end_time=time.time() + 2, poll_interval=0.1
-        )
-        payload = await fire(trigger)
-        for end in payload["outcomes"]:
-            # The seconds of a wait and the id of a request differ.
-            end["message"] = re.sub(r"within [\d.]+ s|RequestId \S+", "", end["message"])
-        return list(payload["outcomes"])
-
-    apart = [end for task_id in ids for end in await ends(task_id)]
-    assert apart == await ends(*ids)
-    assert [end["verdict"] for end in apart] == [
-        "finished", "failed", "failed", "missing", "pending",
-    ]  # fmt: skip
-
-
-async def test_a_refusal_is_the_same_for_one_and_for_several(
-    tiw_simulator: Simulator, connect: Connect
-) -> None:
-    connect(tiw_simulator, password="anotherkeyanotherkeyanother")
-    for ids in (["a"], ["a", "b"]):
-        trigger = TiwOnlineRecordTrigger(record_task_ids=ids, end_time=None, poll_interval=0.1)
-        payload = await fire(trigger)
-        assert {end["verdict"] for end in payload["outcomes"]} == {"unknown"}
-        assert "AuthFailure.SignatureFailure" in payload["outcomes"][0]["message"]
-        with pytest.raises(RuntimeError, match="SignatureFailure"):
-            await asyncio.to_thread(sensor(ids).execute_complete, context(Pushes()), payload)
-
-
-NAMES = ["tencentcloud_default", "mine"]
-
-
-@pytest.mark.parametrize("fault", ["answered", "not found"])
-@pytest.mark.parametrize("name", NAMES)
-async def test_waits_outlast_an_airflow_that_cannot_read_connections(
-    name: str,
-    fault: str,
-    supervised: Supervisor,
-    tiw_simulator: Simulator,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    monkeypatch.setattr(shared_watcher, "_READ_AGAIN_FIRST_S", 0.02)
-    caplog.set_level("INFO", shared_watcher.logger.name)
-    supervised.fault, supervised.fails = fault, 9
-    ids = tiw_simulator.add_finished(5)
-    waits = [
-        TiwOnlineRecordTrigger(
-            record_task_ids=[task_id],
-            end_time=end_time,
-            tencentcloud_conn_id=name,
-            poll_interval=0.1,
-        )
-        for task_id in ids
-        for end_time in (None, time.time() + 60)
-    ]
-    for payload in await asyncio.gather(*map(fire, waits)):
-        assert [end["verdict"] for end in payload["outcomes"]] == ["finished"]
-        assert payload["sdk_app_id"] == tiw_simulator.sdk_app_id
-    # The keys of the environment, which are another account's, were never used.
-    assert tiw_simulator.rejects == 0
-    assert caplog.text.count("could not read connection") == 1
-    assert caplog.text.count("can be read again") == 1
-
-
-@pytest.mark.parametrize("ids", [["slow"], ["slow", "other"]])
-async def test_a_connection_that_is_never_read_is_a_timeout(
-    ids: list[str],
-    supervised: Supervisor,
-    tiw_simulator: Simulator,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(shared_watcher, "_READ_AGAIN_FIRST_S", 0.02)
-    supervised.fails = math.inf
-    trigger = TiwOnlineRecordTrigger(
-        record_task_ids=ids, end_time=time.time() + 0.3, poll_interval=0.1
-    )
-    payload = await fire(trigger)
-    assert {end["verdict"] for end in payload["outcomes"]} == {"pending"}
-    assert tiw_simulator.requests == {}
-    # The worker polls once more; where it cannot, the task is retried.
-    ended = partial(sensor(ids).execute_complete, context(Pushes()), payload, end_time=time.time())
-    with pytest.raises(TiwError, match="could not read connection"):
-        await asyncio.to_thread(ended)
-    # Without a wait the connection is not read any more.
-    async with asyncio.timeout(20):
-        while any(shared_watcher._connecting_by_loop.values()):
-            await asyncio.sleep(0.02)
-    supervised.fails = 0
-    for task_id in ids:
-        tiw_simulator.add(task_id, timeline=[{"RECORDING": 1000}])
-    with pytest.raises(AirflowSensorTimeout, match="last seen RECORDING"):
-        await asyncio.to_thread(ended)
-
-
-async def test_a_connection_that_does_not_exist_ends_the_wait_at_once(
-    supervised: Supervisor,
-) -> None:
-    supervised.connections.clear()
-    trigger = TiwOnlineRecordTrigger(
-        record_task_ids=["a"], end_time=time.time() + 60, tencentcloud_conn_id="mine"
-    )
-    with pytest.raises(ConfigurationError, match="no connection 'mine'"):
-        await fire(trigger)
-
-
 def test_a_task_that_cannot_read_its_connection_fails_in_the_ordinary_way(
     supervised: Supervisor, tiw_simulator: Simulator
 ) -> None:
@@ -937,54 +737,6 @@ def test_a_task_that_cannot_read_its_connection_fails_in_the_ordinary_way(
             sensor("a", deferrable=deferrable).poke(context(Pushes()))
         assert met.value.retryable
     assert tiw_simulator.requests == {}
-
-
-async def test_a_trigger_is_stored_in_the_form_that_older_triggerers_know() -> None:
-    given: dict[str, Any] = {"record_task_ids": ["t"], "end_time": None}
-    assert "initial_delay" not in TiwOnlineRecordTrigger(**given).serialize()[1]
-    resting = TiwOnlineRecordTrigger(**given, initial_delay=9.0)
-    assert TiwOnlineRecordTrigger(**resting.serialize()[1]).initial_delay == 9.0
-
-
-async def test_a_first_attempt_that_hangs_ends_with_the_wait(
-    tiw_simulator: Simulator, connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(shared_watcher, "_FIRST_READ_S", 0.2)
-    over = threading.Event()
-    monkeypatch.setattr(TiwHook, "get_conn", lambda hook: over.wait())
-    trigger = TiwOnlineRecordTrigger(record_task_ids=["t"], end_time=time.time(), poll_interval=0.1)
-    try:
-        payload = await fire(trigger)
-    finally:
-        over.set()
-    assert payload["outcomes"][0]["timed_out"]
-    assert "did not return connection" in payload["outcomes"][0]["message"]
-
-
-async def test_one_connection_is_read_once_for_all_that_start_together(
-    tiw_simulator: Simulator, connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    connect(tiw_simulator)
-    made: list[TiwHook] = []
-    get_conn = TiwHook.get_conn
-
-    def counted(hook: TiwHook) -> Any:
-        made.append(hook)
-        return get_conn(hook)
-
-    monkeypatch.setattr(TiwHook, "get_conn", counted)
-    (done,) = tiw_simulator.add_finished(1)
-    trigger = TiwOnlineRecordTrigger(record_task_ids=[done], end_time=None, poll_interval=0.1)
-    gone = asyncio.ensure_future(fire(trigger))
-    others = [asyncio.ensure_future(fire(trigger)) for _ in range(9)]
-    await asyncio.sleep(0)
-    # Cancelling the first one does not affect the others.
-    gone.cancel()
-    assert len(await asyncio.gather(*others)) == 9
-    assert len(made) == 1
-    # A wait that starts later reads the connection anew.
-    await fire(trigger)
-    assert len(made) == 2
 
 
 SOFT: list[tuple[str, dict[str, Any], str]] = [
@@ -1284,29 +1036,6 @@ def test_no_connection_means_the_environment(
     event = asyncio.run(fire(deferred.value.trigger))
     kept = stored(deferred.value.kwargs)
     assert len(sensor(ids, **given).execute_complete(context(Pushes()), event, **kept)) == 3
-
-
-@pytest.mark.parametrize("ids", [["a"], ["a", "b"]])
-@pytest.mark.parametrize("missing", ["keys", "sdk_app_id"])
-async def test_the_error_of_a_triggerer_without_settings_names_the_triggerer(
-    missing: str,
-    ids: list[str],
-    tiw_simulator: Simulator,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("TIW_METADATA_ENDPOINT", "http://127.0.0.1:1")
-    if missing == "sdk_app_id":
-        for name, value in tiw_simulator.environment().items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.delenv("TIW_SDK_APP_ID")
-    trigger = TiwOnlineRecordTrigger(record_task_ids=ids, end_time=None)
-    with pytest.raises(ConfigurationError, match=f"(?i)no {missing} w") as caught:
-        await fire(trigger)
-    assert "This was read in the triggerer" in str(caught.value)
-    if missing == "keys":
-        assert "connection 'tencentcloud_default' was not found" in str(caught.value)
 
 
 def test_a_refusal_is_an_ordinary_failure(tiw_simulator: Simulator, connect: Connect) -> None:
