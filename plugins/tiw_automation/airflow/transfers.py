@@ -153,26 +153,8 @@ class TiwOnlineRecordToObjectStorageOperator(KeepsTexts):
 
     def execute(self, context: Context) -> list[str]:
         """Copy what is missing, announce it to the outlets, and return the paths."""
-        if (self.records is None) == (self.record_task_id is None):
-            raise ConfigurationError(
-                "Exactly one of records and record_task_id must be given.",
-                hint='For example records=sensor.output["records"].',
-            )
         records, errors = self._find()
-        self._archive = RecordArchive(
-            storage_of(self._folder()),
-            names=self.names,
-            manifest=self.manifest,
-            max_workers=count("max_workers", self.max_workers),
-            video_kinds=self.video_kinds,
-            overwrite=flag("overwrite", self.overwrite),
-            verify_size=flag("verify_size", self.verify_size),
-            progress_s=seconds("progress_interval", self.progress_interval),
-            timeout_s=seconds("video_timeout", self.video_timeout),
-            attempts=count("attempts", self.attempts),
-            log=cast("logging.Logger", self.log),
-            **TiwHook(self.tencentcloud_conn_id).transport_settings(),
-        )
+        self._archive = self._new_archive()
         if self._killed:
             self._archive.stop()
         try:
@@ -205,8 +187,29 @@ class TiwOnlineRecordToObjectStorageOperator(KeepsTexts):
             outputs=(video.path for video in self._archived),
         )
 
+    def _new_archive(self) -> RecordArchive:
+        return RecordArchive(
+            storage_of(self._folder()),
+            names=self.names,
+            manifest=self.manifest,
+            max_workers=count("max_workers", self.max_workers),
+            video_kinds=self.video_kinds,
+            overwrite=flag("overwrite", self.overwrite),
+            verify_size=flag("verify_size", self.verify_size),
+            progress_s=seconds("progress_interval", self.progress_interval),
+            timeout_s=seconds("video_timeout", self.video_timeout),
+            attempts=count("attempts", self.attempts),
+            log=cast("logging.Logger", self.log),
+            **TiwHook(self.tencentcloud_conn_id).transport_settings(),
+        )
+
     def _find(self) -> tuple[list[OnlineRecord], list[TiwError]]:
         """Return the records, and an error for each recording that cannot be archived."""
+        if (self.records is None) == (self.record_task_id is None):
+            raise ConfigurationError(
+                "Exactly one of records and record_task_id must be given.",
+                hint='For example records=sensor.output["records"].',
+            )
         if self.records is not None:
             outcomes = [_outcome(record) for record in _flat(self.records)]
         else:
