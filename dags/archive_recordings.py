@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Wait for recordings, then copy their videos to where they stay: Tencent keeps them three days."""
+"""Wait for recordings, then copy their videos, which Tencent deletes after three days."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from airflow.sdk import Asset, Param, XComArg, dag
 from tiw_automation.airflow.sensors import TiwOnlineRecordSensor
 from tiw_automation.airflow.transfers import TiwOnlineRecordToObjectStorageOperator
 
-# DAGs that are scheduled by it find the records and the paths in the event's extra.
+# DAGs that it schedules find the records and the paths in the event's extra.
 archived_lessons = Asset("archived_lessons")
 
 
@@ -48,7 +48,7 @@ def archive_recordings() -> None:
         task_id="archive",
         records=XComArg(finished, key="records"),
         destination="{{ params.destination }}",
-        # A folder for each day, and for each lesson one in it.
+        # A folder for each day, and in it one for each lesson.
         names="{start_date}/{task_id}/{kind}-{user_id}-{video_id}.{format}",
         manifest="{start_date}/{task_id}/manifest.json",
         outlets=[archived_lessons],

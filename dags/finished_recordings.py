@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scheduled by finished recordings: whatever the application records is reported here."""
+"""Scheduled by finished recordings: reports everything that the application records."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FINISHED = assets.tiw_online_record_asset()
 def finished_recordings() -> None:
     @task
     def batches(triggering_asset_events: Any = None) -> list[list[dict[str, Any]]]:
-        """Return what has finished: Airflow may tell of many recordings in one run."""
+        """Return what has finished: one run may have the events of many recordings."""
         found = assets.finished_recordings(triggering_asset_events)
         return [found[first : first + 100] for first in range(0, len(found), 100)]
 

@@ -23,20 +23,20 @@ from tiw_automation.airflow.transfers import TiwOnlineRecordToObjectStorageOpera
         "room_id": Param(880528, type="integer", minimum=1, maximum=4294967295),
         "lesson_seconds": Param(45 * 60, type="integer", minimum=0),
         "destination": Param(
-            "file:///tmp/lessons", type="string", description="Any object storage of Airflow's."
+            "file:///tmp/lessons", type="string", description="Any object storage of Airflow."
         ),
     },
 )
 def lesson_lifecycle() -> None:
-    # The key that signs the recording user is in the connection. A retry finds the recording that
-    # an earlier try has started.
+    # The connection has the key that signs the recording user. A retry finds the recording that an
+    # earlier try has started.
     record = TiwStartOnlineRecordOperator(
         task_id="record",
         room_id="{{ params.room_id }}",
         concat={"enabled": True},
-        # A start that is killed before its TaskId was pushed stops what it has started.
+        # A start that is killed before it pushed the TaskId stops its recording.
         stop_on_kill=True,
-        # What ends a recording that no task can stop any more, once its room is silent.
+        # Ends a recording that no task can stop any more, after its room was silent for so long.
         auto_stop_timeout=600,
         retries=3,
         retry_delay=timedelta(seconds=20),
@@ -48,8 +48,8 @@ def lesson_lifecycle() -> None:
             ".isoformat() }}"
         ),
     )
-    # A teardown runs as well when the run is marked failed, or the lesson could not be waited for:
-    # a recording that is forgotten costs money.
+    # A teardown also runs when the run is marked failed or the lesson's sensor failed: a recording
+    # that is never stopped costs money.
     stop = TiwStopOnlineRecordOperator(
         task_id="stop",
         record_task_id=record.output,

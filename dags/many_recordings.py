@@ -27,7 +27,7 @@ from tiw_automation.airflow.sensors import TiwOnlineRecordSensor
 def many_recordings() -> None:
     @task
     def chunks(params: dict[str, object] | None = None) -> list[list[str]]:
-        """Cut the list: each chunk is one deferred task, and one list of URLs."""
+        """Split the list: each chunk is one deferred task, and one list of URLs."""
         assert params is not None
         ids, size = params["record_task_ids"], params["chunk"]
         assert isinstance(ids, list)
@@ -39,15 +39,15 @@ def many_recordings() -> None:
         deferrable=True,
         poke_interval=5,
         timeout=timedelta(hours=6).total_seconds(),
-        # The records of a thousand lessons are megabytes; the URLs are enough here.
+        # The records of a thousand lessons have megabytes; the URLs are enough here.
         push_records=False,
         retries=2,
     ).expand(record_task_id=chunks())
 
-    # One recording that failed fails the task of its chunk, which has pushed the others' URLs.
+    # A failed recording fails the task of its chunk, which has pushed the other URLs before.
     @task(trigger_rule="all_done")
     def publish(urls: list[str]) -> int:
-        """Take the videos of one chunk."""
+        """Use the videos of one chunk."""
         print("\n".join(urls))
         return len(urls)
 

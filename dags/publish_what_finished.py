@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Publish the videos of the recordings that finished, whatever became of the others."""
+"""Publish the videos of the recordings that finished, also where others failed."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def publish_what_finished() -> None:
         retries=2,
     )
 
-    # A plain task: Airflow expands no task over the output of one that failed.
+    # A plain task: Airflow does not expand a task over the output of a failed one.
     @task(trigger_rule="all_done")
     def publish(ti: Any = None) -> list[str]:
-        """Take the URLs that were pushed, also by a wait that failed."""
+        """Read the URLs that were pushed, also by a wait that failed."""
         urls: list[str] = ti.xcom_pull(task_ids="wait_for_recordings") or []
         print("\n".join(urls))
         return urls

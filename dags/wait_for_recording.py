@@ -30,10 +30,10 @@ def wait_for_recording() -> None:
         task_id="wait_for_recordings",
         record_task_id="{{ params.record_task_ids }}",
         deferrable=True,
-        # The least seconds between two requests for one recording; the quota decides the rest.
+        # The least seconds between two polls of one recording; the quota may make it longer.
         poke_interval=5,
         timeout=timedelta(hours=6).total_seconds(),
-        # API trouble is worth another try; a recording that failed is never asked for again.
+        # For API errors; a failed recording fails the task without a retry.
         retries=2,
         retry_delay=timedelta(seconds=30),
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a person sees in Airflow: taken in a real browser, for the documentation."""
+"""Pictures of Airflow's pages for the documentation, taken in a real browser."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IMAGES = ROOT / "docs" / "images"
 DAG = "wait_for_recording"
 SENSOR = "wait_for_recordings"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-# Nothing of the browser's own goes out.
+# The browser sends no requests of its own.
 QUIET = (
     "--no-sandbox",
     "--disable-gpu",
@@ -79,8 +79,8 @@ def page(browser_path: str, airflow: Any) -> Iterator[Page]:
         browser.close()
 
 
-def keep(page: Page, name: str) -> None:
-    # Pictures that only differ in what moves are not worth a change of the repository.
+def save(page: Page, name: str) -> None:
+    # Animations must have ended, so that equal pages give equal pictures.
     page.wait_for_timeout(1000)
     IMAGES.mkdir(exist_ok=True)
     page.screenshot(path=IMAGES / f"{name}.png")
@@ -95,12 +95,12 @@ def test_the_connection_form(page: Page, airflow: Any) -> None:
     page.keyboard.press("Enter")
     for label in ("SecretId", "SecretKey", "Endpoint"):
         expect(page.get_by_text(label, exact=True).first).to_be_visible()
-    keep(page, "connection-standard")
+    save(page, "connection-standard")
     page.get_by_text("Extra Fields", exact=True).click()
     for label in ("SdkAppId", "Site", "Region", "Callback key", "User signature key", "Proxy"):
         expect(page.get_by_text(label, exact=True).first).to_be_attached()
-    expect(page.get_by_text("as endpoint and region say", exact=True)).to_be_visible()
-    keep(page, "connection-extra")
+    expect(page.get_by_text("from endpoint and region", exact=True)).to_be_visible()
+    save(page, "connection-extra")
 
 
 def test_the_test_button_of_a_connection(page: Page, airflow: Any, simulator: Simulator) -> None:
@@ -110,7 +110,7 @@ def test_the_test_button_of_a_connection(page: Page, airflow: Any, simulator: Si
     page.goto(f"{airflow.url}/connections")
     page.get_by_role("button", name=re.compile("Test Connection")).first.click()
     expect(page.get_by_text("The keys work and the application is theirs.")).to_be_visible()
-    keep(page, "connection-tested")
+    save(page, "connection-tested")
 
 
 def test_a_task_that_waits_and_has_its_links(
@@ -123,22 +123,22 @@ def test_a_task_that_waits_and_has_its_links(
     expect(page.get_by_text("Deferred").first).to_be_visible()
     console = page.get_by_role("link", name="TIW console")
     expect(console).to_have_attribute("href", "https://console.cloud.tencent.com/tiw")
-    keep(page, "task-deferred")
+    save(page, "task-deferred")
     airflow.wait_for_run(DAG, run_id)
     page.reload()
     replay = page.get_by_role("link", name="Replay")
     expect(replay).to_have_attribute("href", re.compile("/videos/.*algebra/"))
-    keep(page, "task-finished")
+    save(page, "task-finished")
     task = f"{airflow.url}/dags/{DAG}/runs/{run_id}/tasks/{SENSOR}"
     page.goto(task)
     for status in ("RECORDING", "FINISHED"):
         expect(page.get_by_text(re.compile(f"algebra is {status}")).first).to_be_visible()
-    keep(page, "task-log")
+    save(page, "task-log")
     page.goto(f"{task}/rendered_templates")
     expect(page.get_by_text("record_task_id").first).to_be_visible()
     expect(page.get_by_text("algebra").first).to_be_visible()
-    keep(page, "task-rendered")
+    save(page, "task-rendered")
     page.goto(f"{airflow.url}/dags/{DAG}")
     expect(page.get_by_text("fetch").first).to_be_visible()
-    keep(page, "dag")
+    save(page, "dag")
     assert simulator.rejects == 0

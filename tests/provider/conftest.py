@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An Airflow home of the tests' own, before anything imports Airflow."""
+"""The tests' own Airflow home, set before anything imports Airflow."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 @pytest.fixture
 def break_secrets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
-    """Return a function that gives Airflow a secrets backend that is away."""
+    """Return a function that gives Airflow a secrets backend that is down."""
 
     def give() -> None:
         monkeypatch.setenv("AIRFLOW__SECRETS__BACKEND", "supervisors.BrokenBackend")
@@ -57,7 +57,7 @@ def _forget_secrets_backends() -> None:
     except ImportError:
         return
 
-    # Before Airflow 3.3 they are made anew each time.
+    # Before Airflow 3.3 they are created anew each time.
     getattr(configuration, "clear_secrets_backends_cache", lambda: None)()
 
 
@@ -89,7 +89,7 @@ def tables() -> Iterator[None]:
 
 @pytest.fixture
 def use(tables: None) -> Iterator[Callable[[Asset], int]]:
-    """Return a function that makes an asset one that a DAG uses, and returns its id."""
+    """Return a function that registers an asset as used by a DAG, and returns its id."""
     from airflow.models.asset import AssetActive, AssetEvent, AssetModel
     from airflow.utils.session import create_session
     from sqlalchemy import delete

@@ -36,10 +36,10 @@ from serving import serving
 from werkzeug.serving import make_server
 
 from tiw_automation.airflow.lineage import lineage
+from tiw_automation.airflow.object_storage import storage_of
 from tiw_automation.airflow.transfers import (
     TiwArchiveFailed,
     TiwOnlineRecordToObjectStorageOperator,
-    storage_of,
 )
 from tiw_automation.core import ConfigurationError, OnlineRecord, TiwClient, TiwError, Video
 from tiw_automation.core.archive import DownloadStopped
@@ -47,7 +47,7 @@ from tiw_automation.simulator import Simulator
 
 Connect = Callable[..., None]
 
-# How gcsfs hands its parts to aiohttp.
+# gcsfs passes its parts to aiohttp in this way.
 pytestmark = pytest.mark.filterwarnings("ignore:Sending a large body directly:ResourceWarning")
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,7 +64,7 @@ def keys_for(endpoint: str) -> Any:
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[Any]:
-    """Return a client of an S3 on loopback, to look at it past Airflow."""
+    """Return a client of an S3 on loopback, to read it without Airflow."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
@@ -81,7 +81,7 @@ def s3() -> Iterator[Any]:
 
 @dataclass
 class Place:
-    """Where a test's archive lies, and what an onlooker sees there."""
+    """The place of a test's archive, and what is visible there."""
 
     url: str
     names: Callable[[], list[str]]
@@ -91,8 +91,8 @@ class Place:
 @pytest.fixture(scope="module")
 def gcs() -> Iterator[gcs_server.Store]:
     with gcs_server.gcs_server() as store:
-        # What Airflow's Google provider makes of a connection. The class that gcsfs has in front
-        # of this one asks by gRPC what kind of bucket it is.
+        # What Airflow's Google provider makes of a connection. The class that gcsfs puts before
+        # this one sends a gRPC request for the kind of the bucket.
         fs = GCSFileSystem(endpoint_url=store.origin, token="anon", skip_instance_cache=True)
         attach(protocol="gs", conn_id="google", fs=fs)
         yield store
@@ -150,7 +150,7 @@ def bucket() -> Iterator[Any]:
 
 
 class _Context(dict[str, Any]):
-    """A task's context: what it pushes, and the events of its outlets."""
+    """A task's context: the values that it pushes, and the events of its outlets."""
 
     def __init__(self) -> None:
         from airflow.sdk.execution_time.context import OutletEventAccessors
@@ -180,7 +180,7 @@ PLAIN = {"sdk_app_id": 1400000001, "task_id": "lesson", "status": "FINISHED"}
 
 
 def records(*found: Video, **changes: Any) -> list[dict[str, Any]]:
-    # As XCom hands them over.
+    # As they come from XCom.
     whole: Any = {**PLAIN, "videos": found, **changes}
     data: list[dict[str, Any]] = json.loads(json.dumps([OnlineRecord(**whole).to_dict()]))
     return data
@@ -219,7 +219,7 @@ def test_a_second_run_copies_nothing(place: Place, bucket: Any) -> None:
     paths = operator(place.url, records=given).execute(fresh_context())
     assert operator(place.url, records=given).execute(fresh_context()) == paths
     assert len(bucket.requests) == 1
-    # A file that another job cut is noticed by its size.
+    # A file that another job truncated is detected by its size.
     ObjectStoragePath(paths[0]).write_bytes(b"half")
     operator(place.url, records=given).execute(fresh_context())
     assert len(bucket.requests) == 2
@@ -255,7 +255,9 @@ def test_an_object_storage_path_and_a_connection_apart(s3: Any, bucket: Any) -> 
     assert len(bucket.requests) == 1
 
 
-def test_asked_for_once(place: Place, tiw_simulator: Simulator, connect: Connect) -> None:
+def test_each_recording_is_polled_once(
+    place: Place, tiw_simulator: Simulator, connect: Connect
+) -> None:
     connect(tiw_simulator)
     tiw_simulator.add("done", timeline=[])
     tiw_simulator.add("slow", timeline=[{"RECORDING": 1000}])
@@ -268,7 +270,7 @@ def test_asked_for_once(place: Place, tiw_simulator: Simulator, connect: Connect
     with pytest.raises(RuntimeError, match=r"\[slow: pending\]") as pending:
         operator(place.url, record_task_id=["slow", "done"]).execute(context)
     assert not isinstance(pending.value, TiwArchiveFailed)
-    # What there is is archived and pushed all the same.
+    # The finished recordings are archived and pushed all the same.
     assert len(context.pushed["return_value"]) == 2
     with pytest.raises(TiwArchiveFailed, match=r"\[absent: missing\].*\[odd: failed\]"):
         operator(place.url, record_task_id=["absent", "odd"]).execute(fresh_context())
@@ -292,7 +294,7 @@ def test_a_large_video_with_a_cut(place: Place, bucket: Any) -> None:
     assert place.unfinished() == 0
 
 
-def test_a_large_video_that_has_to_begin_anew(place: Place, bucket: Any) -> None:
+def test_a_large_video_that_must_begin_anew(place: Place, bucket: Any) -> None:
     url = bucket.put("v1.mp4", LARGE, videos.cut(9 * MIB), etag=None)
     (path,) = operator(place.url, records=records(video(url, size_bytes=len(LARGE)))).execute(
         fresh_context()
@@ -302,7 +304,7 @@ def test_a_large_video_that_has_to_begin_anew(place: Place, bucket: Any) -> None
     assert place.names() == ["lesson/manifest.json", "lesson/whiteboard-v1.mp4"]
 
 
-def test_nothing_is_seen_before_it_is_whole_nor_after_a_kill(place: Place, bucket: Any) -> None:
+def test_no_file_is_visible_before_it_is_whole_nor_after_a_kill(place: Place, bucket: Any) -> None:
     url = bucket.put("v1.mp4", LARGE, videos.hold(18 * MIB))
     given = records(video(url, size_bytes=len(LARGE)))
     killed = operator(place.url, records=given)
@@ -323,7 +325,7 @@ def test_nothing_is_seen_before_it_is_whole_nor_after_a_kill(place: Place, bucke
     started = time.monotonic()
     killed.on_kill()
     thread.join(20)
-    # Airflow would send a SIGKILL after five seconds.
+    # Airflow sends a SIGKILL after five seconds.
     assert time.monotonic() - started < 4
     assert [type(end) for end in ends] == [DownloadStopped]
     assert place.unfinished() == 0
@@ -343,7 +345,7 @@ def test_a_kill_before_the_first_byte(tmp_path: Path, bucket: Any) -> None:
     assert list(tmp_path.rglob("*.mp4")) == []
 
 
-def test_a_failure_leaves_nothing_half(place: Place, bucket: Any) -> None:
+def test_a_failure_leaves_no_partial_file(place: Place, bucket: Any) -> None:
     def replaced(handler: Any, file: Any) -> None:
         file.etag = '"two"'
         videos.serve(handler, file)
@@ -380,11 +382,11 @@ def test_a_bucket_that_does_not_exist(s3: Any, bucket: Any) -> None:
     given = records(video(bucket.put("v1.mp4", SMALL)))
     with pytest.raises(RuntimeError, match="Check the destination"):
         operator("s3://store@absent-bucket/rec", records=given).execute(fresh_context())
-    # It is noticed before anything is downloaded.
+    # That fails before anything is downloaded.
     assert bucket.requests == []
 
 
-def test_a_storage_that_shows_half_files_is_refused(bucket: Any) -> None:
+def test_a_storage_that_shows_partial_files_is_refused(bucket: Any) -> None:
     memory = MemoryFileSystem()
     attach(protocol="memory", fs=memory)
     given = records(video(bucket.put("v1.mp4", SMALL)))
@@ -394,7 +396,7 @@ def test_a_storage_that_shows_half_files_is_refused(bucket: Any) -> None:
     assert memory.find("/") == []
 
     class Plain(AbstractFileSystem):  # type: ignore[misc]
-        """Uploads in parts, and cannot drop what it began."""
+        """Uploads in parts, and cannot drop an upload."""
 
         def info(self, path: str, **options: Any) -> Any:
             raise FileNotFoundError(path)
@@ -429,7 +431,7 @@ def test_a_zonal_bucket_is_refused(gcs: gcs_server.Store, bucket: Any) -> None:
     assert bucket.requests == []
 
 
-# Google takes multiples of 256 KiB, but for the last part; gcsfs sends less in another way.
+# Google accepts multiples of 256 KiB, except for the last part; gcsfs sends less in another way.
 @pytest.mark.parametrize("size", [0, 1, 2**18 - 1, 2**18, 2**18 + 1, 700_000, 8 * MIB, 9 * MIB])
 def test_a_file_of_any_size_appears_with_its_commit(place: Place, size: int) -> None:
     target = storage_of(ObjectStoragePath(place.url)).create("x", size)
@@ -448,12 +450,12 @@ def test_an_upload_that_was_dropped_stays_dropped(s3: Any) -> None:
     assert place.unfinished() == 1
     file = target._file
     target.abort()
-    # What the interpreter does when it throws the file away.
+    # The interpreter calls this when it frees the file.
     file.close()
     assert (place.names(), place.unfinished()) == ([], 0)
 
 
-def test_an_old_listing_is_not_believed(s3: Any, bucket: Any) -> None:
+def test_an_old_listing_is_not_used(s3: Any, bucket: Any) -> None:
     place = bucket_of(s3)
     given = records(video(bucket.put("v1.mp4", SMALL)))
     (path,) = operator(place.url, records=given).execute(fresh_context())
@@ -487,7 +489,7 @@ def recording_s3() -> Iterator[tuple[str, list[dict[str, str]]]]:
 
 
 def checksums(received: list[dict[str, str]]) -> set[str]:
-    """Return what S3 has of checksums, and COS does not take."""
+    """Return the checksum headers, which S3 has and COS refuses."""
     names = {name for headers in received for name in headers if "checksum" in name}
     chunked = {"aws-chunked" for headers in received if "aws-chunked" in str(headers.values())}
     trailers = {"trailer" for headers in received if "TRAILER" in str(headers.values())}
@@ -502,13 +504,13 @@ def test_the_connection_for_cos_in_the_documentation(
     extra = json.loads(block)
     assert extra["endpoint_url"] == f"https://cos.{extra['region_name']}.myqcloud.com"
     assert extra["config_kwargs"]["s3"]["addressing_style"] == "virtual"
-    # A video in parts and one in a piece.
+    # A video in parts and one in a single request.
     given = records(
         video(bucket.put("v1.mp4", LARGE), size_bytes=len(LARGE)),
         video(bucket.put("v2.mp4", SMALL), "v2"),
     )
     with recording_s3() as (origin, received):
-        # The names of moto's buckets have no host names.
+        # moto's buckets have no host names.
         extra["endpoint_url"] = origin
         extra["config_kwargs"]["s3"]["addressing_style"] = "path"
         bare = {"endpoint_url": origin, "region_name": extra["region_name"]}
@@ -523,11 +525,11 @@ def test_the_connection_for_cos_in_the_documentation(
             assert place.unfinished() == 0
             scopes = [h["authorization"] for h in received if "authorization" in h]
             assert f"/{extra['region_name']}/s3/aws4_request" in scopes[0]
-            # Without the settings they are there, so this looks in the right place.
+            # Without the settings the headers are sent, so this test checks the right ones.
             assert bool(checksums(received)) is (name == "bare"), checksums(received)
 
 
-def test_the_parts_suit_the_size(s3: Any) -> None:
+def test_the_size_of_a_part_depends_on_the_size_of_the_file(s3: Any) -> None:
     place = bucket_of(s3)
     storage: Any = storage_of(ObjectStoragePath(place.url))
     for size, part in ((None, 8 * MIB), (5, 8 * MIB), (2 * 10**9, 8 * MIB), (10**12, 106 * MIB)):
@@ -546,8 +548,8 @@ def test_the_parts_suit_the_size(s3: Any) -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({}, "Either records or record_task_id"),
-        ({"records": [], "record_task_id": "t"}, "Either records or record_task_id"),
+        ({}, "Exactly one of records and record_task_id"),
+        ({"records": [], "record_task_id": "t"}, "Exactly one of records and record_task_id"),
         ({"records": "[{'task_id': 't'}]"}, "render_template_as_native_obj"),
         ({"records": [{"id": 1}]}, "list of records"),
         ({"records": [3]}, "list of records"),
@@ -561,7 +563,9 @@ def test_the_parts_suit_the_size(s3: Any) -> None:
         ({"records": [], "progress_interval": None}, "progress_interval must be a number"),
         ({"records": [], "video_timeout": "60"}, "video_timeout must be a number"),
         ({"records": [], "video_kinds": ["film"]}, "video_kinds"),
-        ({"records": [], "destination": "/mnt/recordings"}, "is no URL"),
+        ({"records": [], "destination": "/mnt/recordings"}, "is not a URL"),
+        ({"records": [], "overwrite": "no"}, "overwrite must be True or False"),
+        ({"records": [], "verify_size": 1}, "verify_size must be True or False"),
         ({"records": [], "tencentcloud_conn_id": "absent"}, "no connection 'absent'"),
     ],
 )
@@ -571,7 +575,7 @@ def test_bad_arguments(tmp_path: Path, given: dict[str, Any], words: str) -> Non
     assert words in str(caught.value)
 
 
-def test_a_record_that_is_odd_costs_itself(tmp_path: Path, bucket: Any) -> None:
+def test_an_odd_record_fails_alone(tmp_path: Path, bucket: Any) -> None:
     good = records(video(bucket.put("v1.mp4", SMALL)))
     odd = [
         {**PLAIN, "task_id": "odd", "videos": 5},
@@ -629,7 +633,7 @@ async def test_do_xcom_push_false_and_no_connection_in_a_running_loop(
     assert len(list(tmp_path.rglob("*.mp4"))) == 1
 
 
-def test_the_outlets_are_told(tmp_path: Path, bucket: Any) -> None:
+def test_the_outlets_get_an_event(tmp_path: Path, bucket: Any) -> None:
     asset = Asset(name="archive", uri="s3://bucket/rec")
     given = records(video(bucket.put("v1.mp4", SMALL)), replay_url="http://h/r?sign=q-secret")
     context = fresh_context()
@@ -671,7 +675,7 @@ def test_openlineage(s3: Any, tmp_path: Path, bucket: Any) -> None:
         assert [(d.namespace, d.name) for d in facets.inputs] == [(bucket.origin, "/x/v1.mp4")]
 
 
-def test_a_text_that_is_no_url_has_no_name() -> None:
+def test_a_text_that_is_not_a_url_has_no_name() -> None:
     pytest.importorskip("airflow.providers.openlineage.extractors")
     found = lineage(outputs=["http://[", "https://e/a.mp4?q"])
     assert [data.name for data in found.outputs] == ["/a.mp4"]
@@ -702,7 +706,7 @@ def test_no_keys_are_needed_for_records(tmp_path: Path, bucket: Any) -> None:
     assert len(operator(f"file://{tmp_path}", records=given).execute(fresh_context())) == 1
 
 
-def test_the_log_says_how_far_it_is(
+def test_the_log_shows_the_progress(
     tmp_path: Path,
     bucket: Any,
     caplog: pytest.LogCaptureFixture,
@@ -727,7 +731,7 @@ def test_the_log_says_how_far_it_is(
     )
 
 
-def test_several_at_a_time_and_no_more(tmp_path: Path, bucket: Any) -> None:
+def test_at_most_max_workers_videos_at_once(tmp_path: Path, bucket: Any) -> None:
     urls = [bucket.put(f"{n}.mp4", SMALL, videos.hold(1000)) for n in range(3)]
     given = records(*(video(url, f"v{n}") for n, url in enumerate(urls)))
     with ThreadPoolExecutor(1) as pool:
@@ -762,7 +766,7 @@ def test_it_can_be_copied_and_its_templates_exist() -> None:
         assert hasattr(one, name)
 
 
-def test_an_api_refusal_keeps_its_words(
+def test_an_api_refusal_keeps_its_message(
     tmp_path: Path, tiw_simulator: Simulator, connect: Connect
 ) -> None:
     connect(tiw_simulator, password="anotherkeyanotherkeyanother")

@@ -45,7 +45,7 @@ URI = "tiw://tencentcloud_default/default/online-records/finished"
 
 
 class Worker:
-    """A task instance that keeps nothing of what is pushed."""
+    """A task instance that ignores what is pushed."""
 
     def xcom_push(self, key: str, value: Any) -> None:
         json.dumps(value)
@@ -83,7 +83,7 @@ def test_the_default_watches_the_whole_application() -> None:
     assert path == "tiw_automation.airflow.triggers.TiwOnlineRecordFinishedEventTrigger"
     assert arguments["record_task_ids"] is None
     assert arguments["asset_name"] == URI
-    # Airflow tells triggers apart by these; what is not JSON makes it think that they changed.
+    # Airflow compares triggers by these; a value that is not JSON always differs.
     assert json.loads(json.dumps(arguments)) == arguments
 
 
@@ -128,7 +128,7 @@ OTHER_TERMS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("query", OTHER_TERMS)
 def test_other_arguments_make_another_asset(query: str) -> None:
-    """Two DAG files that gave one asset different watchers would undo each other for ever."""
+    """Two DAG files that gave one asset different watchers would replace each other's endlessly."""
     given = OTHER_TERMS[query]
     other = tiw_online_record_asset(**given)
     # As it is written here, after Airflow's own normalisation.
@@ -145,12 +145,12 @@ def test_other_arguments_make_another_asset(query: str) -> None:
     assert len({asset.uri for asset in made}) == len({asset.name for asset in made}) == len(made)
 
 
-def test_what_is_watched_on_other_terms_is_another_asset() -> None:
+def test_other_terms_make_another_asset() -> None:
     ids: Any = {"record_task_ids": "a"}
     one, two = tiw_online_record_asset(**ids), tiw_online_record_asset(**ids, poll_interval=10)
     assert two.uri == f"{one.uri}?poll_interval=10"
     assert two.name == two.uri
-    # Nothing that only a watcher goes by.
+    # Without the arguments of the watcher.
     each = tiw_online_record_asset(partitioned=True, poll_interval=10, include_failed=True)
     assert each == tiw_online_record_asset(partitioned=True)
 
@@ -172,7 +172,7 @@ def test_the_usual_reasons_make_the_default_asset(reasons: Any) -> None:
     assert trigger.accept_finish_reasons is None
 
 
-def test_a_reason_that_is_not_known_is_taken_with_a_warning(
+def test_an_unknown_reason_is_accepted_with_a_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     asset = tiw_online_record_asset(accept_finish_reasons=["AUTO", "AUTOMATIC", "EXCEPTIO"])
@@ -205,7 +205,7 @@ def test_a_name_keeps_an_asset_the_same_when_its_ids_change() -> None:
     assert len(unnamed) == 2
 
 
-def test_nothing_watches_what_others_tell() -> None:
+def test_an_asset_without_a_watcher() -> None:
     assert tiw_online_record_asset(watch=False).watchers == []
     each = tiw_online_record_asset(partitioned=True)
     assert each.watchers == []
@@ -214,7 +214,7 @@ def test_nothing_watches_what_others_tell() -> None:
     assert tiw_online_record_asset().extra == {}
 
 
-def test_an_asset_says_its_terms_to_those_who_see_it_alone() -> None:
+def test_the_extra_of_an_asset_has_its_terms() -> None:
     terms: Any = {"accept_finish_reasons": ["AUTO", "EXCEPTION"], "require_videos": False}
     for where in ({}, {"watch": False}, {"partitioned": True}):
         terms_there: Any = {**terms, **where}
@@ -251,7 +251,7 @@ def test_an_asset_says_its_terms_to_those_who_see_it_alone() -> None:
         ({"record_task_ids": "a", "partitioned": True}, "nothing watches"),
     ],
 )
-def test_what_makes_no_sense_is_refused_when_the_dag_is_read(
+def test_invalid_arguments_are_refused_when_the_dag_is_read(
     arguments: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=words):
@@ -267,7 +267,7 @@ def test_an_id_never_changes() -> None:
     assert event_id(APP, "algebra") != event_id(APP + 1, "algebra")
 
 
-def test_no_query_string_leaves_with_an_event() -> None:
+def test_an_event_has_no_query_string() -> None:
     extra = to_extra(outcome("algebra"))
     assert "secret" not in json.dumps(extra)
     assert extra["record"]["video_urls"] == ["https://bucket.example/algebra.mp4"]
@@ -278,7 +278,7 @@ def test_no_query_string_leaves_with_an_event() -> None:
     assert to_extra(Outcome(APP, "bare", Verdict.FINISHED, bare))["record"]["replay_url"] is None
 
 
-def test_events_of_every_source_are_read_alike() -> None:
+def test_events_of_every_source_are_read_in_the_same_way() -> None:
     a, b, c, d = (to_extra(outcome(task_id)) for task_id in "abcd")
     without_record = to_extra(outcome("c"), with_record=False)
     events = {
@@ -345,14 +345,22 @@ def test_a_run_without_events_has_no_recordings(events: Any) -> None:
 
 
 @pytest.mark.parametrize("events", [{"asset": None}, [None], [5], ["x"]])
-def test_what_is_no_event_adds_nothing(events: Any) -> None:
+def test_a_value_that_is_not_an_event_adds_nothing(events: Any) -> None:
     assert finished_recordings(events) == []
 
 
 @pytest.mark.parametrize("events", [5, "events", b"events", True])
-def test_what_is_no_list_of_events_is_refused(events: Any) -> None:
+def test_a_value_that_is_not_a_list_of_events_is_refused(events: Any) -> None:
     with pytest.raises(ConfigurationError, match="Asset events must be a list"):
         finished_recordings(events)
+
+
+def test_a_flag_may_be_given_as_a_text() -> None:
+    for name in ("watch", "partitioned", "require_videos", "include_failed"):
+        for text, value in (("false", False), (" True ", True)):
+            given: dict[str, Any] = {name: text}
+            meant: dict[str, Any] = {name: value}
+            assert tiw_online_record_asset(**given) == tiw_online_record_asset(**meant)
 
 
 @pytest.mark.parametrize(
@@ -363,9 +371,9 @@ def test_what_is_no_list_of_events_is_refused(events: Any) -> None:
         {"tencentcloud_conn_id": 5},
         {"poll_interval": 10**400},
         {"sweep_after": 10**400},
-        {"require_videos": "false"},
+        {"require_videos": "off"},
         {"include_failed": "no"},
-        {"watch": "false"},
+        {"watch": ""},
         {"watch": None},
         {"partitioned": 1},
     ],
@@ -381,13 +389,13 @@ def test_times_may_be_timedeltas() -> None:
     assert given == tiw_online_record_asset(poll_interval=30, sweep_after=86400)
 
 
-def test_no_accepted_reason_is_another_asset_than_the_default() -> None:
+def test_no_accepted_reason_makes_another_asset_than_the_default() -> None:
     assert tiw_online_record_asset(accept_finish_reasons=[]).uri.endswith(
         "?accept_finish_reasons=none"
     )
 
 
-def test_missing_is_told_apart_from_the_end() -> None:
+def test_missing_has_another_event_id_than_the_end() -> None:
     missing = to_extra(Outcome(APP, "algebra", Verdict.MISSING))
     end = to_extra(outcome("algebra"))
     assert missing["event_id"] != end["event_id"] == event_id(APP, "algebra")
@@ -397,7 +405,7 @@ def test_missing_is_told_apart_from_the_end() -> None:
 
 @pytest.mark.skipif(AIRFLOW < (3, 3), reason="Airflow 3.3 has partitions")
 def test_the_example_skips_where_all_have_their_runs() -> None:
-    """The event that follows a while after several, for a scheduler that was away."""
+    """The event without a recording, which follows several for a scheduler that was away."""
     example = runpy.run_path(str(DAGS / "each_finished_recording.py"))
     split = example["split_finished_recordings"]().task_dict["split"].python_callable
     outlets = OutletEventAccessors()
@@ -409,7 +417,7 @@ def test_the_example_skips_where_all_have_their_runs() -> None:
     assert not outlets[example["EACH"]].partition_keys
 
 
-def test_outlets_tell_the_record_of_one() -> None:
+def test_outlets_publish_the_record_of_one() -> None:
     outlet_events = OutletEventAccessors()
     mine, alias = Asset("mine"), AssetAlias("alias")
     publish_to_outlets([mine, alias, Asset.ref(name="known")], outlet_events, [record("a")])
@@ -417,16 +425,16 @@ def test_outlets_tell_the_record_of_one() -> None:
     assert list(outlet_events) == [mine]
 
 
-def test_outlets_tell_the_ids_of_several() -> None:
+def test_outlets_publish_the_ids_of_several() -> None:
     outlet_events = OutletEventAccessors()
     mine = Asset("mine")
     publish_to_outlets([mine], outlet_events, [record("a"), record("b")])
-    told = outlet_events[mine].extra["recordings"]
-    assert isinstance(told, list)
-    assert told == [to_extra(outcome(task_id), with_record=False) for task_id in "ab"]
+    found = outlet_events[mine].extra["recordings"]
+    assert isinstance(found, list)
+    assert found == [to_extra(outcome(task_id), with_record=False) for task_id in "ab"]
 
 
-def test_outlets_tell_nothing_of_nothing() -> None:
+def test_outlets_publish_no_event_without_a_recording() -> None:
     outlet_events = OutletEventAccessors()
     publish_to_outlets([Asset("mine")], outlet_events, [])
     assert len(outlet_events) == 0
@@ -437,9 +445,9 @@ def test_outlets_with_partitions_have_one_for_each() -> None:
     outlet_events = OutletEventAccessors()
     each = tiw_online_record_asset(partitioned=True)
     publish_to_outlets([each], outlet_events, [record("a"), record("b")])
-    told: Any = outlet_events[each]
-    assert told.partition_keys == {"a", "b"}
-    assert told.extra == {"sdk_app_id": APP}
+    event: Any = outlet_events[each]
+    assert event.partition_keys == {"a", "b"}
+    assert event.extra == {"sdk_app_id": APP}
     alone = OutletEventAccessors()
     publish_to_outlets([each], alone, [record("a")])
     assert alone[each].extra == to_extra(outcome("a"))
@@ -448,7 +456,9 @@ def test_outlets_with_partitions_have_one_for_each() -> None:
 # The tasks that wait
 
 
-def test_a_sensor_tells_its_outlets(tiw_simulator: Simulator, connect: Callable[..., None]) -> None:
+def test_a_sensor_publishes_to_its_outlets(
+    tiw_simulator: Simulator, connect: Callable[..., None]
+) -> None:
     connect(tiw_simulator)
     one, two = tiw_simulator.add_finished(2)
     mine, outlet_events = Asset("mine"), OutletEventAccessors()
@@ -457,16 +467,16 @@ def test_a_sensor_tells_its_outlets(tiw_simulator: Simulator, connect: Callable[
     assert sensor.poke(context).is_done
     assert outlet_events[mine].extra["record_task_id"] == one
     assert outlet_events[mine].extra["event_id"] == event_id(tiw_simulator.sdk_app_id, one)
-    # As the trigger's event is taken up by the worker.
+    # The trigger's event as the worker gets it.
     several = TiwOnlineRecordSensor(task_id="both", record_task_id=[one, two], outlets=[mine])
     ends = [Settled(task_id, Verdict.FINISHED, "") for task_id in (one, two)]
     several.execute_complete(context, to_payload(tiw_simulator.sdk_app_id, ends))
-    told = outlet_events[mine].extra["recordings"]
-    assert isinstance(told, list)
-    assert [each["record_task_id"] for each in told if isinstance(each, dict)] == [one, two]
+    found = outlet_events[mine].extra["recordings"]
+    assert isinstance(found, list)
+    assert [each["record_task_id"] for each in found if isinstance(each, dict)] == [one, two]
 
 
-def test_a_stop_that_waits_tells_its_outlets(
+def test_a_stop_that_waits_publishes_to_its_outlets(
     tiw_simulator: Simulator, connect: Callable[..., None]
 ) -> None:
     connect(tiw_simulator)

@@ -46,7 +46,7 @@ USER = f"tic_record_user_{ROOM}_mine"
 
 
 class TaskInstance:
-    """As much of a task instance as the operators ask for."""
+    """The part of a task instance that the operators use."""
 
     def __init__(self, run_id: str = "run-1", map_index: int = -1) -> None:
         self.dag_id = "lessons"
@@ -84,7 +84,7 @@ def test_every_option_of_the_core_can_be_given_and_templated() -> None:
     assert {"room_id", "record_user_id", "record_user_sig", "preset"} < fields
 
 
-# Texts that Python would read as something else.
+# Texts that Python reads as other values.
 ODD_TEXTS = [
     "880528",
     "007",
@@ -208,7 +208,7 @@ def test_what_a_template_gives_natively(
     assert params["TRTCRoomId"] == 4711
 
 
-def test_what_is_not_defined_is_an_error_in_a_natively_rendered_task() -> None:
+def test_an_undefined_value_is_an_error_in_a_natively_rendered_task() -> None:
     with DAG("lessons", schedule=None, render_template_as_native_obj=True):
         operator = start(group_id="{{ nothing }}")
     with pytest.raises(UndefinedError, match="'nothing' is undefined"):
@@ -284,8 +284,8 @@ def test_every_try_of_a_task_finds_the_same_recording(simulator: Simulator) -> N
     assert simulator.started == 1
 
 
-def test_a_try_that_died_before_the_answer_started_no_second_one(simulator: Simulator) -> None:
-    # The first try is killed between request and answer: nothing of it is left but the run's name.
+def test_a_try_after_a_lost_answer_starts_no_second_recording(simulator: Simulator) -> None:
+    # The first try is killed between request and answer: only the name of the run is left of it.
     simulator.inject("hang", times=9, action="DescribeRunningTasks")
     simulator.inject("answer_lost", times=9, action="StartOnlineRecord")
     with pytest.raises(StartUncertain):
@@ -296,7 +296,7 @@ def test_a_try_that_died_before_the_answer_started_no_second_one(simulator: Simu
 
 
 class Kept:
-    """A task's state store, as Airflow 3.3 puts it into the context."""
+    """A task's state store, as in the context of Airflow 3.3."""
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
@@ -315,7 +315,7 @@ class Kept:
 
 
 class Unreachable:
-    """The same, while Airflow's api-server is away."""
+    """The same, while Airflow's api-server is down."""
 
     def get(self, key: str, default: Any = None) -> Any:
         raise ConnectionError("no api-server to read from")
@@ -335,7 +335,7 @@ def test_a_store_that_fails_loses_no_recording(
     assert [facts["task_id"] for facts in simulator.recordings] == [task_id]
     logged = capsys.readouterr().out
     assert "no api-server to read from" in logged
-    # Who reads the log finds the recording, whatever comes after.
+    # The log names the recording in any case.
     _, started, after = logged.partition(f"recording {task_id}.")
     assert started
     assert f"Recording {task_id} could not be kept" in after
@@ -351,7 +351,7 @@ def test_a_later_try_finds_what_has_ended_meanwhile(simulator: Simulator) -> Non
     later = start(stop_on_kill=True)
     assert later.execute(where) == first  # type: ignore[arg-type]
     assert simulator.started == 1
-    # What has ended is stopped by nobody, and that is no error; nor does another try start anew.
+    # Stopping what has ended is not an error, and another try does not start anew.
     later.on_kill()
     assert start().execute(where) == first  # type: ignore[arg-type]
     assert simulator.started == 1
@@ -440,7 +440,7 @@ def test_a_kill_stops_the_recording_only_if_that_was_asked_for(simulator: Simula
 
 @pytest.mark.parametrize("asked_to", [True, False])
 def test_a_kill_in_the_middle_of_a_start(simulator: Simulator, asked_to: bool) -> None:
-    """Airflow calls on_kill from a signal, while the answer is awaited."""
+    """Airflow calls on_kill from a signal handler, while the answer is awaited."""
     operator = start(stop_on_kill=asked_to)
     simulator.inject("held", times=1, action="StartOnlineRecord")
     with ThreadPoolExecutor(1) as pool:
@@ -470,12 +470,12 @@ def test_a_start_that_execution_timeout_has_cut_off(simulator: Simulator, lists:
     simulator.advance(30)
     operator.on_kill()
     simulator.advance(5)
-    # What cannot be found is left alone, and the log says so.
+    # A recording that cannot be found is not stopped, and the log states that.
     assert [r["status"] for r in simulator.recordings] == ["STOPPED" if lists else "RECORDING"]
 
 
 def test_a_kill_before_anything_was_sent(simulator: Simulator) -> None:
-    """It comes while templates are rendered, say; Airflow goes on to execute all the same."""
+    """For example while templates are rendered: Airflow then calls execute all the same."""
     operator = start(stop_on_kill=True)
     operator.on_kill()
     with pytest.raises(AirflowException, match="was killed"):
@@ -483,8 +483,8 @@ def test_a_kill_before_anything_was_sent(simulator: Simulator) -> None:
     assert simulator.requests == {}
 
 
-def test_a_kill_in_the_middle_of_a_call_of_airflows(simulator: Simulator) -> None:
-    """What Airflow answers then is for that call, so it has to end as ever."""
+def test_a_kill_in_the_middle_of_a_call_to_airflow(simulator: Simulator) -> None:
+    """Airflow's next answer belongs to that call, so the call must end as usual."""
 
     class Interrupted(Kept):
         def get(self, key: str, default: Any = None) -> Any:
@@ -497,8 +497,10 @@ def test_a_kill_in_the_middle_of_a_call_of_airflows(simulator: Simulator) -> Non
     assert simulator.requests == {}
 
 
-def test_a_kill_while_a_turn_is_awaited(simulator: Simulator, connect: Callable[..., None]) -> None:
-    """It ends the wait, as the signal that it is; nothing was sent and nothing is asked."""
+def test_a_kill_while_the_start_waits_for_a_slot(
+    simulator: Simulator, connect: Callable[..., None]
+) -> None:
+    """The kill ends the wait at once; nothing was sent, and no recording is looked for."""
     extra = {"user_sig_secret": "the-apps-key", "region": "ap-guangzhou"}
     connect(simulator, extra={**extra, "requests_per_second": 0.02})
     start().execute(context())
@@ -522,7 +524,7 @@ def test_a_kill_while_a_turn_is_awaited(simulator: Simulator, connect: Callable[
         killer.join()
         signal.signal(signal.SIGTERM, before)
     assert simulator.requests == {"StartOnlineRecord": 1}
-    # Nothing is held: somebody else may take a turn.
+    # The slot is released: another caller may reserve one.
     with TiwClient(**simulator.settings()) as client:
         assert client.quota("StartOnlineRecord").reserve() > 0
 
@@ -546,10 +548,10 @@ def test_after_a_kill_no_further_start_is_sent(
     assert f"No recording of {USER} in room {ROOM} was found" in capsys.readouterr().out
 
 
-def test_a_kill_asks_airflow_for_nothing(
+def test_a_kill_sends_no_request_to_airflow(
     simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The answer to another call may be awaited just then."""
+    """Another call may await Airflow's answer at this moment."""
     operator = start(stop_on_kill=True)
     operator.execute(context())
     monkeypatch.delenv("AIRFLOW_CONN_TENCENTCLOUD_DEFAULT")
@@ -559,7 +561,7 @@ def test_a_kill_asks_airflow_for_nothing(
     assert [facts["status"] for facts in simulator.recordings] == ["STOPPED"]
 
 
-def test_a_stop_that_fails_is_said(
+def test_a_stop_that_fails_is_logged(
     simulator: Simulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
     operator = start(stop_on_kill=True)
@@ -569,7 +571,7 @@ def test_a_stop_that_fails_is_said(
     assert f"its recording {task_id} could not be stopped" in capsys.readouterr().out
 
 
-def test_a_start_that_shows_late_is_stopped_too(simulator: Simulator) -> None:
+def test_a_start_that_is_listed_late_is_stopped_too(simulator: Simulator) -> None:
     operator = start(stop_on_kill=True, record_user_id=USER)
     simulator.inject("hang", action="StartOnlineRecord")
     with pytest.raises(AirflowTaskTimeout), timeout(0.5):  # type: ignore[no-untyped-call]
@@ -604,7 +606,7 @@ def test_a_kill_waits_for_no_store_that_is_in_use(simulator: Simulator) -> None:
     operator.execute(with_store(kept))
     simulator.advance(30)
     with kept.lock:
-        # As from a signal in the middle of a call of the store's.
+        # As from a signal handler in the middle of a call of the store.
         operator.on_kill()
     simulator.advance(5)
     assert [facts["status"] for facts in simulator.recordings] == ["STOPPED"]
@@ -614,7 +616,9 @@ def test_a_kill_waits_for_no_store_that_is_in_use(simulator: Simulator) -> None:
         time.sleep(0.01)
 
 
-def test_where_nobody_tells_what_runs_every_try_says_so(connect: Callable[..., None]) -> None:
+def test_without_a_list_of_running_tasks_every_try_is_uncertain(
+    connect: Callable[..., None],
+) -> None:
     with Simulator(speed=0, user_sig_key="the-apps-key") as abroad:
         connect(abroad, extra={"user_sig_secret": "the-apps-key", "timeout": 5})
         abroad.inject("answer_lost", times=1, action="StartOnlineRecord")
@@ -627,7 +631,7 @@ def test_where_nobody_tells_what_runs_every_try_says_so(connect: Callable[..., N
 
 
 @pytest.mark.parametrize(("signed_for", "status"), [(USER, "RECORDING"), (f"{USER}2", None)])
-def test_a_signature_that_is_given_is_the_one_that_is_sent(
+def test_a_given_signature_is_sent(
     simulator: Simulator,
     connect: Callable[..., None],
     caplog: pytest.LogCaptureFixture,
@@ -635,7 +639,7 @@ def test_a_signature_that_is_given_is_the_one_that_is_sent(
     signed_for: str,
     status: str | None,
 ) -> None:
-    # The connection has no key that another one could be made with.
+    # The connection has no key to make another one.
     connect(simulator, extra={"region": "ap-guangzhou"})
     signature = make_user_sig(simulator.sdk_app_id, signed_for, "the-apps-key")
     caplog.set_level(logging.DEBUG)
@@ -658,7 +662,7 @@ def test_a_signature_that_is_given_is_the_one_that_is_sent(
     assert signature not in logged
 
 
-def test_without_a_signature_or_a_key_it_says_so(
+def test_without_a_signature_or_a_key_the_error_names_both(
     simulator: Simulator, connect: Callable[..., None]
 ) -> None:
     connect(simulator, name="no_key")
@@ -682,14 +686,14 @@ def test_pause_resume_stop_and_describe(simulator: Simulator) -> None:
         assert asked.execute(context())["status"] == status
 
 
-def test_describing_asks_exactly_once(simulator: Simulator) -> None:
+def test_describing_polls_exactly_once(simulator: Simulator) -> None:
     simulator.add("a", timeline=[{"RECORDING": 100}])
     asked = TiwDescribeOnlineRecordOperator(task_id="ask", record_task_id="a").execute(context())
     assert asked["status"] == "RECORDING"
     assert simulator.requests == {"DescribeOnlineRecord": 1}
 
 
-def test_describing_what_failed_or_is_not_there_fails(simulator: Simulator) -> None:
+def test_describing_a_failed_or_missing_recording_fails(simulator: Simulator) -> None:
     simulator.add("f", error={"message": "code: 40004, msg: x"})
     for task_id, error in (("f", RecordingFailure), ("gone", TaskNotFound)):
         with pytest.raises(error):
@@ -699,9 +703,8 @@ def test_describing_what_failed_or_is_not_there_fails(simulator: Simulator) -> N
 
 
 def stop(task_id: str, **given: Any) -> TiwStopOnlineRecordOperator:
-    return TiwStopOnlineRecordOperator(
-        task_id="stop", record_task_id=task_id, wait_for_completion=True, **given
-    )
+    given = {"wait_for_completion": True, **given}
+    return TiwStopOnlineRecordOperator(task_id="stop", record_task_id=task_id, **given)
 
 
 def test_a_stop_that_waits_pushes_what_the_sensor_pushes() -> None:
@@ -729,7 +732,7 @@ def test_a_stop_that_waits_defers(simulator: Simulator) -> None:
     row = {"record_task_id": task_id, "message": "m", "timed_out": False}
     for verdict in ("finished", "failed"):
         event = {"sdk_app_id": simulator.sdk_app_id, "outcomes": [{**row, "verdict": verdict}]}
-        # What this worker finds counts, whatever the triggerer has said.
+        # What this worker finds counts, not what the triggerer reported.
         urls = operator.execute_complete(context(), event)
         assert urls
         assert operator.replay_url == urls[0]
@@ -740,10 +743,10 @@ def test_a_stop_that_waits_defers(simulator: Simulator) -> None:
         stop("broken", deferrable=True).execute_complete(context(), event)
 
 
-def test_a_stop_whose_time_is_up_is_tried_again_and_says_what_was_seen(
+def test_a_stop_whose_timeout_elapsed_is_retried_and_names_the_last_status(
     simulator: Simulator,
 ) -> None:
-    """Airflow retries no AirflowSensorTimeout: the archive of a lesson would never run."""
+    """Airflow does not retry after an AirflowSensorTimeout: the archive would never run."""
     task_id = start().execute(context())
     simulator.advance(30)
     operator = stop(task_id, deferrable=False, wait_timeout=timedelta(0), poll_interval=0.1)
@@ -766,11 +769,43 @@ def test_a_stop_whose_time_is_up_is_tried_again_and_says_what_was_seen(
         ({"accept_finish_reasons": 5}, "accept_finish_reasons must be a list of finish reasons"),
     ],
 )
-def test_nothing_is_stopped_where_the_wait_makes_no_sense(
+def test_nothing_is_stopped_where_the_wait_is_invalid(
     given: dict[str, Any], words: str, simulator: Simulator
 ) -> None:
     with pytest.raises(ConfigurationError, match=re.escape(words)):
         stop("lesson", **given).execute(context())
+    assert simulator.requests == {}
+
+
+def test_a_flag_may_be_given_as_a_text(simulator: Simulator) -> None:
+    (done,) = simulator.add_finished(1)
+    flags: dict[str, Any] = {"wait_for_completion": "false", "push_records": "False"}
+    assert stop(done, **flags).execute(context()) == done
+    where = context()
+    flags = {"wait_for_completion": "true", "deferrable": "false", "push_records": "false"}
+    assert len(stop(done, **flags).execute(where)) == 1
+    assert "records" not in where["ti"].pushed
+    never: dict[str, Any] = {"stop_on_kill": "false"}
+    operator = start(**never)
+    task_id = operator.execute(context())
+    simulator.advance(30)
+    operator.on_kill()
+    found = [facts["status"] for facts in simulator.recordings if facts["task_id"] == task_id]
+    assert found == ["RECORDING"]
+
+
+@pytest.mark.parametrize(
+    "name", ["wait_for_completion", "deferrable", "push_records", "require_videos"]
+)
+@pytest.mark.parametrize("odd", ["no", "", 0, None])
+def test_an_unclear_flag_is_refused_before_anything_is_sent(
+    name: str, odd: Any, simulator: Simulator
+) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name} must be True or False"):
+        stop("lesson", **{name: odd}).execute(context())
+    flags: dict[str, Any] = {"stop_on_kill": odd}
+    with pytest.raises(ConfigurationError, match="stop_on_kill must be True or False"):
+        start(**flags).execute(context())
     assert simulator.requests == {}
 
 
@@ -829,7 +864,9 @@ def test_no_connection_means_the_environment(
 @pytest.mark.parametrize(
     "bad", [None, "", "a,b", ["a", "b"], 880528, "['a']", "a\nb", {"a": 1}, "x" * 129]
 )
-def test_what_is_not_one_task_id_is_refused(kind: Any, bad: Any, simulator: Simulator) -> None:
+def test_a_value_that_is_not_one_task_id_is_refused(
+    kind: Any, bad: Any, simulator: Simulator
+) -> None:
     with pytest.raises(ConfigurationError, match=r"(?i)task[_ ]id"):
         kind(task_id="change", record_task_id=bad).execute(context())
     assert simulator.requests == {}
@@ -848,7 +885,7 @@ def test_one_reason_needs_no_list(simulator: Simulator) -> None:
     assert operator.execute(context())
 
 
-def test_the_links_are_there_once_their_urls_are_known() -> None:
+def test_the_links_exist_when_their_urls_are_known() -> None:
     from tiw_automation.airflow.links import TiwConsoleLink, TiwReplayLink
     from tiw_automation.core.api import site_of
 

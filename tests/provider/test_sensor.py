@@ -5,16 +5,11 @@ import asyncio
 import contextlib
 import json
 import math
-import os
 import re
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from functools import partial
-from pathlib import Path
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -30,17 +25,18 @@ from airflow.sdk import DAG
 from airflow.sdk.execution_time.timeout import timeout as airflow_timeout
 from airflow.triggers.base import BaseTrigger
 from supervisors import Supervisor
+from waits import Pushes, context, fire, logged, sensor, stored
 
-from tiw_automation.airflow import loops, triggers
+from tiw_automation.airflow import loops
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.airflow.sensors import TiwOnlineRecordFailed, TiwOnlineRecordSensor
-from tiw_automation.airflow.summary import story
+from tiw_automation.airflow.summary import summary
 from tiw_automation.airflow.trigger_event import Settled, to_payload
 from tiw_automation.airflow.triggers import TiwOnlineRecordTrigger
+from tiw_automation.airflow.wait_operator import rest_s
 from tiw_automation.core import (
     ConfigurationError,
     OnlineRecord,
-    RecordWatcher,
     TiwError,
     Verdict,
     Video,
@@ -48,48 +44,6 @@ from tiw_automation.core import (
 from tiw_automation.simulator import Simulator
 
 Connect = Callable[..., None]
-
-
-class Pushes:
-    """Keeps what a task pushes, as the worker's task instance would."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, Any] = {}
-
-    def get_first_reschedule_date(self, context: Any) -> datetime:
-        """Return a time long ago: what is rescheduled has no time left."""
-        return datetime.now(UTC) - timedelta(days=30)
-
-    def xcom_push(self, key: str, value: Any) -> None:
-        # What cannot be JSON cannot be pushed.
-        self.values[key] = json.loads(json.dumps(value))
-
-
-def sensor(record_task_id: Any, **given: Any) -> TiwOnlineRecordSensor:
-    return TiwOnlineRecordSensor(task_id="wait", record_task_id=record_task_id, **given)
-
-
-def context(pushes: Pushes) -> Any:
-    return {"ti": pushes}
-
-
-def stored(arguments: Any) -> Any:
-    """Return what a task comes back with of what it was deferred with."""
-    return json.loads(json.dumps(arguments))
-
-
-def logged(capfd: pytest.CaptureFixture[str]) -> str:
-    """Return what Airflow has printed as the task's log since the last time."""
-    return re.sub(r"\x1b\[[\d;]*m", "", "".join(capfd.readouterr()))
-
-
-async def fire(trigger: TiwOnlineRecordTrigger) -> Any:
-    path, arguments = trigger.serialize()
-    assert path == "tiw_automation.airflow.triggers.TiwOnlineRecordTrigger"
-    # What the triggerer runs was stored as JSON on the way.
-    copy = TiwOnlineRecordTrigger(**json.loads(json.dumps(arguments)))
-    (event,) = [event async for event in copy.run()]
-    return json.loads(json.dumps(event.payload))
 
 
 def test_a_poke_that_finds_all_finished(tiw_simulator: Simulator, connect: Connect) -> None:
@@ -104,9 +58,7 @@ def test_a_poke_that_finds_all_finished(tiw_simulator: Simulator, connect: Conne
     assert pushes.values["return_value"] == found.xcom_value
 
 
-def test_a_poke_asks_only_for_what_is_not_settled(
-    tiw_simulator: Simulator, connect: Connect
-) -> None:
+def test_a_poke_polls_only_what_is_not_settled(tiw_simulator: Simulator, connect: Connect) -> None:
     connect(tiw_simulator)
     (done,) = tiw_simulator.add_finished(1)
     tiw_simulator.add("slow", timeline=[{"RECORDING": 100}, {"STOPPED": 5}])
@@ -128,7 +80,7 @@ def test_video_kinds_are_selected(tiw_simulator: Simulator, connect: Connect) ->
         sensor("t", video_kinds=["film"]).poke(context(Pushes()))
 
 
-def test_what_there_is_is_pushed_before_the_failure(
+def test_finished_recordings_are_pushed_before_the_failure(
     tiw_simulator: Simulator, connect: Connect
 ) -> None:
     connect(tiw_simulator)
@@ -178,7 +130,7 @@ async def test_deferred_and_back(connect: Connect) -> None:
     assert pushes.values["return_value"] == urls
 
 
-async def test_tencent_is_gone_between_the_trigger_and_the_worker(
+async def test_tencent_cannot_be_reached_between_the_trigger_and_the_worker(
     tiw_simulator: Simulator, connect: Connect
 ) -> None:
     connect(tiw_simulator)
@@ -193,7 +145,7 @@ async def test_tencent_is_gone_between_the_trigger_and_the_worker(
         await asyncio.to_thread(waiting.execute_complete, context(Pushes()), payload)
     assert deferred.value.timeout == timedelta(seconds=150)
     assert isinstance(deferred.value.trigger, TiwOnlineRecordTrigger)
-    # Of what is missing nothing more is to be asked.
+    # A missing recording is not polled again.
     assert deferred.value.trigger.record_task_ids == ids[:1]
     tiw_simulator.fault = None
     payload = await fire(deferred.value.trigger)
@@ -205,7 +157,7 @@ async def test_tencent_is_gone_between_the_trigger_and_the_worker(
     assert len(pushes.values["return_value"]) == 1
 
 
-async def test_what_has_ended_before_a_deferral_is_not_asked_for_in_the_triggerer(
+async def test_a_recording_that_ended_before_a_deferral_is_not_polled_in_the_triggerer(
     connect: Connect,
 ) -> None:
     with Simulator(speed=10) as simulator:
@@ -226,17 +178,17 @@ async def test_what_has_ended_before_a_deferral_is_not_asked_for_in_the_triggere
             await asyncio.to_thread(
                 waiting.execute_complete, context(pushes), payload, **stored(deferred.value.kwargs)
             )
-        # By the worker that deferred, and by the one that came back.
+        # By the worker that deferred, and by the one that resumed.
         asked = simulator.requests_by_task
         assert [asked[task_id] for task_id in (*done, "broken")] == [2, 2, 2]
     pushed = [record["task_id"] for record in pushes.values["records"]]
     assert pushed == [done[0], "lesson", done[1]]
 
 
-async def test_a_worker_that_never_reaches_tencent_defers_until_the_time_is_up(
+async def test_a_worker_that_never_reaches_tencent_defers_until_the_timeout_elapsed(
     tiw_simulator: Simulator, connect: Connect
 ) -> None:
-    connect(tiw_simulator)
+    connect(tiw_simulator, extra={"timeout": 1})
     (done,) = tiw_simulator.add_finished(1)
     waiting = sensor(done, deferrable=True, poke_interval=0.1, timeout=90)
     end_time = time.time() + 30
@@ -254,7 +206,7 @@ async def test_a_worker_that_never_reaches_tencent_defers_until_the_time_is_up(
     assert (deferred.value.kwargs or {})["end_time"] == end_time
     assert deferred.value.timeout <= timedelta(seconds=90)
     kwargs, delays = stored(deferred.value.kwargs), [deferred.value.trigger.initial_delay]
-    # The triggerer reaches Tencent, and this worker does not: the two go round ever slower.
+    # The triggerer reaches Tencent, and this worker does not: each deferral is longer.
     for _ in range(3):
         with pytest.raises(TaskDeferred) as deferred:
             await asyncio.to_thread(
@@ -277,18 +229,17 @@ async def test_a_worker_that_never_reaches_tencent_defers_until_the_time_is_up(
 
 
 @pytest.mark.parametrize(("interval", "longest"), [(0.1, 300), (60, 300), (900, 900)])
-def test_a_worker_that_is_cut_off_rests_no_shorter_than_a_poll_interval(
+def test_a_worker_that_is_cut_off_rests_for_at_least_a_poll_interval(
     interval: float, longest: float
 ) -> None:
-    waiting = sensor("t", deferrable=True, poke_interval=interval)
-    assert [waiting._rest_s(number) for number in (0, 1)] == [None, None]
-    rests = [waiting._rest_s(number) or 0.0 for number in (2, 3, 4, 9, 5000)]
+    assert [rest_s(number, interval) for number in (0, 1)] == [None, None]
+    rests = [rest_s(number, interval) or 0.0 for number in (2, 3, 4, 9, 5000)]
     for number, rest in zip((1, 2, 3, 8, 4999), rests, strict=True):
         usual = min(max(interval, 5.0) * 2 ** min(number, 30), longest)
         assert usual <= rest <= usual * 1.25
 
 
-async def test_what_timed_out_is_not_waited_for_anew(
+async def test_a_wait_that_timed_out_is_not_repeated(
     tiw_simulator: Simulator, connect: Connect
 ) -> None:
     connect(tiw_simulator)
@@ -303,8 +254,8 @@ async def test_what_timed_out_is_not_waited_for_anew(
         await asyncio.to_thread(sensor([done, "slow"]).execute_complete, context(Pushes()), payload)
 
 
-async def test_nothing_is_lost_with_what_the_deferral_kept(connect: Connect) -> None:
-    """``dag.test()`` resumes a task with the event alone."""
+async def test_a_lost_deferral_changes_no_result(connect: Connect) -> None:
+    """``dag.test()`` resumes a task with only the event."""
     with Simulator(speed=10) as simulator:
         connect(simulator)
         done = simulator.add_finished(2)
@@ -323,75 +274,10 @@ async def test_nothing_is_lost_with_what_the_deferral_kept(connect: Connect) -> 
     assert pushed == [done[0], "lesson", done[1]]
 
 
-DAG_TEST = """
-from airflow.sdk import DAG
-from tiw_automation.airflow.sensors import TiwOnlineRecordSensor
-
-with DAG("lessons", schedule=None) as dag:
-    TiwOnlineRecordSensor(
-        task_id="wait",
-        record_task_id=["over", "lesson", "broken"],
-        deferrable=True,
-        poke_interval=0.2,
-        timeout=600,
-    )
-
-if __name__ == "__main__":
-    import json
-
-    (task,) = dag.test().get_task_instances()
-    print("RESULT", json.dumps([task.state, task.xcom_pull(task_ids="wait")]))
-"""
-
-
-def test_dag_test_has_the_results_that_a_scheduler_has(tmp_path: Path) -> None:
-    """Airflow's own way to try out a DAG, which needs no server."""
-    (tmp_path / "lessons.py").write_text(DAG_TEST)
-    with Simulator() as simulator:
-        simulator.add("over", timeline=[], videos=[{"kind": "whiteboard"}])
-        simulator.add("broken", error={"message": "code: 40004, msg: now, im login failed"})
-        simulator.add("lesson", timeline=[{"RECORDING": 5000}, {"STOPPED": 5}])
-        environment = {
-            **os.environ,
-            **simulator.environment(),
-            "AIRFLOW_HOME": str(tmp_path),
-            "AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path),
-        }
-        migrate = [sys.executable, "-m", "airflow", "db", "migrate"]
-        subprocess.run(migrate, env=environment, check=True, capture_output=True, timeout=300)
-        with (
-            (tmp_path / "log").open("w") as log,
-            subprocess.Popen(
-                [sys.executable, "lessons.py"],
-                env=environment,
-                cwd=tmp_path,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            ) as process,
-        ):
-            try:
-                # Once by the sensor, and then by its trigger.
-                deadline = time.monotonic() + 300
-                while simulator.requests_by_task.get("lesson", 0) < 2:
-                    assert process.poll() is None, (tmp_path / "log").read_text()
-                    assert time.monotonic() < deadline, (tmp_path / "log").read_text()
-                    time.sleep(0.1)
-                simulator.advance(6000)
-                process.wait(timeout=300)
-            finally:
-                process.kill()
-    done = (tmp_path / "log").read_text()
-    state, urls = json.loads(done.partition("RESULT ")[2].splitlines()[0])
-    assert state == "failed"
-    assert "1 of 3 recordings: [broken: failed]" in done
-    order = ["over", "lesson", "lesson"]
-    assert [task_id in url for task_id, url in zip(order, urls, strict=True)] == [True] * 3
-
-
-def came_back(
+def deferred_again(
     waiting: TiwOnlineRecordSensor, event: Any, kept: dict[str, Any] | None = None
 ) -> tuple[TiwOnlineRecordTrigger, dict[str, Any]]:
-    """Return what a task is deferred with that comes back with an event."""
+    """Resume a task with an event, and return what it is deferred with again."""
     with pytest.raises(TaskDeferred) as deferred:
         waiting.resume_execution(
             "execute_complete", {**(kept or {}), "event": event}, context(Pushes())
@@ -403,7 +289,7 @@ def came_back(
 async def test_a_triggerer_of_another_account_fails_no_recording(
     tiw_simulator: Simulator, connect: Connect, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """It has no connection and another account's variables, say."""
+    """For example it has no connection, and the variables of another account."""
     tiw_simulator.add("lesson", timeline=[{"RECORDING": 1000}, {"STOPPED": 5}])
     waiting = sensor("lesson", deferrable=True, poke_interval=0.1, timeout=3600)
     connect(tiw_simulator)
@@ -421,10 +307,10 @@ async def test_a_triggerer_of_another_account_fails_no_recording(
             assert event["outcomes"][0]["verdict"] == "missing"
             connect(tiw_simulator)
             capfd.readouterr()
-            trigger, kept = await asyncio.to_thread(came_back, waiting, event, kept)
+            trigger, kept = await asyncio.to_thread(deferred_again, waiting, event, kept)
             log = logged(capfd)
             assert len(re.findall(r"\[error +\] The triggerer was wrong about 1 of 1", log)) == 1
-            assert "It called lesson missing, this worker finds: Recording lesson is REC" in log
+            assert "It reported lesson missing, this worker finds: Recording lesson is REC" in log
             assert "connection 'tencentcloud_default'" in log
         tiw_simulator.advance(2000)
         urls = await asyncio.to_thread(
@@ -433,7 +319,7 @@ async def test_a_triggerer_of_another_account_fails_no_recording(
     assert len(urls) == 2
     assert rests[:2] == [0, 0]
     assert [10 <= rests[2] <= 12.5, 20 <= rests[3] <= 25] == [True, True]
-    assert waiting._rest_s(1000) <= 375  # type: ignore[operator]
+    assert (rest_s(1000, 0.1) or 0.0) <= 375
 
 
 NOT_CONFIRMED = [
@@ -445,7 +331,7 @@ NOT_CONFIRMED = [
 
 
 @pytest.mark.parametrize(("verdict", "words"), NOT_CONFIRMED)
-def test_what_a_worker_does_not_confirm_is_waited_for_at_longer_and_longer_pauses(
+def test_an_end_that_a_worker_does_not_confirm_is_waited_for_at_longer_and_longer_pauses(
     verdict: Verdict,
     words: str,
     tiw_simulator: Simulator,
@@ -460,19 +346,19 @@ def test_what_a_worker_does_not_confirm_is_waited_for_at_longer_and_longer_pause
     waiting = sensor([done, "slow"], deferrable=True, timeout=3600)
     rests, kept = [], {"end_time": time.time() + 3600}
     for _ in range(9):
-        trigger, kept = came_back(waiting, event, kept)
+        trigger, kept = deferred_again(waiting, event, kept)
         assert trigger.record_task_ids == ["slow"]
         rests.append(trigger.initial_delay or 5)
     assert "[error" in logged(capfd)
-    # Twice as long each time, with a quarter more by chance; from 300 s on no longer.
+    # Twice as long each time up to 300 s, plus up to a quarter at random.
     assert [5 * 2 ** max(n, 0) <= rest for n, rest in enumerate(rests[:6])] == [True] * 6
     assert all(300 <= rest <= 375 for rest in rests[6:])
-    # Where its time has elapsed, that is what the task ends with.
+    # When its timeout elapses, the task ends with that.
     pushes = Pushes()
     with pytest.raises(AirflowSensorTimeout, match=r"\[slow: pending\].*last seen RECORDING"):
         waiting.execute_complete(context(pushes), event, **kept | {"end_time": time.time()})
     assert len(pushes.values["return_value"]) == 1
-    # One that is confirmed ends with what was pushed before.
+    # When the end is confirmed, the task ends with it.
     tiw_simulator.advance(2000)
     assert len(waiting.execute_complete(context(Pushes()), event, **kept)) == 3
 
@@ -491,22 +377,22 @@ def test_an_event_of_another_application_decides_nothing(
     kept: dict[str, Any] = {"end_time": time.time() + 3600}
     rests: list[float] = []
     for _ in range(3):
-        trigger, kept = came_back(waiting, event, kept)
+        trigger, kept = deferred_again(waiting, event, kept)
         rests.append(trigger.initial_delay or 0.0)
     log = logged(capfd)
     assert f"application 1400009999, this worker for {tiw_simulator.sdk_app_id}." in log
     assert "was wrong about" not in log
     assert rests[0] == 0
     assert 10 <= rests[1] <= 12.5 < 20 <= rests[2]
-    # It is not believed where the worker cannot ask, either.
+    # It does not count where the worker cannot poll, either.
     tiw_simulator.fault = "outage"
-    came_back(waiting, event, kept)
+    deferred_again(waiting, event, kept)
     tiw_simulator.fault = None
     tiw_simulator.advance(2000)
     assert len(waiting.execute_complete(context(Pushes()), event, **kept)) == 2
 
 
-def test_a_triggerer_counts_where_the_worker_cannot_reach_tencent(
+def test_the_triggerers_report_counts_where_the_worker_cannot_reach_tencent(
     tiw_simulator: Simulator, connect: Connect
 ) -> None:
     connect(tiw_simulator)
@@ -517,7 +403,7 @@ def test_a_triggerer_counts_where_the_worker_cannot_reach_tencent(
         sensor(["absent", "f"]).execute_complete(context(Pushes()), event)
 
 
-def test_what_a_triggerer_called_missing_and_has_finished(
+def test_recordings_that_the_triggerer_reported_missing_and_that_have_finished(
     tiw_simulator: Simulator, connect: Connect, capfd: pytest.CaptureFixture[str]
 ) -> None:
     connect(tiw_simulator)
@@ -530,11 +416,11 @@ def test_what_a_triggerer_called_missing_and_has_finished(
     assert len(urls) == 5
     (line,) = [line for line in logged(capfd).splitlines() if "[error" in line]
     assert "wrong about 5 of 5" in line
-    # Three are named, however many there are.
+    # At most three are named.
     assert [task_id in line for task_id in ids] == [True] * 3 + [False] * 2
 
 
-def test_what_has_not_ended_after_all_is_deferred_again(
+def test_a_task_with_a_recording_that_has_not_ended_is_deferred_again(
     tiw_simulator: Simulator, connect: Connect
 ) -> None:
     connect(tiw_simulator)
@@ -546,7 +432,7 @@ def test_what_has_not_ended_after_all_is_deferred_again(
         waiting.execute_complete(context(Pushes()), event)
     assert isinstance(deferred.value.trigger, TiwOnlineRecordTrigger)
     assert deferred.value.trigger.record_task_ids == ["slow"]
-    # Where its time is up, that is what the task ends with.
+    # When its timeout elapses, the task ends with that.
     pushes = Pushes()
     with pytest.raises(AirflowSensorTimeout, match=r"1 of 2 .*\[slow: pending\].*seen RECORDING"):
         waiting.execute_complete(context(pushes), event, end_time=time.time())
@@ -562,7 +448,7 @@ OTHERWISE: list[tuple[str, str]] = [
 
 @pytest.mark.parametrize(("other", "words"), OTHERWISE, ids=[row[0] for row in OTHERWISE])
 @pytest.mark.parametrize("soft_fail", [False, True])
-def test_one_that_ends_otherwise_than_the_trigger_saw_takes_nothing_from_the_rest(
+def test_a_recording_with_another_end_than_reported_does_not_affect_the_rest(
     other: str, words: str, soft_fail: bool, tiw_simulator: Simulator, connect: Connect
 ) -> None:
     connect(tiw_simulator)
@@ -580,7 +466,7 @@ def test_one_that_ends_otherwise_than_the_trigger_saw_takes_nothing_from_the_res
     assert len(pushes.values["return_value"]) == 1
 
 
-async def test_one_that_cannot_be_asked_for_in_time_takes_nothing_from_the_rest(
+async def test_a_recording_that_cannot_be_polled_in_time_does_not_affect_the_rest(
     tiw_simulator: Simulator, connect: Connect
 ) -> None:
     connect(tiw_simulator)
@@ -605,7 +491,7 @@ WAYS: dict[str, dict[str, Any]] = {
 
 
 def ended(waiting: TiwOnlineRecordSensor, pushes: Pushes) -> BaseException:
-    """Run a sensor whose time is up, with its deferral, and return what it ends with."""
+    """Run a sensor whose timeout elapses, with its deferral, and return its error."""
     try:
         try:
             waiting.execute(context(pushes))
@@ -618,7 +504,7 @@ def ended(waiting: TiwOnlineRecordSensor, pushes: Pushes) -> BaseException:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_time_that_is_up_ends_every_way_of_waiting_alike(
+def test_a_timeout_ends_every_mode_in_the_same_way(
     way: str, tiw_simulator: Simulator, connect: Connect, capfd: pytest.CaptureFixture[str]
 ) -> None:
     connect(tiw_simulator)
@@ -651,13 +537,13 @@ def test_time_that_is_up_ends_every_way_of_waiting_alike(
             error = ended(sensor(ids, **given, **{flag: True}), pushes)
             assert isinstance(error, AirflowSkipException)
             assert "1 of 2" in str(error.__cause__) or "2 of 3" in str(error.__cause__)
-            # A skip says nothing of it by itself.
+            # The skip itself does not name it.
             assert "[slow: pending] Recording slow was not FINISHED" in logged(capfd)
             assert len(pushes.values["return_value"]) == 1
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_what_is_not_told_of_ends_every_way_of_waiting_alike(
+def test_an_unknown_verdict_ends_every_mode_in_the_same_way(
     way: str, tiw_simulator: Simulator, connect: Connect
 ) -> None:
     """The API page shows an answer without a Status for a recording that failed."""
@@ -677,7 +563,7 @@ def test_what_is_not_told_of_ends_every_way_of_waiting_alike(
     assert "SignatureFailure" in str(error)
 
 
-def test_what_is_refused_is_asked_for_again_while_others_are_waited_for(
+def test_a_refused_recording_is_polled_again_while_others_are_waited_for(
     tiw_simulator: Simulator, connect: Connect
 ) -> None:
     connect(tiw_simulator)
@@ -690,15 +576,15 @@ def test_what_is_refused_is_asked_for_again_while_others_are_waited_for(
     assert len(waiting.poke(context(Pushes())).xcom_value or []) == 3
 
 
-async def test_what_a_trigger_could_not_tell_is_asked_for(
+async def test_a_recording_that_the_trigger_could_not_settle_is_polled(
     tiw_simulator: Simulator, connect: Connect
 ) -> None:
-    """What its time was up for has finished since, and what was refused then no longer is."""
+    """One timed out and has finished since; one was refused and no longer is."""
     connect(tiw_simulator)
     late, refused = tiw_simulator.add_finished(2)
     tiw_simulator.add("slow", timeline=[{"RECORDING": 1000}])
     ends = [
-        Settled(late, Verdict.PENDING, "its turn on the quota had not come", timed_out=True),
+        Settled(late, Verdict.PENDING, "its slot had not come", timed_out=True),
         Settled(refused, Verdict.UNKNOWN, "UnauthorizedOperation"),
     ]
     event = to_payload(tiw_simulator.sdk_app_id, ends)
@@ -706,7 +592,7 @@ async def test_what_a_trigger_could_not_tell_is_asked_for(
         sensor([late, refused]).execute_complete, context(Pushes()), event
     )
     assert len(found) == 2
-    # One that still runs has its time left.
+    # For one that still runs there is time left.
     event = to_payload(
         tiw_simulator.sdk_app_id, [Settled("slow", Verdict.UNKNOWN, "UnauthorizedOperation")]
     )
@@ -731,7 +617,7 @@ LESSON_LINE = (
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
-def test_the_log_tells_the_whole_story_of_each_recording(
+def test_the_log_summarizes_each_recording(
     deferrable: bool, tiw_simulator: Simulator, connect: Connect, capfd: pytest.CaptureFixture[str]
 ) -> None:
     connect(tiw_simulator)
@@ -760,7 +646,7 @@ def video(**known: Any) -> Video:
     return Video(**dict.fromkeys(Video.__dataclass_fields__) | known)
 
 
-def test_the_story_in_its_units_and_where_little_is_known() -> None:
+def test_the_units_and_the_unknown_values_of_a_summary() -> None:
     record = OnlineRecord(
         sdk_app_id=1,
         task_id="t",
@@ -774,7 +660,7 @@ def test_the_story_in_its_units_and_where_little_is_known() -> None:
             video(),
         ),
     )
-    assert story(record) == (
+    assert summary(record) == (
         "Recording t is FINISHED: recorded from 2026-01-01 00:00:00 UTC to 2026-01-02 01:01:01 "
         "UTC, ended by FORCE_STOP, interruptions: 0, exceptions: 0, videos: mixed (25:01:01, "
         "123.5 MB), audio (0:00:00, 4.3 kB), unknown (unknown length, unknown size)."
@@ -782,8 +668,8 @@ def test_the_story_in_its_units_and_where_little_is_known() -> None:
     far = OnlineRecord(
         sdk_app_id=1, task_id="t", record_start_time=2**62, record_stop_time=-(2**62)
     )
-    assert "recorded from an unknown time to an unknown time" in story(far)
-    assert story(OnlineRecord(sdk_app_id=1, task_id="t", status="FINISHED")) == (
+    assert "recorded from an unknown time to an unknown time" in summary(far)
+    assert summary(OnlineRecord(sdk_app_id=1, task_id="t", status="FINISHED")) == (
         "Recording t is FINISHED: recorded from an unknown time to an unknown time, ended by an "
         "unknown reason, interruptions: 0, exceptions: 0, videos: none."
     )
@@ -823,7 +709,7 @@ async def test_a_wait_that_is_killed_stops_no_recording(
     assert record.status == "RECORDING"
 
 
-def test_execution_timeout_bounds_the_deferral(tiw_simulator: Simulator, connect: Connect) -> None:
+def test_execution_timeout_limits_the_deferral(tiw_simulator: Simulator, connect: Connect) -> None:
     connect(tiw_simulator)
     tiw_simulator.add("slow", timeline=[{"RECORDING": 1000}])
     limited = sensor("slow", deferrable=True, execution_timeout=timedelta(seconds=30))
@@ -833,171 +719,13 @@ def test_execution_timeout_bounds_the_deferral(tiw_simulator: Simulator, connect
     trigger = deferred.value.trigger
     assert isinstance(trigger, TiwOnlineRecordTrigger)
     assert trigger.end_time == pytest.approx(time.time() + 30, abs=5)
-    # As where it pokes: what Airflow ends by it is tried again, and no reason to skip.
+    # As in poke mode: a task that it ends is retried, and not skipped.
     pushes = Pushes()
     limited = sensor("slow", deferrable=True, execution_timeout=timedelta(seconds=1), timeout=60)
     error = ended(limited, pushes)
     assert type(error) is TimeoutError
     assert "last seen RECORDING" in str(error)
-    assert "execution_timeout, 0:00:01" in str(error)
-
-
-async def test_a_trigger_whose_time_is_up(tiw_simulator: Simulator, connect: Connect) -> None:
-    connect(tiw_simulator)
-    tiw_simulator.add("slow", timeline=[{"RECORDING": 1000}])
-    trigger = TiwOnlineRecordTrigger(
-        record_task_ids=["slow"], end_time=time.time() + 0.5, poll_interval=0.1
-    )
-    payload = await fire(trigger)
-    with pytest.raises(AirflowSensorTimeout, match="last seen RECORDING"):
-        await asyncio.to_thread(sensor("slow").execute_complete, context(Pushes()), payload)
-
-
-async def test_a_trigger_does_not_fire_within_its_first_moments(
-    tiw_simulator: Simulator, connect: Connect
-) -> None:
-    connect(tiw_simulator)
-    (done,) = tiw_simulator.add_finished(1)
-    started = time.monotonic()
-    await fire(TiwOnlineRecordTrigger(record_task_ids=[done], end_time=None, poll_interval=0.5))
-    assert time.monotonic() - started >= 0.5
-
-
-async def test_all_triggers_share_one_watcher(tiw_simulator: Simulator, connect: Connect) -> None:
-    connect(tiw_simulator)
-    ids = tiw_simulator.add_finished(20)
-    tiw_simulator.add("slow", timeline=[{"RECORDING": 1000}])
-
-    def trigger(task_id: str) -> TiwOnlineRecordTrigger:
-        return TiwOnlineRecordTrigger(
-            record_task_ids=[task_id], end_time=time.time() + 3, poll_interval=1.0
-        )
-
-    # Thirty triggers wait for the same recording, which is still asked for by one.
-    await asyncio.gather(*(fire(trigger(task_id)) for task_id in [*ids, *["slow"] * 30]))
-    assert tiw_simulator.rejects == 0
-    assert tiw_simulator.requests_by_task["slow"] <= 4
-    assert all(tiw_simulator.requests_by_task[task_id] == 1 for task_id in ids)
-    client = await asyncio.to_thread(TiwHook().get_conn)
-    assert RecordWatcher.shared(client).client is not client
-
-
-async def test_one_recording_ends_as_a_list_of_them_does(
-    tiw_simulator: Simulator, connect: Connect
-) -> None:
-    """One is waited for in another way than several, because a triggerer holds so many."""
-    connect(tiw_simulator)
-    (done,) = tiw_simulator.add_finished(1)
-    tiw_simulator.add("broken", error={"message": "code: 40004, msg: now, im login failed"})
-    tiw_simulator.add("odd", timeline=[], finish_reason="EXCEPTION")
-    tiw_simulator.add("slow", timeline=[{"RECORDING": 1000}])
-    ids = [done, "broken", "odd", "absent", "slow"]
-
-    async def ends(*record_task_ids: str) -> list[dict[str, Any]]:
-        trigger = TiwOnlineRecordTrigger(
-            record_task_ids=list(record_task_ids), end_time=time.time() + 2, poll_interval=0.1
-        )
-        payload = await fire(trigger)
-        for end in payload["outcomes"]:
-            # The seconds of a wait and the id of a request differ.
-            end["message"] = re.sub(r"within [\d.]+ s|RequestId \S+", "", end["message"])
-        return list(payload["outcomes"])
-
-    apart = [end for task_id in ids for end in await ends(task_id)]
-    assert apart == await ends(*ids)
-    assert [end["verdict"] for end in apart] == [
-        "finished", "failed", "failed", "missing", "pending",
-    ]  # fmt: skip
-
-
-async def test_a_refusal_is_the_same_for_one_and_for_several(
-    tiw_simulator: Simulator, connect: Connect
-) -> None:
-    connect(tiw_simulator, password="anotherkeyanotherkeyanother")
-    for ids in (["a"], ["a", "b"]):
-        trigger = TiwOnlineRecordTrigger(record_task_ids=ids, end_time=None, poll_interval=0.1)
-        payload = await fire(trigger)
-        assert {end["verdict"] for end in payload["outcomes"]} == {"unknown"}
-        assert "AuthFailure.SignatureFailure" in payload["outcomes"][0]["message"]
-        with pytest.raises(RuntimeError, match="SignatureFailure"):
-            await asyncio.to_thread(sensor(ids).execute_complete, context(Pushes()), payload)
-
-
-NAMES = ["tencentcloud_default", "mine"]
-
-
-@pytest.mark.parametrize("fault", ["answered", "not found"])
-@pytest.mark.parametrize("name", NAMES)
-async def test_waits_outlast_an_airflow_that_cannot_read_connections(
-    name: str,
-    fault: str,
-    supervised: Supervisor,
-    tiw_simulator: Simulator,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    monkeypatch.setattr(triggers, "_READ_AGAIN_FIRST_S", 0.02)
-    caplog.set_level("INFO", triggers.logger.name)
-    supervised.fault, supervised.fails = fault, 9
-    ids = tiw_simulator.add_finished(5)
-    waits = [
-        TiwOnlineRecordTrigger(
-            record_task_ids=[task_id],
-            end_time=end_time,
-            tencentcloud_conn_id=name,
-            poll_interval=0.1,
-        )
-        for task_id in ids
-        for end_time in (None, time.time() + 60)
-    ]
-    for payload in await asyncio.gather(*map(fire, waits)):
-        assert [end["verdict"] for end in payload["outcomes"]] == ["finished"]
-        assert payload["sdk_app_id"] == tiw_simulator.sdk_app_id
-    # Nobody tried the keys of the environment, which are another account's.
-    assert tiw_simulator.rejects == 0
-    assert caplog.text.count("could not read connection") == 1
-    assert caplog.text.count("can be read again") == 1
-
-
-@pytest.mark.parametrize("ids", [["slow"], ["slow", "other"]])
-async def test_a_connection_that_is_never_read_is_a_time_out(
-    ids: list[str],
-    supervised: Supervisor,
-    tiw_simulator: Simulator,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(triggers, "_READ_AGAIN_FIRST_S", 0.02)
-    supervised.fails = math.inf
-    trigger = TiwOnlineRecordTrigger(
-        record_task_ids=ids, end_time=time.time() + 0.3, poll_interval=0.1
-    )
-    payload = await fire(trigger)
-    assert {end["verdict"] for end in payload["outcomes"]} == {"pending"}
-    assert tiw_simulator.requests == {}
-    # The worker asks once more: what it cannot ask either is tried again.
-    ended = partial(sensor(ids).execute_complete, context(Pushes()), payload, end_time=time.time())
-    with pytest.raises(TiwError, match="could not read connection"):
-        await asyncio.to_thread(ended)
-    # Nobody waits any more: so it is not read for ever.
-    async with asyncio.timeout(20):
-        while any(triggers._connecting.values()):
-            await asyncio.sleep(0.02)
-    supervised.fails = 0
-    for task_id in ids:
-        tiw_simulator.add(task_id, timeline=[{"RECORDING": 1000}])
-    with pytest.raises(AirflowSensorTimeout, match="last seen RECORDING"):
-        await asyncio.to_thread(ended)
-
-
-async def test_a_connection_that_does_not_exist_ends_the_wait_at_once(
-    supervised: Supervisor,
-) -> None:
-    supervised.connections.clear()
-    trigger = TiwOnlineRecordTrigger(
-        record_task_ids=["a"], end_time=time.time() + 60, tencentcloud_conn_id="mine"
-    )
-    with pytest.raises(ConfigurationError, match="no connection 'mine'"):
-        await fire(trigger)
+    assert "execution_timeout elapsed: 0:00:01" in str(error)
 
 
 def test_a_task_that_cannot_read_its_connection_fails_in_the_ordinary_way(
@@ -1011,58 +739,10 @@ def test_a_task_that_cannot_read_its_connection_fails_in_the_ordinary_way(
     assert tiw_simulator.requests == {}
 
 
-async def test_a_trigger_is_stored_in_the_form_that_older_triggerers_know() -> None:
-    given: dict[str, Any] = {"record_task_ids": ["t"], "end_time": None}
-    assert "initial_delay" not in TiwOnlineRecordTrigger(**given).serialize()[1]
-    resting = TiwOnlineRecordTrigger(**given, initial_delay=9.0)
-    assert TiwOnlineRecordTrigger(**resting.serialize()[1]).initial_delay == 9.0
-
-
-async def test_a_first_attempt_that_hangs_ends_with_the_wait(
-    tiw_simulator: Simulator, connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(triggers, "_FIRST_READ_S", 0.2)
-    over = threading.Event()
-    monkeypatch.setattr(TiwHook, "get_conn", lambda hook: over.wait())
-    trigger = TiwOnlineRecordTrigger(record_task_ids=["t"], end_time=time.time(), poll_interval=0.1)
-    try:
-        payload = await fire(trigger)
-    finally:
-        over.set()
-    assert payload["outcomes"][0]["timed_out"]
-    assert "did not say what connection" in payload["outcomes"][0]["message"]
-
-
-async def test_one_connection_is_read_once_for_all_that_start_together(
-    tiw_simulator: Simulator, connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    connect(tiw_simulator)
-    made: list[TiwHook] = []
-    get_conn = TiwHook.get_conn
-
-    def counted(hook: TiwHook) -> Any:
-        made.append(hook)
-        return get_conn(hook)
-
-    monkeypatch.setattr(TiwHook, "get_conn", counted)
-    (done,) = tiw_simulator.add_finished(1)
-    trigger = TiwOnlineRecordTrigger(record_task_ids=[done], end_time=None, poll_interval=0.1)
-    gone = asyncio.ensure_future(fire(trigger))
-    others = [asyncio.ensure_future(fire(trigger)) for _ in range(9)]
-    await asyncio.sleep(0)
-    # One that is cancelled, and was the first, takes nothing from the others.
-    gone.cancel()
-    assert len(await asyncio.gather(*others)) == 9
-    assert len(made) == 1
-    # Whoever starts later sees what the connection says then.
-    await fire(trigger)
-    assert len(made) == 2
-
-
 SOFT: list[tuple[str, dict[str, Any], str]] = [
     ("a failed recording", {"record_task_id": "broken"}, "skipped"),
     ("one that does not exist", {"record_task_id": "absent"}, "skipped"),
-    ("time that is up", {"record_task_id": "slow", "timeout": 1}, "skipped"),
+    ("a timeout", {"record_task_id": "slow", "timeout": 1}, "skipped"),
     ("wrong keys", {"record_task_id": "slow", "conn": "wrong"}, "failed"),
 ]
 
@@ -1107,7 +787,7 @@ def test_soft_fail_skips_for_the_same_reasons_deferred_or_not(
 async def test_soft_fail_skips_deferred_as_well_only_if_the_recording_is_at_fault(
     tiw_simulator: Simulator, connect: Connect
 ) -> None:
-    """The keys are withdrawn while it is deferred: that is nobody's reason to skip."""
+    """The keys are revoked while it is deferred: that is not a reason to skip."""
     connect(tiw_simulator, password="anotherkeyanotherkeyanother")
     trigger = TiwOnlineRecordTrigger(record_task_ids=["slow"], end_time=None, poll_interval=0.1)
     event = await fire(trigger)
@@ -1116,7 +796,7 @@ async def test_soft_fail_skips_deferred_as_well_only_if_the_recording_is_at_faul
         await asyncio.to_thread(
             waiting.resume_execution, "execute_complete", {"event": event}, context(Pushes())
         )
-    # never_fail skips for everything, as it does when poking.
+    # never_fail skips for every error, as in poke mode.
     waiting = sensor("slow", deferrable=True, never_fail=True)
     with pytest.raises(AirflowSkipException):
         await asyncio.to_thread(
@@ -1124,8 +804,8 @@ async def test_soft_fail_skips_deferred_as_well_only_if_the_recording_is_at_faul
         )
 
 
-def test_a_trigger_that_breaks_is_no_reason_to_skip() -> None:
-    """Its connection was deleted while it was deferred, say."""
+def test_a_trigger_that_breaks_is_not_a_reason_to_skip() -> None:
+    """For example because its connection was deleted while it was deferred."""
     kept = {"error": "Trigger failure", "traceback": ["ConfigurationError: no connection"]}
     with pytest.raises(AirflowException, match="Trigger failure"):
         sensor("t", deferrable=True, soft_fail=True).resume_execution(
@@ -1137,10 +817,10 @@ def test_a_trigger_that_breaks_is_no_reason_to_skip() -> None:
         )
 
 
-def test_airflows_own_end_of_a_deferral_asks_and_judges_as_any_other(
+def test_airflows_own_end_of_a_deferral_polls_and_judges_like_any_other(
     tiw_simulator: Simulator, connect: Connect
 ) -> None:
-    """Should the triggerer be gone for longer than the wait has time."""
+    """For example because no triggerer ran until the timeout elapsed."""
     connect(tiw_simulator)
     (done,) = tiw_simulator.add_finished(1)
     tiw_simulator.add("slow", timeline=[{"RECORDING": 1000}])
@@ -1181,7 +861,18 @@ def test_airflows_own_end_of_a_deferral_while_it_cannot_read_connections(
             )
 
 
-def test_the_interval_is_short_where_a_quota_decides_the_rest() -> None:
+def test_deferrable_may_be_given_as_a_text(tiw_simulator: Simulator, connect: Connect) -> None:
+    connect(tiw_simulator)
+    tiw_simulator.add("slow", timeline=[{"RECORDING": 1000}])
+    assert not sensor("slow", deferrable="false").poke(context(Pushes())).is_done
+    assert sensor("slow", deferrable="false").poke_interval == 60
+    with pytest.raises(TaskDeferred):
+        sensor("slow", deferrable="true").poke(context(Pushes()))
+    with pytest.raises(ConfigurationError, match="deferrable must be True or False"):
+        sensor("slow", deferrable="maybe")
+
+
+def test_the_default_interval_is_short_where_a_shared_quota_limits_the_rest() -> None:
     assert sensor("t").poke_interval == 60
     assert sensor("t", deferrable=True).poke_interval == 5
     assert sensor("t", deferrable=True, poke_interval=90).poke_interval == 90
@@ -1233,7 +924,7 @@ def test_an_event_and_what_was_kept_of_another_version(
 ) -> None:
     connect(tiw_simulator)
     ids = tiw_simulator.add_finished(2)
-    # One names what this one does not know, and the other leaves out what it does.
+    # A later version sends keys that this one does not know; an earlier one leaves some out.
     event = {
         "sdk_app_id": tiw_simulator.sdk_app_id,
         "asked_by": "a later one",
@@ -1261,7 +952,7 @@ def test_several_recordings_in_one_text(tiw_simulator: Simulator, connect: Conne
         assert len(sensor(text).poke(context(Pushes())).xcom_value or []) == 2
 
 
-def test_reasons_that_are_not_given_are_all_but_exception(
+def test_the_default_reasons_are_all_but_exception(
     tiw_simulator: Simulator, connect: Connect
 ) -> None:
     connect(tiw_simulator)
@@ -1296,12 +987,12 @@ def test_do_xcom_push_false_pushes_nothing(
             else:
                 waiting.execute(context(pushes))
     assert pushes.values == {}
-    # The links are Airflow's own to push.
+    # Airflow itself pushes the links.
     assert waiting.replay_url
 
 
 async def test_in_a_running_loop(tiw_simulator: Simulator, connect: Connect) -> None:
-    """Of a notebook, say."""
+    """For example in a notebook."""
     connect(tiw_simulator)
     ids = tiw_simulator.add_finished(2)
     assert len(sensor(ids).execute(context(Pushes()))) == 2
@@ -1345,29 +1036,6 @@ def test_no_connection_means_the_environment(
     event = asyncio.run(fire(deferred.value.trigger))
     kept = stored(deferred.value.kwargs)
     assert len(sensor(ids, **given).execute_complete(context(Pushes()), event, **kept)) == 3
-
-
-@pytest.mark.parametrize("ids", [["a"], ["a", "b"]])
-@pytest.mark.parametrize("missing", ["keys", "sdk_app_id"])
-async def test_a_triggerer_without_settings_says_where_they_are_missing(
-    missing: str,
-    ids: list[str],
-    tiw_simulator: Simulator,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("TIW_METADATA_ENDPOINT", "http://127.0.0.1:1")
-    if missing == "sdk_app_id":
-        for name, value in tiw_simulator.environment().items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.delenv("TIW_SDK_APP_ID")
-    trigger = TiwOnlineRecordTrigger(record_task_ids=ids, end_time=None)
-    with pytest.raises(ConfigurationError, match=f"(?i)no {missing} w") as caught:
-        await fire(trigger)
-    assert "It is the triggerer that looked" in str(caught.value)
-    if missing == "keys":
-        assert "connection 'tencentcloud_default' was not found" in str(caught.value)
 
 
 def test_a_refusal_is_an_ordinary_failure(tiw_simulator: Simulator, connect: Connect) -> None:

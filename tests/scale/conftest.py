@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How large the scale tests are, and the servers that a platform has: each test run's own."""
+"""The size of the scale tests, and the servers of a platform, started anew for each test run."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="module")
 def postgresql() -> Iterator[str]:
-    """A PostgreSQL on loopback, empty; its address, SQLAlchemy's way."""
+    """An empty PostgreSQL on loopback; its address in the form of SQLAlchemy."""
     names = ("initdb", "postgres", "pg_isready")
     initdb, postgres, pg_isready = (_program("PostgreSQL", name) for name in names)
     user, port = _server_user(), _free_port()
@@ -56,7 +56,7 @@ def postgresql() -> Iterator[str]:
             "port": port,
             "unix_socket_directories": folder,
             "max_connections": 300,
-            # What it holds is gone with the test in any case.
+            # Its data is deleted with the test in any case.
             "fsync": "off",
         }
         command = [postgres, "-D", str(data)]
@@ -70,7 +70,7 @@ def postgresql() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def redis() -> Iterator[str]:
-    """A Redis on loopback, empty; its address."""
+    """An empty Redis on loopback; its address."""
     program = _program("Redis", "redis-server", "valkey-server")
     cli = _program("Redis", "redis-cli", "valkey-cli")
     port = _free_port()
@@ -83,7 +83,7 @@ def redis() -> Iterator[str]:
 
 
 def _program(server: str, *names: str) -> str:
-    # Debian keeps those of PostgreSQL off PATH.
+    # Debian keeps the programs of PostgreSQL off PATH.
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     for path in (None, *map(str, folders)):
         for name in names:
@@ -102,12 +102,14 @@ def _server_user() -> str | None:
     for name in ("postgres", "nobody"):
         with contextlib.suppress(KeyError):
             return pwd.getpwnam(name).pw_name
-    raise RuntimeError("PostgreSQL does not run as root, and there is no user postgres or nobody.")
+    raise RuntimeError(
+        "PostgreSQL does not run as root, and neither the user postgres nor nobody exists."
+    )
 
 
 @contextlib.contextmanager
 def _folder(user: str | None) -> Iterator[Path]:
-    # Not pytest's own: another user cannot enter that, and a socket's path is limited.
+    # Not pytest's folder: another user cannot enter it, and the path of a socket is limited.
     with tempfile.TemporaryDirectory(prefix="tiw-server-") as name:
         if user is not None:
             shutil.chown(name, user)
@@ -143,7 +145,7 @@ def _server(
     ready: list[str],
     end: signal.Signals,
 ) -> Iterator[None]:
-    """Run a server from when the command ``ready`` succeeds."""
+    """Run a server; enter when the command ``ready`` succeeds."""
     log = folder / "server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(

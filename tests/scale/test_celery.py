@@ -51,7 +51,7 @@ def test_tasks_wait_without_a_celery_worker_and_end_on_one(
         airflow.wait_for_task(
             DAG, run_id, SENSOR, "deferred", map_index=index, timeout_s=PATIENCE_S
         )
-    # Nobody holds a worker: one that is killed now and started anew is missed by no wait.
+    # No wait occupies a worker: so a worker may be killed now and started anew.
     airflow.kill_component("worker")
     simulator.advance(101)
     airflow.start_component("worker")
@@ -65,7 +65,7 @@ def test_tasks_wait_without_a_celery_worker_and_end_on_one(
     assert "succeeded in" in airflow.log_file("worker").read_text()
 
 
-def test_a_failed_recording_says_why_on_a_celery_worker(
+def test_the_log_of_a_celery_worker_has_the_reason_of_a_failed_recording(
     simulator: Simulator, airflow: AirflowStack
 ) -> None:
     simulator.add("drama", error={"message": "code: 40004, msg: now, im login failed"})

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Deferred sensors under two triggerers, while one part after the other fails.
+"""Deferred sensors under two triggerers, while one component after the other fails.
 
-``--sensors``, ``--database`` and ``--gone`` say how large. One stack serves all, and the tests go
-on from where the one before them has left it: each lets a fifth of the recordings finish.
+``--sensors``, ``--database`` and ``--gone`` set the size. One stack serves all tests, and each test
+starts in the state that the one before it left: each lets a fifth of the recordings finish.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DAG = "waits"
 MOST_IN_A_RUN = 1000
 PARTS = 5
 PART_S = 1000.0
-# Until a component is healthy on a machine that has other work.
+# Until a component is healthy on a busy machine.
 PATIENCE_S = 300.0
 
 DAGS = """
@@ -48,7 +48,7 @@ def waits():
         task_id="wait",
         deferrable=True,
         poke_interval=5,
-        # Airflow itself fails a task now and then, when a worker is late to say that it deferred.
+        # Airflow itself fails a task now and then, when a worker reports its deferral late.
         retries=3,
         retry_delay=20,
     ).expand(record_task_id=recordings())
@@ -108,18 +108,18 @@ class LoopLagTrigger(BaseTrigger):
 '''
 
 
-# What a worker's processes are forked from has imported the provider already.
+# The process from which a worker's processes are forked has imported the provider already.
 LOCAL_SETTINGS = "import tiw_automation.airflow.sensors\n"
 
 
 def limit_s(tasks: int) -> float:
-    """Bounds what hangs: two busy cores start a task a second; Airflow misses one after 300 s."""
+    """Return a limit for tests that hang: two busy cores start one task a second."""
     return 600.0 + 4.0 * tasks
 
 
 @dataclass
 class Waits:
-    """What is waited for, and where."""
+    """The recordings, and the stack that waits for them."""
 
     simulator: Simulator
     airflow: AirflowStack
@@ -133,7 +133,7 @@ class Waits:
     def part(self) -> int:
         return len(self.recordings) // PARTS
 
-    def say(self, words: str) -> None:
+    def report(self, words: str) -> None:
         """Print a line of progress (pytest -s)."""
         stats = self.simulator.stats()
         print(
@@ -150,22 +150,22 @@ class Waits:
         }
 
     def until(self, reached: Callable[[dict[str, int]], bool], what: str, *, tasks: int) -> None:
-        """Wait for what the counts of the tasks' states tell, and say how far it is."""
+        """Wait until the counts of the tasks' states are reached, and report the progress."""
         deadline = time.monotonic() + limit_s(tasks)
-        told_at = -60.0
+        reported_at = -60.0
         while True:
             counts = self.counts()
             if reached(counts):
-                self.say(f"{what}: {counts}")
+                self.report(f"{what}: {counts}")
                 return
             self.airflow.check_alive()
             assert not counts["failed"], self.failure()
             if time.monotonic() > deadline:
                 raise AssertionError(f"{what} took more than {limit_s(tasks)} s: {counts}")
-            if time.monotonic() - told_at >= 30:
-                told_at = time.monotonic()
-                self.say(f"waiting for {what}: {counts}")
-            # Counting thousands costs the api-server something.
+            if time.monotonic() - reported_at >= 30:
+                reported_at = time.monotonic()
+                self.report(f"waiting for {what}: {counts}")
+            # Counting thousands loads the api-server.
             time.sleep(1 + tasks / 500)
 
     def end_part(self) -> None:
@@ -179,7 +179,7 @@ class Waits:
         self.until(lambda c: c["success"] >= wanted, f"{wanted} successes", tasks=self.part)
 
     def until_some_ended(self) -> None:
-        """Wait until the first task of a part has ended: others are under way."""
+        """Wait until the first task of a part has ended, while others still run."""
         wanted = (self.ended - 1) * self.part + len(self.runs) + 1
         self.until(lambda c: c["success"] >= wanted, "the first success", tasks=self.part)
 
@@ -254,7 +254,7 @@ def waits(
 ) -> Iterator[Waits]:
     option = request.config.getoption
     number = option("--sensors") // PARTS * PARTS
-    assert number > 0, "--sensors has to be 5 or more"
+    assert number > 0, "--sensors must be 5 or more"
     database = request.getfixturevalue("postgresql") if option("--database") != "sqlite" else None
     home = tmp_path_factory.mktemp("airflow")
     for path, text in (
@@ -265,7 +265,7 @@ def waits(
         (home / path).parent.mkdir()
         (home / path).write_text(text)
     with ExitStack() as cleanup:
-        # Its time stands still but for what the tests let pass.
+        # Its time moves only when a test advances it.
         simulator = cleanup.enter_context(Simulator(speed=0))
         recordings = [
             simulator.add(
@@ -280,9 +280,9 @@ def waits(
                 environment={
                     **simulator.environment(),
                     "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "64",
-                    # Some seconds by default, less than an api-server takes to start.
+                    # The default is some seconds, less than an api-server takes to start.
                     "AIRFLOW__WORKERS__EXECUTION_API_RETRIES": "10",
-                    # Each has to take all of them when it is left alone.
+                    # Each must hold all of them when the other one is killed.
                     "AIRFLOW__TRIGGERER__CAPACITY": str(2 * number + 10),
                 },
                 start_timeout_s=PATIENCE_S,
@@ -299,7 +299,7 @@ def waits(
 
 def report(waits: Waits, memory: Memory, database: str) -> None:
     """Print what was measured (pytest -s), for docs/scale.md."""
-    waits.say("the end")
+    waits.report("the end")
     airflow = version("apache-airflow-core")
     print(
         f"Airflow {airflow}, Python {platform.python_version()}, {database}, "
@@ -320,7 +320,7 @@ def report(waits: Waits, memory: Memory, database: str) -> None:
 
 
 def test_the_loops_of_both_are_measured(waits: Waits) -> None:
-    """Where both look for triggers at nearly the same moments, one of them gets all of these.
+    """Where both look for triggers at nearly the same moments, one of them gets all triggers.
 
     So the other is started anew, and looks at other moments, until each has one.
     """
@@ -339,7 +339,7 @@ def test_the_loops_of_both_are_measured(waits: Waits) -> None:
 
 
 def measure(waits: Waits) -> int:
-    """Have one more loop measured, and return the job of the triggerer that does it."""
+    """Start one more measurement, and return the job of the triggerer that runs it."""
     run_id = waits.airflow.trigger("loop_lag")
     path = f"/dags/loop_lag/dagRuns/{run_id}/taskInstances/measure"
     deadline = time.monotonic() + PATIENCE_S
@@ -352,7 +352,7 @@ def measure(waits: Waits) -> int:
 
 
 def measured(waits: Waits, number: int) -> list[int]:
-    """Return whose loops are measured, by the process ids of the triggerers."""
+    """Return the process ids of the triggerers whose loops are measured."""
     deadline = time.monotonic() + PATIENCE_S
     while len(files := list(waits.airflow.home.glob("*.loop_lag"))) < number:
         assert time.monotonic() < deadline, files
@@ -375,17 +375,17 @@ def test_both_triggerers_have_waits(waits: Waits) -> None:
     while sum((found := waits.triggerers()).values()) < len(waits.recordings):
         assert time.monotonic() < deadline, found
         time.sleep(1)
-    waits.say(f"waits of each triggerer: {found}")
+    waits.report(f"waits of each triggerer: {found}")
     assert len(found) == 2
 
 
-def test_the_second_triggerer_carries_on_after_a_kill_of_the_first(waits: Waits) -> None:
+def test_the_second_triggerer_continues_after_a_kill_of_the_first(waits: Waits) -> None:
     waits.airflow.kill_component("triggerer")
     waits.end_part()
     waits.until_ended()
     left = len(waits.recordings) - waits.part
     found = waits.triggerers()
-    waits.say(f"waits of each triggerer: {found}")
+    waits.report(f"waits of each triggerer: {found}")
     assert list(found.values()) == [left]
     waits.airflow.start_component("triggerer")
     waits.airflow.wait_until_healthy(timeout_s=PATIENCE_S)
@@ -409,18 +409,18 @@ def test_a_restart_of_the_api_server(waits: Waits) -> None:
     waits.until_ended()
 
 
-def test_a_tiw_that_is_gone_for_a_while(waits: Waits) -> None:
+def test_a_tiw_that_cannot_be_reached_for_a_while(waits: Waits) -> None:
     left = len(waits.recordings) - waits.ended * waits.part
     waits.simulator.__exit__(None, None, None)
     waits.end_part()
     time.sleep(waits.gone_s)
     assert waits.counts()["deferred"] == left
     waits.simulator.__enter__()
-    waits.say("TIW is back")
+    waits.report("TIW is back")
     waits.until_ended()
 
 
-def test_no_result_is_lost_and_none_doubled(waits: Waits) -> None:
+def test_no_result_is_lost_or_doubled(waits: Waits) -> None:
     waits.end_part()
     waits.until_ended()
     urls: list[str] = []
@@ -429,10 +429,10 @@ def test_no_result_is_lost_and_none_doubled(waits: Waits) -> None:
         assert set(states.values()) == {"success"}
         urls += waits.airflow.xcom(DAG, run_id, "collect")
     again = [task for task in waits.tasks("success") if task["try_number"] > 1]
-    waits.say(f"{len(urls)} URLs; {len(again)} tasks were tried again")
+    waits.report(f"{len(urls)} URLs; {len(again)} tasks were retried")
     of = [url.split("?")[0].split("/")[-2] for url in urls]
     assert sorted(of) == sorted(waits.recordings * 2)
 
 
-def test_tiw_refused_nothing(waits: Waits) -> None:
+def test_tiw_rejected_nothing(waits: Waits) -> None:
     assert waits.simulator.rejects == 0

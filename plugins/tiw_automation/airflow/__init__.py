@@ -2,5 +2,5 @@
 """The Airflow provider, for Airflow 3.1 and later.
 
 Provider discovery imports this package in every Airflow process, so it imports nothing. On an
-older Airflow the modules below it say in one sentence what they need.
+older Airflow each of its modules raises an error with one sentence on what it needs.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Says in one sentence what an Airflow that is too old lacks."""
+"""Refuses an Airflow that is too old, with one sentence on what to do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 def require_airflow_3_1() -> None:
     """Raise unless Airflow 3.1 or later is installed.
 
-    :raises RuntimeError: it is not; the message names what was found and what to do.
+    :raises RuntimeError: it is not installed; the message names what was found and what to do.
     """
     try:
         found = version("apache-airflow-core")

@@ -9,29 +9,32 @@ from tiw_automation.core import ConfigurationError
 from tiw_automation.core.checks import check_seconds, whole_number
 from tiw_automation.core.formatting import shown
 
+_FLAGS = {"true": True, "false": False}
+
 
 def seconds(name: str, value: object) -> float:
     """Return a number of seconds, which may be given as a timedelta.
 
-    :raises ConfigurationError: it is no number, below zero or without an end.
+    :raises ConfigurationError: it is not a number, below zero or infinite.
     """
     return check_seconds(name, value.total_seconds() if isinstance(value, timedelta) else value)
 
 
 def flag(name: str, value: object) -> bool:
-    """Return true or false; a text is neither.
+    """Return true or false, which may be given as one of these words, as templates render them.
 
     :raises ConfigurationError: it is something else.
     """
-    if not isinstance(value, bool):
+    given = _FLAGS.get(value.strip().lower()) if isinstance(value, str) else value
+    if not isinstance(given, bool):
         raise ConfigurationError(f"{name} must be True or False, not {shown(value)}.")
-    return value
+    return given
 
 
 def count(name: str, value: object) -> int:
-    """Return a number of things, 1 or more; its digits may be given.
+    """Return a number of things, 1 or more, which may be given as digits.
 
-    :raises ConfigurationError: it is no such number.
+    :raises ConfigurationError: it is not such a number.
     """
     number = whole_number(value)
     if isinstance(number, bool) or not isinstance(number, int) or number < 1:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads an Airflow connection, and takes none for missing that only cannot be read just now.
+"""Reads an Airflow connection, and never reports a temporarily unreadable one as missing.
 
-Airflow says "not found" for both: it passes over every secrets backend that fails. Whoever then
-goes on without the connection works with other keys, in another account.
+Airflow reports both as "not found": it ignores every secrets backend that fails. A caller that
+then goes on without the connection uses other keys, in another account.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from tiw_automation.airflow import supervisor
 from tiw_automation.core import TiwError
 
 UNREADABLE = "ConnectionUnreadable"
-"""The code of the error where Airflow could not say whether there is a connection."""
+"""The code of the error where Airflow did not answer whether a connection exists."""
 
 
 def find_connection(read: Callable[[str], Any], conn_id: str) -> Any:
-    """Return a connection, or None where there is none.
+    """Return a connection, or None where it does not exist.
 
-    :param read: Airflow's own way.
-    :raises TiwError: whether there is one cannot be known now; it is retryable.
+    :param read: Airflow's own function.
+    :raises TiwError: whether it exists is temporarily unknown; the error is retryable.
     """
     try:
         return read(conn_id)
@@ -41,14 +41,14 @@ def find_connection(read: Callable[[str], Any], conn_id: str) -> Any:
 
 
 def with_more(error: TiwError, words: str) -> TiwError:
-    """Return the same error, whose message has one more sentence."""
+    """Return the same error with one more sentence in its message."""
     more = copy.copy(error)
     more.message = f"{error.message} {words}"
     return more
 
 
 def _exists(conn_id: str) -> bool:
-    """Go through Airflow's secrets backends as it does, and pass over none that fails."""
+    """Ask Airflow's secrets backends in its order, and raise for one that fails."""
     from airflow.sdk.execution_time.secrets.execution_api import ExecutionAPISecretsBackend
     from airflow.sdk.execution_time.supervisor import ensure_secrets_backend_loaded
 
@@ -59,12 +59,12 @@ def _exists(conn_id: str) -> bool:
             else:
                 connection = backend.get_connection(conn_id=conn_id)
         except NotImplementedError:
-            # It holds no connections at all.
+            # This backend holds no connections.
             continue
         except supervisor.Unsaid as error:
             raise _unreadable(conn_id, str(error)) from None
         except Exception as error:
-            # Its words may hold a secret of the backend's.
+            # Its message may hold a secret of the backend.
             reason = f"{type(error).__name__} of {type(backend).__name__}"
             raise _unreadable(conn_id, reason) from None
         if connection is not None:
@@ -77,23 +77,23 @@ def _of_the_supervisor(conn_id: str) -> Any:
 
     if supervisor.comms() is None:
         return None
-    # Airflow's API says that there is no connection where its database cannot be read, too. So
-    # it is asked first for something that it does not pass over, and that every kind of process
-    # may ask for: a kind of question that its supervisor does not know is never answered.
-    honest: Any
+    # Airflow's API also reports "no connection" where its database cannot be read. So the first
+    # request is one whose errors it does report, and that every kind of process may send: a
+    # supervisor never answers a kind of request that it does not know.
+    probe: Any
     if hasattr(comms, "GetVariableKeys"):
-        honest = comms.GetVariableKeys(prefix="tiw_probe", limit=1)
+        probe = comms.GetVariableKeys(prefix="tiw_probe", limit=1)
     else:
-        honest = comms.GetTaskStates(dag_id="tiw_probe")
-    supervisor.found(supervisor.ask(honest), "")
+        probe = comms.GetTaskStates(dag_id="tiw_probe")
+    supervisor.found(supervisor.ask(probe), "")
     answer = supervisor.ask(comms.GetConnection(conn_id=conn_id))
     return supervisor.found(answer, "CONNECTION_NOT_FOUND")
 
 
 def _unreadable(conn_id: str, reason: str) -> TiwError:
     return TiwError(
-        f"Airflow could not read connection {conn_id!r} just now: {reason}; it may exist.",
+        f"Airflow could not read connection {conn_id!r}: {reason}; it may exist.",
         code=UNREADABLE,
         retryable=True,
-        hint="Try again later; if it stays, look at Airflow's database and secrets backend.",
+        hint="Try again later; if the error stays, check Airflow's database and secrets backend.",
     )

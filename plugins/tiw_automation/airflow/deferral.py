@@ -1,40 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a task keeps while it is deferred, and what its return means: no Airflow, no requests.
 
-The worker that comes back asks for every recording itself: what it is answered counts, because its
-connection and its environment are the task's. The triggerer may have others. What it said counts
-for a recording that the worker cannot reach, and for nothing else.
+The worker that resumes the task polls every recording itself, and its answers count: its
+connection and its environment are the task's, and the triggerer may have others. What the
+triggerer reported counts only for a recording that the worker cannot reach.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tiw_automation.airflow.trigger_event import Settled, from_rows, settled, to_rows
+from tiw_automation.airflow.trigger_event import Report, Settled, from_rows, settled, to_rows
 from tiw_automation.core import ConfigurationError, Outcome, Verdict, check_task_ids
 from tiw_automation.core.checks import check_seconds
 from tiw_automation.core.waiting import out_of_time
 
+# How many recordings a line about many names.
+_SHOWN = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Deferral:
-    """What a task is deferred with, and comes back with.
+    """What a task is deferred with and resumed with.
 
-    ``dag.test()`` loses it, and Airflow's own end of a deferral too: each field may be unset.
+    ``dag.test()`` loses it, and so does Airflow's own end of a deferral: each field may be unset.
 
-    :param end_time: when the time is up, UNIX seconds.
+    :param end_time: when the wait ends, UNIX seconds.
     :param deferred_at: when the task was deferred first, UNIX seconds.
-    :param in_vain: how often in a row a return has brought nothing: the worker could not reach
-        TIW, or found what the triggerer had said to be wrong.
+    :param failed_returns: how many returns in a row brought nothing: the worker could not reach
+        TIW, or contradicted the triggerer.
     :param record_task_ids: all recordings in their order, where some had ended before.
     :param ended: how those had ended.
     """
 
     end_time: float | None = None
     deferred_at: float | None = None
-    in_vain: int = 0
+    failed_returns: int = 0
     record_task_ids: tuple[str, ...] = ()
     ended: tuple[Settled, ...] = ()
 
@@ -44,19 +48,19 @@ class Deferral:
 
         A time or a count that cannot be read is unset.
 
-        :raises ConfigurationError: ``ended`` or ``record_task_ids`` is of another form.
+        :raises ConfigurationError: ``ended`` or ``record_task_ids`` has another form.
         """
         ids = kept.get("record_task_ids")
         return cls(
-            end_time=_time(kept.get("end_time")),
-            deferred_at=_time(kept.get("deferred_at")),
-            in_vain=int(_time(kept.get("in_vain")) or 0),
+            end_time=_seconds(kept.get("end_time")),
+            deferred_at=_seconds(kept.get("deferred_at")),
+            failed_returns=int(_seconds(kept.get("in_vain")) or 0),
             record_task_ids=tuple(check_task_ids(ids)) if ids else (),
             ended=tuple(from_rows(kept.get("ended") or [])),
         )
 
     def is_over(self, now: float) -> bool:
-        """Whether its time has elapsed.
+        """Return whether its time has elapsed.
 
         :param now: UNIX seconds.
         """
@@ -67,7 +71,8 @@ class Deferral:
         kept = {
             "end_time": self.end_time,
             "deferred_at": self.deferred_at,
-            "in_vain": self.in_vain or None,
+            # The key of the first release, whose deferred tasks this version resumes.
+            "in_vain": self.failed_returns or None,
             "record_task_ids": list(self.record_task_ids) or None,
             "ended": to_rows(self.ended) or None,
         }
@@ -76,65 +81,53 @@ class Deferral:
 
 @dataclass(frozen=True, slots=True)
 class Return:
-    """What is known once the worker has asked.
+    """What is known once the worker has polled.
 
-    :param ends: how each recording has ended, by its id; what is pending is not among them.
+    :param ends: how each recording has ended, in the order of the answers; what is pending is
+        left out.
     :param pending: what has not ended, while there is time left.
-    :param denied: what the triggerer said, and the worker's answer contradicts.
+    :param contradiction: what is wrong with the triggerer's report, or None.
+    :param made_progress: False where the same would happen again at once, so that the next return
+        must come later than usual.
+    :param is_cut_off: whether the worker could reach TIW for none of what is pending.
     """
 
-    ends: Mapping[str, Settled]
+    ends: tuple[Settled, ...]
     pending: tuple[Outcome, ...]
-    denied: tuple[Settled, ...]
-
-    @property
-    def was_in_vain(self) -> bool:
-        """Whether to come back later than usual: the same would happen again at once."""
-        denied = {end.record_task_id for end in self.denied}
-        return self.is_cut_off or any(outcome.task_id in denied for outcome in self.pending)
-
-    @property
-    def is_cut_off(self) -> bool:
-        """Whether the worker could reach TIW for none of what is pending."""
-        return all(outcome.verdict is Verdict.UNKNOWN for outcome in self.pending)
+    contradiction: str | None
+    made_progress: bool
+    is_cut_off: bool
 
 
 def settle(
-    outcomes: Sequence[Outcome],
-    before: Iterable[Settled],
-    told: Iterable[Settled],
-    *,
-    is_time_up: bool,
-    limit_s: float,
+    answers: Sequence[Outcome], deferral: Deferral, report: Report, *, now: float, limit_s: float
 ) -> Return:
     """Return what the worker's answers mean.
 
-    :param outcomes: what the worker was answered, for each recording.
-    :param before: how those ended that had ended before the deferral.
-    :param told: what the triggerer said.
-    :param is_time_up: whether nothing is waited for any more.
-    :param limit_s: how long that was, in seconds.
+    :param answers: what the worker found, for each recording.
+    :param deferral: what the task was deferred with.
+    :param report: what the triggerer found.
+    :param now: UNIX seconds.
+    :param limit_s: how long the wait could last, in seconds.
     """
-    by_trigger = {end.record_task_id: end for end in told}
-    known = {end.record_task_id: end for end in before} | by_trigger
-    ends = {}
-    pending = []
-    for outcome in outcomes:
-        end = _end(outcome, known.get(outcome.task_id), is_time_up, limit_s)
-        if end is None:
-            pending.append(outcome)
-        else:
-            ends[outcome.task_id] = end
-    denied = [
-        by_trigger[outcome.task_id]
-        for outcome in outcomes
-        if outcome.task_id in by_trigger and _denies(outcome, by_trigger[outcome.task_id])
-    ]
-    return Return(ends, tuple(pending), tuple(denied))
+    app_id = answers[0].sdk_app_id
+    is_of_another = report.sdk_app_id not in (0, app_id)
+    reported = {} if is_of_another else {end.record_task_id: end for end in report.ends}
+    known = {end.record_task_id: end for end in deferral.ended} | reported
+    is_over = deferral.is_over(now) or any(end.timed_out for end in report.ends)
+    ends = [_end(answer, known.get(answer.task_id), is_over, limit_s) for answer in answers]
+    pending = tuple(answer for answer, end in zip(answers, ends, strict=True) if end is None)
+    denied = {a.task_id: a for a in answers if _denies(a, reported.get(a.task_id))}
+    is_cut_off = all(answer.verdict is Verdict.UNKNOWN for answer in pending)
+    repeats = is_of_another or is_cut_off or any(a.task_id in denied for a in pending)
+    contradiction = _examples(reported, denied, len(answers)) if denied else None
+    if is_of_another:
+        contradiction = f"asked for application {report.sdk_app_id}, this worker for {app_id}."
+    return Return(tuple(filter(None, ends)), pending, contradiction, not repeats, is_cut_off)
 
 
 def may_change(outcome: Outcome) -> bool:
-    """Whether to go on waiting: for one that has not ended, and after a fault on the way.
+    """Return whether to go on waiting: for one that has not ended, and after a passing fault.
 
     Not after a refusal, and not after answers that lack a Status several times in a row.
     """
@@ -144,39 +137,41 @@ def may_change(outcome: Outcome) -> bool:
     return outcome.verdict is Verdict.PENDING
 
 
-def is_for_good(end: Settled | None) -> bool:
-    """Whether a recording has ended without a result, so that nothing is missing to conclude."""
-    return end is not None and end.verdict in (Verdict.FAILED, Verdict.MISSING)
+def _end(answer: Outcome, known: Settled | None, is_over: bool, limit_s: float) -> Settled | None:
+    """Return how a recording has ended, or None where it is pending."""
+    if not may_change(answer):
+        return settled(answer)
+    is_cut_off = answer.verdict is Verdict.UNKNOWN
+    if is_cut_off and known is not None:
+        if known.verdict in (Verdict.FAILED, Verdict.MISSING):
+            return known
+        if is_over:
+            # A network fault is less informative than what the trigger last saw.
+            return known if known.timed_out else settled(answer)
+    return settled(out_of_time(answer, limit_s)) if is_over else None
 
 
-def _time(value: object) -> float | None:
+def _denies(answer: Outcome, reported: Settled | None) -> bool:
+    """Return whether an answer contradicts the triggerer's, and so its settings differ.
+
+    A recording that failed and has finished since does not: its videos may have come late.
+    """
+    if reported is None or reported.timed_out or answer.verdict is Verdict.UNKNOWN:
+        return False
+    was_missing = reported.verdict is Verdict.MISSING and answer.verdict is not Verdict.MISSING
+    return was_missing or answer.verdict is Verdict.PENDING
+
+
+def _examples(reported: Mapping[str, Settled], denied: Mapping[str, Outcome], count: int) -> str:
+    shown = "; ".join(
+        f"{task_id} {reported[task_id].verdict}, this worker finds: {answer.message}"
+        for task_id, answer in itertools.islice(denied.items(), _SHOWN)
+    )
+    return f"was wrong about {len(denied)} of {count} recordings. It reported {shown}"
+
+
+def _seconds(value: object) -> float | None:
     try:
         return check_seconds("time", value)
     except ConfigurationError:
         return None
-
-
-def _end(now: Outcome, known: Settled | None, is_time_up: bool, limit_s: float) -> Settled | None:
-    """Return how a recording has ended, or None where it is pending."""
-    if not may_change(now):
-        return settled(now)
-    is_cut_off = now.verdict is Verdict.UNKNOWN
-    if is_cut_off and is_for_good(known):
-        return known
-    if not is_time_up:
-        return None
-    if is_cut_off and known is not None:
-        # A fault on the way says less than what the trigger knew.
-        return known if known.timed_out else settled(now)
-    return settled(out_of_time(now, limit_s))
-
-
-def _denies(now: Outcome, told: Settled) -> bool:
-    """Whether an answer contradicts what the triggerer said, and so its settings are others.
-
-    One that failed and has finished since does not: its videos may have come late.
-    """
-    if now.verdict is Verdict.UNKNOWN or told.timed_out:
-        return False
-    was_missing = told.verdict is Verdict.MISSING and now.verdict is not Verdict.MISSING
-    return was_missing or now.verdict is Verdict.PENDING

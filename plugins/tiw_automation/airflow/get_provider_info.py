@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Airflow is told of this provider.
+"""The provider's description for Airflow.
 
 Every Airflow process imports it, so it imports nothing itself.
 """
@@ -87,11 +87,11 @@ def get_provider_info() -> dict[str, Any]:
                         "schema": {
                             "type": _OPTIONAL,
                             "enum": ["cn", "intl", None],
-                            # The form would show the word null.
+                            # Otherwise the form shows the word null.
                             "values_display": {
                                 "cn": "cn: mainland China",
                                 "intl": "intl: international",
-                                "null": "as endpoint and region say",
+                                "null": "from endpoint and region",
                             },
                         },
                     },

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from typing import Any
 
@@ -13,6 +12,7 @@ from airflow.providers.common.compat.sdk import BaseHook  # isort: skip
 
 from tiw_automation.airflow.connections import find_connection, with_more
 from tiw_automation.core import ConfigurationError, TaskNotFound, TiwClient, TiwError
+from tiw_automation.core.checks import did_you_mean
 
 _EXTRAS = (
     "allow_http",
@@ -29,10 +29,9 @@ _EXTRAS = (
     "token",
     "user_sig_secret",
 )
-# What the receiver of callbacks and the start of a recording need, and no client.
-# Airflow hides an extra by its name, so that of a secret has to say so.
+# For the receiver of callbacks and the start of a recording, not for a client. Airflow masks an
+# extra whose name contains "secret".
 _NOT_THE_CLIENTS = ("callback_secret", "user_sig_secret")
-# What else there is may be a number, or true and false.
 _TEXTS = frozenset(_EXTRAS) - {"allow_http", "requests_per_second", "sdk_app_id", "timeout"}
 _PROBE = "tiw-automation-connection-test"
 
@@ -46,8 +45,7 @@ class TiwHook(BaseHook):
     ``allow_http`` and ``timeout``. What the connection leaves out comes from the environment. A
     missing default connection leaves out everything; a missing one of another name is an error.
 
-    :param tencentcloud_conn_id: the connection, or None for the environment's settings alone: then
-        no connection is looked for.
+    :param tencentcloud_conn_id: the connection, or None for the environment's settings alone.
     """
 
     conn_name_attr = "tencentcloud_conn_id"
@@ -73,7 +71,7 @@ class TiwHook(BaseHook):
         Reads the connection, which blocks: call it from a thread in a trigger.
 
         :raises ConfigurationError: a setting is invalid, or the connection does not exist.
-        :raises TiwError: Airflow cannot read connections just now; it is retryable.
+        :raises TiwError: connections are temporarily unreadable; it is retryable.
         """
         connection = self._connection()
         try:
@@ -81,7 +79,7 @@ class TiwHook(BaseHook):
         except ConfigurationError as error:
             if connection is not None or self.tencentcloud_conn_id is None:
                 raise
-            # Which keys are missing says little to a user who has made a connection elsewhere.
+            # The user may have made a connection that this process does not have.
             raise with_more(
                 error,
                 f"Airflow's connection {self.tencentcloud_conn_id!r} was not found, so the "
@@ -97,7 +95,7 @@ class TiwHook(BaseHook):
     def transport_settings(self) -> dict[str, Any]:
         """Return the connection's ``proxy`` and ``ca_file``; None where it has none.
 
-        They need no keys: what is not the API is reached with them too.
+        They are for other servers than the API too, so no keys are read.
         """
         settings = self._settings(self._connection())
         return {name: settings.get(name) for name in ("proxy", "ca_file")}
@@ -109,7 +107,7 @@ class TiwHook(BaseHook):
         return None if connection is None else self._extras(connection).get("callback_secret")
 
     def test_connection(self) -> tuple[bool, str]:
-        """Ask for a recording that does not exist: keys that get this answer work."""
+        """Poll a recording that does not exist: keys that get this answer work."""
         try:
             with self.get_conn() as client:
                 client.describe_online_record(_PROBE)
@@ -142,8 +140,8 @@ class TiwHook(BaseHook):
         }
 
     def _extras(self, connection: Any) -> dict[str, Any]:
-        # Airflow logs what it cannot read, and goes on as if there were no extras: with other keys
-        # or another site, where they were in it.
+        # Airflow logs extras that it cannot read and ignores them: the client would have other keys
+        # or another site.
         extras = connection.extra_dejson
         if not _is_object(connection.extra):
             raise ConfigurationError(
@@ -158,13 +156,11 @@ class TiwHook(BaseHook):
                 )
         for name in extras:
             if name not in _EXTRAS:
-                close = difflib.get_close_matches(name, _EXTRAS, n=1)
-                nearest = f"did you mean {close[0]!r}? " if close else ""
                 self.log.warning(
-                    "Connection %s: the extra %r is unknown and ignored; %sAllowed are %s.",
+                    "Connection %s: the extra %r is unknown and ignored.%s Allowed are %s.",
                     self.tencentcloud_conn_id,
                     name,
-                    nearest,
+                    did_you_mean(name, _EXTRAS),
                     ", ".join(_EXTRAS),
                 )
         # The form stores an empty field as an empty string.

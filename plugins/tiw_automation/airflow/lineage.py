@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Videos as OpenLineage's datasets, one form for every operator that has any.
+"""Videos as OpenLineage's datasets, in one form for every operator.
 
-OpenLineage's provider is optional: only it calls what imports it here.
+OpenLineage's provider is optional: it is imported only when it calls an operator.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def lineage(
     *, inputs: Iterable[str] = (), outputs: Iterable[str] = ()
 ) -> OperatorLineage[Any, Any]:
-    """Return the datasets of these URLs; no query string is part of a name."""
+    """Return the datasets of these URLs; a name has no query string."""
     from airflow.providers.common.compat.openlineage.facet import Dataset
     from airflow.providers.openlineage.extractors import OperatorLineage
 
@@ -25,7 +25,7 @@ def lineage(
         try:
             parts = urlsplit(url)
         except ValueError:
-            # What is no URL has no name.
+            # Not a URL, so it has no name.
             return None
         # A connection in the URL is Airflow's own; a bucket's keys have no leading slash.
         host = parts.netloc.rpartition("@")[2]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The links on a task: to the lesson's replay and to TIW's console."""
+"""The links of a task: to the replay of the recording and to TIW's console."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 
 
 class TiwConsoleLink(BaseOperatorLink):
-    """TIW's console, of the site that the task spoke to; there while the task is deferred too."""
+    """TIW's console, of the site that the task uses; also while the task is deferred."""
 
     name: ClassVar[str] = "TIW console"
 
     def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:
-        """Return the URL; the worker asks after the task has run or deferred."""
+        """Return the URL; the worker calls this after the task has run or deferred."""
         return str(getattr(operator, "console_url", None) or "")
 
 
 class TiwReplayLink(BaseOperatorLink):
-    """The replay of the recording, else its first video; empty until it has finished."""
+    """The replay of the recording, or else its first video; empty until it has finished."""
 
     name: ClassVar[str] = "Replay"
 
     def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:
-        """Return the URL; the worker asks after the task has run or deferred."""
+        """Return the URL; the worker calls this after the task has run or deferred."""
         return str(getattr(operator, "replay_url", None) or "")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a coroutine to its end from code that is not asynchronous, wherever that itself runs."""
+"""Runs a coroutine from synchronous code, also where an event loop runs in the same thread."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _T = TypeVar("_T")
 def run(main: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
     """Return the result of a coroutine; blocks.
 
-    Where an event loop runs in this thread, as in a notebook, the coroutine gets a loop and a
-    thread of its own. What ends the wait in this thread (a signal, say) cancels the coroutine.
+    Where an event loop runs in this thread, as in a notebook, the coroutine gets its own loop in
+    another thread. What interrupts this thread (for example a signal) cancels the coroutine.
 
     :param main: makes the coroutine.
     :raises BaseException: what the coroutine raises.
@@ -43,7 +43,7 @@ def run(main: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         except BaseException:
             stopped.set()
             for loop, task in begun:
-                # Closed where the coroutine itself has raised.
+                # The loop is closed where the coroutine itself raised.
                 with contextlib.suppress(RuntimeError):
                     if task is not None:
                         loop.call_soon_threadsafe(task.cancel)

@@ -15,11 +15,10 @@ from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains
 from airflow.providers.common.compat.sdk import AirflowException, conf  # isort: skip
 from airflow.sdk.log import mask_secret  # isort: skip
 
-from tiw_automation.airflow.arguments import seconds
+from tiw_automation.airflow.arguments import flag, seconds
+from tiw_automation.airflow.deferral import Deferral
 from tiw_automation.airflow.hooks import TiwHook
-from tiw_automation.airflow.links import TiwConsoleLink
-from tiw_automation.airflow.rendering import KeepsTexts
-from tiw_automation.airflow.wait_operator import WaitsForRecords
+from tiw_automation.airflow.wait_operator import TiwOperator, WaitLimits, WaitsForRecords
 from tiw_automation.core import (
     START_OPTIONS,
     ConfigurationError,
@@ -29,7 +28,7 @@ from tiw_automation.core import (
     TiwError,
     check_task_ids,
 )
-from tiw_automation.core.api import check_room_id, site_of
+from tiw_automation.core.api import check_room_id
 from tiw_automation.core.waiting import DEFAULT_POLL_INTERVAL_S
 
 if TYPE_CHECKING:
@@ -37,55 +36,39 @@ if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
 
 _KEPT_AS = "tiw_record_task_id"
-# A recording takes some two seconds to show.
-_SHOWS_AFTER_S = 2.5
-# What a kill may wait for Airflow: it has five seconds in all.
-_FORGETS_WITHIN_S = 1.0
+# About two seconds after its start a recording is listed.
+_LISTED_AFTER_S = 2.5
+# How long a kill may wait for Airflow: Airflow gives it five seconds in total.
+_FORGET_WITHIN_S = 1.0
 _OPTIONS = tuple(option.name for option in START_OPTIONS)
 
 
-class _TiwOperator(KeepsTexts):
-    """What all have in common: the connection, the application and the link to the console."""
-
-    operator_extra_links = (TiwConsoleLink(),)
-    ui_color = "#e6f1f2"
-
-    tencentcloud_conn_id: str | None
-    console_url: str | None = None
-
-    def client(self) -> TiwClient:
-        """Return a client with the connection's settings."""
-        client = TiwHook(self.tencentcloud_conn_id).get_conn()
-        self.console_url = site_of(client.settings.host).console_url
-        return client
-
-
-class TiwStartOnlineRecordOperator(_TiwOperator):
+class TiwStartOnlineRecordOperator(TiwOperator):
     """Starts to record a room, and pushes the recording's TaskId.
 
     Safe to retry, and to run again after a crash: the recording user is the same for every try
-    of a task in a run, and TIW records once for a user. A recording of that user which runs
-    already is returned instead of starting another one. On Airflow 3.3 the TaskId is kept in the
-    task's state store as well: a retry returns a recording that has ended meanwhile too. A task
+    of a task in a run, and TIW records once for a user. A recording of that user which already
+    runs is returned instead of starting another one. On Airflow 3.3 the TaskId is kept in the
+    task's state store as well: a retry also returns a recording that has ended meanwhile. A task
     that was cleared starts anew, unless its recording still runs; so does a retry after a kill that
     stopped the recording.
 
-    Tencent begins some two seconds later, so a wrong signature or room shows as the recording's
+    Tencent begins about two seconds later, so a wrong signature or room appears as the recording's
     failure in the sensor.
 
     :param room_id: the room, 1 to 4294967295.
     :param record_user_id: the user that TIW enters the room as; by default made of the DAG, the
         run, the task and the map index.
     :param record_user_sig: that user's signature; made with the key ``user_sig_secret`` of the
-        connection by default. Airflow masks it wherever it would show it.
+        connection by default. Airflow masks it in its logs and pages.
     :param preset: ``whiteboard_only``, ``mixed_stream`` or ``audio_files``.
     :param sdk_app_id: the application, or None for the connection's.
     :param tencentcloud_conn_id: the connection, or None for the environment's settings.
-    :param stop_on_kill: whether to stop the recording when the task is killed or its
-        ``execution_timeout`` is over before the TaskId was pushed; once it was, nothing is left
-        to be killed. A kill before anything was sent starts none. Airflow gives a kill five
-        seconds; a recording whose start is not answered by then runs on.
-    :param group_id: the board's IM group, where it is not the room's number.
+    :param stop_on_kill: whether to stop the recording when the task is killed, or its
+        ``execution_timeout`` elapses, before the TaskId was pushed; after that the task has ended.
+        A kill before the request was sent prevents the start. Airflow gives a kill five seconds; a
+        recording whose start is not answered by then continues.
+    :param group_id: the whiteboard's IM group, where it is not the room's number.
     :param concat: ``enabled`` (one file a stream, pauses cut out), ``image``.
     :param whiteboard: ``width``, ``height``, ``init_param``.
     :param mix_stream: ``enabled``, ``disable_audio``, ``model_id``, ``teacher_id``, ``custom``.
@@ -94,10 +77,10 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
     :param record_control: which streams are recorded.
     :param record_mode: ``REALTIME_MODE`` or ``VIDEO_GENERATION_MODE``.
     :param chat_group_id: the chat's IM group.
-    :param auto_stop_timeout: seconds without sound, picture or board after which it ends.
+    :param auto_stop_timeout: seconds without audio, video or whiteboard after which it ends.
     :param extra_data: for Tencent's own use.
     :param trtc_room_id: the TRTC room, where it is not the room's number.
-    :param trtc_room_id_str: the TRTC room's name; goes before the number.
+    :param trtc_room_id_str: the TRTC room's name, used instead of the number.
     """
 
     template_fields: Sequence[str] = (
@@ -162,8 +145,8 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
         self._client: TiwClient | None = None
         self._store: Any = None
         self._started: str | None = None
-        # What is about to be started, and how much the client had sent before it, and before the
-        # latest try of it: nothing of it has left until that has grown.
+        # The room and the user of the start, and how many requests the client had sent before it
+        # and before its latest attempt: as long as the number is the same, nothing was sent.
         self._asked_for: tuple[int, str] | None = None
         self._sent_before_all = 0
         self._sent_before: int | None = None
@@ -179,7 +162,7 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
         jinja_env: jinja2.Environment,
         seen_oids: set[int],
     ) -> None:
-        # The signature is kept from the page of rendered templates and the logs.
+        # Hides the signature on the page of rendered templates and in the logs.
         super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
         if parent is self and self.record_user_sig:
             mask_secret(self.record_user_sig)
@@ -190,7 +173,7 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
         try:
             return self._recording(context)
         finally:
-            # In this order: a kill that comes in between is dealt with twice, and never forgotten.
+            # In this order: a kill that comes in between is handled twice, and never lost.
             self._is_executing = False
             if self._was_killed:
                 self._stop_what_was_started()
@@ -198,8 +181,9 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
 
     def _recording(self, context: Context) -> str:
         room_id = check_room_id(self.room_id)
+        flag("stop_on_kill", self.stop_on_kill)
         user = self.record_user_id or _record_user_id(room_id, context)
-        # Airflow 3.3 keeps it from one try to the next.
+        # Airflow 3.3 keeps the store from one try to the next.
         self._store = context.get("task_state_store")
         # Grows when the task is cleared, and never by a retry.
         max_tries = None if self._store is None else context["ti"].max_tries
@@ -223,7 +207,7 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
         self._asked_for = (room_id, user)
 
         def before_each() -> None:
-            # In this order: a kill that comes in between ends it as well.
+            # In this order: a kill that comes in between also prevents the start.
             self._sent_before = client.requests_sent
             if self._was_killed:
                 raise AirflowException("The task was killed, so no start is sent.")
@@ -240,11 +224,11 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
         )
 
     def _kept(self, client: TiwClient, max_tries: int | None) -> str | None:
-        """Return the recording of an earlier try, also if it has ended since; none that failed."""
+        """Return the recording of an earlier try, also if it has ended, but not if it failed."""
         try:
             known = None if self._store is None else self._store.get(_KEPT_AS)
         except Exception as error:
-            self.log.warning("Whether an earlier try started a recording is not known: %s", error)
+            self.log.warning("It is unknown whether an earlier try started a recording: %s", error)
             return None
         if not isinstance(known, Mapping) or known.get("max_tries") != max_tries:
             return None
@@ -265,7 +249,7 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
         try:
             self._store.set(_KEPT_AS, {"record_task_id": record_task_id, "max_tries": max_tries})
         except Exception as error:
-            # The recording runs, whether a later try will know of it or not.
+            # The recording runs in any case.
             self.log.warning(
                 "Recording %s could not be kept for a later try, which finds it only while it "
                 "runs: %s",
@@ -274,21 +258,22 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
             )
 
     def on_kill(self) -> None:
-        """Stop the recording if that was asked for; also one whose answer is still awaited."""
-        if not self.stop_on_kill or self._was_killed:
+        """Stop the recording if ``stop_on_kill`` is set, also one that is just being started."""
+        if not flag("stop_on_kill", self.stop_on_kill) or self._was_killed:
             return
         self._was_killed = True
         if not self._is_executing:
             self._stop_what_was_started()
-        # Airflow calls this from a signal, in the middle of execute, which may hold any lock and
-        # may be talking to Airflow: so it does the rest. Only the wait for a turn is ended.
+        # Airflow calls this from a signal handler in the middle of execute, which may hold any lock
+        # and may await an answer of Airflow: so execute does the rest. Only a start that still
+        # waits for its slot is ended here.
         elif self._client is not None and self._client.requests_sent == self._sent_before:
             raise AirflowException("The task was killed, so no start is sent.")
 
     def _stop_what_was_started(self) -> None:
-        """Stop the recording, as far as it is known or can be found; the log says what was done.
+        """Stop the recording if it is known or can be found; log what was done.
 
-        Nothing is read from Airflow, whose answer to another call may be awaited just then.
+        Reads nothing from Airflow, because another call may await Airflow's answer at this moment.
         """
         client = self._client
         if client is None:
@@ -315,15 +300,15 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
             self.log.info("Recording %s had already ended when the task was killed.", started)
 
     def _find(self, client: TiwClient, room_id: int, user: str) -> str | None:
-        """Return the recording of a start whose answer did not come, if it can be found."""
+        """Return the recording of a start that was not answered, if it can be found."""
         try:
             found = client.find_online_record(room_id, user, self.sdk_app_id)
             if found is None:
-                self._sleep(_SHOWS_AFTER_S)
+                self._sleep(_LISTED_AFTER_S)
                 found = client.find_online_record(room_id, user, self.sdk_app_id)
         except TiwError as error:
             self.log.warning(
-                "Whether %s records room %s is not known, so nothing was stopped: %s",
+                "It is unknown whether %s records room %s, so nothing was stopped: %s",
                 user,
                 room_id,
                 error,
@@ -338,8 +323,8 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
     def _forget(self) -> None:
         """Let a later try start anew.
 
-        In a thread of its own: a kill may come while a call of the store holds its lock, and goes
-        on only when this has returned.
+        In another thread: at a kill the interrupted call may hold the store's lock until this
+        returns.
         """
         store = self._store
         if store is None:
@@ -353,10 +338,10 @@ class TiwStartOnlineRecordOperator(_TiwOperator):
 
         thread = threading.Thread(target=delete, name="tiw-forget", daemon=True)
         thread.start()
-        thread.join(_FORGETS_WITHIN_S)
+        thread.join(_FORGET_WITHIN_S)
 
 
-class _ChangeOperator(_TiwOperator):
+class _ChangeOperator(TiwOperator):
     template_fields: Sequence[str] = ("record_task_id", "sdk_app_id", "tencentcloud_conn_id")
 
     def __init__(
@@ -374,7 +359,7 @@ class _ChangeOperator(_TiwOperator):
 
 
 class TiwPauseOnlineRecordOperator(_ChangeOperator):
-    """Pauses a recording, and pushes its TaskId; one that is paused already is no error.
+    """Pauses a recording and pushes its TaskId; succeeds also where it is paused already.
 
     :param record_task_id: the TaskId that StartOnlineRecord returned.
     :param sdk_app_id: the application, or None for the connection's.
@@ -391,7 +376,7 @@ class TiwPauseOnlineRecordOperator(_ChangeOperator):
 
 
 class TiwResumeOnlineRecordOperator(_ChangeOperator):
-    """Goes on with a paused recording, and pushes its TaskId; one that runs is no error.
+    """Resumes a paused recording and pushes its TaskId; succeeds also where it runs already.
 
     :param record_task_id: the TaskId that StartOnlineRecord returned.
     :param sdk_app_id: the application, or None for the connection's.
@@ -408,7 +393,7 @@ class TiwResumeOnlineRecordOperator(_ChangeOperator):
 
 
 class TiwDescribeOnlineRecordOperator(_ChangeOperator):
-    """Asks for a recording once, waits for nothing, and pushes its record.
+    """Polls a recording once, without waiting, and pushes its record.
 
     :param record_task_id: the TaskId that StartOnlineRecord returned.
     :param sdk_app_id: the application, or None for the connection's.
@@ -416,7 +401,7 @@ class TiwDescribeOnlineRecordOperator(_ChangeOperator):
     """
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Ask."""
+        """Poll."""
         task_id = _one_task_id(self.record_task_id)
         with self.client() as client:
             record = client.describe_online_record(task_id, self.sdk_app_id)
@@ -425,19 +410,20 @@ class TiwDescribeOnlineRecordOperator(_ChangeOperator):
 
 
 class TiwStopOnlineRecordOperator(WaitsForRecords):
-    """Ends a recording; one that has ended already is no error.
+    """Stops a recording; succeeds also where it has ended already.
 
-    Pushes the TaskId; with ``wait_for_completion`` waits until the videos are there and pushes
+    Pushes the TaskId; with ``wait_for_completion`` waits until the videos are ready and pushes
     what the sensor pushes.
 
     :param record_task_id: the TaskId that StartOnlineRecord returned.
     :param sdk_app_id: the application, or None for the connection's.
     :param tencentcloud_conn_id: the connection, or None for the environment's settings.
     :param wait_for_completion: whether to wait until it is FINISHED.
-    :param wait_timeout: how long, in seconds or as a timedelta; an hour by default. When it is up
-        the task fails as others do, so that ``retries`` apply, and the next try waits as long.
-    :param poll_interval: the least time between two questions, in the same forms; 5 s by default.
-    :param deferrable: wait in the triggerer, without a worker; Airflow's
+    :param wait_timeout: how long, in seconds or as a timedelta; an hour by default. When it
+        elapses the task fails in the ordinary way, so that ``retries`` apply, and the next try
+        waits as long again.
+    :param poll_interval: the least time between two polls, in the same forms; 5 s by default.
+    :param deferrable: whether to wait in the triggerer, without a worker; Airflow's
         ``[operators] default_deferrable`` by default.
     :param video_kinds: as in the sensor.
     :param accept_finish_reasons: as in the sensor.
@@ -446,7 +432,6 @@ class TiwStopOnlineRecordOperator(WaitsForRecords):
     """
 
     template_fields: Sequence[str] = ("record_task_id", "sdk_app_id", "tencentcloud_conn_id")
-    ui_color = "#e6f1f2"
 
     def __init__(
         self,
@@ -477,37 +462,37 @@ class TiwStopOnlineRecordOperator(WaitsForRecords):
         self.require_videos = require_videos
         self.push_records = push_records
 
-    @property
-    def poll_interval_s(self) -> float:  # type: ignore[override]
-        """The least seconds between two questions about one recording."""
-        return seconds("poll_interval", self.poll_interval)
-
-    @property
-    def wait_s(self) -> float:  # type: ignore[override]
-        """How long a wait in the triggerer may last, in seconds."""
-        return seconds("wait_timeout", self.wait_timeout)
-
-    def check_arguments(self) -> None:
-        """Look at the times too.
-
-        :raises ConfigurationError: an argument is invalid.
-        """
-        super().check_arguments()
-        seconds("wait_timeout", self.wait_timeout)
-        seconds("poll_interval", self.poll_interval)
-
     def execute(self, context: Context) -> Any:
         """Stop, and wait if that was asked for."""
         self.check_arguments()
+        limits = self._limits()
+        waits = flag("wait_for_completion", self.wait_for_completion)
+        deferrable = flag("deferrable", self.deferrable)
         task_id = _one_task_id(self.record_task_id)
         with self.client() as client:
             did = client.stop_online_record(task_id, self.sdk_app_id)
             _log_change(self, task_id, did, "stopped")
-            if not self.wait_for_completion:
+            if not waits:
                 return task_id
-            if not self.deferrable:
-                return self.finish(context, self.wait(client, [task_id], self.wait_s))
-        self.defer_until_settled([task_id])
+            if not deferrable:
+                outcomes = self.wait(client, [task_id], limits)
+                return self.finish(context, outcomes, limits)
+        self.defer_until_settled([task_id], limits)
+
+    def execute_complete(self, context: Context, event: Any, **kept: Any) -> list[str]:
+        """Go on with the trigger's event.
+
+        :param kept: see :class:`~tiw_automation.airflow.deferral.Deferral`.
+        :raises ConfigurationError: the event is not of this version's trigger.
+        """
+        return self.complete(context, event, Deferral.of(kept), self._limits())
+
+    def _limits(self) -> WaitLimits:
+        return WaitLimits(
+            poll_interval_s=seconds("poll_interval", self.poll_interval),
+            timeout_s=seconds("wait_timeout", self.wait_timeout),
+            execution_timeout=self.execution_timeout,
+        )
 
 
 def _one_task_id(value: object) -> str:
@@ -526,15 +511,7 @@ def _log_change(operator: Any, task_id: str, did: bool, what: str) -> None:
 
 
 def _record_user_id(room_id: int, context: Context) -> str:
-    """Return a name that is the same for every try of a task in a run, and nobody else's."""
-    task_instance: Any = context["ti"]
-    whose = "\0".join(
-        str(part)
-        for part in (
-            task_instance.dag_id,
-            task_instance.run_id,
-            task_instance.task_id,
-            task_instance.map_index,
-        )
-    )
+    """Return a name that is the same for every try of one task in a run, and unique to it."""
+    ti: Any = context["ti"]
+    whose = "\0".join(map(str, (ti.dag_id, ti.run_id, ti.task_id, ti.map_index)))
     return f"tic_record_user_{room_id}_{hashlib.sha256(whose.encode()).hexdigest()[:24]}"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Airflow plugin that receives Tencent's callbacks; off unless it is asked for.
+"""The Airflow plugin that receives Tencent's callbacks; off unless it is configured.
 
-Every Airflow process imports it, so it imports nothing of ours before the API server asks.
+Every Airflow process imports it, so it imports the receiver only when the API server reads it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from airflow.plugins_manager import AirflowPlugin
 
 
 class _CallbackApps:
-    """The list of apps to mount, made when the API server reads it and not before."""
+    """The list of apps to mount, made when the API server first reads it."""
 
     def __init__(self) -> None:
         self._apps: list[dict[str, Any]] | None = None

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Templates whose texts stay texts, whatever a DAG says about native rendering.
+"""Templates whose texts stay texts, also in a DAG with native rendering.
 
 With ``render_template_as_native_obj=True`` Airflow evaluates every text that reads like Python: a
 TaskId of digits becomes a number, JSON becomes a dictionary, quotes are lost. What is sent to
-Tencent must be what was written. So here a template that consists of one value which is no text
-gives that value, as in native rendering, and every other one gives its text.
+Tencent must be what was written. So a template that consists of one value which is not a text
+gives that value, as in native rendering, and every other template gives its text.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class KeepsTexts(BaseOperator):
     """An operator whose templated texts are sent as they were written or rendered.
 
     A number that a template gives becomes its digits, as in a DAG without native rendering: all
-    arguments take digits. Lists, dictionaries, true, false and None stay what they are.
+    arguments accept digits. Lists, dictionaries, true, false and None are unchanged.
     """
 
     structured_fields: frozenset[str] = frozenset()
@@ -54,7 +54,7 @@ class KeepsTexts(BaseOperator):
         jinja_env: jinja2.Environment,
         seen_oids: set[int],
     ) -> None:
-        # What Airflow calls for a mapped task as well.
+        # Airflow calls this for a mapped task as well.
         fields = list(template_fields)
         super()._do_render_template_fields(parent, fields, context, jinja_env, seen_oids)
         if parent is self and self._is_native():
@@ -63,9 +63,9 @@ class KeepsTexts(BaseOperator):
 
 
 def _rendered(template: jinja2.Template, context: Any) -> Any:
-    """Render as Airflow's native rendering does, up to where that evaluates the text."""
+    """Render as Airflow's native rendering does, without its evaluation of the text."""
     env = template.environment
-    # The mapping itself, as Airflow passes it: each of its values may warn when it is read.
+    # A copy of the mapping itself: reading each of its values may give a warning.
     values = copy.copy(context)
     values.update((name, value) for name, value in template.globals.items() if name not in values)
     parts: list[Any] = []
@@ -76,7 +76,7 @@ def _rendered(template: jinja2.Template, context: Any) -> Any:
             )
         )
         value = parts[0] if len(parts) == 1 else "".join(map(str, parts)) if parts else None
-        # What is not defined raises when it becomes a text, and nowhere before.
+        # An undefined value raises only when it becomes a text.
         return str(value) if _is_number(value) or isinstance(value, Undefined) else value
     except Exception:
         env.handle_exception()
@@ -87,7 +87,7 @@ def _is_number(value: object) -> bool:
 
 
 def _structure(value: Any) -> Any:
-    """Return the list or the dictionary that a text shows, else what was given."""
+    """Return the list or the dictionary that a text represents, else what was given."""
     if not isinstance(value, str) or not value.lstrip().startswith(("[", "(", "{")):
         return value
     try:

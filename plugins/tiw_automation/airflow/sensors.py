@@ -18,10 +18,15 @@ from airflow.providers.common.compat.sdk import (  # isort: skip
     conf,
 )
 
-from tiw_automation.airflow.deferral import may_change
+from tiw_automation.airflow.arguments import flag
+from tiw_automation.airflow.deferral import Deferral, may_change
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.airflow.trigger_event import settled
-from tiw_automation.airflow.wait_operator import TiwOnlineRecordFailed, WaitsForRecords
+from tiw_automation.airflow.wait_operator import (
+    TiwOnlineRecordFailed,
+    WaitLimits,
+    WaitsForRecords,
+)
 from tiw_automation.core import Outcome, check_task_ids
 from tiw_automation.core.waiting import DEFAULT_POLL_INTERVAL_S, out_of_time
 
@@ -36,28 +41,27 @@ class TiwOnlineRecordSensor(WaitsForRecords, BaseSensorOperator):
 
     ``return_value`` is the flat list of URLs in the order asked, ready for
     ``.expand(url=sensor.output)``; the key ``records`` holds the list of records. Several
-    recordings are all settled first; what there is is pushed, and then the task fails naming
-    each that failed, without a retry. Time that is up ends it in the same way. A fault on the way
-    ends no wait, and a task that is killed stops no recording.
+    recordings are all settled first; those that finished are pushed, and then the task fails
+    without a retry and names each that failed. It ends in the same way where its timeout elapses.
+    A network fault or throttling ends no wait, and a task that is killed stops no recording.
 
     :param record_task_id: the TaskId that StartOnlineRecord returned, or a list of them.
     :param sdk_app_id: the application, or None for the connection's.
     :param tencentcloud_conn_id: the connection, or None for the environment's settings.
-    :param deferrable: wait in the triggerer, without a worker; Airflow's
+    :param deferrable: whether to wait in the triggerer, without a worker; Airflow's
         ``[operators] default_deferrable`` by default.
     :param video_kinds: the kinds of video wanted: any of camera, screen_share, whiteboard,
         mixed, audio; all by default.
-    :param accept_finish_reasons: the finish reasons that are no failure; None means all but
+    :param accept_finish_reasons: the finish reasons that are not a failure; None means all but
         EXCEPTION.
     :param require_videos: whether a finished recording without a video is a failure.
     :param push_records: whether to push the records too.
-    :param poke_interval: the least time between two questions about one recording: 5 s by default
-        where it defers, because a triggerer's quota decides the rest; Airflow's minute where it
-        pokes, because workers know nothing of each other.
+    :param poke_interval: the least time between two polls of one recording: 5 s by default where
+        it defers, because the triggerer's quota limits the rest; Airflow's minute where it pokes,
+        because workers do not know of each other.
     """
 
     template_fields: Sequence[str] = ("record_task_id", "sdk_app_id", "tencentcloud_conn_id")
-    ui_color = "#e6f1f2"
 
     def __init__(
         self,
@@ -75,7 +79,7 @@ class TiwOnlineRecordSensor(WaitsForRecords, BaseSensorOperator):
     ) -> None:
         if poke_interval is not None:
             kwargs["poke_interval"] = poke_interval
-        elif deferrable:
+        elif flag("deferrable", deferrable):
             kwargs["poke_interval"] = DEFAULT_POLL_INTERVAL_S
         super().__init__(**kwargs)
         self.record_task_id = record_task_id
@@ -86,21 +90,11 @@ class TiwOnlineRecordSensor(WaitsForRecords, BaseSensorOperator):
         self.accept_finish_reasons = accept_finish_reasons
         self.require_videos = require_videos
         self.push_records = push_records
-        # What was last seen of each.
+        # The last outcome of each recording.
         self._seen: dict[str, Outcome] = {}
 
-    @property
-    def poll_interval_s(self) -> float:  # type: ignore[override]
-        """The least seconds between two questions about one recording."""
-        return float(self.poke_interval)
-
-    @property
-    def wait_s(self) -> float:  # type: ignore[override]
-        """How long a wait in the triggerer may last, in seconds."""
-        return float(self.timeout)
-
     def execute(self, context: Context) -> Any:
-        """Wait; where time is up, what has finished is pushed, as it is after a deferral."""
+        """Wait; where the timeout elapses, what has finished is pushed, as after a deferral."""
         try:
             return super().execute(context)
         except (AirflowSensorTimeout, AirflowSkipException) as over:
@@ -110,28 +104,22 @@ class TiwOnlineRecordSensor(WaitsForRecords, BaseSensorOperator):
                 raise
         return self._give_up(context)
 
-    def _give_up(self, context: Context) -> list[str]:
-        """Push and judge what was last seen."""
-        ends = [
-            out_of_time(seen, self.wait_s) if may_change(seen) else seen
-            for seen in (self._seen[task_id] for task_id in check_task_ids(self.record_task_id))
-        ]
-        try:
-            return self.finish(context, ends)
-        except (AirflowSensorTimeout, AirflowFailException) as error:
-            if not (self.soft_fail or self.never_fail):
-                raise
-            which = "soft_fail" if self.soft_fail else "never_fail"
-            raise AirflowSkipException(f"Skipping, because {which} is set: {error}") from error
+    def execute_complete(self, context: Context, event: Any, **kept: Any) -> list[str]:
+        """Go on with the trigger's event.
+
+        :param kept: see :class:`~tiw_automation.airflow.deferral.Deferral`.
+        :raises ConfigurationError: the event is not of this version's trigger.
+        """
+        return self.complete(context, event, Deferral.of(kept), self._limits())
 
     def resume_execution(
         self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context
     ) -> Any:
-        """Go on after a deferral; ``never_fail`` skips for whatever it skips for when poking."""
+        """Go on after a deferral; ``never_fail`` skips for the same errors as when poking."""
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except AirflowSkipException as skip:
-            # Airflow skips for a trigger that broke too, which is no recording's fault.
+            # Airflow skips for a trigger that broke too, which is not a recording's fault.
             cause = skip.__cause__
             judged = isinstance(cause, (AirflowSensorTimeout, AirflowFailException))
             if cause is not None and not judged and not self.never_fail:
@@ -142,24 +130,28 @@ class TiwOnlineRecordSensor(WaitsForRecords, BaseSensorOperator):
                 raise AirflowSkipException("Skipping, because never_fail is set.") from error
             raise
 
-    def over_time(self, summary: str) -> Exception:
-        """Return what Airflow raises for a sensor's ``timeout``, which no retry follows."""
-        if self.deferrable and self.execution_timeout_is_lower:
-            return super().over_time(summary)
-        return AirflowSensorTimeout(summary)
-
     def poke(self, context: Context) -> PokeReturnValue:
-        """Ask once for each recording that is not settled; done when all are.
+        """Poll each recording that is not settled; done when all are.
 
-        Defers from here, so that Airflow's own loop judges the first answer in both modes alike.
+        Defers from here, so that Airflow's own loop treats the first answer in both modes alike.
         """
-        found = self._ask(context)
-        if self.deferrable and not found.is_done:
+        found = self._poll(context)
+        if flag("deferrable", self.deferrable) and not found.is_done:
             ended = [settled(seen) for seen in self._seen.values() if seen.is_final]
-            self.defer_until_settled(check_task_ids(self.record_task_id), ended)
+            self.defer_until_settled(check_task_ids(self.record_task_id), self._limits(), ended)
         return found
 
-    def _ask(self, context: Context) -> PokeReturnValue:
+    def _limits(self) -> WaitLimits:
+        deferrable = flag("deferrable", self.deferrable)
+        return WaitLimits(
+            poll_interval_s=float(self.poke_interval),
+            timeout_s=float(self.timeout),
+            execution_timeout=self.execution_timeout if deferrable else None,
+            # What Airflow raises for a sensor's timeout, which no retry follows.
+            timed_out=AirflowSensorTimeout,
+        )
+
+    def _poll(self, context: Context) -> PokeReturnValue:
         self.check_arguments()
         ids = check_task_ids(self.record_task_id)
         open_ids = [i for i in ids if i not in self._seen or not self._seen[i].is_final]
@@ -167,7 +159,22 @@ class TiwOnlineRecordSensor(WaitsForRecords, BaseSensorOperator):
             outcomes = self.describe(client, open_ids) if open_ids else []
         self._seen |= {outcome.task_id: outcome for outcome in outcomes}
         ends = [self._seen[task_id] for task_id in ids]
-        # What is refused is asked for again as long as others are waited for.
+        # A recording that is refused is polled again as long as others are waited for.
         if any(may_change(end) for end in ends):
             return PokeReturnValue(is_done=False)
-        return PokeReturnValue(is_done=True, xcom_value=self.finish(context, ends))
+        return PokeReturnValue(is_done=True, xcom_value=self.finish(context, ends, self._limits()))
+
+    def _give_up(self, context: Context) -> list[str]:
+        """Push and judge the last outcomes."""
+        limits = self._limits()
+        ends = [
+            out_of_time(seen, limits.timeout_s) if may_change(seen) else seen
+            for seen in (self._seen[task_id] for task_id in check_task_ids(self.record_task_id))
+        ]
+        try:
+            return self.finish(context, ends, limits)
+        except (AirflowSensorTimeout, AirflowFailException) as error:
+            if not (self.soft_fail or self.never_fail):
+                raise
+            which = "soft_fail" if self.soft_fail else "never_fail"
+            raise AirflowSkipException(f"Skipping, because {which} is set: {error}") from error

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a task's log says of a finished recording, for who has to explain it later."""
+"""The line of a task's log about a finished recording."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from tiw_automation.core import OnlineRecord, Video
 from tiw_automation.core.formatting import amount
 
 
-def story(record: OnlineRecord) -> str:
-    """Return one line without a URL: when, why it ended, what disturbed it and what there is."""
+def summary(record: OnlineRecord) -> str:
+    """Return one line without a URL: when, why it ended, what disturbed it and its videos."""
     broken = sum(interrupt.count or 0 for interrupt in record.interrupts)
     videos = ", ".join(map(_video, record.videos)) or "none"
     return (
@@ -33,7 +33,7 @@ def _moment(unix_s: int | None) -> str:
     try:
         return f"{datetime.fromtimestamp(unix_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
     except (OSError, OverflowError, ValueError):
-        # Beyond the year 9999, say: Tencent's number decides nothing.
+        # For example after the year 9999: Tencent's number is only shown.
         return "an unknown time"
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Airflow's supervisor answers, with "there is none" told apart from "it cannot say now".
+"""Requests to Airflow's supervisor: "does not exist" is not "temporarily unreadable".
 
-Airflow's own calls in a task or a trigger take the one for the other.
+Airflow's own calls in a task or a trigger report the second as the first.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ _T = TypeVar("_T")
 
 
 class Unsaid(OSError):
-    """The supervisor did not say whether there is what it was asked for; holds no secret."""
+    """The supervisor did not answer whether something exists; the text holds no secret."""
 
 
 def comms() -> Any:
-    """Return what asks the supervisor of this process, or None where there is none."""
+    """Return the connection to this process's supervisor, or None where it has none."""
     from airflow.sdk.execution_time import task_runner
 
     return getattr(task_runner, "SUPERVISOR_COMMS", None)
 
 
 def ask(message: Any) -> Any:
-    """Return the answer, which may be an ErrorResponse; blocks."""
+    """Send a request and return the answer, which may be an ErrorResponse; blocks."""
     from airflow.sdk.exceptions import AirflowRuntimeError
 
     try:
@@ -35,7 +35,7 @@ def ask(message: Any) -> Any:
 
 
 async def ask_soon(message: Any) -> Any:
-    """Return the same, in the triggerer's loop."""
+    """Do the same in the triggerer's loop."""
     from airflow.sdk.exceptions import AirflowRuntimeError
 
     try:
@@ -45,22 +45,22 @@ async def ask_soon(message: Any) -> Any:
 
 
 async def to_its_end(asking: Coroutine[Any, Any, _T]) -> _T:
-    """Return the result of what asks the supervisor, in the triggerer's loop.
+    """Return the result of a request to the supervisor, in the triggerer's loop.
 
-    It goes on where the one who waits is cancelled, as a trigger is that Airflow takes away: the
-    triggerer of Airflow 3.1, with all of its triggers, breaks on an answer that is left unread.
+    The request goes on where its caller is cancelled, for example because Airflow removes the
+    trigger: an answer that is left unread ends the triggerer of Airflow 3.1 with all its triggers.
     """
     task = asyncio.get_running_loop().create_task(asking)
     _asking.add(task)
-    task.add_done_callback(_heard)
+    task.add_done_callback(_read_error)
     return await asyncio.shield(task)
 
 
 def found(answer: Any, nothing: str) -> Any:
-    """Return an answer, or None where it says that there is no such thing.
+    """Return an answer, or None where it states that nothing was found.
 
-    :param nothing: the name of the ErrorType that says so.
-    :raises Unsaid: it says neither.
+    :param nothing: the name of the ErrorType that states this.
+    :raises Unsaid: the answer is another error, or missing.
     """
     if is_error(answer):
         if answer.error.name == nothing:
@@ -73,7 +73,7 @@ def found(answer: Any, nothing: str) -> Any:
 
 
 def is_error(answer: Any) -> bool:
-    """Whether an answer is one that says that something went wrong."""
+    """Return whether an answer is an error."""
     from airflow.sdk.execution_time.comms import ErrorResponse
 
     return isinstance(answer, ErrorResponse)
@@ -82,7 +82,7 @@ def is_error(answer: Any) -> bool:
 _asking: set[asyncio.Task[Any]] = set()
 
 
-def _heard(task: asyncio.Task[Any]) -> None:
+def _read_error(task: asyncio.Task[Any]) -> None:
     _asking.discard(task)
     if not task.cancelled():
         task.exception()

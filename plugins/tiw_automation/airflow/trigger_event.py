@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the trigger tells the sensor: the one form of its event.
+"""The one form of the event that the trigger sends to the waiting task.
 
-Airflow logs events, and stores them unencrypted: so they carry ids and verdicts, and the worker
-asks for each finished recording once more to get its URLs.
+Airflow logs events and stores them unencrypted: so they carry ids and verdicts, and the worker
+polls each finished recording once more to get its URLs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from tiw_automation.core import (
@@ -38,8 +38,20 @@ class Settled:
     timed_out: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the trigger found.
+
+    :param sdk_app_id: the application that it asked for; 0 where it could not read the connection.
+    :param ends: how each wait ended.
+    """
+
+    sdk_app_id: int
+    ends: tuple[Settled, ...] = ()
+
+
 def settled(outcome: Outcome) -> Settled:
-    """Return what is worth telling of an outcome."""
+    """Return the part of an outcome that an event carries."""
     return Settled(
         outcome.task_id,
         outcome.verdict,
@@ -54,7 +66,7 @@ def settled_by(
     answer: OnlineRecord | TiwError,
     acceptance: Acceptance,
 ) -> Settled:
-    """Return the same of what a wait for one recording returned or raised."""
+    """Return the same for what a wait for one recording returned or raised."""
     if isinstance(answer, RecordFailed):
         return settled(answer.outcome)
     if isinstance(answer, WaitTimeout):
@@ -64,31 +76,23 @@ def settled_by(
 
 def to_rows(ends: Iterable[Settled]) -> list[dict[str, Any]]:
     """Return ends as JSON-native data."""
-    return [
-        {
-            "record_task_id": end.record_task_id,
-            "verdict": end.verdict.value,
-            "message": end.message,
-            "timed_out": end.timed_out,
-        }
-        for end in ends
-    ]
+    return [asdict(end) | {"verdict": end.verdict.value} for end in ends]
 
 
 def from_rows(rows: object) -> list[Settled]:
     """Read what :func:`to_rows` returned.
 
-    :raises ConfigurationError: it is not what this version writes. The wait must be repeated,
-        and nothing is lost by that.
+    :raises ConfigurationError: it has another form than this version writes. The wait must be
+        repeated, and nothing is lost by that.
     """
     try:
         if not isinstance(rows, list):
-            raise TypeError("no list")
+            raise TypeError("not a list")
         return [
             Settled(
                 _text(row["record_task_id"]),
                 Verdict(row["verdict"]),
-                # It ends up in the task's log.
+                # It is written to the task's log.
                 escaped(_text(row.get("message", ""))),
                 bool(row.get("timed_out", False)),
             )
@@ -98,29 +102,29 @@ def from_rows(rows: object) -> list[Settled]:
         raise _another_form(error) from error
 
 
-def to_payload(sdk_app_id: int, ends: list[Settled]) -> dict[str, Any]:
+def to_payload(sdk_app_id: int, ends: Iterable[Settled]) -> dict[str, Any]:
     """Return the event's JSON-native payload."""
     return {"sdk_app_id": sdk_app_id, "outcomes": to_rows(ends)}
 
 
-def from_payload(event: object) -> tuple[int, list[Settled]]:
+def from_payload(event: object) -> Report:
     """Read an event's payload.
 
-    A key that is not known is passed over: a later version may send more.
+    An unknown key is ignored: a later version may send more.
 
-    :raises ConfigurationError: it is not what this version's trigger sends. The wait must be
-        repeated, and nothing is lost by that.
+    :raises ConfigurationError: it has another form than this version's trigger sends. The wait
+        must be repeated, and nothing is lost by that.
     """
     if not isinstance(event, Mapping) or not set(event) >= _KEYS:
         raise _another_form("wrong keys")
     if type(event["sdk_app_id"]) is not int:
-        raise _another_form("sdk_app_id is no integer")
-    return event["sdk_app_id"], from_rows(event["outcomes"])
+        raise _another_form("sdk_app_id is not an integer")
+    return Report(event["sdk_app_id"], tuple(from_rows(event["outcomes"])))
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"a {type(value).__name__} is no text")
+        raise TypeError(f"{type(value).__name__} instead of a text")
     return value
 
 

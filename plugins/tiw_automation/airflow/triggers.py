@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Waits in the triggerer, for as many sensors and assets as there are, one watcher an account."""
+"""The triggers: a wait of a deferred task, and the finished recordings of an asset."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hashlib
-import logging
 import math
 import re
 import sys
@@ -17,82 +15,69 @@ from collections.abc import (
     Awaitable,
     Callable,
     Hashable,
+    Iterable,
     Mapping,
     Sequence,
 )
 from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
 
 from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent  # isort: skip
-from asgiref.sync import sync_to_async
 
-from tiw_automation.airflow import metrics
 from tiw_automation.airflow.connections import with_more
 from tiw_automation.airflow.events.announced import Announced
 from tiw_automation.airflow.events.asset_events import to_event, to_extra
 from tiw_automation.airflow.events.shared_feed import AcknowledgedFeed, Snapshot, feed_of, snapshots
 from tiw_automation.airflow.events.state_store import AssetStore, Store, VariableStore
 from tiw_automation.airflow.hooks import TiwHook
+from tiw_automation.airflow.shared_watcher import shared_watcher
 from tiw_automation.airflow.trigger_event import Settled, settled, settled_by, to_payload
 from tiw_automation.core import (
     Acceptance,
     ConfigurationError,
-    OnlineRecord,
     Outcome,
-    RecordWatcher,
     TiwError,
     Verdict,
     check_sdk_app_id,
     judge,
 )
 from tiw_automation.core.events import RecordFeed
-from tiw_automation.core.retry import chance
-from tiw_automation.core.waiting import DEFAULT_POLL_INTERVAL_S
+from tiw_automation.core.waiting import DEFAULT_POLL_INTERVAL_S, in_order
 
 if TYPE_CHECKING:
     from airflow.triggers.shared_stream import SharedStreamProducer
 
-
-logger = logging.getLogger(__name__)
-
-# The pauses between two attempts to read a connection that Airflow cannot read just now: a half to
-# the whole of these.
-_READ_AGAIN_FIRST_S = 1.0
-_READ_AGAIN_LAST_S = 30.0
-# What the first attempt may take where less time is left.
-_FIRST_READ_S = 30.0
-# The scheduler has started the run of one event before the next one comes.
+# The scheduler has started the run of one event before the next event comes.
 _APART_S = 10.0
 # Airflow logs events, and a record has some kilobytes.
 _MOST_IN_AN_EVENT = 50
-# What could not be kept just now is tried again then.
+# When a write to the state store that failed is repeated.
 _KEEP_AGAIN_S = 1.0
 
 
 class TiwOnlineRecordTrigger(BaseTrigger):
-    """Fires once, when every given recording has ended or the time is up.
+    """Fires once, when every given recording has ended or the timeout elapsed.
 
-    The event carries ids and verdicts, never a URL. A fault on the way (network, throttling)
-    delays the recording that met it and fires nothing; a connection that Airflow cannot read
-    just now is read again until the time is up. All triggers of a triggerer share one watcher for
-    each account, so that any number of them keeps to its quota. A restart resumes the wait: its
-    state is these arguments.
+    The event carries ids and verdicts, never a URL. A network fault or throttling delays the
+    recording that met it and fires nothing; a connection that is temporarily unreadable is read
+    again until the timeout elapses. All triggers of a triggerer share one watcher for each
+    account, so that any number of them keeps to its quota. A restart resumes the wait: its state
+    is these arguments.
 
     :param record_task_ids: the recordings.
-    :param end_time: when to give up, UNIX seconds by the wall clock, or None for never.
+    :param end_time: when the wait ends, UNIX seconds by the wall clock, or None for never.
     :param sdk_app_id: the application, or None for the connection's.
     :param tencentcloud_conn_id: the connection, or None for the environment's settings.
-    :param poll_interval: the least seconds between two requests for one recording, and the
-        time before the first: the sensor has just asked.
-    :param accept_finish_reasons: the reasons that are no failure; None means all but EXCEPTION.
+    :param poll_interval: the least seconds between two polls of one recording, and the time
+        before the first: the sensor has just polled.
+    :param accept_finish_reasons: the reasons that are not a failure; None means all but EXCEPTION.
     :param require_videos: whether a finished recording without a video is a failure.
-    :param initial_delay: another time before the first request, in seconds.
+    :param initial_delay: another time before the first poll, in seconds.
     """
 
-    # Only those that have one hold it: ten thousand wait without.
+    # A default of the class: ten thousand triggers hold no delay.
     initial_delay: float | None = None
 
     def __init__(
@@ -130,58 +115,48 @@ class TiwOnlineRecordTrigger(BaseTrigger):
                 "poll_interval": self.poll_interval,
                 "accept_finish_reasons": self.accept_finish_reasons,
                 "require_videos": self.require_videos,
-                # Left out as a rule: a triggerer of an older version does not know it.
+                # Usually left out: a triggerer of an older version does not know it.
                 **({"initial_delay": self.initial_delay} if self.initial_delay is not None else {}),
             },
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, then yield the one event."""
-        # Ten thousand triggers need the name and the interval once. What else is held for each,
-        # while it waits, is this frame: so one recording is awaited right here, and nothing else
-        # is kept.
+        # A triggerer holds ten thousand of these. So equal arguments are one object, and a single
+        # recording is awaited in this frame, without another one.
         if self.tencentcloud_conn_id is not None:
             self.tencentcloud_conn_id = sys.intern(self.tencentcloud_conn_id)
         self.poll_interval = _one_of_equal(self.poll_interval)
+        ids = self.record_task_ids
         try:
-            watcher = await _watcher(self.tencentcloud_conn_id, self.end_time)
+            watcher = await shared_watcher(self.tencentcloud_conn_id, self.end_time)
             if isinstance(watcher, TiwError):
-                payload = self._never_asked(watcher)
-            elif len(self.record_task_ids) == 1:
+                payload = self._never_polled(watcher)
+            elif len(ids) == 1:
                 app_id = watcher.client.sdk_app_id(self.sdk_app_id)
                 try:
-                    ends: Any = await watcher.wait(self.record_task_ids[0], **self._terms())
+                    answer: Any = await watcher.wait(ids[0], **self._terms())
                 except TiwError as error:
-                    ends = error
-                payload = to_payload(app_id, [self._settled(app_id, ends)])
+                    answer = error
+                end = settled_by(app_id, ids[0], answer, self._acceptance())
+                payload = to_payload(app_id, [end])
             else:
                 app_id = watcher.client.sdk_app_id(self.sdk_app_id)
-                payload = to_payload(app_id, await self._all(watcher))
+                outcomes = await in_order(watcher.watch(ids, **self._terms()), ids)
+                payload = to_payload(app_id, map(settled, outcomes))
         except ConfigurationError as error:
             raise with_more(
                 error,
-                "It is the triggerer that looked: it needs the connections and the environment "
+                "This was read in the triggerer: it needs the connections and the environment "
                 "that the workers have.",
             ) from error
         yield TriggerEvent(payload)  # type: ignore[no-untyped-call]
 
-    def _settled(self, app_id: int, answer: OnlineRecord | TiwError) -> Settled:
-        return settled_by(app_id, self.record_task_ids[0], answer, self._acceptance())
-
-    async def _all(self, watcher: RecordWatcher) -> list[Settled]:
-        """Wait for a list, and return how each has ended, in the order given."""
-        ends = {}
-        outcomes = watcher.watch(self.record_task_ids, **self._terms())
-        async with contextlib.aclosing(outcomes):
-            async for outcome in outcomes:
-                ends[outcome.task_id] = settled(outcome)
-        return [ends[task_id] for task_id in dict.fromkeys(self.record_task_ids)]
-
-    def _never_asked(self, trouble: TiwError) -> dict[str, Any]:
-        """Return the payload of a wait whose time was up before its connection could be read."""
+    def _never_polled(self, error: TiwError) -> dict[str, Any]:
+        """Return the payload of a wait that ended before its connection could be read."""
         # The application of the connection is not known either.
         app_id = 0 if self.sdk_app_id is None else check_sdk_app_id(self.sdk_app_id)
-        words = f"It was never asked for, and its time is up: {trouble}"
+        words = f"It was never polled before the wait's timeout elapsed: {error}"
         ids = dict.fromkeys(self.record_task_ids)
         return to_payload(app_id, [Settled(i, Verdict.PENDING, words, timed_out=True) for i in ids])
 
@@ -193,7 +168,7 @@ class TiwOnlineRecordTrigger(BaseTrigger):
             "timeout": timeout,
             "acceptance": self._acceptance(),
             "poll_interval": self.poll_interval,
-            # An event within the first moments can overtake the worker that is still deferring,
+            # An event within the first moments can reach Airflow before the worker has deferred,
             # and Airflow then fails the task.
             "initial_delay": min(delay, math.inf if timeout is None else timeout),
         }
@@ -205,37 +180,37 @@ class TiwOnlineRecordTrigger(BaseTrigger):
 class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
     """Fires when recordings finish, once for each, and never ends.
 
-    Watches the given recordings, or all that begin in the application, which it finds in the list
-    of running tasks (DescribeRunningTasks: the Chinese site alone; elsewhere it says so in the
-    log, every five minutes). Costs one request a poll interval for the list and one for each
+    Watches the given recordings, or all that begin in the application. It finds these in the list
+    of running tasks (DescribeRunningTasks), which only the Chinese site has; on another site it
+    logs that every five minutes. Costs one request a poll interval for the list and one for each
     recording; triggers of one connection, application and interval share them on Airflow 3.3.
-    A recording that is missing is asked for again: with other settings of the connection at once,
-    with the same after five minutes, then after pauses that double to a day.
+    A missing recording is polled again: with other settings of the connection at once, with the
+    same after five minutes, then after pauses that double to a day.
 
     A recording that was seen is announced at least once, with the same ``event_id`` each time:
     what is waited for and what was announced is kept in the asset's state store, before Airflow
-    3.3 in an Airflow Variable. One that begins and ends while no triggerer watches never was on
-    a list that was read, and is not announced unless it is given. A restart repeats nothing that
-    was kept; a kill can repeat what was announced in the two seconds before it on 3.3, in the ten
-    seconds before it on 3.1 and 3.2. A fault on the way only delays. A recording that fails is
-    logged, and announced if asked for.
+    3.3 in an Airflow Variable. A recording that begins and ends while no triggerer watches is
+    announced only if its id is given. A restart repeats nothing that was kept; a kill can repeat
+    what was announced in the two seconds before it on 3.3, in the ten seconds before it on 3.1
+    and 3.2. A network fault only delays. A recording that fails is logged, and announced if asked
+    for.
 
-    Airflow starts a run for the first of several events that come before its scheduler looks,
-    with the first alone; the others wait for the next event after that. So what ends within ten
-    seconds shares an event, and a while after the last of several events one without a recording
-    follows, for a scheduler that was away longer. Another one comes first after a start, if
-    something was published since the start before: no event of that time has started a DAG that was
-    paused then, and Airflow starts a watcher anew when such a DAG is unpaused.
+    Where several events come before Airflow's scheduler looks, it starts a run for the first one;
+    the others wait for the next event after that. So recordings that end within ten seconds share
+    an event, and a while after the last of several events an event without a recording follows,
+    in case the scheduler was away longer. Such an event also comes first after a start, if
+    something was published since the start before: no event of that time has started a DAG that
+    was paused then, and Airflow starts a watcher anew when such a DAG is unpaused.
 
     :param record_task_ids: the recordings, or None for all of the application.
     :param sdk_app_id: the application, or None for the connection's.
-    :param tencentcloud_conn_id: the connection.
-    :param poll_interval: the least seconds between two requests for one recording, and for the
-        list.
-    :param accept_finish_reasons: the reasons that are no failure.
+    :param tencentcloud_conn_id: the connection, or None for the environment's settings.
+    :param poll_interval: the least seconds between two polls of one recording, and between two
+        reads of the list.
+    :param accept_finish_reasons: the reasons that are not a failure; None means all but EXCEPTION.
     :param require_videos: whether a finished recording without a video is a failure.
     :param include_failed: whether failed and missing recordings are announced too; see the event's
-        ``verdict``. *Missing* is announced at most once, under an ``event_id`` of its own, so that
+        ``verdict``. *Missing* is announced at most once, under another ``event_id``, so that
         the end of a recording that is found later is announced as well.
     :param sweep_after: how many seconds after the last of several events the one without a
         recording follows, None for never.
@@ -284,7 +259,7 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
         )
 
     def shared_stream_key(self) -> Hashable | None:
-        """All that ask the same application in the same way at the same pace share a feed."""
+        """Return the key of a feed, equal for triggers that poll the same in the same way."""
         return (
             "tiw-finished",
             self.tencentcloud_conn_id,
@@ -295,7 +270,7 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
 
     @classmethod
     def create_shared_stream_producer(cls, kwargs: dict[str, Any]) -> SharedStreamProducer:
-        """Return the feed in the form in which Airflow says which events it has stored."""
+        """Return the feed in the form in which Airflow confirms the events that it has stored."""
         return AcknowledgedFeed(_feed(kwargs))
 
     async def filter_shared_stream(
@@ -312,34 +287,24 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
                 if snapshot.feed is not feed:
                     feed = snapshot.feed
                     feed.adopt_missing(announced.missing)
-                ready = await self._ready(feed, announced)
-                wait_s = last_event_at + _APART_S - time.monotonic()
-                if ready and wait_s > 0:
-                    feed.look_again(wait_s)
-                elif ready:
-                    batch = await self._untold(ready[:_MOST_IN_AN_EVENT], announced)
-                    if not batch:
-                        feed.look_again(_KEEP_AGAIN_S)
-                        continue
-                    quiet_s = time.monotonic() - last_event_at
-                    last_event_at = time.monotonic()
-                    self._plan_sweep(announced, quiet_s)
-                    wakes = False
-                    ids = [each["record_task_id"] for each in batch if not _is_missing(each)]
-                    announced.settle(ids)
-                    yield TriggerEvent(to_event(batch))  # type: ignore[no-untyped-call]
+                batch = await self._batch(feed, announced, last_event_at)
+                if batch is None or not (batch or wakes or _is_past(announced.sweep_at)):
+                    continue
+                self._plan_sweep(batch, announced, time.monotonic() - last_event_at)
+                last_event_at, wakes = time.monotonic(), False
+                ids = [each["record_task_id"] for each in batch if not _is_missing(each)]
+                announced.settle(ids)
+                yield TriggerEvent(to_event(batch))  # type: ignore[no-untyped-call]
+                if batch:
                     self._when_stored(snapshot, announced, partial(announced.published, ids))
                     feed.look_again(_APART_S)
-                elif wakes or _is_past(announced.sweep_at):
-                    wakes, announced.sweep_at = False, None
-                    last_event_at = time.monotonic()
-                    yield TriggerEvent(to_event([]))  # type: ignore[no-untyped-call]
+                else:
                     self._when_stored(snapshot, announced, announced.published_nothing)
         finally:
             announced.close()
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Do the same with a feed of its own, where Airflow shares none."""
+        """Yield the same events from an unshared feed, where Airflow has no shared streams."""
         own = snapshots(_feed(self.serialize()[1]))
         async with contextlib.aclosing(own):
             events = self.filter_shared_stream(own)
@@ -347,24 +312,27 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
                 async for event in events:
                     yield event
 
+    async def _batch(
+        self, feed: RecordFeed, announced: Announced, last_event_at: float
+    ) -> list[dict[str, Any]] | None:
+        """Return what the next event announces, or None where it must come later."""
+        ready = await self._ready(feed, announced)
+        if not ready:
+            return []
+        wait_s = last_event_at + _APART_S - time.monotonic()
+        if wait_s > 0:
+            feed.look_again(wait_s)
+            return None
+        batch = await self._unannounced(ready[:_MOST_IN_AN_EVENT], announced)
+        if not batch:
+            feed.look_again(_KEEP_AGAIN_S)
+        return batch or None
+
     async def _ready(self, feed: RecordFeed, announced: Announced) -> list[dict[str, Any]]:
-        """Return what there is to announce, and find out about the rest."""
-        if self.record_task_ids is None:
-            # Before the list was read, everything would seem to have left it.
-            if feed.listed:
-                announced.forget_but(feed.running)
-            waiting: Sequence[str] = await announced.wait_for(feed.running)
-        else:
-            announced.forget_but(self.record_task_ids)
-            announced.wait_only_for(self.record_task_ids)
-            await announced.wait_for(self.record_task_ids)
-            given = dict.fromkeys(self.record_task_ids)
-            waiting = [task_id for task_id in given if not announced.is_settled(task_id)]
-        # Those that are missing are asked for when they are due.
-        feed.follow(i for i in waiting if i not in announced.missing)
+        """Return what is ready to be announced, and follow the rest."""
         ready: list[dict[str, Any]] = []
         silent: list[dict[str, Any]] = []
-        for task_id in waiting:
+        for task_id in await self._follow(feed, announced):
             announced.set_missing(task_id, feed.missing(task_id))
             end = feed.end(task_id)
             if end is None:
@@ -380,18 +348,36 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
         await self._pass_over(silent, announced)
         return ready
 
-    async def _untold(
+    async def _follow(self, feed: RecordFeed, announced: Announced) -> Iterable[str]:
+        """Let the feed poll what is waited for, and return that."""
+        waiting: Sequence[str]
+        if self.record_task_ids is None:
+            # Before the list was read, everything would seem to have left it.
+            if feed.listed:
+                announced.forget_but(feed.running)
+            waiting = await announced.wait_for(feed.running)
+        else:
+            announced.forget_but(self.record_task_ids)
+            announced.wait_only_for(self.record_task_ids)
+            await announced.wait_for(self.record_task_ids)
+            given = dict.fromkeys(self.record_task_ids)
+            waiting = [task_id for task_id in given if not announced.is_settled(task_id)]
+        # Those that are missing are polled when they are due.
+        feed.follow(i for i in waiting if i not in announced.missing)
+        return waiting
+
+    async def _unannounced(
         self, extras: list[dict[str, Any]], announced: Announced
     ) -> list[dict[str, Any]]:
-        """Return what nobody else has told, and let nobody else tell it now."""
-        told = await announced.claim(extra["event_id"] for extra in extras)
-        await self._pass_over([e for e in extras if e["event_id"] in told], announced)
-        untold = [extra for extra in extras if extra["event_id"] not in told]
-        missing = [extra["record_task_id"] for extra in untold if _is_missing(extra)]
+        """Return what no callback has announced, and keep callbacks from announcing it now."""
+        claimed = await announced.claim(extra["event_id"] for extra in extras)
+        await self._pass_over([e for e in extras if e["event_id"] in claimed], announced)
+        rest = [extra for extra in extras if extra["event_id"] not in claimed]
+        missing = [extra["record_task_id"] for extra in rest if _is_missing(extra)]
         if missing and not await announced.pass_on_as_missing(missing):
             # Published at most once: not before that is kept.
-            return [extra for extra in untold if not _is_missing(extra)]
-        return untold
+            return [extra for extra in rest if not _is_missing(extra)]
+        return rest
 
     async def _pass_over(self, extras: list[dict[str, Any]], announced: Announced) -> None:
         if not extras:
@@ -402,8 +388,12 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
         announced.settle(ids)
         await announced.stored(ids)
 
-    def _plan_sweep(self, announced: Announced, quiet_s: float) -> None:
-        if self.sweep_after is not None and (announced.sweep_at or quiet_s < self.sweep_after):
+    def _plan_sweep(
+        self, batch: list[dict[str, Any]], announced: Announced, quiet_s: float
+    ) -> None:
+        if not batch:
+            announced.sweep_at = None
+        elif self.sweep_after is not None and (announced.sweep_at or quiet_s < self.sweep_after):
             announced.sweep_at = time.time() + self.sweep_after
 
     def _when_stored(
@@ -422,7 +412,7 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
 
     @cached_property
     def _acceptance(self) -> Acceptance:
-        # Made once: it warns of each reason that is not known.
+        # Made once: it warns of each unknown reason.
         return Acceptance.of(self.accept_finish_reasons, self.require_videos)
 
     def _store(self) -> Store | None:
@@ -431,13 +421,13 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
         accessors = getattr(self, "asset_state_store", None)
         if accessors is not None:
             return AssetStore(accessors)
-        # A trigger outside of a triggerer has nowhere to keep anything.
+        # A trigger outside of a triggerer cannot keep anything.
         in_triggerer = getattr(task_runner, "SUPERVISOR_COMMS", None) is not None
         airflow_has_a_store = hasattr(BaseEventTrigger, "shared_stream_key")
         return VariableStore() if in_triggerer and not airflow_has_a_store else None
 
     def _store_key(self) -> str:
-        """Return the same for the same asset, so that an id more in the list repeats nothing."""
+        """Return one key an asset, so that another id in the list repeats no announcement."""
         what = "running" if self.record_task_ids is None else "given"
         asset = self.asset_name or f"{self.tencentcloud_conn_id}/{self.sdk_app_id}"
         # A Variable's key is part of a URL, and has its limits.
@@ -451,119 +441,6 @@ def _is_missing(extra: Mapping[str, Any]) -> bool:
 
 def _is_past(at: float | None) -> bool:
     return at is not None and time.time() >= at
-
-
-class _Connecting:
-    """The making of one account's watcher, for all waits that begin meanwhile.
-
-    :param conn_id: the connection, or None for the environment's settings.
-    """
-
-    def __init__(self, conn_id: str | None) -> None:
-        self.conn_id = conn_id
-        self.waiters = 0
-        self.trouble: TiwError | None = None
-        self._first = asyncio.ensure_future(self._attempt())
-        self._first.add_done_callback(_heard)
-        self._later: asyncio.Future[RecordWatcher | None] | None = None
-
-    @property
-    def is_over(self) -> bool:
-        """Whether who comes now has to begin anew."""
-        return self._first.done() and (self._later is None or self._later.done())
-
-    async def watcher(self, end_time: float | None) -> RecordWatcher | TiwError:
-        """Return the watcher, or why there was none until the wait's time was up."""
-        left_s = None if end_time is None else end_time - time.time()
-        began_at = time.monotonic()
-        watcher = await _within(left_s and max(left_s, _FIRST_READ_S), self._first)
-        if watcher is None and self._first.done():
-            if self._later is None:
-                self._later = asyncio.ensure_future(self._again())
-                self._later.add_done_callback(_heard)
-            left_s = left_s and left_s - (time.monotonic() - began_at)
-            watcher = await _within(left_s, self._later)
-        return (
-            watcher
-            or self.trouble
-            or TiwError(f"Airflow did not say what connection {self.conn_id!r} is.", retryable=True)
-        )
-
-    async def _attempt(self) -> RecordWatcher | None:
-        try:
-            return await _connect(self.conn_id)
-        except TiwError as error:
-            if not error.retryable:
-                raise
-            if self.trouble is None:
-                logger.warning("Waits of connection %s go on later: %s", self.conn_id, error)
-            self.trouble = error
-            return None
-
-    async def _again(self) -> RecordWatcher | None:
-        """Read it again until that works, or nobody waits any more."""
-        pause_s = _READ_AGAIN_FIRST_S
-        while self.waiters:
-            await asyncio.sleep(pause_s * (1 + chance.random()) / 2)
-            pause_s = min(pause_s * 2, _READ_AGAIN_LAST_S)
-            watcher = await self._attempt() if self.waiters else None
-            if watcher is not None:
-                logger.info("Connection %s can be read again.", self.conn_id)
-                return watcher
-        return None
-
-
-def _heard(done: asyncio.Future[Any]) -> None:
-    # Where nobody waits any more, nobody else hears of its error.
-    if not done.cancelled():
-        done.exception()
-
-
-async def _within(
-    seconds: float | None, watcher: asyncio.Future[RecordWatcher | None]
-) -> RecordWatcher | None:
-    """Return what others wait for too, or None where that takes longer."""
-    try:
-        async with asyncio.timeout(seconds) as limit:
-            # One of them that is cancelled, or has no more time, takes nothing from the others.
-            return await asyncio.shield(watcher)
-    except TimeoutError:
-        if not limit.expired():
-            raise
-        return None
-
-
-_connecting: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str | None, _Connecting]]
-_connecting = WeakKeyDictionary()
-
-
-async def _watcher(conn_id: str | None, end_time: float | None) -> RecordWatcher | TiwError:
-    """Return the watcher of a connection's account; who starts together reads it once.
-
-    Where Airflow cannot say what the connection is, that is tried again until the wait's time is
-    up; then the error is returned.
-    """
-    under_way = _connecting.setdefault(asyncio.get_running_loop(), {})
-    connecting = under_way.get(conn_id)
-    if connecting is None or connecting.is_over:
-        connecting = under_way[conn_id] = _Connecting(conn_id)
-    connecting.waiters += 1
-    try:
-        return await connecting.watcher(end_time)
-    finally:
-        connecting.waiters -= 1
-        if not connecting.waiters and under_way.get(conn_id) is connecting:
-            del under_way[conn_id]
-
-
-async def _connect(tencentcloud_conn_id: str | None) -> RecordWatcher:
-    # In a thread, because reading a connection blocks and deadlocks the loop of some versions;
-    # by asgiref, because Airflow 3.1 then talks to its supervisor in the loop that it came
-    # from: from any other thread two answers cross, and the triggerer dies.
-    connect = sync_to_async(TiwHook(tencentcloud_conn_id).get_conn, thread_sensitive=False)
-    watcher = RecordWatcher.shared(await connect())
-    watcher.on_stats = metrics.emit
-    return watcher
 
 
 def _feed(kwargs: dict[str, Any]) -> RecordFeed:

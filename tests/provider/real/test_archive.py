@@ -3,70 +3,20 @@
 
 from __future__ import annotations
 
-import json
 import random
-import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 import video_server as videos
-from moto.server import ThreadedMotoServer
+from real_airflow import BUCKET, STORE_KEY
 
-from airflow_stack import AirflowStack
 from tiw_automation.simulator import Simulator
 
-ROOT = Path(__file__).resolve().parents[2]
 DAG = "archive_recordings"
 TASK = "archive"
-BUCKET = "lessons"
-
-
-@pytest.fixture(scope="module")
-def simulator() -> Iterator[Simulator]:
-    with Simulator() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[Any]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        client = boto3.client(
-            "s3",
-            endpoint_url=f"http://{host}:{port}",
-            region_name="us-east-1",
-            aws_access_key_id="storeid",
-            aws_secret_access_key="storesecretkey",
-        )
-        client.create_bucket(Bucket=BUCKET)
-        yield client
-    finally:
-        server.stop()
-
-
-@pytest.fixture(scope="module")
-def airflow(
-    simulator: Simulator, s3: Any, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Any]:
-    home = tmp_path_factory.mktemp("airflow")
-    dags = home / "dags"
-    dags.mkdir()
-    shutil.copy(ROOT / "dags" / f"{DAG}.py", dags)
-    store = {
-        "conn_type": "aws",
-        "login": "storeid",
-        "password": "storesecretkey",
-        "extra": {"endpoint_url": s3.meta.endpoint_url, "region_name": "us-east-1"},
-    }
-    environment = {**simulator.environment(), "AIRFLOW_CONN_STORE": json.dumps(store)}
-    with AirflowStack(home, dags_folder=dags, environment=environment) as running:
-        yield running
 
 
 def conf(destination: str, *task_ids: str) -> dict[str, Any]:
@@ -74,18 +24,18 @@ def conf(destination: str, *task_ids: str) -> dict[str, Any]:
 
 
 def test_waiting_and_archiving_to_s3(simulator: Simulator, airflow: Any, s3: Any) -> None:
-    for task_id in ("algebra", "history"):
+    for task_id in ("physics", "chemistry"):
         simulator.add(task_id, timeline=[{"RECORDING": 4}, {"STOPPED": 2}])
     destination = f"s3://store@{BUCKET}/rec"
-    run_id = airflow.trigger(DAG, conf(destination, "history", "algebra"))
+    run_id = airflow.trigger(DAG, conf(destination, "chemistry", "physics"))
     airflow.wait_for_run(DAG, run_id)
     assert airflow.run_state(DAG, run_id) == "success", airflow.task_log(DAG, run_id, TASK)
     records = airflow.xcom(DAG, run_id, "wait_for_recordings", "records")
     paths = airflow.xcom(DAG, run_id, TASK)
-    assert ["/history/" in path for path in paths] == [True, True, False, False]
+    assert ["/chemistry/" in path for path in paths] == [True, True, False, False]
     day = time.strftime("%Y-%m-%d", time.gmtime(records[0]["record_start_time"]))
     stored = {item["Key"]: item["Size"] for item in s3.list_objects_v2(Bucket=BUCKET)["Contents"]}
-    assert {f"rec/{day}/{name}/manifest.json" for name in ("algebra", "history")} < set(stored)
+    assert {f"rec/{day}/{name}/manifest.json" for name in ("physics", "chemistry")} < set(stored)
     sizes = [video["size_bytes"] for record in records for video in record["videos"]]
     assert [stored[path.partition(f"{BUCKET}/")[2]] for path in paths] == sizes
     assert "Uploads" not in s3.list_multipart_uploads(Bucket=BUCKET)
@@ -93,12 +43,12 @@ def test_waiting_and_archiving_to_s3(simulator: Simulator, airflow: Any, s3: Any
     assert log.count("Copied http") == 4
     assert "Copied 4 videos; 0 were there already, 0 failed." in log
     # The asset's event carries the records.
-    events = airflow.get("/assets/events?limit=10")["asset_events"]
+    events = airflow.get("/assets/events?limit=100")["asset_events"]
     (event,) = [e for e in events if e["source_dag_id"] == DAG]
     assert event["extra"]["paths"] == paths
-    assert [record["task_id"] for record in event["extra"]["records"]] == ["history", "algebra"]
-    # A second run finds all of it.
-    again = airflow.trigger(DAG, conf(destination, "history", "algebra"))
+    assert [record["task_id"] for record in event["extra"]["records"]] == ["chemistry", "physics"]
+    # A second run finds all of them.
+    again = airflow.trigger(DAG, conf(destination, "chemistry", "physics"))
     airflow.wait_for_run(DAG, again)
     assert airflow.xcom(DAG, again, TASK) == paths
     log = airflow.task_log(DAG, again, TASK)
@@ -106,7 +56,7 @@ def test_waiting_and_archiving_to_s3(simulator: Simulator, airflow: Any, s3: Any
 
 
 @pytest.mark.parametrize("kind", ["file", "s3"])
-def test_a_task_that_is_killed_leaves_nothing_half(
+def test_a_task_that_is_killed_leaves_no_partial_file(
     simulator: Simulator, airflow: Any, s3: Any, tmp_path: Path, kind: str
 ) -> None:
     content = random.Random(6).randbytes(18 * 1024 * 1024)
@@ -130,7 +80,7 @@ def test_a_task_that_is_killed_leaves_nothing_half(
         airflow.patch(path, {"new_state": "failed"})
         wait_until(lambda: unfinished() == 0)
         airflow.wait_for_run(DAG, run_id)
-        # The server is still silent: nothing but the kill ended the download.
+        # The server still sends nothing: only the kill ended the download.
         assert not bucket.release.is_set()
     if kind == "file":
         found = [path.name for path in tmp_path.rglob("*") if path.is_file()]
@@ -151,6 +101,6 @@ def wait_until(holds: Callable[[], bool], timeout_s: float = 60.0) -> None:
 def test_no_secret_in_any_log(simulator: Simulator, airflow: Any) -> None:
     logs = [path.read_text(errors="replace") for path in airflow.home.rglob("*.log")]
     assert logs
-    for secret in (simulator.secret_key, "storesecretkey", "q-secret"):
+    for secret in (simulator.secret_key, STORE_KEY, "q-secret"):
         assert not [log for log in logs if secret in log]
     assert airflow.import_errors() == []

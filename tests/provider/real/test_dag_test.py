@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tasks downstream get of a wait of which a part failed, by Airflow's own task runner."""
+"""Airflow's own way to try out a DAG, ``dag.test()``, which runs tasks without a server.
+
+One process runs all DAGs, in the order of their names here.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +19,7 @@ import pytest
 
 from tiw_automation.simulator import Simulator
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 LESSONS = """
 import json
 
@@ -26,6 +30,14 @@ from airflow.utils.session import create_session
 from tiw_automation.airflow.operators import TiwStopOnlineRecordOperator
 from tiw_automation.airflow.sensors import TiwOnlineRecordSensor
 
+with DAG("deferred", schedule=None) as deferred:
+    TiwOnlineRecordSensor(
+        task_id="wait",
+        record_task_id=["over", "lesson", "broken"],
+        deferrable=True,
+        poke_interval=0.2,
+        timeout=600,
+    )
 with DAG("quiet", schedule=None, render_template_as_native_obj=True) as quiet:
     TiwOnlineRecordSensor(task_id="wait", record_task_id="over", do_xcom_push=False)
     TiwOnlineRecordSensor(task_id="partly", record_task_id="over,broken", do_xcom_push=False)
@@ -49,6 +61,7 @@ if __name__ == "__main__":
     import publish_what_finished as plain
 
     found = {
+        "deferred": result(deferred),
         "quiet": result(quiet),
         "plain": result(plain.publish_what_finished(), record_task_ids=["over", "broken"]),
         "chunks": result(
@@ -61,7 +74,7 @@ if __name__ == "__main__":
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Return what each DAG has ended with."""
+    """Return the result of each DAG, and under ``log`` what the process printed."""
     home = tmp_path_factory.mktemp("home")
     (home / "lessons.py").write_text(LESSONS)
     for name in ("many_recordings", "publish_what_finished"):
@@ -70,6 +83,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         for name in ("over", "fine"):
             simulator.add(name, timeline=[], videos=[{"kind": "whiteboard"}])
         simulator.add("broken", error={"message": "code: 40004, msg: now, im login failed"})
+        simulator.add("lesson", timeline=[{"RECORDING": 5000}, {"STOPPED": 5}])
         environment = {
             **os.environ,
             **simulator.environment(),
@@ -78,18 +92,45 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         }
         migrate = [sys.executable, "-m", "airflow", "db", "migrate"]
         subprocess.run(migrate, env=environment, check=True, capture_output=True, timeout=300)
-        done = subprocess.run(
+        log = run_lessons(home, environment, simulator)
+    printed = log.partition("RESULT ")[2]
+    assert printed, log
+    return {**json.loads(printed.splitlines()[0]), "log": log}
+
+
+def run_lessons(home: Path, environment: dict[str, str], simulator: Simulator) -> str:
+    """Run the DAGs, let the lesson end once its trigger has polled it, and return the log."""
+    path = home / "log"
+    with (
+        path.open("w") as log,
+        subprocess.Popen(
             [sys.executable, "lessons.py"],
             env=environment,
             cwd=home,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-        )
-    printed = done.stdout.partition("RESULT ")[2]
-    assert printed, f"{done.stdout}{done.stderr}"
-    return dict(json.loads(printed.splitlines()[0]))
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        ) as process,
+    ):
+        try:
+            # The first poll is the sensor's, the second one its trigger's.
+            deadline = time.monotonic() + 300
+            while simulator.requests_by_task.get("lesson", 0) < 2:
+                assert process.poll() is None, path.read_text()
+                assert time.monotonic() < deadline, path.read_text()
+                time.sleep(0.1)
+            simulator.advance(6000)
+            process.wait(timeout=300)
+        finally:
+            process.kill()
+    return path.read_text()
+
+
+def test_a_deferred_task_has_the_results_that_a_scheduler_gives(found: dict[str, Any]) -> None:
+    state, urls = found["deferred"]["tasks"]["wait -1"]
+    assert state == "failed"
+    assert "1 of 3 recordings: [broken: failed]" in found["log"]
+    order = ["over", "lesson", "lesson"]
+    assert [task_id in url for task_id, url in zip(order, urls, strict=True)] == [True] * 3
 
 
 def test_do_xcom_push_false_leaves_the_links_alone(found: dict[str, Any]) -> None:
