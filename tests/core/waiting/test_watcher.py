@@ -268,7 +268,7 @@ async def test_a_failing_recording_does_not_delay_the_others(api: ScriptedApi) -
     assert "InternalError" in next(o for o in outcomes if o.task_id == "bad").message
 
 
-async def test_describe_asks_each_recording_once(api: ScriptedApi) -> None:
+async def test_describe_polls_each_recording_once(api: ScriptedApi) -> None:
     api.scripts["t1"] = [status("RECORDING"), finished()]
     outcomes = {o.task_id: o async for o in watcher(api).describe(["t1", "t2", "t1"])}
     assert outcomes["t1"].verdict is Verdict.PENDING
@@ -277,7 +277,7 @@ async def test_describe_asks_each_recording_once(api: ScriptedApi) -> None:
     assert sorted(api.asked) == ["t1", "t2"]
 
 
-async def test_describe_tries_a_fault_again_a_few_times_only(api: ScriptedApi) -> None:
+async def test_describe_retries_a_fault_a_few_times_only(api: ScriptedApi) -> None:
     api.scripts["t1"] = [error("InternalError"), status("RECORDING")]
     api.scripts["t2"] = [error("InternalError")]
     outcomes = {o.task_id: o async for o in watcher(api).describe(["t1", "t2"])}
@@ -378,7 +378,7 @@ async def test_a_cancelled_wait_leaves_nothing_behind(api: ScriptedApi) -> None:
     assert (await left.wait("again", timeout=5)).status == "FINISHED"
 
 
-async def test_a_watch_that_is_closed_early_stops_asking(api: ScriptedApi) -> None:
+async def test_a_watch_that_is_closed_early_stops_polling(api: ScriptedApi) -> None:
     """I8."""
     api.scripts["slow"] = [status("RECORDING")]
     closed = watcher(api)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The state of all waits of an account: who waits for which task, which is due, what is settled.
+"""The state of all waits of an account: which call waits for which task, what is due or settled.
 
 It has no clock, thread or socket: the dispatcher passes the time, sends the requests and hands
 back the answers. So a test can run any sequence of events on a fake clock.
@@ -530,7 +530,7 @@ class Tracker:
 
     def join(
         self, caller: Caller, key: Key, now: float, not_before: float, stop: float | None = None
-    ) -> TrackedTask:
+    ) -> None:
         """Let a caller wait for a task.
 
         :param not_before: when its first request may be sent.
@@ -558,7 +558,6 @@ class Tracker:
             self._poll_once(task, now)
         if stop is not None:
             self._order_of(task).expect_stop(task, now, stop)
-        return task
 
     def _order_of(self, task: TrackedTask) -> PollOrder[TrackedTask]:
         return self.unconfirmed if task.unconfirmed else self.order
