@@ -54,7 +54,7 @@ FAULTS = {
         "test_transport.test_connections_are_kept_and_headers_are_fresh",
     ),
     "models drop new fields": ("test_client.test_a_finished_recording",),
-    "null lists become None": ("test_record.test_what_is_absent_null_or_zero_keeps_its_key",),
+    "null lists become None": ("test_record.test_an_absent_null_or_zero_field_keeps_its_key",),
     "every call fails under -W error": (
         "test_transport.test_warnings_as_errors_do_not_break_a_call",
     ),
