@@ -51,13 +51,13 @@ _value:
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.tiw.automation.plugins.module_utils._core import what_is_wrong
+from ansible_collections.tiw.automation.plugins.module_utils._core import core_problem
 from ansible_collections.tiw.automation.plugins.module_utils._task_ids import read_task_ids
 
 
 def task_ids(value: t.Any) -> list[str]:
-    """Return the ids."""
-    problem = what_is_wrong("check_task_ids")
+    """Return the task ids that a variable holds."""
+    problem = core_problem("check_task_ids")
     if problem is not None:
         raise AnsibleFilterError(problem)
 
@@ -70,7 +70,7 @@ def task_ids(value: t.Any) -> list[str]:
 
 
 class FilterModule:
-    """Makes the filter known."""
+    """Registers the filter."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         """Return the filters by name."""

@@ -81,21 +81,19 @@ import typing as t
 from collections.abc import Mapping
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.tiw.automation.plugins.module_utils._core import what_is_wrong
-
-_MOST_DIGITS = 18
+from ansible_collections.tiw.automation.plugins.module_utils._core import core_problem
 
 
 def tracks(record: t.Any, least_gap_ms: t.Any = 0) -> list[dict[str, t.Any]]:
     """Return the tracks of a record dict."""
-    problem = what_is_wrong("tracks_of")
+    problem = core_problem("tracks_of")
     if problem is not None:
         raise AnsibleFilterError(problem)
 
     from tiw_automation.core import OnlineRecord, tracks_of
 
     if not isinstance(record, Mapping) or not {"task_id", "videos"} <= set(record):
-        # Ansible has types of its own for what people know as a dict.
+        # Ansible has its own types of mapping, which users know as dict.
         given = "dict" if isinstance(record, Mapping) else type(record).__name__
         raise AnsibleFilterError(
             "tiw.automation.tracks takes one recording, as online_record_info returns it in "
@@ -106,18 +104,22 @@ def tracks(record: t.Any, least_gap_ms: t.Any = 0) -> list[dict[str, t.Any]]:
 
 
 def _milliseconds(value: t.Any) -> int:
-    """Return a whole number, which may come as text, as it does from a template or from -e."""
-    text = "" if isinstance(value, bool) else str(value).strip().removesuffix(".0")
-    # More digits than a year of milliseconds has, and fewer than Python refuses to read.
-    if not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
+    """Return a whole number; templates and the command line may pass it as text."""
+    from tiw_automation.core.checks import whole_number
+    from tiw_automation.core.formatting import shown
+
+    number = (
+        None if isinstance(value, bool) else whole_number(str(value).strip().removesuffix(".0"))
+    )
+    if not isinstance(number, int):
         raise AnsibleFilterError(
-            f"least_gap_ms must be a whole number of milliseconds, zero or more, not {value!r}."
+            f"least_gap_ms must be a whole number of milliseconds, zero or more, not {shown(value)}."
         )
-    return int(text)
+    return number
 
 
 class FilterModule:
-    """Makes the filter known."""
+    """Registers the filter."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         """Return the filters by name."""

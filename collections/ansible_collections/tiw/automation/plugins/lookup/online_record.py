@@ -89,23 +89,27 @@ from collections.abc import Iterator
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.tiw.automation.plugins.module_utils._account import ACCOUNT_ARGUMENTS
-from ansible_collections.tiw.automation.plugins.module_utils._core import what_is_wrong
+from ansible_collections.tiw.automation.plugins.module_utils._core import core_problem
 from ansible_collections.tiw.automation.plugins.module_utils._task_ids import (
-    is_foreseen,
+    is_check_mode_id,
     read_task_ids,
-    refuse_foreseen,
+    refuse_check_mode_ids,
 )
+from ansible_collections.tiw.automation.plugins.module_utils._waiting import describe
+
+if t.TYPE_CHECKING:
+    from tiw_automation.core import OnlineRecord, Outcome
 
 
 class LookupModule(LookupBase):
-    """Asks for each recording in turn."""
+    """Asks for one recording after the other."""
 
     def run(
         self, terms: list[t.Any], variables: dict[str, t.Any] | None = None, **kwargs: t.Any
     ) -> list[str]:
         """Return the URLs."""
         self.set_options(var_options=variables, direct=kwargs)
-        problem = what_is_wrong("TiwClient")
+        problem = core_problem("TiwClient")
         if problem is not None:
             raise AnsibleLookupError(problem)
 
@@ -113,43 +117,43 @@ class LookupModule(LookupBase):
 
         try:
             check_mode = bool((variables or {}).get("ansible_check_mode"))
-            return list(self._urls(terms, check_mode=check_mode))
+            return list(self._urls(_task_ids(terms, check_mode=check_mode)))
         except TiwError as error:
             raise AnsibleLookupError(str(error)) from error
 
-    def _urls(self, terms: list[t.Any], *, check_mode: bool) -> Iterator[str]:
-        from tiw_automation.core import (
-            Acceptance,
-            RecordingFailure,
-            TiwClient,
-            TiwError,
-            check_video_kinds,
-            judge,
-        )
+    def _urls(self, task_ids: list[str]) -> Iterator[str]:
+        from tiw_automation.core import Acceptance, TiwClient, check_video_kinds
 
-        task_ids = read_task_ids([task_id for term in terms for task_id in read_task_ids(term)])
-        if check_mode:
-            task_ids = [task_id for task_id in task_ids if not is_foreseen(task_id)]
-        refuse_foreseen(task_ids)
         kinds = check_video_kinds(self.get_option("kinds"))
         acceptance = Acceptance.of(
             self.get_option("accept_finish_reasons"), self.get_option("require_videos")
         )
-        client = TiwClient(**{name: self.get_option(name) for name in ACCOUNT_ARGUMENTS})
-        with client:
+        with TiwClient(**{name: self.get_option(name) for name in ACCOUNT_ARGUMENTS}) as client:
             for task_id in task_ids:
-                answer: t.Any
-                try:
-                    answer = client.describe_online_record(task_id)
-                except RecordingFailure as failure:
-                    answer = failure
-                outcome = judge(client.sdk_app_id(), task_id, answer, acceptance)
-                if outcome.verdict == "pending":
-                    raise TiwError(
-                        outcome.message,
-                        code="NotFinished",
-                        hint="Wait for it with tiw.automation.online_record_info.",
-                    )
-                for video in outcome.raise_for_verdict().select(kinds):
-                    if video.url:
-                        yield video.url
+                record = _finished(describe(client, task_id, acceptance))
+                yield from (video.url for video in record.select(kinds) if video.url)
+
+
+def _task_ids(terms: list[t.Any], *, check_mode: bool) -> list[str]:
+    """Return the task ids to ask for, each once."""
+    task_ids = read_task_ids([task_id for term in terms for task_id in read_task_ids(term)])
+    if check_mode:
+        return [task_id for task_id in task_ids if not is_check_mode_id(task_id)]
+    refuse_check_mode_ids(task_ids)
+    return task_ids
+
+
+def _finished(outcome: Outcome) -> OnlineRecord:
+    """Return the finished recording of an outcome.
+
+    :raises TiwError: it is not finished.
+    """
+    from tiw_automation.core import TiwError
+
+    if outcome.verdict == "pending":
+        raise TiwError(
+            outcome.message,
+            code="NotFinished",
+            hint="Wait for it with tiw.automation.online_record_info.",
+        )
+    return outcome.raise_for_verdict()

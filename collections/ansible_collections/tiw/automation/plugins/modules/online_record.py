@@ -401,36 +401,31 @@ import time
 import typing as t
 from contextlib import aclosing
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.tiw.automation.plugins.module_utils._account import (
-    ACCOUNT_ARGUMENTS,
-    fail_with,
-    hide_secrets,
-    new_client,
-)
-from ansible_collections.tiw.automation.plugins.module_utils._core import require_core
+from ansible_collections.tiw.automation.plugins.module_utils._module import failure, run_module
 from ansible_collections.tiw.automation.plugins.module_utils._report import STATES
 from ansible_collections.tiw.automation.plugins.module_utils._start import START_ARGUMENTS
 from ansible_collections.tiw.automation.plugins.module_utils._task_ids import (
-    foreseen,
-    foreseen_id,
-    is_foreseen,
-    refuse_foreseen,
+    check_mode_id,
+    check_mode_outcome,
+    is_check_mode_id,
+    refuse_check_mode_ids,
 )
 from ansible_collections.tiw.automation.plugins.module_utils._waiting import (
     ACCEPTANCE_ARGUMENTS,
     WAIT_ARGUMENTS,
     Waiting,
+    describe,
     record_dict,
     watch_states,
 )
 
 if t.TYPE_CHECKING:
-    from tiw_automation.core import Outcome, TiwClient
+    from ansible.module_utils.basic import AnsibleModule
+
+    from tiw_automation.core import Outcome, TiwClient, TiwError
 
 _ENDED = ("STOPPED", "FINISHED")
 _STATES_OF = {"started": ("RECORDING",), "paused": ("PAUSED",), "stopped": _ENDED}
-# What each call makes of a recording.
 _STATUS_AFTER = {
     "start": "RECORDING",
     "resume": "RECORDING",
@@ -440,9 +435,12 @@ _STATUS_AFTER = {
 
 
 class Recording:
-    """The recording of the task: how it is, how it shall be, and what was done about it.
+    """The recording of the task: its outcome before and after, and the action between them.
 
-    :raises ConfigurationError: an option makes no sense; nothing was sent.
+    :ivar before: None where there is no recording yet.
+    :ivar action: a key of ``_STATUS_AFTER``, None if the recording is in the wanted state.
+    :ivar changed: whether the action changed something.
+    :raises ConfigurationError: an option is invalid; nothing was sent.
     """
 
     def __init__(self, module: AnsibleModule, client: TiwClient) -> None:
@@ -459,7 +457,7 @@ class Recording:
         if params["room_id"] is None:
             self.task_id = check_task_id(params["task_id"])
             if not module.check_mode:
-                refuse_foreseen([self.task_id])
+                refuse_check_mode_ids([self.task_id])
         else:
             client.start_online_record_params(**self.start_options)
         self.before: Outcome | None = None
@@ -468,46 +466,39 @@ class Recording:
         self.changed = False
         self.started = time.monotonic()
 
-    def look(self) -> Outcome:
-        """Return the recording as it is.
+    def describe(self) -> Outcome:
+        """Return the recording as it is now.
 
-        :raises TiwError: the API could not say, or there is no such recording.
+        :raises TiwError: the API did not answer, or there is no such recording.
         """
-        from tiw_automation.core import RecordingFailure, judge
-
         task_id = t.cast(str, self.task_id)
-        if is_foreseen(task_id):
+        if is_check_mode_id(task_id):
             status = "PAUSED" if self.state == "started" else "RECORDING"
-            return foreseen(self.sdk_app_id, task_id, status)
-        try:
-            answer: t.Any = self.client.describe_online_record(task_id)
-        except RecordingFailure as failure:
-            answer = failure
-        outcome = judge(self.sdk_app_id, task_id, answer, self.waiting.acceptance)
+            return check_mode_outcome(self.sdk_app_id, task_id, status)
+        outcome = describe(self.client, task_id, self.waiting.acceptance)
         if outcome.verdict == "unknown" and outcome.error is not None:
             raise outcome.error
         return outcome
 
-    def find(self) -> None:
-        """Find out what is to be done.
+    def choose_action(self) -> None:
+        """Choose the action that brings the recording into the wanted state.
 
-        :raises TiwError: it cannot be found out, or cannot be done.
+        :raises TiwError: its state is unknown, or no action can do that.
         """
         if self.task_id is not None:
-            self.before = self.look()
-            self.action = _action(self.state, self.before)
-            return
-        self.task_id = self._running()
-        found = self.look() if self.task_id is not None else None
-        if found is None or _has_ended(found):
-            self.task_id = None
-            self.action = "start"
+            self.before = self.describe()
         else:
+            self.task_id = self._find_running()
+            found = self.describe() if self.task_id is not None else None
+            if found is None or _has_ended(found):
+                self.task_id = None
+                self.action = "start"
+                return
             self.before = found
-            self.action = _action(self.state, found)
+        self.action = _action(self.state, self.before)
 
-    def _running(self) -> str | None:
-        """Return the TaskId of the recording that shall be started, if it runs already."""
+    def _find_running(self) -> str | None:
+        """Return the TaskId of the recording to start, if it runs already and can be found."""
         from tiw_automation.core import InvalidParameter, PermissionDenied
 
         options = self.start_options
@@ -515,13 +506,13 @@ class Recording:
             return self.client.find_online_record(options["room_id"], options["record_user_id"])
         except (InvalidParameter, PermissionDenied) as error:
             if self.module.check_mode:
-                self.module.warn(f"Whether it runs already cannot be found out here: {error}")
+                self.module.warn(f"Whether it runs already cannot be checked here: {error}")
             return None
 
     def act(self) -> None:
-        """Do it.
+        """Carry out the action.
 
-        :raises TiwError: it could not be done.
+        :raises TiwError: it failed.
         """
         if self.action == "start":
             self.task_id = self.client.start_online_record(**self.start_options)
@@ -530,31 +521,31 @@ class Recording:
             change = getattr(self.client, f"{self.action}_online_record")
             self.changed = change(self.task_id)
 
-    def foresee(self) -> None:
-        """Predict what would be done and what would become of it; nothing is sent."""
+    def predict(self) -> None:
+        """Predict the outcome of the action; nothing is sent."""
         self.after = self.before
         if self.action == "start":
-            self.task_id = foreseen_id(self.module.params["record_user_id"])
-        if self.action is not None and self.task_id is not None and is_foreseen(self.task_id):
+            self.task_id = check_mode_id(self.module.params["record_user_id"])
+        if self.action is not None and self.task_id is not None and is_check_mode_id(self.task_id):
             status = _STATUS_AFTER[self.action]
             if self.module.params["wait"]:
                 status = next(state for state in STATES if state in self.waiting.states)
-            self.after = foreseen(self.sdk_app_id, self.task_id, status)
+            self.after = check_mode_outcome(self.sdk_app_id, self.task_id, status)
 
-    def see(self) -> None:
-        """Look at the recording, or wait for it, after all was done."""
+    def follow_up(self) -> None:
+        """Ask for the recording after the action, or wait for it."""
         from tiw_automation.core import TiwError
 
         if self.module.params["wait"]:
             asyncio.run(self._wait())
-        elif self.changed:
-            try:
-                self.after = self.look()
-            except TiwError as error:
-                # It is done; that nobody can say how it went does not undo it.
-                self.module.warn(f"How the recording is now could not be asked: {error}")
-        else:
+        elif not self.changed:
             self.after = self.before
+        else:
+            try:
+                self.after = self.describe()
+            except TiwError as error:
+                # The action is done all the same.
+                self.module.warn(f"The state after the change could not be read: {error}")
 
     async def _wait(self) -> None:
         from tiw_automation.core import RecordWatcher
@@ -565,28 +556,33 @@ class Recording:
             async for outcome in outcomes:
                 self.after = outcome
 
-    def is_good(self) -> bool:
-        """Return whether a wait has brought what it was for."""
+    def wait_error(self) -> TiwError | None:
+        """Return why a wait did not reach what it was for, or None."""
+        from tiw_automation.core import TiwError
+
         outcome = self.after
-        if outcome is None:
-            return False
+        if not self.module.params["wait"] or outcome is None:
+            return None
+        reached = _status(outcome) in self.waiting.states
         if self.module.params["wait_for"] is None and self.state == "stopped":
-            # It has ended, which is all that was asked for.
-            return _has_ended(outcome)
-        status = outcome.record.status if outcome.record else None
-        if outcome.verdict == "failed" and "FINISHED" in self.waiting.states:
-            return False
-        return status in self.waiting.states
+            # The recording has ended, however: more was not asked for.
+            reached = _has_ended(outcome)
+        elif outcome.verdict == "failed" and "FINISHED" in self.waiting.states:
+            reached = False
+        return None if reached else outcome.error or TiwError(outcome.message)
 
     def to_result(self) -> dict[str, t.Any]:
         """Return the result of the task."""
         changed = self.changed or (self.module.check_mode and self.action is not None)
         previous = _status(self.before)
+        record = self.after and record_dict(
+            self.sdk_app_id, self.after.task_id, self.after, self.after.message
+        )
         result: dict[str, t.Any] = {
             "changed": changed,
             "task_id": self.task_id,
             "previous_status": previous,
-            "record": self._record(),
+            "record": record,
             "elapsed": round(time.monotonic() - self.started, 3),
         }
         if self.module._diff:
@@ -598,15 +594,9 @@ class Recording:
             }
         return result
 
-    def _record(self) -> dict[str, t.Any] | None:
-        outcome = self.after
-        if outcome is None:
-            return None
-        return record_dict(self.sdk_app_id, outcome.task_id, outcome, outcome.message)
-
 
 def _start_options(params: dict[str, t.Any]) -> dict[str, t.Any]:
-    """Return the arguments of a start; Ansible writes None for every option left out."""
+    """Return the arguments of a start; Ansible sets every option that is left out to None."""
     names = ("room_id", "record_user_id", "record_user_sig", "user_sig_key", *START_ARGUMENTS)
     given: dict[str, t.Any] = _without_none({name: params[name] for name in names})
     return given
@@ -625,14 +615,14 @@ def _status(outcome: Outcome | None) -> str | None:
 
 
 def _has_ended(outcome: Outcome) -> bool:
-    # One that failed has no status at all.
+    # A recording that failed may have no status.
     return outcome.is_final or _status(outcome) in _ENDED
 
 
 def _action(state: str, outcome: Outcome) -> str | None:
-    """Return what brings a recording into a state, None where it is in it.
+    """Return the action that brings a recording into a state, or None if it is in it.
 
-    :raises UnsupportedOperation: nothing can.
+    :raises UnsupportedOperation: there is no such action.
     """
     from tiw_automation.core import UnsupportedOperation
 
@@ -657,9 +647,29 @@ def _action(state: str, outcome: Outcome) -> str | None:
     return None if status == "PAUSED" else "pause"
 
 
+def run(module: AnsibleModule, client: TiwClient) -> dict[str, t.Any]:
+    from tiw_automation.core import TiwError
+
+    recording = Recording(module, client)
+    try:
+        recording.choose_action()
+        if module.check_mode:
+            recording.predict()
+            return recording.to_result()
+        recording.act()
+        recording.follow_up()
+    except TiwError as error:
+        recording.after = recording.after or recording.before
+        return failure(error, **recording.to_result())
+    unreached = recording.wait_error()
+    result = recording.to_result()
+    return result if unreached is None else failure(unreached, **result)
+
+
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
+    run_module(
+        run,
+        {
             "state": {
                 "type": "str",
                 "required": True,
@@ -678,39 +688,12 @@ def main() -> None:
             **START_ARGUMENTS,
             **WAIT_ARGUMENTS,
             **ACCEPTANCE_ARGUMENTS,
-            **ACCOUNT_ARGUMENTS,
         },
         required_one_of=[("task_id", "room_id")],
         mutually_exclusive=[("task_id", "room_id"), ("record_user_sig", "user_sig_key")],
         required_by={"room_id": ["record_user_id"]},
         required_if=[("state", "paused", ["task_id"]), ("state", "stopped", ["task_id"])],
-        supports_check_mode=True,
     )
-    hide_secrets(module)
-    require_core(module)
-
-    from tiw_automation.core import TiwError
-
-    try:
-        recording = Recording(module, new_client(module))
-    except TiwError as error:
-        fail_with(module, error)
-    try:
-        recording.find()
-        if module.check_mode:
-            recording.foresee()
-        else:
-            recording.act()
-            recording.see()
-    except TiwError as error:
-        recording.after = recording.after or recording.before
-        fail_with(module, error, **recording.to_result())
-    result = recording.to_result()
-    if module.params["wait"] and not module.check_mode and not recording.is_good():
-        after = t.cast("Outcome", recording.after)
-        error = after.error or TiwError(after.message)
-        fail_with(module, error, **result)
-    module.exit_json(**result)
 
 
 if __name__ == "__main__":

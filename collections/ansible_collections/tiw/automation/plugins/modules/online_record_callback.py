@@ -198,173 +198,197 @@ retryable:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.tiw.automation.plugins.module_utils._account import (
-    ACCOUNT_ARGUMENTS,
-    fail_with,
-    hide_secrets,
-    new_client,
-)
 from ansible_collections.tiw.automation.plugins.module_utils._callback import (
     callback_dict,
     hide_query,
     shown,
 )
-from ansible_collections.tiw.automation.plugins.module_utils._core import require_core
+from ansible_collections.tiw.automation.plugins.module_utils._module import failure, run_module
 
 if t.TYPE_CHECKING:
-    from tiw_automation.core import CallbackSettings, TiwClient
+    from ansible.module_utils.basic import AnsibleModule
+
+    from tiw_automation.core import TiwClient
 
 
-class Settings:
-    """What is set, what shall be, and what was done about it; empty strings for nothing.
+class Settings(t.NamedTuple):
+    """The address and the key of an application's callbacks; an empty string for none."""
 
-    :raises ConfigurationError: an option makes no sense; nothing was sent.
+    url: str
+    key: str
+
+
+NOTHING = Settings("", "")
+
+
+class Wanted:
+    """The options of the task, checked.
+
+    :raises ConfigurationError: an option is invalid; nothing was sent.
     """
 
-    def __init__(self, module: AnsibleModule, client: TiwClient) -> None:
-        from tiw_automation.core import ConfigurationError
-        from tiw_automation.core.api import (
-            PLAIN_HTTP,
-            check_callback_key,
-            check_callback_url,
-            is_plain_http,
-        )
+    def __init__(self, params: dict[str, t.Any]) -> None:
+        from tiw_automation.core.api import check_callback_key, check_callback_url
 
-        params = module.params
+        self.url = check_callback_url(params["url"])
+        self.key = check_callback_key(params["key"])
+        self.is_present: bool = params["state"] == "present"
+        self.update_key: str = params["update_key"]
+        self.generate: bool = params["generate_key"]
+        self.rotate: bool = params["rotate_key"]
+        self.force: bool = params["force"]
+        self._refuse_contradictions(key_is_empty=params["key"] == "")
+
+    def _refuse_contradictions(self, *, key_is_empty: bool) -> None:
+        from tiw_automation.core import ConfigurationError
+
+        if self.is_present and not self.url:
+            hint = "Give the address, or state absent to have none."
+            raise ConfigurationError("url is empty.", hint=hint)
+        if self.is_present and key_is_empty:
+            hint = "Leave it out to keep the key that is set."
+            raise ConfigurationError("key is empty.", hint=hint)
+        if self.rotate and not self.generate:
+            hint = "Set generate_key as well."
+            raise ConfigurationError("rotate_key is set without generate_key.", hint=hint)
+
+
+class Change:
+    """The change from the settings of the application to those of the task.
+
+    :ivar new_key: the key that was generated, if one was.
+    :raises TiwError: the settings cannot be read, or belong to another user.
+    """
+
+    def __init__(self, module: AnsibleModule, client: TiwClient, wanted: Wanted) -> None:
         self.module = module
         self.client = client
-        self.sdk_app_id = client.sdk_app_id()
-        self.wanted_url = check_callback_url(params["url"])
-        self.wanted_key = check_callback_key(params["key"])
-        self.is_present: bool = params["state"] == "present"
-        if self.is_present and not self.wanted_url:
-            raise ConfigurationError(
-                "url is empty.", hint="Give the address, or state absent to have none."
-            )
-        if self.is_present and params["key"] == "":
-            raise ConfigurationError(
-                "key is empty.", hint="Leave it out to keep the key that is set."
-            )
-        if params["rotate_key"] and not params["generate_key"]:
-            raise ConfigurationError(
-                "rotate_key is set without generate_key.", hint="Set generate_key as well."
-            )
-        if self.is_present and is_plain_http(self.wanted_url):
-            module.warn(PLAIN_HTTP)
-        self.before = self.after = ("", "")
+        self.wanted = wanted
         self.new_key: str | None = None
+        found = client.describe_online_record_callback()
+        hide_query(module, found.url)
+        self.before = Settings(found.url or "", found.key or "")
+        self.after = self._after()
 
-    def find(self) -> None:
-        """Find out what is set, and what shall be.
+    def _after(self) -> Settings:
+        wanted, before = self.wanted, self.before
+        if wanted.is_present:
+            self._refuse_others("replace")
+            return Settings(wanted.url, self._key_after())
+        if not wanted.url:
+            self._refuse_others("remove")
+            return NOTHING
+        if self._is_ours() or wanted.force:
+            return NOTHING
+        self.module.warn(f"The callbacks go to {shown(before.url)}. They were left unchanged.")
+        return before
 
-        :raises TiwError: it cannot be found out, or the address is somebody else's.
-        """
-        found: CallbackSettings = self.client.describe_online_record_callback()
-        self.before = self.after = (found.url or "", found.key or "")
-        hide_query(self.module, found.url)
-        if self.is_present:
-            self._refuse_others(found.url, "replace")
-            self.after = (self.wanted_url, self._key_after())
-        elif not self.wanted_url:
-            self._refuse_others(found.url, "remove")
-            self.after = ("", "")
-        elif self._is_ours(found.url) or self.module.params["force"]:
-            self.after = ("", "")
-        else:
-            self.module.warn(f"The callbacks go to {shown(found.url)}, which is left alone.")
+    def _is_ours(self) -> bool:
+        """Return whether no address is set, or that of the task; queries do not count."""
+        return not self.before.url or shown(self.before.url) == shown(self.wanted.url)
 
-    def _is_ours(self, url: str | None) -> bool:
-        return not url or shown(url) == shown(self.wanted_url)
-
-    def _refuse_others(self, url: str | None, verb: str) -> None:
+    def _refuse_others(self, verb: str) -> None:
         from tiw_automation.core import TiwError
 
-        if self._is_ours(url) or self.module.params["force"]:
+        if self._is_ours() or self.wanted.force:
             return
         raise TiwError(
-            f"The callbacks of {self.sdk_app_id} go to {shown(url)} already, and one application "
-            "has one address.",
+            f"The callbacks of {self.client.sdk_app_id()} go to {shown(self.before.url)} already, "
+            "and an application has one address.",
             code="CallbackTaken",
             hint=f"Set force to {verb} it.",
         )
 
     def _key_after(self) -> str:
         from tiw_automation.core import new_callback_key
-        from tiw_automation.core.api import SHORTEST_KEY
 
-        params = self.module.params
-        when = params["update_key"]
-        url, key = self.before
-        if params["generate_key"] and (params["rotate_key"] or not key or not self._is_ours(url)):
+        wanted, (url, key) = self.wanted, self.before
+        if wanted.generate and (wanted.rotate or not key or not self._is_ours()):
             self.new_key = new_callback_key()
             return self.new_key
-        if key and not self.wanted_key and len(key) < SHORTEST_KEY:
+        if not wanted.key:
+            self._warn_if_weak(key)
+        is_created = not key or not url or not self._is_ours()
+        if wanted.update_key == "always" or (wanted.update_key == "on_create" and is_created):
+            return wanted.key or key
+        return key
+
+    def _warn_if_weak(self, key: str) -> None:
+        from tiw_automation.core.api import SHORTEST_KEY
+
+        if 0 < len(key) < SHORTEST_KEY:
             self.module.warn(
-                f"The key that is set has {len(key)} characters: it is found by trial from one "
-                "callback. Set generate_key and rotate_key for a good one."
+                f"The key that is set has {len(key)} characters: it can be found by trial from "
+                "one callback. Set generate_key and rotate_key to replace it."
             )
-        if not self.wanted_key or when == "never":
-            return key
-        if when == "on_create" and key and self._is_ours(url) and url:
-            return key
-        return self.wanted_key
 
     def apply(self) -> None:
         """Set what differs.
 
-        :raises TiwError: it could not be set; ``before`` is what was set last.
+        :raises TiwError: one of the two could not be set.
         """
-        old_url, old_key = self.before
         url, key = self.after
-        steps = []
-        if key != old_key:
-            steps.append(lambda: self.client.set_online_record_callback_key(key))
-        if url != old_url:
-            # A new address comes last and an old one goes first: nothing is posted unsigned.
-            steps.insert(
-                0 if not url else len(steps),
-                lambda: self.client.set_online_record_callback(url),
-            )
-        for step in steps:
-            step()
+        # A new address comes last and an old one goes first: nothing is posted unsigned.
+        if url != self.before.url and not url:
+            self.client.set_online_record_callback(url)
+        if key != self.before.key:
+            self.client.set_online_record_callback_key(key)
+        if url != self.before.url and url:
+            self.client.set_online_record_callback(url)
 
-    def found_key(self) -> dict[str, t.Any]:
-        """Return the generated key, which check mode has set nowhere."""
-        if not self.module.params["generate_key"]:
+    def key_result(self) -> dict[str, t.Any]:
+        """Return the part of the result with the generated key; check mode sets none."""
+        if not self.wanted.generate:
             return {}
         return {"key": None if self.module.check_mode else self.new_key}
 
     def to_result(self) -> dict[str, t.Any]:
         """Return the result of the task."""
-        result: dict[str, t.Any] = {
+        app_id = self.client.sdk_app_id()
+        result = {
             "changed": self.before != self.after,
-            "callback": callback_dict(self.sdk_app_id, *self.after),
-            "previous": callback_dict(self.sdk_app_id, *self.before),
+            "callback": callback_dict(app_id, *self.after),
+            "previous": callback_dict(app_id, *self.before),
+            **self.key_result(),
         }
-        result.update(self.found_key())
         if self.module._diff:
-            result["diff"] = {
-                "before": _diff_side(self.before, None),
-                "after": _diff_side(self.after, self.before),
-            }
+            result["diff"] = {"before": _diff(self.before), "after": _diff(self.after, self.before)}
         return result
 
 
-def _diff_side(side: tuple[str, str], before: tuple[str, str] | None) -> dict[str, t.Any]:
-    """Return what a diff shows: no secret, but that one has changed."""
-    url, key = side
-    shown_url = shown(url) or None
-    if before and url != before[0] and shown_url == (shown(before[0]) or None):
-        shown_url = f"{shown_url} (with another query)"
-    changed = before is not None and key != before[1]
-    word = "none" if not key else "a new one" if changed else "set"
-    return {"url": shown_url, "key": word}
+def _diff(side: Settings, before: Settings | None = None) -> dict[str, t.Any]:
+    """Return one side of a diff, without secrets; the after side states that one has changed.
+
+    :param before: the other side, for the after side.
+    """
+    url = shown(side.url) or None
+    if before and side.url != before.url and url == (shown(before.url) or None):
+        url = f"{url} (with another query)"
+    is_new = before is not None and side.key != before.key
+    return {"url": url, "key": "none" if not side.key else "a new one" if is_new else "set"}
+
+
+def run(module: AnsibleModule, client: TiwClient) -> dict[str, t.Any]:
+    from tiw_automation.core import TiwError
+    from tiw_automation.core.api import PLAIN_HTTP, is_plain_http
+
+    wanted = Wanted(module.params)
+    if wanted.is_present and is_plain_http(wanted.url):
+        module.warn(PLAIN_HTTP)
+    change = Change(module, client, wanted)
+    if not module.check_mode:
+        try:
+            change.apply()
+        except TiwError as error:
+            # It is unknown which of the two is set. The task can be run again.
+            return failure(error, changed=True, **change.key_result())
+    return change.to_result()
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
+    run_module(
+        run,
+        {
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "url": {"type": "str"},
             "key": {"type": "str", "no_log": True},
@@ -377,32 +401,10 @@ def main() -> None:
             "generate_key": {"type": "bool", "default": False, "no_log": False},
             "rotate_key": {"type": "bool", "default": False, "no_log": False},
             "force": {"type": "bool", "default": False},
-            **ACCOUNT_ARGUMENTS,
         },
-        required_if=[
-            ("state", "present", ["url"]),
-        ],
+        required_if=[("state", "present", ["url"])],
         mutually_exclusive=[("key", "generate_key")],
-        supports_check_mode=True,
     )
-    hide_secrets(module)
-    hide_query(module, module.params["url"])
-    require_core(module)
-
-    from tiw_automation.core import TiwError
-
-    try:
-        settings = Settings(module, new_client(module))
-        settings.find()
-    except TiwError as error:
-        fail_with(module, error)
-    if not module.check_mode:
-        try:
-            settings.apply()
-        except TiwError as error:
-            # Which of the two is set is not known, and need not be: it may be run again.
-            fail_with(module, error, changed=True, **settings.found_key())
-    module.exit_json(**settings.to_result())
 
 
 if __name__ == "__main__":

@@ -83,35 +83,28 @@ retryable:
   sample: false
 """
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.tiw.automation.plugins.module_utils._account import (
-    ACCOUNT_ARGUMENTS,
-    fail_with,
-    hide_secrets,
-    new_client,
-)
+import typing as t
+
 from ansible_collections.tiw.automation.plugins.module_utils._callback import (
     callback_dict,
     hide_query,
 )
-from ansible_collections.tiw.automation.plugins.module_utils._core import require_core
+from ansible_collections.tiw.automation.plugins.module_utils._module import run_module
+
+if t.TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
+
+    from tiw_automation.core import TiwClient
+
+
+def run(module: AnsibleModule, client: TiwClient) -> dict[str, t.Any]:
+    found = client.describe_online_record_callback()
+    hide_query(module, found.url)
+    return {"callback": callback_dict(client.sdk_app_id(), found.url, found.key)}
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=dict(ACCOUNT_ARGUMENTS), supports_check_mode=True)
-    hide_secrets(module)
-    require_core(module)
-
-    from tiw_automation.core import TiwError
-
-    try:
-        client = new_client(module)
-        app_id = client.sdk_app_id()
-        found = client.describe_online_record_callback()
-    except TiwError as error:
-        fail_with(module, error)
-    hide_query(module, found.url)
-    module.exit_json(changed=False, callback=callback_dict(app_id, found.url, found.key))
+    run_module(run, {})
 
 
 if __name__ == "__main__":

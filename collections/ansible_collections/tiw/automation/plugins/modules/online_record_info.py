@@ -492,24 +492,17 @@ import time
 import typing as t
 from contextlib import aclosing
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.tiw.automation.plugins.module_utils._account import (
-    ACCOUNT_ARGUMENTS,
-    fail_with,
-    hide_secrets,
-    new_client,
-)
-from ansible_collections.tiw.automation.plugins.module_utils._core import require_core
+from ansible_collections.tiw.automation.plugins.module_utils._module import failure, run_module
 from ansible_collections.tiw.automation.plugins.module_utils._report import (
     REPORT_ARGUMENTS,
     STATES,
     Report,
 )
 from ansible_collections.tiw.automation.plugins.module_utils._task_ids import (
-    foreseen,
-    is_foreseen,
+    check_mode_outcome,
+    is_check_mode_id,
     read_task_ids,
-    refuse_foreseen,
+    refuse_check_mode_ids,
 )
 from ansible_collections.tiw.automation.plugins.module_utils._waiting import (
     ACCEPTANCE_ARGUMENTS,
@@ -520,21 +513,23 @@ from ansible_collections.tiw.automation.plugins.module_utils._waiting import (
 )
 
 if t.TYPE_CHECKING:
-    from tiw_automation.core import Outcome, TiwClient, TiwError
+    from ansible.module_utils.basic import AnsibleModule
 
-# How many calls may end in an error before the API has to have answered once.
+    from tiw_automation.core import Outcome, RecordWatcher, TiwClient, TiwError
+
+# Before the first answer, the time of so many calls may elapse.
 _CALLS_WITHOUT_ANSWER = 3
 
 
 class Request:
     """The options of the task, checked.
 
-    :param check_mode: whether ids of check mode are taken; TIW is not asked for them.
+    :param check_mode: whether ids of check mode are accepted; TIW is not asked for them.
     :raises ConfigurationError: an option is invalid; nothing was sent.
     """
 
     def __init__(self, params: dict[str, t.Any], client: TiwClient, *, check_mode: bool) -> None:
-        from tiw_automation.core import ConfigurationError
+        from tiw_automation.core.checks import check_seconds
 
         self.client = client
         self.params = params
@@ -542,38 +537,44 @@ class Request:
         self.task_ids = read_task_ids(params["task_ids"])
         self.wait: bool = params["wait"]
         self.waiting = Waiting(params, params["wait_for"])
-        if not 0 <= params["progress_interval"] < float("inf"):
-            raise ConfigurationError(
-                "progress_interval has to be a number of seconds, zero or more, not "
-                f"{params['progress_interval']}."
-            )
+        check_seconds("progress_interval", params["progress_interval"])
         if not check_mode:
-            refuse_foreseen(self.task_ids)
+            refuse_check_mode_ids(self.task_ids)
 
-    def foreseen(self) -> dict[str, Outcome]:
-        """Return the recordings of check mode as they would be."""
+    @property
+    def first_answer_s(self) -> float | None:
+        """How many seconds a wait may last without any answer; None if it does not wait."""
+        if not self.wait:
+            return None
+        return self.waiting.delay + _CALLS_WITHOUT_ANSWER * self.client.settings.timeout_s
+
+    def check_mode_outcomes(self) -> dict[str, Outcome]:
+        """Return the outcomes of the recordings that would be started."""
         states = self.waiting.states if self.wait else {"RECORDING"}
         status = next(state for state in STATES if state in states)
         return {
-            task_id: foreseen(self.sdk_app_id, task_id, status)
-            for task_id in filter(is_foreseen, self.task_ids)
+            task_id: check_mode_outcome(self.sdk_app_id, task_id, status)
+            for task_id in filter(is_check_mode_id, self.task_ids)
         }
 
 
 class Findings:
-    """What is known so far."""
+    """The outcomes so far.
+
+    :ivar trouble: the latest error that left a recording without an answer.
+    :ivar answered: whether the API has answered for any recording.
+    """
 
     def __init__(self, request: Request) -> None:
         self.request = request
-        self.outcomes: dict[str, Outcome] = request.foreseen()
-        # Why there is no answer at all, as long as there is none.
+        self.outcomes: dict[str, Outcome] = request.check_mode_outcomes()
         self.trouble: TiwError | None = None
         self.answered = False
         self.polls = 0
         self.started = time.monotonic()
 
-    def hear(self, outcome: Outcome) -> None:
-        """Take note of an outcome, final or not."""
+    def note(self, outcome: Outcome) -> None:
+        """Note what an outcome, final or not, shows about the API."""
         if outcome.record is not None or outcome.is_final:
             self.answered = True
         elif outcome.verdict == "unknown":
@@ -589,56 +590,76 @@ class Findings:
 
     def _record(self, task_id: str) -> dict[str, t.Any]:
         outcome = self.outcomes.get(task_id)
-        if outcome is None:
-            message = "The task stopped before there was an answer."
-            return record_dict(self.request.sdk_app_id, task_id, None, message)
-        return record_dict(self.request.sdk_app_id, task_id, outcome, outcome.message)
+        message = outcome.message if outcome else "The task stopped before there was an answer."
+        return record_dict(self.request.sdk_app_id, task_id, outcome, message)
 
 
 async def ask(request: Request, found: Findings) -> TiwError | None:
-    """Ask for every recording, or wait for it; return the error that made it pointless, if any.
+    """Ask for every recording, or wait for it; return the error that ends the task, or None.
 
-    An error before the first answer of any recording (wrong keys, wrong endpoint) would be the
-    same for all of them, so it ends the task at once.
+    An error of the account (wrong keys, wrong endpoint) before the first answer concerns every
+    recording, so it ends the task at once. So does a wait that gets no answer at all.
     """
     from tiw_automation.core import RecordWatcher, TransportError
 
     watcher = RecordWatcher(request.client)
-    waiting = request.waiting
-    task_ids = [task_id for task_id in request.task_ids if task_id not in found.outcomes]
-    if not task_ids:
-        return None
-    patience = waiting.delay + _CALLS_WITHOUT_ANSWER * request.client.settings.timeout_s
     try:
-        async with asyncio.timeout(patience if request.wait else None) as first_answer:
-
-            def hear(outcome: Outcome) -> None:
-                found.hear(outcome)
-                if found.answered:
-                    first_answer.reschedule(None)
-
-            if request.wait:
-                ends = watch_states(watcher, task_ids, waiting, hear)
-            else:
-                ends = watcher.describe(task_ids, acceptance=waiting.acceptance)
-            async with aclosing(ends) as outcomes:
-                async for outcome in outcomes:
-                    found.outcomes[outcome.task_id] = outcome
-                    hear(outcome)
-                    error = outcome.error
-                    if not found.answered and error is not None and error.concerns_account:
-                        break
+        async with asyncio.timeout(request.first_answer_s) as first_answer:
+            await _collect(request, found, watcher, first_answer)
     except TimeoutError:
-        silence = TransportError(f"The API did not answer within {patience:g} s.")
-        found.trouble = found.trouble or silence
+        seconds = request.first_answer_s
+        found.trouble = found.trouble or TransportError(f"No answer of the API in {seconds:g} s.")
     finally:
         found.polls = watcher.polls
     return None if found.answered else found.trouble
 
 
+async def _collect(
+    request: Request, found: Findings, watcher: RecordWatcher, first_answer: asyncio.Timeout
+) -> None:
+    """Add each outcome to the findings, until the last or until an error of the account.
+
+    :param first_answer: is lifted by the first answer.
+    """
+
+    def note(outcome: Outcome) -> None:
+        found.note(outcome)
+        if found.answered:
+            first_answer.reschedule(None)
+
+    task_ids = [task_id for task_id in request.task_ids if task_id not in found.outcomes]
+    if not task_ids:
+        return
+    if request.wait:
+        ends = watch_states(watcher, task_ids, request.waiting, note)
+    else:
+        ends = watcher.describe(task_ids, acceptance=request.waiting.acceptance)
+    async with aclosing(ends) as outcomes:
+        async for outcome in outcomes:
+            found.outcomes[outcome.task_id] = outcome
+            note(outcome)
+            if not found.answered and outcome.error and outcome.error.concerns_account:
+                return
+
+
+def run(module: AnsibleModule, client: TiwClient) -> dict[str, t.Any]:
+    request = Request(module.params, client, check_mode=module.check_mode)
+    found = Findings(request)
+    fatal = asyncio.run(ask(request, found))
+    report = found.report()
+    result = report.to_result()
+    if request.wait:
+        retryable = fatal is not None and fatal.retryable
+        result["slice"] = report.note(fatal=fatal is not None, retryable=retryable).to_result()
+    if fatal is not None:
+        return failure(fatal, **result)
+    return {**result, **report.failure()}
+
+
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
+    run_module(
+        run,
+        {
             "task_ids": {
                 "type": "list",
                 "elements": "raw",
@@ -650,33 +671,8 @@ def main() -> None:
             **REPORT_ARGUMENTS,
             **WAIT_ARGUMENTS,
             **ACCEPTANCE_ARGUMENTS,
-            **ACCOUNT_ARGUMENTS,
         },
-        supports_check_mode=True,
     )
-    hide_secrets(module)
-    require_core(module)
-
-    from tiw_automation.core import TiwError
-
-    try:
-        request = Request(module.params, new_client(module), check_mode=module.check_mode)
-    except TiwError as error:
-        fail_with(module, error)
-    found = Findings(request)
-    fatal = asyncio.run(ask(request, found))
-    report = found.report()
-    result = report.to_result()
-    if request.wait:
-        retryable = fatal is not None and fatal.retryable
-        result["slice"] = report.note(fatal=fatal is not None, retryable=retryable).to_result()
-    if fatal is not None:
-        # Of single recordings nothing is known but this.
-        fail_with(module, fatal, **result)
-    failure = report.failure()
-    if failure is not None:
-        module.fail_json(**result, **failure)
-    module.exit_json(**result)
 
 
 if __name__ == "__main__":

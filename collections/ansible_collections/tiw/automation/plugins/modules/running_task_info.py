@@ -143,41 +143,34 @@ retryable:
   sample: false
 """
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.tiw.automation.plugins.module_utils._account import (
-    ACCOUNT_ARGUMENTS,
-    fail_with,
-    hide_secrets,
-    new_client,
-)
-from ansible_collections.tiw.automation.plugins.module_utils._core import require_core
+import typing as t
+
+from ansible_collections.tiw.automation.plugins.module_utils._module import run_module
+
+if t.TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
+
+    from tiw_automation.core import TiwClient
+
+
+def run(module: AnsibleModule, client: TiwClient) -> dict[str, t.Any]:
+    tasks = client.describe_running_tasks(module.params["task_type"])
+    return {
+        "tasks": [task.to_dict() for task in tasks],
+        "task_ids": [task.task_id for task in tasks],
+    }
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
+    run_module(
+        run,
+        {
             "task_type": {
                 "type": "str",
                 "choices": ["OnlineRecord", "WhiteboardPush", "TranscodeH5", "TranscodeJPG"],
                 "default": "OnlineRecord",
-            },
-            **ACCOUNT_ARGUMENTS,
+            }
         },
-        supports_check_mode=True,
-    )
-    hide_secrets(module)
-    require_core(module)
-
-    from tiw_automation.core import TiwError
-
-    try:
-        tasks = new_client(module).describe_running_tasks(module.params["task_type"])
-    except TiwError as error:
-        fail_with(module, error)
-    module.exit_json(
-        changed=False,
-        tasks=[task.to_dict() for task in tasks],
-        task_ids=[task.task_id for task in tasks],
     )
 
 
