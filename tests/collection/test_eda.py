@@ -291,7 +291,7 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ({"task_ids": []}, ["No task id"]),
     ({"task_ids": [5]}, ["5", "string"]),
     ({"task_ids": {"a": 1}}, ["task_ids", "a list"]),
-    ({"task_id": "a"}, ["'task_id'", "Is task_ids meant?", "state_file"]),
+    ({"task_id": "a"}, ["'task_id'", "Did you mean task_ids?", "state_file"]),
     ({"task_ids": "a", "emit": "all"}, ["emit", "'all'", "finishes, transitions"]),
     ({"task_ids": "a", "poll_interval": 0}, ["poll_interval", "not 0", "seconds"]),
     ({"task_ids": "a", "poll_interval": "often"}, ["poll_interval", "'often'"]),
@@ -619,9 +619,9 @@ def test_what_is_not_to_be_trusted_is_dropped_without_a_question(
         (gate.callback(done, EventType=EventType.STARTED, SdkAppId=2**63), "SdkAppId"),
         (gate.callback(done, SdkAppId=True), "SdkAppId"),
         ({}, "no ExpireTime"),
-        ([gate.callback(done)], "no JSON object"),
-        ("x", "no JSON object"),
-        (None, "no JSON object"),
+        ([gate.callback(done)], "not a JSON object"),
+        ("x", "not a JSON object"),
+        (None, "not a JSON object"),
     ]
     for payload, words in posts:
         caplog.clear()
@@ -727,7 +727,7 @@ FILTER_WRONG: list[tuple[dict[str, Any], str]] = [
     ({"callback_key": None}, "TIW_CALLBACK_KEY"),
     ({"callback_key": "{{ key }}"}, "fills in no variables"),
     ({"confirm_timeout": -1}, "confirm_timeout"),
-    ({"confirm_timout": 1}, "Is confirm_timeout meant?"),
+    ({"confirm_timout": 1}, "Did you mean confirm_timeout?"),
     ({"require_videos": "perhaps"}, "require_videos"),
     ({"site": "mars"}, "'mars'"),
     ({"secret_id": None}, "secret_id"),
