@@ -89,10 +89,10 @@ def test_archiving_is_complete_and_idempotent(
     folder = tmp_path / "lessons"
     folder.mkdir()
     variables = {"task_ids": ["soon", "odd..name"], "folder": str(folder)}
-    foreseen = playbook("archive", "--check", **variables)
+    predicted = playbook("archive", "--check", **variables)
     assert files(folder) == {}
-    assert "item=odd..name/001-audio-a%2Fb.mp3" in foreseen
-    assert recap(foreseen)["changed"] == 2
+    assert "item=odd..name/001-audio-a%2Fb.mp3" in predicted
+    assert recap(predicted)["changed"] == 2
     waiting = {**variables, "archive_recordings_wait_sleep": 0.5}
     first, again = playbooks(("archive", waiting), ("archive", variables))
     assert "changed: [" in first
@@ -238,7 +238,7 @@ def refused(command: Command, tmp_path: Path) -> Callable[..., int]:
     return run
 
 
-def test_an_event_is_a_hint(
+def test_an_event_is_only_a_hint(
     tiw_simulator: Simulator, playbook: Playbook, refused: Callable[..., int], tmp_path: Path
 ) -> None:
     tiw_simulator.add("lesson", timeline=[{"RECORDING": 1000}])

@@ -12,9 +12,9 @@ version_added: 0.1.0
 author:
   - The tiw-automation contributors (@tiw-automation)
 description:
-  - A lesson leaves many files, one for each stream and a new one after each pause and each break.
-    This filter says which of them belong together, camera, screen or board of which user, in
-    which order, and where something is missing between them.
+  - A lesson has many videos. Each stream has one, and a new one begins after each pause and each
+    interruption. This filter groups the videos that belong together (camera, screen or whiteboard
+    of a user), sorts them, and finds the gaps between them.
 positional: _input
 options:
   _input:
@@ -24,7 +24,7 @@ options:
     required: true
   least_gap_ms:
     description:
-      - Gaps shorter than this are left out, in milliseconds. It may be given as text, as it comes
+      - The least length of a gap in milliseconds; shorter gaps are left out. It may be text, as
         from C(-e).
     type: int
     default: 0
@@ -42,7 +42,7 @@ EXAMPLES = r"""
     wait: true
   register: lesson
 
-- name: Show whose camera is missing for more than a second
+- name: Show which cameras are missing for more than a second
   ansible.builtin.debug:
     msg: "{{ item.user_id }} is missing {{ item.gaps | length }} times"
   loop: >-
@@ -51,7 +51,7 @@ EXAMPLES = r"""
   loop_control:
     label: "{{ item.user_id }}"
 
-- name: Sort the videos of several lessons, each for itself
+- name: Sort the videos of several lessons separately
   ansible.builtin.set_fact:
     tracks: "{{ lessons.records | map('tiw.automation.tracks') }}"
 """
@@ -60,10 +60,9 @@ RETURN = r"""
 _value:
   description:
     - The tracks, by kind and user. Each has the keys C(kind), C(user_id), C(start_ms), C(end_ms),
-      C(videos), in the order of the timeline and in the form of
-      RV(tiw.automation.online_record_info#module:records[].videos), and C(gaps), each from
-      C(start_ms) to C(end_ms). Times are milliseconds on the timeline that all share, pauses cut
-      out.
+      C(videos) and C(gaps). The videos are in the order of the timeline and in the form of
+      RV(tiw.automation.online_record_info#module:records[].videos). A gap has C(start_ms) and
+      C(end_ms). Times are milliseconds on the common timeline, without pauses.
   type: list
   elements: dict
   sample:

@@ -14,24 +14,25 @@ author:
 description:
   - Returns the URLs of the videos of finished recordings of Tencent Cloud's Interactive Whiteboard
     (TIW), in the order of the recordings and of the API.
-  - A recording that does not exist, failed or has not finished is an error. It does not wait; wait
-    with M(tiw.automation.online_record_info), which also is faster for more than a few recordings.
+  - A recording that does not exist, failed or has not finished is an error. The lookup does not
+    wait. To wait, use M(tiw.automation.online_record_info), which is also faster for many
+    recordings.
 extends_documentation_fragment:
   - tiw.automation._account
   - tiw.automation._waiting.acceptance
 options:
   _terms:
     description:
-      - The C(TaskId) of each recording, texts with commas between several, or lists. Each must be a
-        string.
-      - In check mode an id that M(tiw.automation.online_record) has returned in check mode, for a
-        recording that would be started, has no URLs.
+      - The C(TaskId) of each recording, as one id, a text of ids with commas between them, or a
+        list. Each id must be a string.
+      - In check mode, an id that M(tiw.automation.online_record) returned in check mode for a
+        recording that would be started has no URLs.
     type: list
     elements: raw
     required: true
   kinds:
     description:
-      - Which videos count. All of them if this option is not given.
+      - The kinds of video to return. All kinds if this option is not given.
     type: list
     elements: str
     choices:
@@ -45,8 +46,7 @@ requirements:
   - python >= 3.11
   - tiw-automation >= 0.2.0, in the Python that runs Ansible
 notes:
-  - It runs on the control node. The account comes best from the environment of
-    C(ansible-playbook).
+  - It runs on the control node. Set the account in the environment of C(ansible-playbook).
 seealso:
   - plugin: tiw.automation.tracks
     plugin_type: filter
@@ -65,7 +65,7 @@ EXAMPLES = r"""
     mode: "0644"
   loop: "{{ query('tiw.automation.online_record', lesson_ids, kinds=['whiteboard']) }}"
 
-- name: Put one URL into a page
+- name: Write one URL into a page
   ansible.builtin.template:
     src: lesson.html.j2
     dest: /srv/www/lesson.html

@@ -14,12 +14,12 @@ author:
   - The tiw-automation contributors (@tiw-automation)
 description:
   - Brings a real-time recording of Tencent Cloud's Interactive Whiteboard (TIW) into a state
-    (C(StartOnlineRecord), C(PauseOnlineRecord), C(ResumeOnlineRecord), C(StopOnlineRecord)), and
-    with O(wait=true) waits until it is in it.
-  - It looks first and changes only what is not as wanted, so that it may be run again.
-  - An answer that is lost on the way never makes it start a second recording of the same
-    O(record_user_id).
-  - The options of starting are checked before anything is sent. They do nothing where O(task_id)
+    (C(StartOnlineRecord), C(PauseOnlineRecord), C(ResumeOnlineRecord), C(StopOnlineRecord)). With
+    O(wait=true) it waits until the recording is in that state.
+  - It reads the state first and changes it only if it differs, so the task can be run again.
+  - It never starts a second recording of the same O(record_user_id), even if the answer to the
+    first start was lost.
+  - The options of a start are checked before anything is sent. They have no effect if O(task_id)
     names the recording.
 extends_documentation_fragment:
   - tiw.automation._attributes
@@ -33,10 +33,11 @@ extends_documentation_fragment:
 options:
   state:
     description:
-      - V(started) with O(task_id) resumes a recording that is paused. Without it, it starts the
-        recording of O(record_user_id) in O(room_id), or finds it running.
-      - V(paused) interrupts a recording, which Tencent Cloud ends by itself after 90 minutes.
-      - V(stopped) ends it for good. Its videos follow minutes later, see O(wait_for=FINISHED).
+      - V(started) with O(task_id) resumes a paused recording. With O(room_id) it starts the
+        recording of O(record_user_id) in that room, or finds it running.
+      - V(paused) pauses a recording. Tencent Cloud ends a recording that is paused for 90 minutes.
+      - V(stopped) ends a recording permanently. Its videos follow minutes later, see
+        O(wait_for=FINISHED).
     type: str
     required: true
     choices:
@@ -45,11 +46,12 @@ options:
       - stopped
   task_id:
     description:
-      - The C(TaskId) of the recording. It has to be a string, so a number has to be quoted.
-      - Exactly one of O(task_id) and O(room_id) is needed; pausing and stopping need this one.
-      - In check mode it may also be the RV(task_id) that this module has returned in check mode for
-        a recording that would be started. TIW is not asked for it, and it is taken to be in the
-        state that O(state) changes.
+      - The C(TaskId) of the recording. It must be a string; quote a number.
+      - Exactly one of O(task_id) and O(room_id) is required. V(paused) and V(stopped) require
+        O(task_id).
+      - In check mode it may also be the RV(task_id) that this module returned in check mode for a
+        recording that would be started. TIW is not asked for it. It is assumed to be in the state
+        that O(state) changes.
     type: raw
   room_id:
     description:
@@ -57,30 +59,31 @@ options:
     type: int
   record_user_id:
     description:
-      - The user that TIW enters the room as, C(tic_record_user_<room_id>_) and anything, of
-        letters, digits, C(_) and C(-), 60 in all at the most. Nobody else may use it.
-      - It tells this recording from others. As long as a recording of this user runs in the room,
-        it is that one; afterwards a new one is started. Needed together with O(room_id).
-      - Only the Chinese site tells what runs (C(DescribeRunningTasks)). Elsewhere a recording that
-        runs already makes the task fail, as its O(task_id) cannot be known.
+      - The user as which TIW enters the room. It begins with C(tic_record_user_<room_id>_) and has
+        at most 60 letters, digits, C(_) and C(-). No participant may use it.
+      - It identifies the recording. While a recording of this user runs in the room, the task finds
+        it; afterwards the task starts a new one. Required with O(room_id).
+      - Only the Chinese site lists running tasks (C(DescribeRunningTasks)). On the other site the
+        task fails if the recording runs already, because its O(task_id) cannot be found.
     type: str
   record_user_sig:
     description:
-      - The signature (UserSig) of O(record_user_id), valid for an hour at the least.
-      - Exactly one of O(record_user_sig) and O(user_sig_key) is needed for starting.
+      - The signature (UserSig) of O(record_user_id), valid for at least an hour.
+      - A start requires exactly one of O(record_user_sig) and O(user_sig_key).
     type: str
   user_sig_key:
     description:
-      - The key of the application to make the signature with, as the console of IM or TRTC shows
-        it. It is not sent anywhere.
+      - The key of the application, with which the signature is made. The console of IM or TRTC
+        shows it. It is never sent.
     type: str
   wait_for:
     description:
-      - The states to wait for with O(wait=true). By default V(RECORDING) for O(state=started),
-        V(PAUSED) for O(state=paused), and V(STOPPED) or V(FINISHED) for O(state=stopped).
-      - With V(FINISHED) here, a recording that failed or ended in a way that is not accepted fails
-        the task.
-      - In check mode nothing is waited for.
+      - The states that end the wait with O(wait=true). By default V(RECORDING) for
+        O(state=started), V(PAUSED) for O(state=paused), and V(STOPPED) or V(FINISHED) for
+        O(state=stopped).
+      - With V(FINISHED), a recording that failed or whose finish reason is not accepted fails the
+        task.
+      - Check mode does not wait.
     type: list
     elements: str
     choices:
@@ -96,7 +99,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Start to record a room, or find it being recorded
+- name: Start to record a room, or find the running recording
   tiw.automation.online_record:
     state: started
     sdk_app_id: 1400000001
@@ -117,7 +120,7 @@ EXAMPLES = r"""
     task_id: "{{ lesson.task_id }}"
   delegate_to: localhost
 
-- name: Go on
+- name: Resume it
   tiw.automation.online_record:
     state: started
     task_id: "{{ lesson.task_id }}"
@@ -132,7 +135,7 @@ EXAMPLES = r"""
   delegate_to: localhost
   register: stopped
 
-- name: Record two streams alone, one of them without sound
+- name: Record only two streams, one of them without sound
   tiw.automation.online_record:
     state: started
     room_id: 29001
@@ -153,40 +156,40 @@ EXAMPLES = r"""
 RETURN = r"""
 task_id:
   description:
-    - The id of the recording. In check mode, where it would be started, C(check-mode:) and
-      O(record_user_id), which all that this collection has takes in check mode.
+    - The id of the recording. For a recording that check mode would start, it is C(check-mode:)
+      and O(record_user_id); every part of this collection accepts this id in check mode.
   returned: when the recording is known
   type: str
   sample: ghucnligqtgtvk2624mb
 previous_status:
-  description: The status before, null where there was no recording.
+  description: The status before the task, null if there was no recording.
   returned: when the recording is known
   type: str
   sample: RECORDING
 record:
   description:
-    - What is known of the recording when the task ends, in the form that
-      M(tiw.automation.online_record_info) returns. Right after a change the API may still answer
-      with what was before. Null where asking failed.
-    - In check mode it is the recording as it is, or, where it would be started, as it would be.
+    - The recording at the end of the task, in the form that M(tiw.automation.online_record_info)
+      returns. Right after a change the API may still return the state before. Null if the API did
+      not answer.
+    - In check mode it is the recording as it is, or the predicted one if it would be started.
   returned: when the recording is known
   type: dict
   contains:
     exists:
-      description: Whether the recording exists, null where no answer could be had.
+      description: Whether the recording exists, null without an answer of the API.
       type: bool
       returned: always
       sample: true
     verdict:
       description:
         - What the answer means. V(pending) is a recording that has not ended, V(finished) one that
-          has ended well, V(failed) one that failed or ended in a way that is not accepted,
-          V(missing) one that does not exist, V(unknown) one for which no answer could be had.
+          ended and is accepted, V(failed) one that failed or is not accepted, V(missing) one that
+          does not exist, V(unknown) one without an answer of the API.
       type: str
       returned: always
       sample: finished
     message:
-      description: The verdict and its reason in a sentence.
+      description: A sentence with the verdict and its reason.
       type: str
       returned: always
       sample: Recording ghucnligqtgtvk2624mb is FINISHED (USER_CALL), 2 videos.
@@ -252,7 +255,7 @@ record:
       returned: always
       contains:
         video_time_ms:
-          description: The place of the pause in the video, in milliseconds.
+          description: The position of the pause in the video, in milliseconds.
           type: int
           returned: always
           sample: 5000
@@ -278,7 +281,7 @@ record:
           returned: always
           sample: tic_record_user_29001_1
         url:
-          description: Where the video can be downloaded.
+          description: The URL from which the video can be downloaded.
           type: str
           returned: always
           sample: http://videos.example.com/ghucnligqtgtvk2624mb/1.mp4
@@ -288,7 +291,7 @@ record:
           returned: always
           sample: mp4
         type:
-          description: What the video shows, as the number that the API gives.
+          description: What the video shows, as the API's number.
           type: int
           returned: always
           sample: 2
@@ -305,7 +308,7 @@ record:
           returned: always
           sample: teacher
         play_time_ms:
-          description: Where the video begins on the common time line, in milliseconds.
+          description: The beginning of the video on the common timeline, in milliseconds.
           type: int
           returned: always
           sample: 0
@@ -330,7 +333,7 @@ record:
           returned: always
           sample: 960
     video_urls:
-      description: The URL of every video that has one, in the order of the API.
+      description: The URLs of all videos that have one, in the order of the API.
       type: list
       elements: str
       returned: always
@@ -344,12 +347,12 @@ record:
       returned: always
       sample: 1558944672
     replay_url:
-      description: The URL of the replay, where one was made.
+      description: The URL of the replay, null if there is none.
       type: str
       returned: always
       sample: null
     interrupts:
-      description: How often the stream of each user broke.
+      description: How often the stream of each user was interrupted.
       type: list
       elements: dict
       returned: always
@@ -360,7 +363,7 @@ record:
           returned: always
           sample: teacher
         count:
-          description: How often the stream broke.
+          description: How often the stream was interrupted.
           type: int
           returned: always
           sample: 1
@@ -370,12 +373,12 @@ record:
       returned: always
       sample: 9a7d5b54-77b3-40f0-9a5f-d7e1ba8ab7e1
 elapsed:
-  description: The seconds it took.
+  description: The duration of the task in seconds.
   returned: when the recording is known
   type: float
   sample: 2.4
 code:
-  description: The error code of Tencent Cloud, or one of this collection.
+  description: The error code of Tencent Cloud or of this collection.
   returned: failure
   type: str
   sample: UnsupportedOperation.TaskHasAlreadyStopped
@@ -385,12 +388,12 @@ request_id:
   type: str
   sample: 9a7d5b54-77b3-40f0-9a5f-d7e1ba8ab7e1
 hint:
-  description: What to do about it.
+  description: How to correct the error.
   returned: failure
   type: str
   sample: The recording has ended; start another one.
 retryable:
-  description: Whether the same task may succeed later without any change.
+  description: Whether the same task may succeed later without a change.
   returned: failure
   type: bool
   sample: false

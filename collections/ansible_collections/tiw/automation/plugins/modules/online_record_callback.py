@@ -13,11 +13,11 @@ version_added: 0.1.0
 author:
   - The tiw-automation contributors (@tiw-automation)
 description:
-  - Sets the address and the key of the callbacks that Tencent Cloud's Interactive Whiteboard (TIW)
-    posts when something happens to a real-time recording (C(SetOnlineRecordCallback),
-    C(SetOnlineRecordCallbackKey)), or removes them.
-  - There is one address for each application, which everybody who uses it shares. One that
-    somebody else has set is never replaced or removed unless O(force=true).
+  - Sets or removes the address and the key of the callbacks (C(SetOnlineRecordCallback),
+    C(SetOnlineRecordCallbackKey)). Tencent Cloud's Interactive Whiteboard (TIW) posts callbacks
+    about the events of real-time recordings.
+  - An application has one address, which all its users share. The address of another user is
+    replaced or removed only with O(force=true).
 extends_documentation_fragment:
   - tiw.automation._attributes
   - tiw.automation._attributes.writing_module
@@ -27,10 +27,9 @@ extends_documentation_fragment:
 options:
   state:
     description:
-      - V(present) sets O(url), and O(key) as O(update_key) says.
-      - V(absent) removes address and key. With O(url) it removes only that address; another one is
-        left alone, with a warning. Without O(url) it removes whatever is set, which wants
-        O(force=true).
+      - V(present) sets O(url), and O(key) according to O(update_key).
+      - V(absent) removes address and key. With O(url) it removes only that address; another one
+        stays, with a warning. Without O(url) it removes any address, which requires O(force=true).
     type: str
     choices:
       - present
@@ -38,34 +37,35 @@ options:
     default: present
   url:
     description:
-      - The address, a full C(http://) or C(https://) URL that Tencent Cloud can reach. Needed for
+      - The address, a full C(http://) or C(https://) URL that Tencent Cloud can reach. Required for
         O(state=present).
-      - An address that differs in its query alone counts as the same one, and is updated.
-      - An C(http://) address is a warning, because a signature that is seen on its way is good for
-        made-up callbacks until it ends.
+      - An address that differs only in its query counts as the same one, and is updated.
+      - An C(http://) address causes a warning. A signature that is seen on the way is valid for
+        forged callbacks until it expires.
     type: str
   key:
     description:
-      - The key that callbacks are signed with, of 16 to 64 characters. Without it, and without
-        O(generate_key=true), the key stays as it is.
-      - Anyone who knows it can post callbacks. A short one is found by trial from one callback.
+      - The key that signs callbacks, 16 to 64 characters. Without it and without
+        O(generate_key=true) the current key stays.
+      - With the key, callbacks can be forged. A short key can be found by trial from one callback.
     type: str
   generate_key:
     description:
-      - Whether to set a new random key of 43 characters and return it as RV(key) where none is set,
-        or where O(force=true) takes an address over from somebody else, who knows the one that is
-        set. Any other key that is set stays.
+      - Whether to set a new random key of 43 characters and return it as RV(key) if no key is set,
+        or if O(force=true) replaces the address of another user, who knows the current key. In
+        other cases the current key stays.
     type: bool
     default: false
   rotate_key:
     description:
-      - Whether O(generate_key=true) sets a new key though one is set. Each run sets another one.
+      - Whether O(generate_key=true) sets a new key even if one is set. Each run sets another one.
     type: bool
     default: false
   update_key:
     description:
-      - When O(key) is set; it has no say in O(generate_key). V(always) if it differs from the one that is set, V(on_create) if
-        O(url) was not set before or there is no key, V(never) not at all.
+      - When O(key) is set. V(always) sets it if it differs from the current key, V(on_create) if
+        O(url) was not set before or there is no key, V(never) does not set it.
+      - It does not affect O(generate_key).
     type: str
     choices:
       - always
@@ -74,7 +74,7 @@ options:
     default: always
   force:
     description:
-      - Whether to replace or remove an address that somebody else has set.
+      - Whether to replace or remove the address of another user.
     type: bool
     default: false
 seealso:
@@ -85,14 +85,14 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Have the events posted to us, signed
+- name: Receive the events, signed
   tiw.automation.online_record_callback:
     sdk_app_id: 1400000001
     url: https://hooks.example.com/tiw
     key: "{{ vault_callback_key }}"
   delegate_to: localhost
 
-- name: Have them signed with a key that the module makes
+- name: Receive them signed with a generated key
   tiw.automation.online_record_callback:
     url: https://hooks.example.com/tiw
     generate_key: true
@@ -108,13 +108,13 @@ EXAMPLES = r"""
   when: callbacks.key is not none
   no_log: true
 
-- name: Take them over from whoever has them now
+- name: Replace the address of another user
   tiw.automation.online_record_callback:
     url: https://hooks.example.com/tiw
     force: true
   delegate_to: localhost
 
-- name: Have them no more
+- name: Stop receiving them
   tiw.automation.online_record_callback:
     state: absent
     url: https://hooks.example.com/tiw
@@ -123,8 +123,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 callback:
-  description: What is set when the task ends; in check mode, what would be set.
-  returned: when what is set is known
+  description: The settings at the end of the task; in check mode, the settings that it would make.
+  returned: when the settings are known
   type: dict
   contains:
     sdk_app_id:
@@ -134,8 +134,8 @@ callback:
       sample: 1400000001
     url:
       description:
-        - Where callbacks go, null where nothing is set. What may be secret in it is left out, the
-          query, the user and the password.
+        - The address, null if none is set. The query, the user and the password are left out, as
+          they may be secret.
       type: str
       returned: always
       sample: https://hooks.example.com/tiw
@@ -146,15 +146,15 @@ callback:
       sample: true
 key:
   description:
-    - The key that was generated; null where none was, as in check mode. It is returned once, also where
-      the task fails after that, and cannot be read with this collection later. Give the task
-      C(no_log=true), or a log may hold it.
+    - The generated key; null if none was generated, as in check mode. It is returned once, also if
+      the task fails later, and this collection cannot read it again. Set C(no_log=true) on the
+      task, or a log may contain it.
   returned: with O(generate_key=true)
   type: str
   sample: MDtY0nT5hXn1vYq6bS1cJ2d3kL4mZ8wQe7rU9pA0fGs
 previous:
-  description: What was set before.
-  returned: when what is set is known
+  description: The settings before the task.
+  returned: when the settings are known
   type: dict
   contains:
     sdk_app_id:
@@ -164,8 +164,8 @@ previous:
       sample: 1400000001
     url:
       description:
-        - Where callbacks go, null where nothing is set. What may be secret in it is left out, the
-          query, the user and the password.
+        - The address, null if none is set. The query, the user and the password are left out, as
+          they may be secret.
       type: str
       returned: always
       sample: https://hooks.example.com/tiw
@@ -175,7 +175,7 @@ previous:
       returned: always
       sample: true
 code:
-  description: The error code of Tencent Cloud, or one of this collection.
+  description: The error code of Tencent Cloud or of this collection.
   returned: failure
   type: str
   sample: CallbackTaken
@@ -185,12 +185,12 @@ request_id:
   type: str
   sample: 9a7d5b54-77b3-40f0-9a5f-d7e1ba8ab7e1
 hint:
-  description: What to do about it.
+  description: How to correct the error.
   returned: failure
   type: str
   sample: Set force to replace it.
 retryable:
-  description: Whether the same task may succeed later without any change.
+  description: Whether the same task may succeed later without a change.
   returned: failure
   type: bool
   sample: false

@@ -41,56 +41,55 @@ else:
 
 DOCUMENTATION = r"""
 ---
-short_description: Let Tencent's callbacks through, verified by their signature and confirmed by the API.
+short_description: Make events of Tencent's callbacks, verified by signature and confirmed by the API.
 description:
-  - Stands behind C(eda.builtin.webhook), to which Tencent posts the events of recordings of the
-    Interactive Whiteboard (TIW), and makes of each an event as the source
-    C(tiw.automation.online_record) makes it. The end of a recording has the same C(event_id).
-  - The signature and its expiry are checked first. They cover neither the body nor the recording, so
-    the API is asked for the recording (C(DescribeOnlineRecord)), and the event says what the API says.
-    C(callback.event_type) alone is what was posted, a plain word.
-  - What is forged, expired, malformed, of another application, of a recording that does not exist, or
-    told already is dropped, with a line in the log. It is answered with 200, so that a stranger learns
-    nothing.
-  - A filter holds up the whole rulebook while it works, so it waits for the API for O(confirm_timeout)
-    at most, and for no more than a fifth of the time in all. A post whose answer has not come by then is
-    answered with 503 and asked for in the background, for 15 minutes at most; Tencent posts it again after
-    5 seconds, up to five times, and then the answer is there. What Tencent has given up by then becomes an
-    event with the next post of any recording.
-  - While other waits need the quota, what is posted takes a tenth of it at most.
-  - C(ansible-rulebook) fills in no variables in the options of a filter, so secrets belong into the
-    environment.
+  - Works behind C(eda.builtin.webhook), to which Tencent posts the callbacks of recordings of the
+    Interactive Whiteboard (TIW). It makes an event of each, in the form of the source
+    C(tiw.automation.online_record). The end of a recording has the same C(event_id) in both.
+  - It checks the signature and its expiry first. The signature covers neither the body nor the recording,
+    so it asks the API for the recording (C(DescribeOnlineRecord)). The event holds the answer of the API.
+    Only C(callback.event_type), a plain word, and C(callback.timestamp) are as posted.
+  - A callback is dropped, with a line in the log, if it is forged, expired, malformed, of another
+    application, of a recording that does not exist, or published already. The answer is 200, so that an
+    unauthenticated sender learns nothing.
+  - A filter blocks the whole rulebook while it works. So it waits for the API for O(confirm_timeout) at
+    most, and for at most a fifth of the time in total. If there is no answer by then, the post is answered
+    with 503 and the recording is polled in the background, for 15 minutes at most. Tencent posts again
+    after 5 seconds, up to five times, and a later post finds the answer. An answer that comes after
+    Tencent has given up becomes an event with the next post of any recording.
+  - While other waits need the quota, callbacks use a tenth of it at most.
+  - C(ansible-rulebook) fills in no variables in the options of a filter. Put secrets into the environment.
   - Needs C(tiw-automation) in the Python that runs C(ansible-rulebook).
 options:
   callback_key:
     description:
-      - The key that the callbacks are signed with, as M(tiw.automation.online_record_callback) has set
-        it. Without it E(TIW_CALLBACK_KEY) is used; with neither every post is refused.
-      - One of fewer than 16 characters is a warning, because it is found by trial.
+      - The key that signs the callbacks, as set by M(tiw.automation.online_record_callback). In the
+        environment E(TIW_CALLBACK_KEY). Without a key every post is refused.
+      - A key of fewer than 16 characters causes a warning, because it can be found by trial.
     type: str
   confirm_timeout:
     description:
-      - For how many seconds one post may hold up the rulebook. V(0) never does, and leaves every post
-        to the next one.
+      - How many seconds one post may block the rulebook. With V(0) it never blocks, and each callback
+        needs a second post.
     type: float
     default: 1
   accept_finish_reasons:
     description:
-      - The reasons for its end with which a finished recording counts as good. With any other its
-        verdict is V(failed).
-      - If it is not given, every reason but V(EXCEPTION) is good, also one that is not known here.
+      - The finish reasons that are accepted. With another reason the verdict of a recording is
+        V(failed).
+      - By default every reason except V(EXCEPTION) is accepted, also an unknown one.
     type: list
     elements: str
   require_videos:
     description:
-      - Whether a recording that has finished without a video counts as failed.
+      - Whether a finished recording without a video counts as failed.
     type: bool
     default: true
   secret_id:
     description:
       - The SecretId of a Tencent Cloud API key.
-      - Id, key and token come whole from the first place that holds either half of the pair, the
-        options first, then the environment variables E(TENCENTCLOUD_SECRET_ID),
+      - Id, key and token are taken together from the first place that has id or key. The options
+        come first, then the environment variables E(TENCENTCLOUD_SECRET_ID),
         E(TENCENTCLOUD_SECRET_KEY) and E(TENCENTCLOUD_TOKEN).
     type: str
   secret_key:
@@ -112,8 +111,8 @@ options:
     type: str
   sdk_app_id:
     description:
-      - The SdkAppId of the application whose callbacks are let through; all of the account's without
-        it. In the environment E(TIW_SDK_APP_ID).
+      - The SdkAppId of the application whose callbacks are accepted; without it those of all
+        applications of the account. In the environment E(TIW_SDK_APP_ID).
     type: int
   site:
     description:
@@ -126,22 +125,22 @@ options:
     type: str
   endpoint:
     description:
-      - A host, C(host:port) or C(http(s)://) URL to send the requests to instead of the host of the
+      - A host, C(host:port) or C(http(s)://) URL to which requests go instead of the host of the
         O(site). In the environment E(TIW_ENDPOINT).
     type: str
   allow_http:
     description:
-      - Whether a C(http://) O(endpoint) may be another machine than this one, where the network in
-        between is your own. What is sent and answered there can be read on the way.
+      - Whether an C(http://) O(endpoint) may be another machine. Set it only if you control the
+        network between them; requests and answers can be read there.
       - In the environment E(TIW_ALLOW_HTTP).
     type: bool
   requests_per_second:
     description:
-      - The pace of the requests, V(19) if not given.
+      - The pace in requests a second, V(19) by default.
     type: float
   timeout:
     description:
-      - The hard deadline of one request in seconds, V(10) if not given.
+      - The hard deadline of one request in seconds, V(10) by default.
     type: float
   ca_file:
     description:

@@ -43,84 +43,83 @@ else:
 
 DOCUMENTATION = r"""
 ---
-short_description: Recordings of Tencent Cloud's Interactive Whiteboard, as they change and end.
+short_description: Make events of recordings of Tencent Cloud's Interactive Whiteboard.
 description:
-  - Watches recordings of Tencent Cloud's Interactive Whiteboard (TIW) and makes an event when one has
-    ended, and if asked for also whenever one changes its state.
-  - Which recordings is given, or found in the list of running tasks (C(DescribeRunningTasks)), which
-    only the Chinese site has.
-  - A fault on the way (network, throttling, an error of the server) ends nothing and loses nothing, it
-    delays the recording that met it. A refusal that only a person can lift (keys, permissions) ends the
-    source as long as the API has never answered; later it is an error in the log, and asked again
-    every five minutes.
-  - Every event is told at least once, and has the same C(event_id), in C(meta.uuid) as well, each time.
-    A restart tells of the recordings in O(task_ids) anew, and goes on with the found ones where there is
-    a O(state_file). A recording ends once, so the id of its end is the same whoever tells it.
+  - Watches recordings of Tencent Cloud's Interactive Whiteboard (TIW). It makes an event of each end, and
+    with O(emit=transitions) of each change of state.
+  - The recordings are given, or found in the list of running tasks (C(DescribeRunningTasks)), which only
+    the Chinese site has.
+  - A passing fault (network, throttling, an error of the server) loses no event. It delays the recording
+    that it concerns. A refusal that only a person can correct (keys, permissions) ends the source if the
+    API has never answered; later it is an error in the log, and the request is repeated every five minutes.
+  - Every event is published at least once, each time with the same C(event_id), which is also in
+    C(meta.uuid). A restart publishes the recordings in O(task_ids) again, and continues with the found ones
+    if there is a O(state_file). The id of the end of a recording is the same in the source and the filter.
   - An event has C(type) (V(finish) or V(transition)), C(event_id), C(sdk_app_id), C(task_id), C(status),
-    C(verdict) (V(finished), V(failed), V(missing) or V(pending)), C(message) and C(record), the record as
-    M(tiw.automation.online_record_info) returns it, without a query string in any URL.
+    C(verdict) (V(finished), V(failed), V(missing) or V(pending)), C(message) and C(record). The record has
+    the form that M(tiw.automation.online_record_info) returns, with no query string in a URL.
   - Needs C(tiw-automation) in the Python that runs C(ansible-rulebook).
 options:
   task_ids:
     description:
-      - The ids of the recordings to watch, a list, one id, or a text with commas between several.
+      - The ids of the recordings to watch, as a list, one id, or a text of ids with commas between them.
     type: list
     elements: str
   discover:
     description:
-      - Whether to watch every recording that the list of running tasks names. One that begins and
-        ends within one O(poll_interval) is never on it.
-      - The international site has no such list, and refuses. Give O(task_ids) there, or let
-        Tencent's callbacks tell, see the filter C(tiw.automation.online_record_callback).
+      - Whether to watch every recording in the list of running tasks. A recording that begins and
+        ends within one O(poll_interval) may be missed.
+      - The international site has no such list, so this is an error there. Give O(task_ids), or use
+        Tencent's callbacks, see the filter C(tiw.automation.online_record_callback).
     type: bool
     default: false
   emit:
     description:
-      - What to make events of. V(finishes) are the ends of recordings, good ones, failed ones, and
-        ids that do not exist; V(transitions) are those and each change of state before.
+      - The events to make. V(finishes) are the ends of recordings, which may have finished, failed
+        or not exist; V(transitions) are also all changes of state before the end.
     type: str
     choices: [finishes, transitions]
     default: finishes
   poll_interval:
     description:
-      - The least seconds between two requests for one recording, and between two for the list. With
-        many recordings O(requests_per_second) makes it longer.
+      - The least number of seconds between two requests for one recording, and between two for the
+        list. With many recordings O(requests_per_second) increases it.
     type: float
     default: 10
   accept_finish_reasons:
     description:
-      - The reasons for its end with which a finished recording counts as good. With any other its
-        verdict is V(failed).
-      - If it is not given, every reason but V(EXCEPTION) is good, also one that is not known here.
+      - The finish reasons that are accepted. With another reason the verdict of a recording is
+        V(failed).
+      - By default every reason except V(EXCEPTION) is accepted, also an unknown one.
     type: list
     elements: str
   require_videos:
     description:
-      - Whether a recording that has finished without a video counts as failed.
+      - Whether a finished recording without a video counts as failed.
     type: bool
     default: true
   stop_when_done:
     description:
-      - Whether the source ends, and with it the rulebook, once every recording that was given or
-        found has ended. With O(discover) it ends at once where nothing runs.
+      - Whether the source, and with it the rulebook, ends when every given or found recording has
+        ended. With O(discover) it ends at once if no recording runs.
     type: bool
     default: false
   state_file:
     description:
-      - A file to keep the found recordings in that have not ended yet, so that a restart goes on with
-        those that end meanwhile and are no longer listed.
-      - With O(emit=transitions) it also holds how often each recording was in which state. Without it
-        that is counted anew after a restart, so that a second pause may get the id of the first.
-      - It holds ids and states, nothing secret, and belongs to one source alone.
-      - A file that a full disk or a broken machine has left cut or empty is set aside, as
-        C(.damaged), with a warning, and the source begins anew. Any other file that this source has
-        not written is an error, and stays as it is.
+      - A file for the found recordings that have not ended. A restart continues with them, also if
+        they have ended meanwhile and left the list.
+      - With O(emit=transitions) it also holds how often each recording was in which state. Without the
+        file a restart counts from zero, so a second pause may get the event id of the first.
+      - It holds ids and states, no secrets. Only one source may use it.
+      - A damaged file, such as a full disk or a crash leaves, is renamed to C(.damaged) with a warning,
+        and the source begins with an empty state. Any other file that no source has written is an
+        error and stays unchanged.
     type: str
   secret_id:
     description:
       - The SecretId of a Tencent Cloud API key.
-      - Id, key and token come whole from the first place that holds either half of the pair, the
-        options first, then the environment variables E(TENCENTCLOUD_SECRET_ID),
+      - Id, key and token are taken together from the first place that has id or key. The options
+        come first, then the environment variables E(TENCENTCLOUD_SECRET_ID),
         E(TENCENTCLOUD_SECRET_KEY) and E(TENCENTCLOUD_TOKEN).
     type: str
   secret_key:
@@ -156,22 +155,22 @@ options:
     type: str
   endpoint:
     description:
-      - A host, C(host:port) or C(http(s)://) URL to send the requests to instead of the host of the
+      - A host, C(host:port) or C(http(s)://) URL to which requests go instead of the host of the
         O(site). In the environment E(TIW_ENDPOINT).
     type: str
   allow_http:
     description:
-      - Whether a C(http://) O(endpoint) may be another machine than this one, where the network in
-        between is your own. What is sent and answered there can be read on the way.
+      - Whether an C(http://) O(endpoint) may be another machine. Set it only if you control the
+        network between them; requests and answers can be read there.
       - In the environment E(TIW_ALLOW_HTTP).
     type: bool
   requests_per_second:
     description:
-      - The pace of the requests, V(19) if not given.
+      - The pace in requests a second, V(19) by default.
     type: float
   timeout:
     description:
-      - The hard deadline of one request in seconds, V(10) if not given.
+      - The hard deadline of one request in seconds, V(10) by default.
     type: float
   ca_file:
     description:
@@ -184,7 +183,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Whatever is recorded in an application of the Chinese site
+- name: All recordings of an application on the Chinese site
   tiw.automation.online_record:
     discover: true
     site: cn
@@ -193,7 +192,7 @@ EXAMPLES = r"""
     secret_key: "{{ secret_key }}"
     state_file: /var/lib/eda/tiw-recordings.json
 
-- name: Every change of two recordings, until both have ended
+- name: Every change of state of two recordings, until both have ended
   tiw.automation.online_record:
     task_ids:
       - ghucnligqtgtvk2624mb
