@@ -107,25 +107,26 @@ def test_a_hundred_recordings_are_one_process_and_one_request_each(
     assert shared_simulator.rejects == 0
 
 
+INVALID: list[tuple[dict[str, Any], str]] = [
+    ({"task_ids": []}, "task id"),
+    ({"task_ids": [""]}, "task id"),
+    ({"task_ids": ["a", "  "]}, "task id"),
+    ({"task_ids": ["a"], "sdk_app_id": 0}, "positive integer"),
+    ({"task_ids": ["a"], "endpoint": "http://h/path"}, "endpoint"),
+    ({"task_ids": ["a"], "site": "cn", "region": "ap-singapore"}, "contradicts"),
+    ({"task_ids": ["a"], "secret_id": "AKIDhalfapairhalfapair"}, "without secret_key"),
+    ({"task_ids": ["a"], "timeout": 0}, "timeout"),
+    ({"task_ids": ["a"], "requests_per_second": -1}, "requests_per_second"),
+    ({"task_ids": ["a"], "wait": True, "wait_timeout": 0}, "wait_timeout"),
+    ({"task_ids": ["a"], "fail_on": ["late"]}, "fail_on"),
+]
+
+
 @pytest.mark.parametrize(
     "words",
     [
         pytest.param(words, marks=pytest.mark.tasks(info(**options)), id=f"{words}-{number}")
-        for number, (options, words) in enumerate(
-            [
-                ({"task_ids": []}, "task id"),
-                ({"task_ids": [""]}, "task id"),
-                ({"task_ids": ["a", "  "]}, "task id"),
-                ({"task_ids": ["a"], "sdk_app_id": 0}, "positive integer"),
-                ({"task_ids": ["a"], "endpoint": "http://h/path"}, "endpoint"),
-                ({"task_ids": ["a"], "site": "cn", "region": "ap-singapore"}, "contradicts"),
-                ({"task_ids": ["a"], "secret_id": "AKIDhalfapairhalf"}, "without secret_key"),
-                ({"task_ids": ["a"], "timeout": 0}, "timeout"),
-                ({"task_ids": ["a"], "requests_per_second": -1}, "requests_per_second"),
-                ({"task_ids": ["a"], "wait": True, "wait_timeout": 0}, "wait_timeout"),
-                ({"task_ids": ["a"], "fail_on": ["late"]}, "fail_on"),
-            ]
-        )
+        for number, (options, words) in enumerate(INVALID)
     ],
 )
 def test_invalid_options_send_nothing(words: str, played: Any, shared_simulator: Simulator) -> None:
