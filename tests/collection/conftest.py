@@ -31,7 +31,7 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 Task = dict[str, Any]
 
 # Of this machine, and what the tests set themselves. Python's own switch against bytecode would
-# make each process compile Ansible anew.
+# make each process compile Ansible again.
 _NOT_PASSED_ON = ("ANSIBLE_", "TENCENTCLOUD_", "TIW_", "TCCLI_", "TKE_", "PYTHONDONTWRITEBYTECODE")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 

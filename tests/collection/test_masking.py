@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ansible masks the result of a module, and a callback plugin owns standard output.
 
-A wait in slices continues by what the slice before found, whatever Ansible masks in it.
+A wait in slices continues with what the slice before found, also if Ansible masks it.
 """
 
 from __future__ import annotations

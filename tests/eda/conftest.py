@@ -25,6 +25,8 @@ ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 COLLECTION = ROOT / "collections/ansible_collections/tiw/automation"
 NEWEST_TOO_OLD = 16
+# Without bytecode each process would compile Ansible again.
+_NOT_PASSED_ON = ("ANSIBLE_", "PYTHONDONTWRITEBYTECODE")
 # A loaded machine needs long to start a Java machine and a playbook.
 PATIENCE_S = 240.0
 
@@ -39,7 +41,7 @@ def java_problem(environment: dict[str, str]) -> str | None:
     path = f"{home}/bin" if home else environment.get("PATH", "")
     java = shutil.which("java", path=path)
     if java is None:
-        return f"{needs}; there is no java in {path!r}."
+        return f"{needs}; java was not found in {path!r}."
     output = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
     found = re.search(r'version "(\d+)', output)
     if found is None or int(found[1]) <= NEWEST_TOO_OLD:
@@ -166,7 +168,7 @@ def start(tmp_path: Path, installed: Path) -> Iterator[Start]:
                 ],
                 cwd=folder,
                 env={
-                    **{k: v for k, v in os.environ.items() if not k.startswith("ANSIBLE_")},
+                    **{k: v for k, v in os.environ.items() if not k.startswith(_NOT_PASSED_ON)},
                     **({} if simulator is None else simulator.environment()),
                     "ANSIBLE_COLLECTIONS_PATH": str(installed),
                     "ANSIBLE_HOME": str(folder / "ansible"),
@@ -174,6 +176,7 @@ def start(tmp_path: Path, installed: Path) -> Iterator[Start]:
                     "HOME": str(folder),
                     "NO_PROXY": "127.0.0.1",
                     "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+                    "PYTHONPYCACHEPREFIX": str(installed.parent / "bytecode"),
                     "PYTHONUNBUFFERED": "1",
                     **(environment or {}),
                 },

@@ -45,7 +45,7 @@ _SECRET_VARIABLES = (
 _URL_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "TIW_ENDPOINT", "TIW_QUOTA_URL")
 # Ansible masks a secret wherever it occurs, also inside a word. This is longer than each key and
 # constant of a result (the longest is screen_share), so a short password of a proxy does not make
-# results unreadable. No message of the core holds a password, whatever its length.
+# results unreadable. No message of the core holds a password of any length.
 _LEAST_SECRET = 13
 
 

@@ -222,7 +222,9 @@ class Report:
         ]
         if len(bad) > len(named):
             named.append(f"and {len(bad) - len(named)} more, see records")
-        error: dict[str, t.Any] = next((self.errors[i] for i, reason in bad if i in self.errors), {})
+        error: dict[str, t.Any] = next(
+            (self.errors[i] for i, reason in bad if i in self.errors), {}
+        )
         return {
             "failed": True,
             "msg": f"{len(bad)} of {len(self.records)} recordings: {'; '.join(named)}",
