@@ -132,7 +132,7 @@ def test_discovery(chinese: Simulator, start: Start, printing: Printing) -> None
     ("options", "words"),
     [
         ({"discover": True}, ["DescribeRunningTasks", "Give task_ids", "callbacks"]),
-        ({"task_ids": ["a"], "pol_interval": 1}, ["'pol_interval'", "Is poll_interval meant?"]),
+        ({"task_ids": ["a"], "pol_interval": 1}, ["'pol_interval'", "Did you mean poll_interval?"]),
         ({"task_ids": ["a"], "secret_id": "{{ id }}", "secret_key": "{{ key }}"}, ["AuthFailure"]),
     ],
 )
