@@ -2,7 +2,7 @@
 """Check the collection with the tools that Ansible's own community checks collections with.
 
 python tests/collection/check_quality.py            check, docs/ansible included
-python tests/collection/check_quality.py --render   write docs/ansible anew
+python tests/collection/check_quality.py --render   render docs/ansible
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BIN = Path(sys.executable).parent
 
 
 class Checks:
-    """Runs the tools with a home of their own, and counts what they find."""
+    """Runs the tools with a separate home, and counts their findings."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -63,7 +63,7 @@ class Checks:
 
     def render(self, folder: Path) -> None:
         """Write the documentation of the modules and other plugins."""
-        # The tool refuses a folder that others may write to.
+        # The tool refuses a folder that other users may write to.
         folder.mkdir(mode=0o755)
         self.run(
             *("antsibull-docs", "collection", "--use-current", "--squash-hierarchy"),
@@ -72,38 +72,38 @@ class Checks:
         )
 
     def documentation(self) -> None:
-        """Compare docs/ansible with what would be written."""
+        """Compare docs/ansible with the rendered documentation."""
         self.render(self.home / "docs")
         if _pages(self.home / "docs") != _pages(DOCS):
-            why = "docs/ansible is behind: run tests/collection/check_quality.py --render"
+            why = "docs/ansible is out of date: run tests/collection/check_quality.py --render"
             self.fail("antsibull-docs", why)
 
     def count(self, what: str, found: list[str]) -> None:
-        """Print and count findings; there may be none."""
+        """Print and count findings; none are allowed."""
         self.counts[what] = len(found)
         if found:
             self.fail(what, "\n".join(found))
 
     def ignores(self) -> None:
-        """Count what ansible-test sanity is told to overlook."""
+        """Count the findings that ansible-test sanity ignores."""
         files = COLLECTION.glob("tests/sanity/ignore-*")
         self.count("sanity ignores", [line for f in files for line in f.read_text().splitlines()])
 
     def lint(self) -> None:
-        """Count what ansible-lint finds, warnings included."""
-        said = self.run("ansible-lint", "--offline", "--strict", "--parseable")
-        self.count("lint findings", re.findall(r"^\S+:\d+.*$", said, re.MULTILINE))
+        """Count the findings of ansible-lint, warnings included."""
+        output = self.run("ansible-lint", "--offline", "--strict", "--parseable")
+        self.count("lint findings", re.findall(r"^\S+:\d+.*$", output, re.MULTILINE))
 
     def importer(self) -> None:
         """Build the archive and let Galaxy's importer read it."""
         self.run("ansible-galaxy", "collection", "build", "--output-path", self.home, COLLECTION)
         (archive,) = self.home.glob("tiw-automation-*.tar.gz")
-        said = self.run("python", "-m", "galaxy_importer.main", archive, cwd=self.home)
+        output = self.run("python", "-m", "galaxy_importer.main", archive, cwd=self.home)
         self.count(
-            "importer errors", re.findall(r"^.*\b(?:ERROR|WARNING)\b.*$", said, re.MULTILINE)
+            "importer errors", re.findall(r"^.*\b(?:ERROR|WARNING)\b.*$", output, re.MULTILINE)
         )
-        if "completed successfully" not in said:
-            self.fail("galaxy-importer", said)
+        if "completed successfully" not in output:
+            self.fail("galaxy-importer", output)
         result = json.loads((self.home / "importer_result.json").read_text())
         listed = {(content["content_type"], content["name"]) for content in result["contents"]}
         for kind in ("event_source", "event_filter"):
@@ -112,10 +112,10 @@ class Checks:
                     self.fail("galaxy-importer", f"{kind} {path.stem} is not among {listed}")
 
     def execution_environment(self) -> None:
-        """See that an execution environment gets the core."""
-        said = self.run("ansible-builder", "introspect", ROOT / "collections")
-        if "tiw-automation>=" not in said:
-            self.fail("ansible-builder", said)
+        """Check that an execution environment gets the core."""
+        output = self.run("ansible-builder", "introspect", ROOT / "collections")
+        if "tiw-automation>=" not in output:
+            self.fail("ansible-builder", output)
 
 
 def _pages(folder: Path) -> dict[str, str]:

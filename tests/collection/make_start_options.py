@@ -2,7 +2,7 @@
 """Write the collection's arguments and documentation of StartOnlineRecord from the core's table.
 
 They are files, not made at run time: ansible-test and a Python without the core read them too.
-A test says when they are behind the core::
+A test fails when they differ from the core::
 
     python tests/collection/make_start_options.py
 """
@@ -30,7 +30,7 @@ HEAD = """\
 """
 
 ARGUMENTS_PAGE = '''\
-{head}"""What a recording can be started with.
+{head}"""The options of a start.
 
 This module util is PRIVATE to the collection; it may change with any version.
 """
@@ -44,7 +44,7 @@ START_ARGUMENTS: dict[str, dict[str, t.Any]] = {arguments}
 '''
 
 FRAGMENT_PAGE = '''\
-{head}"""What a recording can be started with. PRIVATE to the collection."""
+{head}"""The options of a start. PRIVATE to the collection."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ class ModuleDocFragment:
 
 PRESET = {
     "description": [
-        "Options under one name, for starting a recording. What is given beside them goes before.",
-        "V(whiteboard_only) records the board and nothing else, V(mixed_stream) adds one picture "
-        "of all streams, V(audio_files) adds an mp3 for each stream.",
+        "A named set of options of a start. An option beside it overrides the one of the set.",
+        "V(whiteboard_only) records only the whiteboard, V(mixed_stream) adds one picture of all "
+        "streams, V(audio_files) adds an mp3 for each stream.",
     ],
     "type": "str",
     "choices": list(PRESETS),
@@ -102,7 +102,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def pages(options: Iterable[Option] = START_OPTIONS) -> dict[Path, str]:
-    """Return what the files have to hold."""
+    """Return the content of the files."""
     arguments = {"preset": {"type": "str", "choices": list(PRESETS)}}
     arguments |= {option.name: argument(option) for option in options}
     entries = {"preset": PRESET, **{option.name: described(option) for option in options}}

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Let ansible-test build its environments from the package index alone.
 
-ansible-test fetches a bootstrap script for pip from a host of its own, which many networks do not
-reach. It takes one that is already in its cache; this puts one there that installs the same pip
+ansible-test fetches a bootstrap script for pip from a separate host, which many networks do not
+reach. It prefers a script in its cache. This module puts one there, which installs the same pip
 from a wheel beside it.
 """
 
@@ -48,7 +48,7 @@ def main() -> None:
         ],
         check=True,
     )
-    # Last, and in one step: what is there is taken for whole.
+    # Last, and in one step: an existing script counts as complete.
     unfinished = script.with_suffix(".new")
     unfinished.write_text(BOOTSTRAP.replace("{version}", version))
     unfinished.replace(script)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""With become on the play, the API is still asked with the account of the environment."""
+"""With become on the play, tasks still use the account of the environment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tiw_automation.simulator import Simulator
 COLLECTION = Path(__file__).resolve().parents[2] / "collections/ansible_collections/tiw/automation"
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
-# What sudo does to the environment, without another user.
+# Drops the environment as sudo does, without another user.
 BECOME = '''
 import shlex
 from ansible.plugins.become import BecomeBase
@@ -55,7 +55,7 @@ class BecomeModule(BecomeBase):
 
 
 def tasks_of(node: Any, become: Any = None) -> Iterator[tuple[dict[str, Any], Any]]:
-    """Yield each task that asks the API, and the become that holds for it."""
+    """Yield each task that asks the API, with its effective become."""
     if isinstance(node, list):
         for item in node:
             yield from tasks_of(item, become)
@@ -67,7 +67,7 @@ def tasks_of(node: Any, become: Any = None) -> Iterator[tuple[dict[str, Any], An
             yield from tasks_of(node.get(key), become)
 
 
-def test_whatever_asks_the_api_does_so_without_become() -> None:
+def test_every_task_that_asks_the_api_disables_become() -> None:
     paths = [*COLLECTION.glob("playbooks/*.yml"), *COLLECTION.glob("roles/*/tasks/*.yml")]
     found = [task for path in paths for task in tasks_of(yaml.safe_load(path.read_text()))]
     assert len(found) > 8

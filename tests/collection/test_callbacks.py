@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where events go, set and read by a real ansible-playbook."""
+"""The callback address, set and read by a real ansible-playbook."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_set_change_and_remove(tiw_simulator: Simulator, play: Play) -> None:
     assert is_set(tiw_simulator) == (None, None)
 
 
-def test_somebody_elses_address_is_named_and_left_alone(
+def test_the_address_of_another_user_is_named_and_kept(
     tiw_simulator: Simulator, play: Play
 ) -> None:
     tiw_simulator.set_callback(THEIRS, "their-callback-key")
@@ -76,27 +76,27 @@ def test_somebody_elses_address_is_named_and_left_alone(
         callback(state="absent"),
         callback(state="absent", url=OURS),
         INFO,
+        callback(url=OURS, key=KEY, force=True),
+        callback(state="absent", url=OURS, force=True),
         arguments=("-vvv", "--diff"),
     )
-    refused, not_removed, left, found = played.results
+    refused, not_removed, left, found, taken, gone = played.results
     for result in (refused, not_removed):
         assert result["failed"]
         assert result["code"] == "CallbackTaken"
         assert "https://others.example.com/events" in result["msg"]
         assert "Set force" in result["hint"]
     assert left["changed"] is False
-    warning = "https://others.example.com/events, which is left alone"
+    warning = "https://others.example.com/events. They were left unchanged."
     assert warning in " ".join(played.output.split())
     assert found["callback"]["url"] == "https://others.example.com/events"
-    assert is_set(tiw_simulator) == (THEIRS, "their-callback-key")
-    assert tiw_simulator.writes == 0
+    assert found["callback"]["key_is_set"] is True
     for secret in ("their-password", "their-token", "their-callback-key", KEY):
         assert secret not in played.output
-    taken, gone = play(
-        callback(url=OURS, key=KEY, force=True), callback(state="absent", url=OURS, force=True)
-    ).results
     assert taken["changed"] is True
     assert gone["changed"] is True
+    # Address and key were set and removed; the refused tasks wrote nothing.
+    assert tiw_simulator.writes == 4
 
 
 def test_check_and_diff_write_nothing_and_show_no_secret(
@@ -129,7 +129,7 @@ def test_check_and_diff_write_nothing_and_show_no_secret(
         assert secret not in played.output
 
 
-def test_a_fault_between_the_two_settings_is_mended_by_the_next_run(
+def test_the_next_run_repairs_a_fault_between_the_two_settings(
     tiw_simulator: Simulator, play: Play
 ) -> None:
     fault = {"action": "SetOnlineRecordCallback", "name": "outage"}
@@ -145,7 +145,7 @@ def test_a_fault_between_the_two_settings_is_mended_by_the_next_run(
     assert is_set(tiw_simulator) == (OURS, KEY)
 
 
-def test_a_key_is_made_once_and_again_where_that_is_asked_for(
+def test_a_key_is_generated_once_and_again_with_rotate_key(
     tiw_simulator: Simulator, play: Play
 ) -> None:
     generated = {"url": OURS, "generate_key": True}
@@ -169,23 +169,22 @@ def test_a_key_is_made_once_and_again_where_that_is_asked_for(
     assert is_set(tiw_simulator) == (OURS, rotated["key"])
 
 
-def test_a_key_is_made_where_an_address_is_taken_over_and_not_in_check_mode(
+def test_a_key_is_generated_where_an_address_is_taken_over_and_not_in_check_mode(
     tiw_simulator: Simulator, play: Play
 ) -> None:
     tiw_simulator.set_callback(THEIRS, "their-callback-key")
-    (checked,) = play(
-        callback(url=OURS, generate_key=True, force=True), arguments=("--check",)
-    ).results
+    take = callback(url=OURS, generate_key=True, force=True)
+    checked, still_theirs, taken = play({**take, "check_mode": True}, INFO, take).results
     assert checked["changed"] is True
     assert checked["callback"]["key_is_set"] is True
     assert checked["key"] is None
-    assert tiw_simulator.writes == 0
-    (taken,) = play(callback(url=OURS, generate_key=True, force=True)).results
+    assert still_theirs["callback"]["url"] == "https://others.example.com/events"
+    assert tiw_simulator.writes == 2
     assert is_set(tiw_simulator) == (OURS, taken["key"])
     assert taken["key"] != "their-callback-key"
 
 
-def test_a_key_that_was_made_is_not_lost_with_the_task(
+def test_a_generated_key_is_returned_by_a_task_that_fails(
     tiw_simulator: Simulator, play: Play
 ) -> None:
     tiw_simulator.fault = {"action": "SetOnlineRecordCallback", "name": "outage"}
@@ -198,7 +197,7 @@ def test_a_key_that_was_made_is_not_lost_with_the_task(
     assert is_set(tiw_simulator) == (OURS, broken["key"])
 
 
-def test_weak_keys_are_refused_and_what_is_weak_already_is_a_warning(
+def test_weak_keys_are_refused_and_one_that_is_set_is_a_warning(
     tiw_simulator: Simulator, play: Play
 ) -> None:
     tiw_simulator.set_callback("http://hooks.example.com/tiw", "weak-key")
@@ -216,7 +215,7 @@ def test_weak_keys_are_refused_and_what_is_weak_already_is_a_warning(
         assert word in result["msg"]
     assert tiw_simulator.writes == 0
     assert left["changed"] is False
-    said = " ".join(played.output.split())
-    assert "plain http" in said
-    assert "has 8 characters" in said
+    output = " ".join(played.output.split())
+    assert "plain http" in output
+    assert "has 8 characters" in output
     assert "weak-key" not in played.output

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What check mode returns goes through all that comes after it."""
+"""Every later task accepts the result of a start in check mode."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Play = Callable[..., Any]
 Command = Callable[..., subprocess.CompletedProcess[str]]
 KEY = "user-signature-key-user-signature-key"
 USER = "tic_record_user_29001_algebra"
-FORESEEN = f"check-mode:{USER}"
+PREDICTED = f"check-mode:{USER}"
 KEYS = set(OnlineRecord(1, "t").to_dict()) | {"exists", "verdict", "message"}
 LESSON = "{{ result_0.task_id }}"
 URLS = "query('tiw.automation.online_record', result_0.task_id)"
@@ -35,7 +35,7 @@ def start() -> dict[str, Any]:
     return record("started", room_id=29001, record_user_id=USER, user_sig_key=KEY)
 
 
-def test_what_would_be_started_is_paused_resumed_stopped_and_waited_for(
+def test_a_predicted_recording_is_paused_resumed_stopped_and_waited_for(
     tiw_simulator: Simulator, play: Play, ansible_environment: dict[str, str]
 ) -> None:
     # The site that lists what runs.
@@ -56,43 +56,43 @@ def test_what_would_be_started_is_paused_resumed_stopped_and_waited_for(
     )
     results = played.results
     assert not [result["msg"] for result in results if result.get("failed")], played.output
-    assert [result["task_id"] for result in results[:4]] == [FORESEEN] * 4
+    assert [result["task_id"] for result in results[:4]] == [PREDICTED] * 4
     assert [result["changed"] for result in results[:4]] == [True] * 4
     before = [result["previous_status"] for result in results[:4]]
     assert before == [None, "RECORDING", "PAUSED", "RECORDING"]
     states = [result["record"]["status"] for result in results[:4]]
     assert states == ["RECORDING", "PAUSED", "RECORDING", "FINISHED"]
-    assert results[0]["diff"]["after"] == {"task_id": FORESEEN, "status": "RECORDING"}
+    assert results[0]["diff"]["after"] == {"task_id": PREDICTED, "status": "RECORDING"}
     asked = [*(result["record"] for result in results[:4]), *results[4]["records"]]
     assert all(set(entry) == KEYS for entry in asked)
-    assert results[4]["pending"] == ["runs", FORESEEN]
+    assert results[4]["pending"] == ["runs", PREDICTED]
     assert results[5]["all_finished"] is True
     assert results[5]["video_urls"] == []
-    assert [entry["task_id"] for entry in results[6]["records"]] == [FORESEEN, "runs"]
+    assert [entry["task_id"] for entry in results[6]["records"]] == [PREDICTED, "runs"]
     assert results[7]["msg"] == []
     assert tiw_simulator.writes == 0
     assert set(tiw_simulator.requests_by_task) == {"runs"}
 
 
-def test_outside_check_mode_it_is_refused_and_nothing_is_asked(
+def test_outside_check_mode_its_id_is_refused_and_no_request_is_sent(
     tiw_simulator: Simulator, play: Play
 ) -> None:
     played = play(
-        record("stopped", task_id=FORESEEN),
-        info(["runs", FORESEEN]),
+        record("stopped", task_id=PREDICTED),
+        info(["runs", PREDICTED]),
         {
             "ansible.builtin.debug": {
-                "msg": f"{{{{ query('tiw.automation.online_record', '{FORESEEN}') }}}}"
+                "msg": f"{{{{ query('tiw.automation.online_record', '{PREDICTED}') }}}}"
             }
         },
     )
     for result in played.results:
         assert result["failed"]
-        assert f"{FORESEEN} is not a recording: check mode returned it" in result["msg"]
+        assert f"{PREDICTED} is not a recording: check mode returned it" in result["msg"]
     assert tiw_simulator.requests == {}
 
 
-def test_every_playbook_of_the_collection_takes_it(
+def test_every_playbook_of_the_collection_accepts_it(
     tiw_simulator: Simulator,
     command: Command,
     ansible_environment: dict[str, str],
@@ -106,18 +106,18 @@ def test_every_playbook_of_the_collection_takes_it(
         "".join(f"- import_playbook: tiw.automation.{name}\n" for name in ["start", *names])
     )
     folder = tmp_path / "lessons"
-    foreseen = "check-mode:tic_record_user_29001_playbook"
+    predicted = "check-mode:tic_record_user_29001_playbook"
     variables = {
-        **{"room_id": 29001, "user_sig_key": KEY, "task_ids": foreseen, "folder": str(folder)},
+        **{"room_id": 29001, "user_sig_key": KEY, "task_ids": predicted, "folder": str(folder)},
         **{"wait": "yes", "fail_on": "missing,failed,timeout"},
         **{"url": "https://hooks.example.com/tiw", "callback_key": "k" * 32},
-        **{"EventType": "OnlineRecordFinished", "EventData": {"TaskId": foreseen}},
+        **{"EventType": "OnlineRecordFinished", "EventData": {"TaskId": predicted}},
     }
     folder.mkdir()
     done = command("ansible-playbook", str(book), "--check", "-e", json.dumps(variables))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"Would start {foreseen}" in done.stdout
-    for name in ("Pause", "Resume", "Stop", "Set or remove", "Keep the videos"):
+    assert f"Would start {predicted}" in done.stdout
+    for name in ("Pause", "Resume", "Stop", "Set or remove", "Archive the videos"):
         assert f"TASK [{name}]" in done.stdout, name
     assert tiw_simulator.writes == 0
     assert not tiw_simulator.requests_by_task

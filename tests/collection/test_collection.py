@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What has to hold for the collection as a whole."""
+"""What must hold for the whole collection."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def documented(module: str, part: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("path", make_start_options.pages(), ids=lambda path: path.parent.name)
-def test_the_options_of_a_start_are_the_cores(path: Path) -> None:
+def test_the_options_of_a_start_are_those_of_the_core(path: Path) -> None:
     assert path.read_text() == make_start_options.pages()[path], (
         "Run tests/collection/make_start_options.py"
     )
@@ -81,7 +81,7 @@ def test_every_module_is_in_the_action_group() -> None:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_every_module_says_what_it_promises(module: str) -> None:
+def test_every_module_documents_its_attributes_and_failures(module: str) -> None:
     fragments = documented(module, "DOCUMENTATION")["extends_documentation_fragment"]
     kind = "info_module" if module.endswith("_info") else "writing_module"
     assert f"tiw.automation._attributes.{kind}" in fragments
@@ -112,7 +112,7 @@ def check_returned(documentation: dict[str, Any], data: dict[str, Any]) -> None:
         assert "sample" in documentation[name] or "contains" in documentation[name], name
 
 
-def test_what_is_returned_of_a_recording_is_documented_in_full() -> None:
+def test_the_record_is_fully_documented() -> None:
     contains = documented("online_record_info", "RETURN")["records"]["contains"]
     record = {**RECORD.to_dict(), "exists": True, "verdict": "finished", "message": ""}
     check_returned(contains, record)
@@ -123,7 +123,7 @@ def test_what_is_returned_of_a_recording_is_documented_in_full() -> None:
     assert documented("online_record", "RETURN")["record"]["contains"] == contains
 
 
-def test_what_is_returned_of_a_task_and_of_an_error_is_documented_in_full() -> None:
+def test_a_running_task_and_an_error_are_fully_documented() -> None:
     task = RunningTask(1, "t", "OnlineRecord", None, None, None, None, None, None)
     contains = documented("running_task_info", "RETURN")["tasks"]["contains"]
     check_returned(contains, task.to_dict())
@@ -163,7 +163,7 @@ def test_a_missing_core_names_the_interpreter_and_the_command(tmp_path: Path, pl
         assert f"{python} -m pip install --upgrade 'tiw-automation>=" in result["hint"]
 
 
-def test_a_core_that_is_too_old_is_named_with_both_versions(tmp_path: Path, play: Play) -> None:
+def test_an_old_core_is_named_with_both_versions(tmp_path: Path, play: Play) -> None:
     old = tmp_path / "old/tiw_automation"
     old.mkdir(parents=True)
     (old / "__init__.py").write_text('__version__ = "0.0.7"\n')
@@ -183,7 +183,7 @@ def test_a_core_that_is_too_old_is_named_with_both_versions(tmp_path: Path, play
     assert {r["code"] for r in played.results[: len(MODULES)]} == {"CoreUnusable"}
 
 
-def test_what_the_tasks_return_is_documented(
+def test_all_results_are_documented(
     tiw_simulator: Simulator, play: Play, ansible_environment: dict[str, str]
 ) -> None:
     del ansible_environment["TENCENTCLOUD_REGION"]
@@ -273,7 +273,7 @@ def test_no_secret_is_ever_printed(
         for options in own[name]
         for way in ways
     ]
-    # From a file: what a task says of itself when it fails is its source, whatever that holds.
+    # Not in the tasks: Ansible prints the source of a task that fails.
     quoted = {
         f"secret_{number}": value
         for number, value in enumerate(
@@ -307,7 +307,7 @@ def tasks_of(text: str) -> list[dict[str, Any]]:
             if any(str(key).startswith("tiw.automation.") for key in node):
                 yield node
             for key, value in node.items():
-                # Those of a rulebook are plugins of another kind, with a test of their own.
+                # The sources of a rulebook are event plugins, which have a separate test.
                 if key != "sources":
                     yield from walk(value)
         elif isinstance(node, list):
@@ -347,7 +347,7 @@ def check_used(documentation: Mapping[str, Any], text: str) -> int:
         ("role", ["archive_recordings"]),
     ],
 )
-def test_the_documentation_renders_and_its_examples_are_right(
+def test_the_documentation_renders_and_its_examples_are_valid(
     command: Command, kind: str, names: list[str]
 ) -> None:
     full = [f"tiw.automation.{name}" for name in names]
@@ -431,15 +431,18 @@ def test_the_readme_has_what_certification_asks_for() -> None:
         assert f"`{name}`" in text, name
 
 
-def test_the_changelog_has_this_version() -> None:
+def test_the_changelog_has_this_version_or_its_fragments() -> None:
     version = yaml.safe_load((COLLECTION / "galaxy.yml").read_text())["version"]
     changes = yaml.safe_load((COLLECTION / "changelogs/changelog.yaml").read_text())
-    assert version in changes["releases"]
-    assert f"v{version}" in (COLLECTION / "CHANGELOG.rst").read_text()
-    told = [*changes["releases"].values()]
+    is_released = version in changes["releases"]
+    assert is_released or list(COLLECTION.glob("changelogs/fragments/*.yml"))
+    assert (f"v{version}" in (COLLECTION / "CHANGELOG.rst").read_text()) is is_released
+    releases = [*changes["releases"].values()]
     for kind in ("filter", "lookup"):
-        names = [entry["name"] for release in told for entry in release["plugins"].get(kind, [])]
+        names = [
+            entry["name"] for release in releases for entry in release["plugins"].get(kind, [])
+        ]
         assert sorted(names) == sorted(p.stem for p in COLLECTION.glob(f"plugins/{kind}/*.py"))
-    assert sorted(e["name"] for release in told for e in release["modules"]) == MODULES
-    roles = [entry["name"] for release in told for entry in release["objects"].get("role", [])]
+    assert sorted(e["name"] for release in releases for e in release["modules"]) == MODULES
+    roles = [entry["name"] for release in releases for entry in release["objects"].get("role", [])]
     assert sorted(roles) == sorted(path.name for path in COLLECTION.glob("roles/*"))

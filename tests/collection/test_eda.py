@@ -104,22 +104,22 @@ async def test_each_transition_once_and_the_same_after_a_restart(tiw_simulator: 
     # With a fault on the way, after which the same state is seen again.
     timeline = [{"RECORDING": 100}, {"PAUSED": 100}, {"RECORDING": 100}]
     tiw_simulator.add("lesson", timeline=timeline)
-    told = []
+    events = []
     async with source(tiw_simulator, task_ids="lesson", emit="transitions") as running:
         for _ in range(3):
-            told.append(await running.next())
+            events.append(await running.next())
             tiw_simulator.inject("server_error", times=2)
             await running.nothing_more()
             tiw_simulator.advance(100)
-        told.append(await running.next())
-    assert [event["status"] for event in told] == ["RECORDING", "PAUSED", "RECORDING", "FINISHED"]
-    assert [event["type"] for event in told] == ["transition"] * 3 + ["finish"]
-    assert len({event["event_id"] for event in told}) == 4
+        events.append(await running.next())
+    assert [event["status"] for event in events] == ["RECORDING", "PAUSED", "RECORDING", "FINISHED"]
+    assert [event["type"] for event in events] == ["transition"] * 3 + ["finish"]
+    assert len({event["event_id"] for event in events}) == 4
     async with source(tiw_simulator, task_ids="lesson", emit="transitions") as running:
-        assert (await running.next())["event_id"] == told[-1]["event_id"]
+        assert (await running.next())["event_id"] == events[-1]["event_id"]
 
 
-async def test_a_restart_in_the_middle_tells_the_state_again_with_its_id(
+async def test_a_restart_publishes_the_current_state_again_with_the_same_id(
     tiw_simulator: Simulator,
 ) -> None:
     tiw_simulator.add("lesson", timeline=[{"RECORDING": 10000}])
@@ -130,32 +130,32 @@ async def test_a_restart_in_the_middle_tells_the_state_again_with_its_id(
     assert ids[0] == ids[1]
 
 
-async def test_the_second_pause_is_another_also_after_a_restart(
+async def test_a_second_pause_has_another_id_also_after_a_restart(
     tiw_simulator: Simulator, tmp_path: Path
 ) -> None:
     state = tmp_path / "state.json"
     tiw_simulator.add("lesson", timeline=[{"RECORDING": 100}, {"PAUSED": 100}] * 2)
-    told = []
+    published = []
     for _ in range(4):
         options = {"emit": "transitions", "state_file": str(state)}
         async with source(tiw_simulator, task_ids="lesson", **options) as running:
             event = await running.next()
-            told.append((event["status"], event["event_id"]))
+            published.append((event["status"], event["event_id"]))
             async with asyncio.timeout(30):
                 while json.loads(state.read_text())["states"]["lesson"][0] != event["status"]:
                     await asyncio.sleep(0.05)
         async with source(tiw_simulator, task_ids="lesson", **options) as running:
             assert (await running.next())["event_id"] == event["event_id"]
         tiw_simulator.advance(100)
-    assert [status for status, _ in told] == ["RECORDING", "PAUSED"] * 2
-    assert len(set(told)) == 4
+    assert [status for status, _ in published] == ["RECORDING", "PAUSED"] * 2
+    assert len(set(published)) == 4
 
 
 @pytest.mark.parametrize("slow", [False, True])
-async def test_what_was_told_is_not_told_again_while_it_runs(
+async def test_an_end_is_published_once_while_the_source_runs(
     slow: bool, chinese: Simulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    # The feed forgets at once what has ended.
+    # The feed forgets an end at once.
     monkeypatch.setattr("tiw_automation.core.events.feed._REMEMBER_S", -1.0)
     ids = chinese.add_finished(3)
     options = {"task_ids": ids, "discover": True, "state_file": str(tmp_path / "state.json")}
@@ -164,9 +164,9 @@ async def test_what_was_told_is_not_told_again_while_it_runs(
             async with asyncio.timeout(30):
                 while chinese.requests.get("DescribeRunningTasks", 0) < 20:
                     await asyncio.sleep(0.05)
-        told = [(await running.next())["task_id"] for _ in ids]
+        ended = [(await running.next())["task_id"] for _ in ids]
         await running.nothing_more()
-    assert sorted(told) == sorted(ids)
+    assert sorted(ended) == sorted(ids)
     assert chinese.requests["DescribeOnlineRecord"] == len(ids)
 
 
@@ -190,7 +190,7 @@ async def test_found_recordings_survive_a_restart(chinese: Simulator, tmp_path: 
             while not state.exists() or len(json.loads(state.read_text())["found"]) < 2:
                 await asyncio.sleep(0.05)
     assert stat.S_IMODE(state.stat().st_mode) == 0o600
-    # It ends, and leaves the list, while nobody looks.
+    # It ends and leaves the list while no source runs.
     chinese.advance(1100)
     async with source(chinese, **options) as running:
         assert (await running.next())["task_id"] == "algebra"
@@ -202,7 +202,7 @@ async def test_found_recordings_survive_a_restart(chinese: Simulator, tmp_path: 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["state.json"]
 
 
-async def test_a_state_file_that_is_a_link_stays_one_and_is_for_its_owner_alone(
+async def test_a_state_file_that_is_a_link_stays_one_and_only_its_owner_may_read_it(
     chinese: Simulator, tmp_path: Path
 ) -> None:
     kept, link = tmp_path / "volume/state.json", tmp_path / "state.json"
@@ -210,7 +210,7 @@ async def test_a_state_file_that_is_a_link_stays_one_and_is_for_its_owner_alone(
     kept.write_text('{"found": [], "states": {}}')
     kept.chmod(0o644)
     link.symlink_to(kept)
-    # Left by a process of the same number that was killed.
+    # Left by a killed process with the same id.
     left = kept.with_name(f".state.json.{os.getpid()}")
     left.write_text("x")
     left.chmod(0o666)
@@ -224,7 +224,7 @@ async def test_a_state_file_that_is_a_link_stays_one_and_is_for_its_owner_alone(
     assert not left.exists()
 
 
-async def test_faults_end_nothing(tiw_simulator: Simulator) -> None:
+async def test_faults_do_not_end_the_source(tiw_simulator: Simulator) -> None:
     tiw_simulator.add("lesson", timeline=[{"RECORDING": 1000}])
     async with source(tiw_simulator, task_ids="lesson", emit="transitions", timeout=1) as running:
         assert (await running.next())["status"] == "RECORDING"
@@ -237,7 +237,7 @@ async def test_faults_end_nothing(tiw_simulator: Simulator) -> None:
         assert (await running.next())["verdict"] == "finished"
 
 
-async def test_a_slow_rule_engine_loses_nothing_and_holds_up_no_request(
+async def test_a_slow_rule_engine_loses_no_event_and_delays_no_request(
     tiw_simulator: Simulator,
 ) -> None:
     ids = tiw_simulator.add_finished(30)
@@ -246,12 +246,12 @@ async def test_a_slow_rule_engine_loses_nothing_and_holds_up_no_request(
             while tiw_simulator.requests.get("DescribeOnlineRecord", 0) < len(ids):
                 await asyncio.sleep(0.05)
         assert running.queue.qsize() <= 1
-        told = []
+        ended = []
         for _ in ids:
             await asyncio.sleep(0.01)
-            told.append((await running.next())["task_id"])
+            ended.append((await running.next())["task_id"])
         await asyncio.wait_for(running.task, 30)
-    assert sorted(told) == sorted(ids)
+    assert sorted(ended) == sorted(ids)
 
 
 async def test_a_rule_engine_that_fails_ends_the_source(tiw_simulator: Simulator) -> None:
@@ -267,7 +267,7 @@ async def test_a_rule_engine_that_fails_ends_the_source(tiw_simulator: Simulator
 
 
 @pytest.mark.parametrize("discover", [False, True])
-async def test_it_stops_when_all_is_done(discover: bool, chinese: Simulator) -> None:
+async def test_it_stops_when_all_have_ended(discover: bool, chinese: Simulator) -> None:
     (done,) = chinese.add_finished(1)
     chinese.add("runs", timeline=[{"RECORDING": 10000}])
     async with source(chinese, task_ids=done, discover=discover, stop_when_done=True) as running:
@@ -276,12 +276,12 @@ async def test_it_stops_when_all_is_done(discover: bool, chinese: Simulator) -> 
                 while not chinese.requests_by_task.get("runs"):
                     await asyncio.sleep(0.05)
             chinese.advance(11000)
-        told = {(await running.next())["task_id"] for _ in range(1 + discover)}
+        ended = {(await running.next())["task_id"] for _ in range(1 + discover)}
         await asyncio.wait_for(running.task, 30)
-    assert told == ({done, "runs"} if discover else {done})
+    assert ended == ({done, "runs"} if discover else {done})
 
 
-async def test_it_stops_at_once_where_nothing_runs(chinese: Simulator) -> None:
+async def test_it_stops_at_once_if_no_recording_runs(chinese: Simulator) -> None:
     async with source(chinese, discover=True, stop_when_done=True) as running:
         await asyncio.wait_for(running.task, 30)
 
@@ -291,7 +291,7 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ({"task_ids": []}, ["No task id"]),
     ({"task_ids": [5]}, ["5", "string"]),
     ({"task_ids": {"a": 1}}, ["task_ids", "a list"]),
-    ({"task_id": "a"}, ["'task_id'", "Is task_ids meant?", "state_file"]),
+    ({"task_id": "a"}, ["'task_id'", "Did you mean task_ids?", "state_file"]),
     ({"task_ids": "a", "emit": "all"}, ["emit", "'all'", "finishes, transitions"]),
     ({"task_ids": "a", "poll_interval": 0}, ["poll_interval", "not 0", "seconds"]),
     ({"task_ids": "a", "poll_interval": "often"}, ["poll_interval", "'often'"]),
@@ -308,7 +308,7 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ({"task_ids": "a", "sdk_app_id": None}, ["sdk_app_id"]),
     ({"task_ids": "a", "secret_key": None}, ["secret_key"]),
     ({"task_ids": "a", "state_file": "/nowhere/state"}, ["state_file", "/nowhere/state"]),
-    ({"task_ids": "a", "state_file": "~nobody-here/state"}, ["state_file", "~nobody-here"]),
+    ({"task_ids": "a", "state_file": "~unknown-user/state"}, ["state_file", "~unknown-user"]),
     (
         {"discover": True, "site": "intl", "endpoint": None, "region": None},
         ["task_ids", "callback"],
@@ -319,22 +319,22 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
 
 
 @pytest.mark.parametrize(("options", "words"), WRONG, ids=lambda given: str(given)[:40])
-async def test_what_is_wrong_is_said_at_once(
+async def test_a_mistake_is_reported_at_once(
     options: dict[str, Any], words: list[str], tiw_simulator: Simulator
 ) -> None:
     async with source(tiw_simulator, **options) as running:
         with pytest.raises(ValueError if words != ["AuthFailure"] else Exception) as caught:
             await asyncio.wait_for(running.task, 30)
-    said = str(caught.value)
-    assert not [word for word in words if word not in said], said
-    assert tiw_simulator.secret_key not in said
-    assert "wrongwrong" not in said
+    message = str(caught.value)
+    assert not [word for word in words if word not in message], message
+    assert tiw_simulator.secret_key not in message
+    assert "wrongwrong" not in message
 
 
 @pytest.mark.parametrize(
     "text", ["not ours", "[]", "{}", '{"found": 1, "states": {}}', '{"found": [], "states": [1]}']
 )
-async def test_a_state_file_of_somebody_else_is_left_alone(
+async def test_another_file_is_refused_and_unchanged(
     text: str, chinese: Simulator, tmp_path: Path
 ) -> None:
     other = tmp_path / "notes.txt"
@@ -349,7 +349,7 @@ BEGINNING = '{"found": ["algebra", "his'
 
 
 @pytest.mark.parametrize("content", [BEGINNING, BEGINNING[:12], "\0" * 4096], ids=len)
-async def test_a_state_file_that_is_damaged_is_set_aside(
+async def test_a_damaged_state_file_is_renamed(
     content: str, chinese: Simulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     state = tmp_path / "state.json"
@@ -362,7 +362,7 @@ async def test_a_state_file_that_is_damaged_is_set_aside(
     assert caplog.text.count("is damaged") == 1
 
 
-async def test_what_is_odd_in_a_state_file_costs_only_itself(
+async def test_an_odd_entry_of_a_state_file_is_left_out(
     chinese: Simulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     state = tmp_path / "state.json"
@@ -393,9 +393,7 @@ async def test_what_is_odd_in_a_state_file_costs_only_itself(
     assert set(chinese.requests_by_task) == {"algebra"}
 
 
-async def test_a_state_file_that_never_ends_is_refused_in_time(
-    chinese: Simulator, tmp_path: Path
-) -> None:
+async def test_an_endless_state_file_is_refused_in_time(chinese: Simulator, tmp_path: Path) -> None:
     pipe, empty, huge = tmp_path / "pipe", tmp_path / "empty", tmp_path / "huge"
     os.mkfifo(pipe)
     empty.touch()
@@ -412,15 +410,15 @@ async def test_a_state_file_that_never_ends_is_refused_in_time(
 async def test_an_id_of_the_list_that_is_a_template_is_in_no_event(
     chinese: Simulator, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A rule passes the id on as an extra variable, and Ansible takes that for a template."""
+    """A rule may pass the id on as an extra variable, which Ansible treats as a template."""
     hostile = "x{{lookup('pipe', 'id')}}\x1b[31m\n"
     chinese.add(hostile, timeline=[{"RECORDING": 60}])
     chinese.add("algebra", timeline=[{"RECORDING": 60}])
     async with source(chinese, discover=True, emit="transitions") as running:
-        told = {(await running.next())["task_id"]}
-        told.add((await running.next())["task_id"])
+        seen = {(await running.next())["task_id"]}
+        seen.add((await running.next())["task_id"])
         await running.nothing_more()
-    assert told == {"algebra"}
+    assert seen == {"algebra"}
     assert hostile not in chinese.requests_by_task
     assert "\x1b" not in caplog.text
 
@@ -434,7 +432,7 @@ async def test_a_text_holds_several_ids_and_reasons(tiw_simulator: Simulator) ->
     assert verdicts == {"algebra": "finished", "history": "finished"}
 
 
-async def test_a_refusal_later_on_ends_nothing(
+async def test_a_later_refusal_does_not_end_the_source(
     tiw_simulator: Simulator, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tiw_automation.core.events.feed._REFUSED_S", 0.2)
@@ -450,7 +448,7 @@ async def test_a_refusal_later_on_ends_nothing(
         assert (await running.next())["verdict"] == "finished"
 
 
-async def test_nothing_secret_is_logged(
+async def test_no_secret_is_logged(
     tiw_simulator: Simulator, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -488,7 +486,7 @@ def test_the_source_alone(tiw_simulator: Simulator) -> None:
 
 
 @pytest.mark.parametrize("path", [SOURCE, FILTER], ids=lambda path: path.stem)
-def test_without_the_core_it_names_the_command_that_mends_that(path: Path) -> None:
+def test_without_the_core_the_error_names_the_command_that_installs_it(path: Path) -> None:
     code = f"""
 import asyncio, logging, runpy, sys
 logging.basicConfig()
@@ -509,7 +507,7 @@ main({{"payload": {{}}, "meta": {{"endpoint": ""}}}})
 
 
 class Gate:
-    """The filter, as the webhook calls it."""
+    """The filter, called like the webhook does."""
 
     def __init__(self, simulator: Simulator) -> None:
         self.simulator = simulator
@@ -520,7 +518,7 @@ class Gate:
         self.main = runpy.run_path(str(FILTER))["main"]
 
     def post(self, payload: Any, **options: Any) -> list[Event]:
-        """Return what becomes of a post."""
+        """Return the events of a post."""
         meta = {"endpoint": "tiw", "headers": {"X-Proxy-Token": "0123456789"}}
         event = {"payload": payload, "meta": meta}
         found = self.main(event, **{**self.options, **options})
@@ -537,7 +535,7 @@ class Gate:
                 time.sleep(0.1)
 
     def callback(self, task_id: str | None, event: str = EventType.FINISHED, **changes: Any) -> Any:
-        """Return a genuine callback, but for the changes."""
+        """Return a genuine callback with some changes."""
         expires = int(time.time()) + 600
         data = {} if task_id is None else {"TaskId": task_id, "RoomId": 1}
         return {
@@ -556,12 +554,12 @@ def gate(tiw_simulator: Simulator) -> Gate:
     return Gate(tiw_simulator)
 
 
-def test_a_callback_is_let_through_as_the_api_tells_it(
+def test_the_event_of_a_callback_holds_the_answer_of_the_api(
     gate: Gate, tiw_simulator: Simulator
 ) -> None:
     (done,) = tiw_simulator.add_finished(1)
-    lie = {"TaskId": done, "FinishReason": "EXCEPTION", "VideoInfos": []}
-    (event,) = gate.settle(gate.callback(done, EventData=lie))
+    forged = {"TaskId": done, "FinishReason": "EXCEPTION", "VideoInfos": []}
+    (event,) = gate.settle(gate.callback(done, EventData=forged))
     assert event["verdict"] == "finished"
     assert event["record"]["finish_reason"] == "USER_CALL"
     assert event["record"]["video_urls"]
@@ -575,7 +573,7 @@ def test_a_callback_is_let_through_as_the_api_tells_it(
     assert tiw_simulator.requests == {"DescribeOnlineRecord": 1}
 
 
-def test_other_events_say_what_is_true_now(gate: Gate, tiw_simulator: Simulator) -> None:
+def test_other_events_hold_the_current_state(gate: Gate, tiw_simulator: Simulator) -> None:
     tiw_simulator.add("lesson", timeline=[{"RECORDING": 100}, {"PAUSED": 1000}])
     (started,) = gate.settle(gate.callback("lesson", EventType.STARTED))
     assert (started["type"], started["status"]) == ("transition", "RECORDING")
@@ -589,13 +587,13 @@ def test_other_events_say_what_is_true_now(gate: Gate, tiw_simulator: Simulator)
     same["Timestamp"] = warned["callback"]["timestamp"]
     assert gate.settle(same) == []
     tiw_simulator.advance(2000)
-    # Late, and out of order: what it says is no longer so.
+    # Late and out of order: its state has passed.
     (late,) = gate.settle(gate.callback("lesson", EventType.STOPPED))
     assert (late["type"], late["verdict"]) == ("finish", "finished")
     assert gate.settle(gate.callback("lesson")) == []
 
 
-def test_what_is_not_to_be_trusted_is_dropped_without_a_question(
+def test_an_invalid_callback_is_dropped_without_a_request(
     gate: Gate, tiw_simulator: Simulator, caplog: pytest.LogCaptureFixture
 ) -> None:
     (done,) = tiw_simulator.add_finished(1)
@@ -604,7 +602,7 @@ def test_what_is_not_to_be_trusted_is_dropped_without_a_question(
         (gate.callback(done, Sign="0" * 32), "signature is missing or wrong"),
         (gate.callback(done, Sign=None), "signature is missing or wrong"),
         (gate.callback(done, Sign="\u00fc"), "signature is missing or wrong"),
-        (gate.callback(done, ExpireTime=None), "no ExpireTime"),
+        (gate.callback(done, ExpireTime=None), "ExpireTime"),
         (gate.callback(done, ExpireTime=past, Sign=sign(KEY, past)), "signature ended"),
         (gate.callback(done, ExpireTime=int(time.time()) + 999), "signature is missing or wrong"),
         (gate.callback(done, SdkAppId=99), "SdkAppId 99"),
@@ -618,10 +616,10 @@ def test_what_is_not_to_be_trusted_is_dropped_without_a_question(
         (gate.callback("a b\nc"), "not a task id"),
         (gate.callback(done, EventType=EventType.STARTED, SdkAppId=2**63), "SdkAppId"),
         (gate.callback(done, SdkAppId=True), "SdkAppId"),
-        ({}, "no ExpireTime"),
-        ([gate.callback(done)], "no JSON object"),
-        ("x", "no JSON object"),
-        (None, "no JSON object"),
+        ({}, "ExpireTime"),
+        ([gate.callback(done)], "not a JSON object"),
+        ("x", "not a JSON object"),
+        (None, "not a JSON object"),
     ]
     for payload, words in posts:
         caplog.clear()
@@ -633,7 +631,7 @@ def test_what_is_not_to_be_trusted_is_dropped_without_a_question(
     assert tiw_simulator.requests == {}
 
 
-def test_what_the_api_does_not_confirm_is_dropped(
+def test_an_unconfirmed_callback_is_dropped(
     gate: Gate,
     tiw_simulator: Simulator,
     caplog: pytest.LogCaptureFixture,
@@ -648,14 +646,14 @@ def test_what_the_api_does_not_confirm_is_dropped(
     assert "absent" in caplog.text
 
 
-def test_a_failed_recording_is_told_as_such(gate: Gate, tiw_simulator: Simulator) -> None:
+def test_a_failed_recording_is_an_event(gate: Gate, tiw_simulator: Simulator) -> None:
     tiw_simulator.add("broken", error={"message": "code: 40004, msg: now, im login failed"})
     (event,) = gate.settle(gate.callback("broken"))
     assert event["verdict"] == "failed"
     assert "im login failed" in event["message"]
 
 
-def test_what_is_not_confirmed_yet_has_to_be_posted_again(
+def test_a_callback_without_an_answer_must_be_posted_again(
     gate: Gate, tiw_simulator: Simulator
 ) -> None:
     (done,) = tiw_simulator.add_finished(1)
@@ -677,7 +675,7 @@ def test_what_is_not_confirmed_yet_has_to_be_posted_again(
     ],
     ids=["EventData", "Timestamp", "SdkAppId"],
 )
-def test_an_odd_form_costs_no_event(
+def test_an_odd_form_loses_no_event(
     odd: dict[str, Any], gate: Gate, tiw_simulator: Simulator
 ) -> None:
     (done,) = tiw_simulator.add_finished(1)
@@ -690,7 +688,7 @@ def test_an_odd_form_costs_no_event(
     assert event["task_id"] == done
 
 
-def test_what_is_posted_no_more_comes_with_the_next_post(
+def test_an_answer_that_comes_late_goes_with_the_next_post(
     gate: Gate, tiw_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tiw_automation.core.events.confirmation._POSTED_FOR_S", 0.0)
@@ -707,7 +705,7 @@ def test_what_is_posted_no_more_comes_with_the_next_post(
     assert [event["task_id"] for event in events] == ids
     assert {event["verdict"] for event in events} == {"finished"}
     assert len({event["meta"]["uuid"] for event in events}) == 3
-    # Each once, whatever is posted after that.
+    # Each once, also if it is posted again.
     again = [gate.post(gate.callback(task_id), confirm_timeout=0) for task_id in ids]
     assert again == [[], [], []]
     assert tiw_simulator.requests == {"DescribeOnlineRecord": 3}
@@ -727,7 +725,7 @@ FILTER_WRONG: list[tuple[dict[str, Any], str]] = [
     ({"callback_key": None}, "TIW_CALLBACK_KEY"),
     ({"callback_key": "{{ key }}"}, "fills in no variables"),
     ({"confirm_timeout": -1}, "confirm_timeout"),
-    ({"confirm_timout": 1}, "Is confirm_timeout meant?"),
+    ({"confirm_timout": 1}, "Did you mean confirm_timeout?"),
     ({"require_videos": "perhaps"}, "require_videos"),
     ({"site": "mars"}, "'mars'"),
     ({"secret_id": None}, "secret_id"),
@@ -736,7 +734,7 @@ FILTER_WRONG: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("options", "words"), FILTER_WRONG, ids=lambda given: str(given)[:40])
-def test_a_wrong_option_lets_nothing_through_and_loses_nothing(
+def test_an_invalid_option_admits_and_loses_no_callback(
     options: dict[str, Any],
     words: str,
     gate: Gate,
@@ -755,7 +753,7 @@ def test_a_wrong_option_lets_nothing_through_and_loses_nothing(
     assert "wrongwrong" not in caplog.text
 
 
-def test_a_mistake_is_not_looked_for_again_at_each_post(
+def test_options_are_not_checked_again_at_each_post(
     gate: Gate, tiw_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (done,) = tiw_simulator.add_finished(1)
@@ -771,7 +769,7 @@ def test_a_mistake_is_not_looked_for_again_at_each_post(
     assert event["task_id"] == done
 
 
-def test_what_fails_here_drops_no_post(gate: Gate, tiw_simulator: Simulator) -> None:
+def test_an_internal_error_drops_no_post(gate: Gate, tiw_simulator: Simulator) -> None:
     (done,) = tiw_simulator.add_finished(1)
     (gone,) = tiw_simulator.add_finished(1)
     assert gate.settle(gate.callback(done))
@@ -797,7 +795,9 @@ def test_the_key_comes_from_the_environment(
     assert event["task_id"] == done
 
 
-def test_behind_another_source_it_says_so(gate: Gate, caplog: pytest.LogCaptureFixture) -> None:
+def test_behind_another_source_it_logs_an_error(
+    gate: Gate, caplog: pytest.LogCaptureFixture
+) -> None:
     assert gate.main({"payload": gate.callback("a")}, **gate.options) == []
     assert "eda.builtin.webhook" in caplog.text
 
@@ -835,7 +835,7 @@ def test_documentation_schema_and_code_have_the_same_options(path: Path) -> None
         assert (entry.get("format") == "password") is (name in SECRETS), name
         assert entry.get("default") == option.get("default"), name
         if name == "task_ids":
-            # Also a text with commas between the ids.
+            # A text of ids with commas is allowed too.
             entry, text = entry["oneOf"]
             assert text == {"type": "string"}
         if option["type"] == "list":
@@ -845,7 +845,7 @@ def test_documentation_schema_and_code_have_the_same_options(path: Path) -> None
         else:
             assert entry["type"] == JSON_TYPES[option["type"]]
         assert entry.get("enum") == option.get("choices"), name
-    # Unset means all but EXCEPTION, also a reason that nobody knows yet.
+    # By default all reasons except EXCEPTION are accepted, unknown ones too.
     assert not {"default", "choices"} & set(options["accept_finish_reasons"])
 
 

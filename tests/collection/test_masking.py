@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ansible masks what a module returns, and a callback plugin owns standard output.
+"""Ansible masks the result of a module, and a callback plugin owns standard output.
 
-A wait that is cut into slices goes on by what the slice before has found, whatever is masked in it.
+A wait in slices continues with what the slice before found, also if Ansible masks it.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tiw_automation.simulator import Simulator
 
 Play = Callable[..., Any]
@@ -25,25 +23,25 @@ SLICED = {
     **{"wait": True, "wait_timeout": 60, "wait_sleep": 0.2, "timeout": 1},
     "progress_interval": 2,
 }
-# Long enough to be masked, and a part of an id; the numbers and the words of every result.
+# Long enough to be masked, and a part of an id.
 MASKED = "algebra-lesson"
-
-
-def proxied(password: str) -> dict[str, str]:
-    return {"HTTP_PROXY": f"http://svc:{password}@127.0.0.1:9", "NO_PROXY": "127.0.0.1"}
+PASSWORDS = ("lon", "1", MASKED)
+TOKENS = ("e", "1", "RECORDING")
 
 
 @contextlib.contextmanager
-def ends_after_the_first_slice(simulator: Simulator, task_id: str) -> Iterator[None]:
-    """Let a recording run for as long as a slice takes after it was first asked for."""
-    simulator.add(task_id, timeline=[{"RECORDING": 10_000}])
+def each_ends_after_its_first_slice(simulator: Simulator, *task_ids: str) -> Iterator[None]:
+    """Let recordings end, one after the other, some time after their first poll."""
+    for number, task_id in enumerate(task_ids, 1):
+        simulator.add(task_id, timeline=[{"RECORDING": number * 20_000 - 10_000}])
     over = threading.Event()
 
     def end() -> None:
-        while not simulator.requests_by_task.get(task_id) and not over.wait(0.05):
-            pass
-        over.wait(5)
-        simulator.advance(20_000)
+        for task_id in task_ids:
+            while not simulator.requests_by_task.get(task_id) and not over.wait(0.05):
+                pass
+            over.wait(5)
+            simulator.advance(20_000)
 
     ending = threading.Thread(target=end)
     ending.start()
@@ -54,46 +52,53 @@ def ends_after_the_first_slice(simulator: Simulator, task_id: str) -> Iterator[N
         ending.join()
 
 
-def play_sliced(play: Play, simulator: Simulator, ids: list[str], **how: Any) -> dict[str, Any]:
-    """Wait for recordings of which the last ends after the first slice and the others at once."""
-    for task_id in ids[:-1]:
-        simulator.add(task_id, timeline=[])
-    options = {"task_ids": ids, **SLICED, **how.pop("options", {})}
-    with ends_after_the_first_slice(simulator, ids[-1]):
-        played = play({"tiw.automation.online_record_info": options}, **how)
-    assert "recordings done after" in played.output
-    found: dict[str, Any] = played.results[0]
-    assert not found.get("failed"), played.output
-    assert found["all_finished"] is True
-    assert [record["task_id"] for record in found["records"]] == ids
-    assert found["missing"] == found["pending"] == found["unreached"] == []
-    assert set(simulator.requests_by_task) == set(ids)
-    return found
-
-
-@pytest.mark.parametrize("password", ["lon", "1", MASKED])
-def test_the_password_of_a_proxy_changes_no_wait(
-    password: str, tiw_simulator: Simulator, play: Play
-) -> None:
-    ids = ["history", f"{MASKED}-7", "long"]
-    found = play_sliced(play, tiw_simulator, ids, environment=proxied(password))
-    assert len(found["video_urls"]) == 6
-    assert found["polls"] == tiw_simulator.requests["DescribeOnlineRecord"]
-
-
-@pytest.mark.parametrize("secret", ["e", "1", "RECORDING"])
-def test_a_secret_of_the_task_changes_no_wait(
-    secret: str, tiw_simulator: Simulator, play: Play
-) -> None:
-    """Ansible masks the options themselves, however short they are."""
-    # A token that the simulator does not look at, and that stands in every result.
-    tiw_simulator.add_account("AKIDtoken", "key-of-the-token", token=secret)
-    options = {
-        **{"secret_id": "AKIDtoken", "secret_key": "key-of-the-token", "token": secret},
-        "video_kinds": ["whiteboard"],
+def wait(name: str, ids: list[str], **options: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "tiw.automation.online_record_info": {"task_ids": ids, **SLICED, **options},
     }
-    found = play_sliced(play, tiw_simulator, ["history", "long"], options=options)
-    assert len(found["video_urls"]) == 2
+
+
+def behind_proxy(number: int, password: str) -> dict[str, Any]:
+    """Return a wait in an environment that holds the password of a proxy."""
+    ids = [f"history-p{number}", f"{MASKED}-{number}", f"long-p{number}"]
+    environment = {"HTTP_PROXY": f"http://svc:{password}@127.0.0.1:9", "NO_PROXY": "127.0.0.1"}
+    return {**wait(f"Proxy {number}", ids), "environment": environment}
+
+
+def with_token(number: int, token: str) -> dict[str, Any]:
+    """Return a wait with a secret option. Ansible masks the options, however short they are."""
+    keys = {"secret_id": f"AKIDtoken{number}", "secret_key": "key-of-the-token", "token": token}
+    ids = [f"history-t{number}", f"long-t{number}"]
+    return wait(f"Token {number}", ids, **keys, video_kinds=["whiteboard"])
+
+
+def test_masked_secrets_change_no_wait(tiw_simulator: Simulator, play: Play) -> None:
+    for number, token in enumerate(TOKENS):
+        # The simulator does not check the token, which occurs in every result.
+        tiw_simulator.add_account(f"AKIDtoken{number}", "key-of-the-token", token=token)
+    tasks = [behind_proxy(number, password) for number, password in enumerate(PASSWORDS)]
+    tasks += [with_token(number, token) for number, token in enumerate(TOKENS)]
+    ids = [task["tiw.automation.online_record_info"]["task_ids"] for task in tasks]
+    for task_id in (task_id for of_task in ids for task_id in of_task[:-1]):
+        tiw_simulator.add(task_id, timeline=[])
+    with each_ends_after_its_first_slice(tiw_simulator, *(of_task[-1] for of_task in ids)):
+        played = play(*tasks)
+    asked = tiw_simulator.requests_by_task
+    assert set(asked) == {task_id for of_task in ids for task_id in of_task}
+    for task, of_task, found in zip(tasks, ids, played.results, strict=True):
+        lines = [
+            line for line in played.output.splitlines() if line.startswith(f"{task['name']}: ")
+        ]
+        assert "recordings done after" in lines[0]
+        assert not found.get("failed"), (task["name"], played.output)
+        assert found["all_finished"] is True
+        assert [record["task_id"] for record in found["records"]] == of_task
+        assert found["missing"] == found["pending"] == found["unreached"] == []
+        behind = task["name"].startswith("Proxy")
+        assert len(found["video_urls"]) == (6 if behind else 2)
+        if behind:
+            assert found["polls"] == sum(asked[task_id] for task_id in of_task)
 
 
 CALLBACK = '''
@@ -127,13 +132,12 @@ class CallbackModule(CallbackBase):
 '''
 
 
-def test_standard_output_is_the_callback_plugins(
+def test_standard_output_belongs_to_the_callback_plugin(
     tiw_simulator: Simulator, command: Command, tmp_path: Path
 ) -> None:
     (tmp_path / "callbacks").mkdir()
     (tmp_path / "callbacks/one_json.py").write_text(CALLBACK)
-    options = {"task_ids": "history", **SLICED}
-    tasks = [{"name": "Wait", "tiw.automation.online_record_info": options}]
+    tasks = [wait("Wait", ["history"])]
     variables = {"ansible_python_interpreter": "{{ ansible_playbook_python }}"}
     head = {"hosts": "localhost", "connection": "local", "gather_facts": False, "vars": variables}
     book = tmp_path / "book.yml"
@@ -142,7 +146,7 @@ def test_standard_output_is_the_callback_plugins(
         "ANSIBLE_CALLBACK_PLUGINS": str(tmp_path / "callbacks"),
         "ANSIBLE_STDOUT_CALLBACK": "one_json",
     }
-    with ends_after_the_first_slice(tiw_simulator, "history"):
+    with each_ends_after_its_first_slice(tiw_simulator, "history"):
         done = command("ansible-playbook", str(book), environment=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads(done.stdout) == {"tasks": 1}

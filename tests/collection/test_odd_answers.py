@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers that no page describes, in the results, on the terminal and for the role."""
+"""Undocumented answers in results, on the terminal and in the role."""
 
 from __future__ import annotations
 
@@ -29,9 +29,7 @@ def info(ids: list[str], **options: Any) -> dict[str, Any]:
     return {"tiw.automation.online_record_info": {"task_ids": ids, **options}}
 
 
-def test_reasons_that_are_not_on_the_page_and_texts_that_move_the_cursor(
-    tiw_simulator: Simulator, play: Play
-) -> None:
+def test_unknown_reasons_and_control_characters(tiw_simulator: Simulator, play: Play) -> None:
     tiw_simulator.add("new", timeline=[], finish_reason="TENANT_LIMIT")
     tiw_simulator.add("bad", timeline=[], finish_reason="EXCEPTION")
     tiw_simulator.add("drama", error={"message": MESSAGE})
@@ -52,7 +50,7 @@ def test_reasons_that_are_not_on_the_page_and_texts_that_move_the_cursor(
         ["finished", "failed"],
         ["failed", "finished"],
     ]
-    # Both are warnings: accepted by default, and named though nobody knows it.
+    # Both are warnings: an unknown reason that is accepted by default, and one that is named.
     for found in (usual, named):
         assert "TENANT_LIMIT" in json.dumps(found["warnings"])
     assert "accept_finish_reasons" in wrong["msg"]
@@ -64,7 +62,7 @@ def test_reasons_that_are_not_on_the_page_and_texts_that_move_the_cursor(
         assert sign not in played.output
 
 
-def test_the_role_names_no_reasons_of_its_own(
+def test_the_role_accepts_the_same_reasons_as_the_module(
     tiw_simulator: Simulator, command: Command, tmp_path: Path
 ) -> None:
     tiw_simulator.add("new", timeline=[], finish_reason="TENANT_LIMIT", videos=[{"kind": "mixed"}])

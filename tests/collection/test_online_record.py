@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -37,7 +38,7 @@ def waiting(**options: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def china(tiw_simulator: Simulator, ansible_environment: dict[str, str]) -> Simulator:
-    """Ask the site that tells what runs."""
+    """Ask the site that lists running tasks."""
     del ansible_environment["TENCENTCLOUD_REGION"]
     tiw_simulator.set_app(user_sig_key=KEY)
     return tiw_simulator
@@ -83,7 +84,7 @@ def test_the_life_of_a_recording(china: Simulator, play: Play) -> None:
     assert set(results[0]["record"]) == keys
 
 
-def test_check_mode_says_what_would_be_and_writes_nothing(china: Simulator, play: Play) -> None:
+def test_check_mode_predicts_and_writes_nothing(china: Simulator, play: Play) -> None:
     china.add("runs", timeline=[{"RECORDING": 1000}], room_id=7)
     china.add("rests", timeline=[{"RECORDING": 1}, {"PAUSED": 1000}])
     china.add("over", timeline=[{"RECORDING": 1}])
@@ -138,13 +139,13 @@ def test_a_lost_answer_never_starts_a_second_one(china: Simulator, play: Play) -
     assert china.started == 2
 
 
-def test_where_nobody_tells_what_runs(tiw_simulator: Simulator, play: Play) -> None:
+def test_a_site_without_a_list_of_running_tasks(tiw_simulator: Simulator, play: Play) -> None:
     tiw_simulator.set_app(user_sig_key=KEY)
-    abroad = {"region": "ap-singapore"}
-    foreseen = play(start(**abroad), arguments=("--check",))
-    assert foreseen.results[0]["changed"] is True
-    assert "Whether it runs already cannot be found out here" in " ".join(foreseen.output.split())
-    first, second = play(start(**abroad), start(**abroad)).results
+    abroad = start(region="ap-singapore")
+    played = play({**abroad, "check_mode": True}, abroad, abroad)
+    checked, first, second = played.results
+    assert checked["changed"] is True
+    assert "Whether it runs already cannot be checked here" in " ".join(played.output.split())
     assert first["changed"] is True
     assert second["failed"]
     assert second["code"] == "StartUncertain"
@@ -162,11 +163,11 @@ def test_a_recording_that_fails_after_its_start(china: Simulator, play: Play) ->
     assert failed["record"]["verdict"] == "failed"
     assert "signature" in failed["hint"]
     assert failed["request_id"]
-    # Without waiting nobody can know.
+    # Without a wait the failure is not known.
     assert not second.get("failed")
 
 
-def test_time_runs_out(tiw_simulator: Simulator, play: Play) -> None:
+def test_the_timeout_elapses(tiw_simulator: Simulator, play: Play) -> None:
     tiw_simulator.add("runs", timeline=[{"RECORDING": 1000}])
     (late,) = play(
         record("started", task_id="runs", **{**waiting(wait_for=["PAUSED"]), "wait_timeout": 1.5})
@@ -193,11 +194,11 @@ def test_options_of_a_start_reach_the_api(china: Simulator, play: Play) -> None:
     results = played.results
     assert not [result["msg"] for result in results if result.get("failed")], played.output
     assert "audio" in {video["kind"] for video in results[1]["record"]["videos"]}
-    # What is given beside a preset goes before it; what is not given leaves it alone.
+    # An option beside a preset overrides it; the others of the preset stay.
     assert {video["kind"] for video in results[3]["record"]["videos"]} == {"whiteboard"}
 
 
-def test_bad_options_send_nothing(tiw_simulator: Simulator, play: Play) -> None:
+def test_invalid_options_send_nothing(tiw_simulator: Simulator, play: Play) -> None:
     canvas = {"layout_params": {"width": 1, "height": 720}}
     cases: list[tuple[dict[str, Any], str]] = [
         (record("started"), "one of the following is required: task_id, room_id"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The module, run by a real ansible-playbook against the simulator."""
+"""The module online_record_info, run by a real ansible-playbook against the simulator."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ Run = Callable[..., dict[str, Any]]
 Play = Callable[..., Any]
 Command = Callable[..., subprocess.CompletedProcess[str]]
 LESSONS = ["algebra", "history", "chemistry", "drama", "absent"]
+MANY = [f"finished-{number:06d}" for number in range(1, 101)]
+
+
+def info(**options: Any) -> dict[str, Any]:
+    return {"tiw.automation.online_record_info": options}
 
 
 def add_lessons(simulator: Simulator) -> None:
@@ -27,10 +32,141 @@ def add_lessons(simulator: Simulator) -> None:
     simulator.add("drama", error={"message": "code: 40004, msg: now, im login failed"})
 
 
-def test_five_lessons_are_waited_for(tiw_simulator: Simulator, run: Run) -> None:
+def progress(output: str) -> list[str]:
+    return [line for line in output.splitlines() if "recordings done after" in line]
+
+
+# In one playbook
+
+
+def prepare(simulator: Simulator) -> None:
+    """Add the recordings of the tests that share a playbook."""
+    for task_id in (
+        "once",
+        "slow",
+        "quiet",
+        "secret",
+        "first-1",
+        "first-2",
+        "second-1",
+        "second-2",
+    ):
+        simulator.add(task_id, timeline=[{"RECORDING": 100_000}])
+    for refused in ("first-1", "second-2"):
+        simulator.inject("server_error", code="InvalidParameterValue", task_id=refused)
+    simulator.add("play", error={"message": "code: 40004, msg: now, im login failed"})
+    assert simulator.add_finished(100) == MANY
+
+
+@pytest.mark.tasks({**info(task_ids=["once", "absent-once"]), "check_mode": True})
+def test_without_waiting_each_is_asked_once_also_in_check_mode(
+    played: Any, shared_simulator: Simulator
+) -> None:
+    (found,) = played.results
+    assert not found.get("failed"), played.output
+    assert found["pending"] == ["once"]
+    assert found["records"][0]["status"] == "RECORDING"
+    asked = shared_simulator.requests_by_task
+    assert (asked["once"], asked["absent-once"], found["polls"]) == (1, 1, 2)
+
+
+@pytest.mark.tasks(info(task_ids=["first-1", "first-2"]), info(task_ids=["second-1", "second-2"]))
+def test_one_that_is_refused_ends_no_other(played: Any) -> None:
+    for found, refused, other in zip(
+        played.results, ("first-1", "second-2"), ("first-2", "second-1"), strict=True
+    ):
+        assert found["failed"], played.output
+        assert found["pending"] == [other]
+        assert found["errors"][refused]["code"] == "InvalidParameterValue"
+
+
+@pytest.mark.tasks(
+    info(task_ids=["slow", "absent"], wait=True, wait_timeout=5, wait_sleep=0.2),
+    info(task_ids=["play", "absent"], fail_on=["failed", "missing"]),
+)
+def test_what_to_fail_on(played: Any) -> None:
+    late, picky = played.results
+    assert late["failed"]
+    assert "slow (timeout)" in late["msg"]
+    assert late["missing"] == ["absent"]
+    assert picky["failed"]
+    assert "play (failed)" in picky["msg"]
+    assert "absent (missing)" in picky["msg"]
+    assert picky["code"] == "FailedOperation.Record"
+    assert picky["request_id"]
+
+
+@pytest.mark.tasks(info(task_ids=MANY, wait=True))
+def test_a_hundred_recordings_are_one_process_and_one_request_each(
+    played: Any, shared_simulator: Simulator
+) -> None:
+    (found,) = played.results
+    assert found["all_finished"] is True
+    assert found["polls"] == 100
+    assert {shared_simulator.requests_by_task[task_id] for task_id in MANY} == {1}
+    assert shared_simulator.rejects == 0
+
+
+INVALID: list[tuple[dict[str, Any], str]] = [
+    ({"task_ids": []}, "task id"),
+    ({"task_ids": [""]}, "task id"),
+    ({"task_ids": ["a", "  "]}, "task id"),
+    ({"task_ids": ["a"], "sdk_app_id": 0}, "positive integer"),
+    ({"task_ids": ["a"], "endpoint": "http://h/path"}, "endpoint"),
+    ({"task_ids": ["a"], "site": "cn", "region": "ap-singapore"}, "contradicts"),
+    ({"task_ids": ["a"], "secret_id": "AKIDhalfapairhalfapair"}, "without secret_key"),
+    ({"task_ids": ["a"], "timeout": 0}, "timeout"),
+    ({"task_ids": ["a"], "requests_per_second": -1}, "requests_per_second"),
+    ({"task_ids": ["a"], "wait": True, "wait_timeout": 0}, "wait_timeout"),
+    ({"task_ids": ["a"], "fail_on": ["late"]}, "fail_on"),
+]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(words, marks=pytest.mark.tasks(info(**options)), id=f"{words}-{number}")
+        for number, (options, words) in enumerate(INVALID)
+    ],
+)
+def test_invalid_options_send_nothing(words: str, played: Any, shared_simulator: Simulator) -> None:
+    (found,) = played.results
+    assert found["failed"]
+    assert words in found["msg"]
+    assert "a" not in shared_simulator.requests_by_task
+
+
+SHORT = {"wait": True, "wait_timeout": 8, "wait_sleep": 0.5, "timeout": 1, "fail_on": []}
+
+
+@pytest.mark.tasks(
+    {"name": "Quiet", **info(task_ids=["quiet"], **SHORT, progress_interval=0)},
+    {"name": "Secret", **info(task_ids=["secret"], **SHORT, progress_interval=2), "no_log": True},
+)
+def test_no_progress_where_none_is_wanted(played: Any) -> None:
+    lines = progress(played.output)
+    assert [line for line in lines if line.startswith(("Quiet", "Secret"))] == []
+    assert [result["pending"] for result in played.results] == [["quiet"], ["secret"]]
+
+
+# In a playbook each
+
+
+def test_five_lessons_are_waited_for_also_in_check_mode(
+    tiw_simulator: Simulator, play: Play
+) -> None:
     add_lessons(tiw_simulator)
-    found = run(task_ids=[*LESSONS, "algebra"], wait=True, wait_sleep=0.5)
-    assert not found.get("failed"), found["_output"]
+    tiw_simulator.add("lesson", timeline=[{"RECORDING": 3}])
+    checked = info(task_ids=["lesson"], wait=True, wait_sleep=0.5)
+    played = play(
+        {**checked, "check_mode": True, "diff": True},
+        info(task_ids=[*LESSONS, "algebra"], wait=True, wait_sleep=0.5),
+    )
+    checked, found = played.results
+    assert checked["all_finished"] is True
+    assert checked["changed"] is False
+    assert tiw_simulator.writes == 0
+    assert not found.get("failed"), played.output
     assert [record["task_id"] for record in found["records"]] == LESSONS
     verdicts = [record["verdict"] for record in found["records"]]
     assert verdicts == ["finished", "finished", "failed", "failed", "missing"]
@@ -40,66 +176,15 @@ def test_five_lessons_are_waited_for(tiw_simulator: Simulator, run: Run) -> None
     assert found["pending"] == []
     assert found["all_finished"] is False
     assert len(found["video_urls"]) == 2 + 4
-    assert found["polls"] == tiw_simulator.requests["DescribeOnlineRecord"]
+    polls = checked["polls"] + found["polls"]
+    assert polls == tiw_simulator.requests["DescribeOnlineRecord"]
     assert found["changed"] is False
     assert "im login failed" in found["records"][3]["message"]
     keys = set(OnlineRecord(1, "t").to_dict()) | {"exists", "verdict", "message"}
     assert all(set(record) == keys for record in found["records"])
 
 
-def test_without_waiting_each_is_asked_once_also_in_check_mode(
-    tiw_simulator: Simulator, run: Run
-) -> None:
-    tiw_simulator.add("slow", timeline=[{"RECORDING": 1000}])
-    found = run("--check", task_ids=["slow", "absent"])
-    assert not found.get("failed"), found["_output"]
-    assert found["pending"] == ["slow"]
-    assert found["records"][0]["status"] == "RECORDING"
-    assert tiw_simulator.requests == {"DescribeOnlineRecord": 2}
-
-
-@pytest.mark.parametrize("task_ids", [["odd", "slow"], ["slow", "odd"]])
-def test_one_that_is_refused_ends_no_other(
-    tiw_simulator: Simulator, run: Run, task_ids: list[str]
-) -> None:
-    for task_id in task_ids:
-        tiw_simulator.add(task_id, timeline=[{"RECORDING": 1000}])
-    tiw_simulator.inject("server_error", code="InvalidParameterValue", task_id="odd")
-    found = run(task_ids=task_ids)
-    assert found["failed"], found["_output"]
-    assert found["pending"] == ["slow"]
-    assert found["errors"]["odd"]["code"] == "InvalidParameterValue"
-
-
-def test_what_to_fail_on(tiw_simulator: Simulator, run: Run) -> None:
-    add_lessons(tiw_simulator)
-    tiw_simulator.add("slow", timeline=[{"RECORDING": 1000}])
-    late = run(task_ids=["slow", "absent"], wait=True, wait_timeout=5, wait_sleep=0.2)
-    assert late["failed"]
-    assert "slow (timeout)" in late["msg"]
-    assert late["missing"] == ["absent"]
-    picky = run(task_ids=["drama", "absent"], fail_on=["failed", "missing"])
-    assert picky["failed"]
-    assert "drama (failed)" in picky["msg"]
-    assert "absent (missing)" in picky["msg"]
-    assert picky["code"] == "FailedOperation.Record"
-    assert picky["request_id"]
-
-
-def test_a_hundred_recordings_are_one_process_and_one_request_each(
-    tiw_simulator: Simulator, run: Run
-) -> None:
-    ids = tiw_simulator.add_finished(100)
-    found = run(task_ids=ids, wait=True)
-    assert found["all_finished"] is True
-    assert found["polls"] == 100
-    assert set(tiw_simulator.requests_by_task.values()) == {1}
-    assert tiw_simulator.rejects == 0
-
-
-def test_wrong_keys_are_one_error_and_no_secret_is_shown(
-    tiw_simulator: Simulator, run: Run
-) -> None:
+def test_wrong_keys_are_one_error_without_a_secret(tiw_simulator: Simulator, run: Run) -> None:
     wrong = "wrongkeywrongkeywrongkeywrongkey"
     ids = tiw_simulator.add_finished(50)
     found = run("-vvv", task_ids=ids, secret_id=tiw_simulator.secret_id, secret_key=wrong)
@@ -110,31 +195,6 @@ def test_wrong_keys_are_one_error_and_no_secret_is_shown(
     assert sum(tiw_simulator.requests.values()) == 0
     assert wrong not in found["_output"]
     assert tiw_simulator.secret_key not in found["_output"]
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"task_ids": []}, "task id"),
-        ({"task_ids": [""]}, "task id"),
-        ({"task_ids": ["a", "  "]}, "task id"),
-        ({"task_ids": ["a"], "sdk_app_id": 0}, "positive integer"),
-        ({"task_ids": ["a"], "endpoint": "http://h/path"}, "endpoint"),
-        ({"task_ids": ["a"], "site": "cn", "region": "ap-singapore"}, "contradicts"),
-        ({"task_ids": ["a"], "secret_id": "AKIDhalfapairhalfapair"}, "without secret_key"),
-        ({"task_ids": ["a"], "timeout": 0}, "timeout"),
-        ({"task_ids": ["a"], "requests_per_second": -1}, "requests_per_second"),
-        ({"task_ids": ["a"], "wait": True, "wait_timeout": 0}, "wait_timeout"),
-        ({"task_ids": ["a"], "fail_on": ["late"]}, "fail_on"),
-    ],
-)
-def test_bad_options(
-    tiw_simulator: Simulator, run: Run, options: dict[str, Any], words: str
-) -> None:
-    found = run(**options)
-    assert found["failed"]
-    assert words in found["msg"]
-    assert tiw_simulator.requests == {}
 
 
 def test_the_playbook_reports(tiw_simulator: Simulator, command: Command) -> None:
@@ -148,7 +208,7 @@ def test_the_playbook_reports(tiw_simulator: Simulator, command: Command) -> Non
     assert "im login failed" in done.stdout
 
 
-def test_states_that_are_waited_for(tiw_simulator: Simulator, play: Play) -> None:
+def test_a_wait_for_other_states(tiw_simulator: Simulator, play: Play) -> None:
     tiw_simulator.add("soon", timeline=[{"PREPARED": 1}, {"RECORDING": 1000}])
     tiw_simulator.add("pausing", timeline=[{"RECORDING": 1}, {"PAUSED": 1000}])
     tiw_simulator.add("over", timeline=[{"STOPPED": 1000}])
@@ -177,7 +237,7 @@ def test_states_that_are_waited_for(tiw_simulator: Simulator, play: Play) -> Non
     assert two["missing"] == ["absent"]
     assert set(two["errors"]) == {"over", "drama", "absent"}
     assert two["errors"]["over"]["code"] == "StateOutOfReach"
-    # It is not waited for in vain.
+    # The wait ends before its timeout.
     assert two["elapsed"] < 3600
     assert [record["status"] for record in mixed["records"]] == ["PAUSED", "STOPPED", "FINISHED"]
     assert mixed["unreached"] == []
@@ -187,11 +247,7 @@ def test_states_that_are_waited_for(tiw_simulator: Simulator, play: Play) -> Non
     assert "drama" not in picky["msg"]
 
 
-def progress(output: str) -> list[str]:
-    return [line for line in output.splitlines() if "recordings done after" in line]
-
-
-def test_a_long_wait_says_how_far_it_is_and_asks_only_for_what_is_unfinished(
+def test_a_long_wait_shows_its_progress_and_asks_only_for_what_is_unfinished(
     tiw_simulator: Simulator, play: Play
 ) -> None:
     add_lessons(tiw_simulator)
@@ -256,22 +312,6 @@ def test_an_outage_in_the_middle_of_a_wait_does_not_end_it(
     assert progress(played.output)
 
 
-def test_no_progress_where_none_is_wanted(tiw_simulator: Simulator, play: Play) -> None:
-    tiw_simulator.add("slow", timeline=[{"RECORDING": 1000}])
-    options = {
-        **{"task_ids": ["slow"], "wait": True, "wait_timeout": 8, "wait_sleep": 0.5},
-        **{"timeout": 1, "fail_on": []},
-    }
-    quiet = {"tiw.automation.online_record_info": {**options, "progress_interval": 0}}
-    secret = {
-        "tiw.automation.online_record_info": {**options, "progress_interval": 2},
-        "no_log": True,
-    }
-    played = play(quiet, secret)
-    assert progress(played.output) == []
-    assert [result["pending"] for result in played.results] == [["slow"], ["slow"]]
-
-
 def test_a_wait_in_the_background(tiw_simulator: Simulator, play: Play) -> None:
     tiw_simulator.add("lesson", timeline=[{"RECORDING": 4}])
     options = {"task_ids": ["lesson"], "wait": True, "wait_sleep": 0.5, "progress_interval": 1}
@@ -286,12 +326,3 @@ def test_a_wait_in_the_background(tiw_simulator: Simulator, play: Play) -> None:
     assert started["ansible_job_id"]
     assert ended["all_finished"] is True
     assert ended["records"][0]["verdict"] == "finished"
-
-
-def test_check_mode_waits_too(tiw_simulator: Simulator, play: Play) -> None:
-    tiw_simulator.add("lesson", timeline=[{"RECORDING": 3}])
-    options = {"task_ids": ["lesson"], "wait": True, "wait_sleep": 0.5}
-    played = play({"tiw.automation.online_record_info": options}, arguments=("--check", "--diff"))
-    assert played.results[0]["all_finished"] is True
-    assert played.results[0]["changed"] is False
-    assert tiw_simulator.writes == 0

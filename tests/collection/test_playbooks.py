@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The role and the playbooks that come with the collection."""
+"""The role and the playbooks of the collection."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tiw_automation.core import TiwClient
 from tiw_automation.simulator import Simulator
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 KEY = "user-signature-key-user-signature-key"
+PLAYBOOKS = (
+    Path(__file__).resolve().parents[2] / "collections/ansible_collections/tiw/automation/playbooks"
+)
 
 
 @pytest.fixture
@@ -37,7 +41,30 @@ def playbook(command: Command) -> Callable[..., str]:
     return run
 
 
+@pytest.fixture
+def playbooks(command: Command, tmp_path: Path) -> Callable[..., list[str]]:
+    """Return a function that runs playbooks of the collection in one process.
+
+    Each is a name and its variables. It returns what each printed.
+    """
+
+    def run(*books: tuple[str, dict[str, Any]], arguments: tuple[str, ...] = ()) -> list[str]:
+        book = tmp_path / "book.yml"
+        imported = [
+            {"import_playbook": f"tiw.automation.{name}", "vars": variables}
+            for name, variables in books
+        ]
+        book.write_text(json.dumps(imported))
+        done = command("ansible-playbook", str(book), *arguments)
+        output = done.stdout + done.stderr
+        assert done.returncode == 0, output
+        return re.split(r"^PLAY \[", output, flags=re.MULTILINE)[1:]
+
+    return run
+
+
 Playbook = Callable[..., str]
+Playbooks = Callable[..., list[str]]
 
 
 def recap(output: str) -> dict[str, int]:
@@ -55,18 +82,21 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def test_archiving_is_complete_and_idempotent(
-    tiw_simulator: Simulator, playbook: Playbook, tmp_path: Path
+    tiw_simulator: Simulator, playbook: Playbook, playbooks: Playbooks, tmp_path: Path
 ) -> None:
     tiw_simulator.add("soon", timeline=[{"RECORDING": 2}, {"PAUSED": 1}, {"RECORDING": 2}])
     tiw_simulator.add("odd..name", timeline=[], videos=[{"kind": "audio", "user_id": "a/b"}])
     folder = tmp_path / "lessons"
     folder.mkdir()
     variables = {"task_ids": ["soon", "odd..name"], "folder": str(folder)}
-    foreseen = playbook("archive", "--check", **variables)
+    predicted = playbook("archive", "--check", **variables)
     assert files(folder) == {}
-    assert "item=odd..name/001-audio-a%2Fb.mp3" in foreseen
-    assert recap(foreseen)["changed"] == 2
-    playbook("archive", **variables, archive_recordings_wait_sleep=0.5)
+    assert "item=odd..name/001-audio-a%2Fb.mp3" in predicted
+    assert recap(predicted)["changed"] == 2
+    waiting = {**variables, "archive_recordings_wait_sleep": 0.5}
+    first, again = playbooks(("archive", waiting), ("archive", variables))
+    assert "changed: [" in first
+    assert "changed: [" not in again
     kept = files(folder)
     assert sorted(kept) == [
         "odd..name/001-audio-a%2Fb.mp3",
@@ -88,10 +118,7 @@ def test_archiving_is_complete_and_idempotent(
         assert entry["size_bytes"] == len(content) == video.size_bytes
         assert entry["sha256"] == hashlib.sha256(content).hexdigest()
         assert entry["video_id"] == video.id
-    again = playbook("archive", **variables)
-    assert recap(again)["changed"] == 0
-    assert files(folder) == kept
-    # A file that was cut, and one that is gone, are made good; nothing else is touched.
+    # A file that was cut and one that is gone are replaced; no other is changed.
     (folder / "soon/001-camera-teacher.mp4").write_bytes(b"cut")
     (folder / "soon/004-whiteboard.mp4").unlink()
     mended = playbook("archive", **variables)
@@ -100,7 +127,7 @@ def test_archiving_is_complete_and_idempotent(
 
 
 def test_archiving_on_a_host_that_has_neither_the_core_nor_the_account(
-    tiw_simulator: Simulator, playbook: Playbook, tmp_path: Path
+    tiw_simulator: Simulator, playbooks: Playbooks, tmp_path: Path
 ) -> None:
     tiw_simulator.add("lesson", timeline=[])
     bare = tmp_path / "bare"
@@ -112,15 +139,17 @@ def test_archiving_on_a_host_that_has_neither_the_core_nor_the_account(
     folder = tmp_path / "lessons"
     folder.mkdir()
     variables = {"task_ids": ["lesson"], "folder": str(folder), "archive_host": "keepers"}
-    output = playbook("archive", "-i", str(inventory), **variables)
+    archive = ("archive", variables)
+    output, again = playbooks(archive, archive, arguments=("-i", str(inventory)))
     assert "files -> localhost" in output
+    assert "changed: [files" in output
     assert "lesson/manifest.json" in files(folder)
     assert len(files(folder)) == 3
-    assert "changed=0" in playbook("archive", "-i", str(inventory), **variables)
+    assert "changed: [files" not in again
 
 
-def test_archiving_says_what_is_wrong_after_it_has_kept_the_rest(
-    tiw_simulator: Simulator, playbook: Playbook, tmp_path: Path
+def test_archiving_reports_failures_after_it_has_kept_the_others(
+    tiw_simulator: Simulator, playbook: Playbook, playbooks: Playbooks, tmp_path: Path
 ) -> None:
     tiw_simulator.add("good", timeline=[])
     tiw_simulator.add("drama", error={"message": "code: 40004, msg: now, im login failed"})
@@ -134,51 +163,84 @@ def test_archiving_says_what_is_wrong_after_it_has_kept_the_rest(
     assert "TaskNotFound" in output
     kept = ["good/002-whiteboard.mp4", "good/manifest.json"]
     assert sorted(files(tmp_path / "lessons")) == kept
-    playbook("archive", **variables, archive_recordings_skip_bad=True)
-    # A download that breaks is tried again; one that stays short is no success.
+    skipping = {**variables, "archive_recordings_skip_bad": True}
+    # A download that breaks is repeated; one that stays short is a failure.
     tiw_simulator.add("short", timeline=[], videos=[{"kind": "whiteboard"}])
     more: dict[str, Any] = {"task_ids": ["short"], "archive_recordings_retry_delay": 1}
     variables = {**variables, **more}
     tiw_simulator.inject("truncated", action="video", times=1)
-    playbook("archive", **variables)
+    playbooks(("archive", skipping), ("archive", variables))
     (tmp_path / "lessons/short/001-whiteboard.mp4").unlink()
     tiw_simulator.fault = {"name": "truncated", "action": "video"}
     assert "001-whiteboard.mp4" in playbook("archive", **variables, rc=2)
 
 
 def test_start_pause_resume_and_stop(
-    tiw_simulator: Simulator, playbook: Playbook, ansible_environment: dict[str, str]
+    tiw_simulator: Simulator, playbooks: Playbooks, ansible_environment: dict[str, str]
 ) -> None:
     ansible_environment["TENCENTCLOUD_REGION"] = "ap-guangzhou"
     tiw_simulator.set_app(user_sig_key=KEY)
-    output = playbook("start", "-vvv", room_id=29001, user_sig_key=KEY, preset="audio_files")
-    assert KEY not in output
+    room = {"room_id": 29001, "user_sig_key": KEY}
+    started, again, _paused = playbooks(
+        ("start", {**room, "preset": "audio_files"}),
+        ("start", room),
+        ("pause", {"task_ids": ["{{ started.task_id }}"]}),
+        arguments=("-vvv",),
+    )
+    assert KEY not in started + again
     (recording,) = tiw_simulator.recordings
     task_id = recording["task_id"]
-    assert f"Started {task_id}" in output
-    assert f"Found running: {task_id}" in playbook("start", room_id=29001, user_sig_key=KEY)
-    playbook("pause", task_ids=[task_id])
-    assert tiw_simulator.recordings[0]["status"] == "PAUSED"
-    playbook("resume", task_ids=[task_id])
+    assert f"Started {task_id}" in started
+    assert f"Found running: {task_id}" in again
+    assert recording["status"] == "PAUSED"
+    playbooks(("resume", {"task_ids": [task_id]}))
     assert tiw_simulator.recordings[0]["status"] == "RECORDING"
-    stopped = playbook("stop", task_ids=[task_id], wait=True, wait_sleep=1)
+    (stopped,) = playbooks(("stop", {"task_ids": [task_id], "wait": True, "wait_sleep": 1}))
     assert "/videos/" in stopped
     assert tiw_simulator.recordings[0]["status"] == "FINISHED"
     assert tiw_simulator.started == 1
 
 
-def test_callbacks(tiw_simulator: Simulator, playbook: Playbook) -> None:
-    assert '"key_is_set": false' in playbook("callbacks")
-    output = playbook("callbacks", url="https://hooks.example.com/tiw", callback_key="k" * 30)
-    assert '"url": "https://hooks.example.com/tiw"' in output
+def test_callbacks(tiw_simulator: Simulator, playbook: Playbook, playbooks: Playbooks) -> None:
+    ours = "https://hooks.example.com/tiw"
+    nothing, output = playbooks(
+        ("callbacks", {}), ("callbacks", {"url": ours, "callback_key": "k" * 30})
+    )
+    assert '"key_is_set": false' in nothing
+    assert f'"url": "{ours}"' in output
     assert '"key_is_set": true' in output
     refused = playbook("callbacks", url="https://others.example.com/", rc=2)
     assert "Set force" in refused
-    gone = playbook("callbacks", url="https://hooks.example.com/tiw", state="absent")
+    (gone,) = playbooks(("callbacks", {"url": ours, "state": "absent"}))
     assert '"url": null' in gone
 
 
-def test_an_event_is_a_hint(tiw_simulator: Simulator, playbook: Playbook, tmp_path: Path) -> None:
+@pytest.fixture
+def refused(command: Command, tmp_path: Path) -> Callable[..., int]:
+    """Return a function that runs the playbook react on many events, in one process.
+
+    It returns how many of them the playbook refuses before it asks the API.
+    """
+
+    def run(*events: dict[str, Any]) -> int:
+        (play,) = yaml.safe_load((PLAYBOOKS / "react.yml").read_text())
+        marks = [{"ansible.builtin.debug": {"msg": "REFUSED {{ ansible_failed_result.msg }}"}}]
+        block = [{"block": play["tasks"], "rescue": marks}]
+        plays = [{**play, "vars": {**play["vars"], **event}, "tasks": block} for event in events]
+        book = tmp_path / "events.yml"
+        book.write_text(json.dumps(plays))
+        done = command("ansible-playbook", str(book))
+        output = done.stdout + done.stderr
+        assert done.returncode == 0, output
+        assert "TASK [Ask for the recording]" not in output
+        return output.count("REFUSED This is not an event of a recording")
+
+    return run
+
+
+def test_an_event_is_only_a_hint(
+    tiw_simulator: Simulator, playbook: Playbook, refused: Callable[..., int], tmp_path: Path
+) -> None:
     tiw_simulator.add("lesson", timeline=[{"RECORDING": 1000}])
     folder = tmp_path / "lessons"
     event = {
@@ -186,40 +248,39 @@ def test_an_event_is_a_hint(tiw_simulator: Simulator, playbook: Playbook, tmp_pa
         "EventData": {"TaskId": "lesson", "VideoInfos": [{"VideoUrl": "http://forged/"}]},
         "folder": str(folder),
     }
-    # It says that it has finished; the API says otherwise.
+    # The event claims the end; the API does not confirm it.
     assert "lesson is RECORDING" in playbook("react", **event)
     assert not folder.exists()
     tiw_simulator.advance(2000)
     assert "lesson is FINISHED" in playbook("react", **event)
     assert len(files(folder)) == 3
-    mistakes: list[dict[str, Any]] = [
-        {"EventData": {}},
-        {"EventType": "Something"},
-        {"EventData": "lesson"},
-    ]
-    for wrong in mistakes:
-        assert "no event of a recording" in playbook("react", **{**event, **wrong}, rc=2)
+    assert "not an event of a recording" in playbook("react", **{**event, "EventData": {}}, rc=2)
+    assert refused({**event, "EventType": "Something"}, {**event, "EventData": "lesson"}) == 2
 
 
-def test_what_was_posted_is_no_template(
-    tiw_simulator: Simulator, playbook: Playbook, tmp_path: Path
+def test_an_event_is_not_a_template(
+    tiw_simulator: Simulator, playbook: Playbook, refused: Callable[..., int], tmp_path: Path
 ) -> None:
     tiw_simulator.add("lesson", timeline=[])
-    posted, run = tmp_path / "event.json", tmp_path / "run"
-    given = {"event_file": str(posted), "folder": str(tmp_path / "lessons")}
+    run, folder = tmp_path / "run", str(tmp_path / "lessons")
     template = f"{{{{ lookup('ansible.builtin.pipe', 'touch {run}') }}}}"
-    for event_type, task_id in (
-        ("OnlineRecordFinished", template),
+
+    def posted(event_type: str, **data: str) -> dict[str, str]:
+        file = tmp_path / f"event-{len(list(tmp_path.glob('event-*')))}.json"
+        file.write_text(json.dumps({"EventType": event_type, "EventData": data}))
+        return {"event_file": str(file), "folder": folder}
+
+    finished = "OnlineRecordFinished"
+    events = [
+        posted(finished, TaskId=template),
         # A line end behind an id, and an id that is longer than any.
-        ("OnlineRecordFinished", "lesson\n"),
-        ("OnlineRecordFinished", "x" * 129),
-        (template, "lesson"),
-        (f"OnlineRecord{template}", "lesson"),
-    ):
-        posted.write_text(json.dumps({"EventType": event_type, "EventData": {"TaskId": task_id}}))
-        assert "no event of a recording" in playbook("react", **given, rc=2)
-        assert not run.exists()
-    event = {"EventType": "OnlineRecordFinished", "EventData": {"TaskId": "lesson", "A": template}}
-    posted.write_text(json.dumps(event))
-    assert "lesson is FINISHED" in playbook("react", **given)
+        posted(finished, TaskId="lesson\n"),
+        posted(finished, TaskId="x" * 129),
+        posted(template, TaskId="lesson"),
+        posted(f"OnlineRecord{template}", TaskId="lesson"),
+    ]
+    assert refused(*events) == len(events)
+    assert not run.exists()
+    event = posted(finished, TaskId="lesson", A=template)
+    assert "lesson is FINISHED" in playbook("react", **event)
     assert not run.exists()

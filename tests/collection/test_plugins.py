@@ -46,7 +46,7 @@ def test_running_tasks(
     assert abroad["code"] == "InvalidAction"
     assert "DescribeRunningTasks" in abroad["hint"]
     assert "task_type" in wrong["msg"]
-    # Two pages, and one of each other kind.
+    # Two pages, and one request of each other task.
     assert tiw_simulator.requests["DescribeRunningTasks"] == 3
 
 
@@ -100,7 +100,7 @@ def test_the_lookup(tiw_simulator: Simulator, play: Play) -> None:
 
 
 def test_no_secret_is_in_ansibles_log(tiw_simulator: Simulator, play: Play, tmp_path: Path) -> None:
-    """The lookup runs in Ansible's own process, whose log takes in what libraries say."""
+    """The lookup runs in Ansible's own process, whose log holds the messages of libraries."""
     tiw_simulator.add("one", timeline=[])
     log = tmp_path / "ansible.log"
     token = "token-token-token-token-token-token"
@@ -155,7 +155,7 @@ def test_the_filter(tiw_simulator: Simulator, play: Play) -> None:
     assert [len(track["videos"]) for track in tracks] == [2, 2]
     assert [track["gaps"] for track in results[2]["msg"]] == [[], []]
     assert results[3]["msg"] == [tracks]
-    # As text, as it comes from -e.
+    # As text, as -e passes it.
     assert results[4]["msg"] == results[2]["msg"]
     for result, words in zip(results[5:], ["use map(", "not dict", "least_gap_ms"], strict=True):
         assert result["failed"]

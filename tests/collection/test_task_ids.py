@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One way to write the ids of recordings, wherever the collection takes them."""
+"""The same forms of task ids are accepted everywhere in the collection."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def shown(expression: str) -> dict[str, Any]:
     return {"ansible.builtin.debug": {"msg": "{{ " + expression + " }}"}}
 
 
-def test_modules_and_plugins_read_them_alike(tiw_simulator: Simulator, play: Play) -> None:
+def test_modules_and_plugins_accept_the_same_forms(tiw_simulator: Simulator, play: Play) -> None:
     for task_id in IDS:
         tiw_simulator.add(task_id, timeline=[], videos=[{"kind": "mixed"}])
     # The others are read by the same function, see the unit test of _task_ids.
@@ -61,8 +61,8 @@ def test_modules_and_plugins_read_them_alike(tiw_simulator: Simulator, play: Pla
         assert urls["msg"] == asked["video_urls"] == results[-1]["msg"]
 
 
-def test_modules_and_plugins_refuse_them_alike(tiw_simulator: Simulator, play: Play) -> None:
-    # Ansible's own word that a text shall not be taken for a template.
+def test_modules_and_plugins_refuse_the_same_forms(tiw_simulator: Simulator, play: Play) -> None:
+    # Ansible's own mark for a text that is not a template.
     variables = {
         f"ids_{number}": {"__ansible_unsafe": ids} if isinstance(ids, str) else ids
         for number, ids in enumerate(["", ["algebra,history"], "x{{1+1}}"])
@@ -82,7 +82,7 @@ def test_modules_and_plugins_refuse_them_alike(tiw_simulator: Simulator, play: P
     assert tiw_simulator.requests == {}
 
 
-def test_the_playbooks_take_a_text_from_the_command_line(
+def test_the_playbooks_accept_a_text_from_the_command_line(
     tiw_simulator: Simulator, command: Command, tmp_path: Path
 ) -> None:
     for task_id in IDS:
@@ -102,7 +102,7 @@ def test_the_playbooks_take_a_text_from_the_command_line(
     assert sorted(path.name for path in (tmp_path / "lessons").iterdir()) == IDS
 
 
-def test_the_event_source_reads_them_alike(tiw_simulator: Simulator) -> None:
+def test_the_event_source_accepts_the_same_forms(tiw_simulator: Simulator) -> None:
     source = runpy.run_path(str(SOURCE))["RecordSource"]
 
     async def read() -> None:
@@ -115,7 +115,7 @@ def test_the_event_source_reads_them_alike(tiw_simulator: Simulator) -> None:
     asyncio.run(read())
 
 
-def test_the_schema_of_the_event_source_takes_both_forms() -> None:
+def test_the_schema_of_the_event_source_allows_both_forms() -> None:
     schema = json.loads((SOURCE.parent / "schemas/online_record.json").read_text())
     listed, text = schema["properties"]["task_ids"]["oneOf"]
     assert listed["type"] == "array"

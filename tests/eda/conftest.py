@@ -25,7 +25,9 @@ ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 COLLECTION = ROOT / "collections/ansible_collections/tiw/automation"
 NEWEST_TOO_OLD = 16
-# A loaded machine takes its time to start a Java machine and a playbook.
+# Without bytecode each process would compile Ansible again.
+_NOT_PASSED_ON = ("ANSIBLE_", "PYTHONDONTWRITEBYTECODE")
+# A loaded machine needs long to start a Java machine and a playbook.
 PATIENCE_S = 240.0
 
 
@@ -39,16 +41,16 @@ def java_problem(environment: dict[str, str]) -> str | None:
     path = f"{home}/bin" if home else environment.get("PATH", "")
     java = shutil.which("java", path=path)
     if java is None:
-        return f"{needs}; there is no java in {path!r}."
-    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
-    found = re.search(r'version "(\d+)', said)
+        return f"{needs}; java was not found in {path!r}."
+    output = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+    found = re.search(r'version "(\d+)', output)
     if found is None or int(found[1]) <= NEWEST_TOO_OLD:
-        return f"{needs}; {java} is {said.strip() or 'no Java'}."
+        return f"{needs}; {java} is {output.strip() or 'not Java'}."
     return None
 
 
 def pytest_sessionstart() -> None:
-    """Say at once, and fail, where Java is missing."""
+    """Fail at once with a message if Java is missing."""
     problem = java_problem(dict(os.environ))
     if problem is not None:
         pytest.exit(problem, returncode=1)
@@ -62,7 +64,7 @@ def chinese() -> Iterator[Simulator]:
 
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the collection, install it from its archive, and return where."""
+    """Build the collection, install it from its archive, and return the folder."""
     folder = tmp_path_factory.mktemp("installed")
     place = folder / "collections"
     galaxy = [str(BIN / "ansible-galaxy"), "collection"]
@@ -87,16 +89,16 @@ class Rulebook:
         return self._log.read_text(errors="replace")
 
     @property
-    def told(self) -> list[list[str]]:
-        """The events, as the rule of :func:`telling` prints them."""
-        return [line.split() for line in re.findall(r"^TOLD (.*)", self.output, re.M)]
+    def events(self) -> list[list[str]]:
+        """The events, as the rule of :func:`printing` prints them."""
+        return [line.split() for line in re.findall(r"^EVENT (.*)", self.output, re.M)]
 
     def until(self, done: Callable[[], object], what: str) -> None:
-        """Wait until something is so; ``what`` says what."""
+        """Wait until a condition holds; ``what`` describes it."""
         deadline = time.monotonic() + PATIENCE_S
         while not done():
             assert self.process.poll() is None, f"{what}: it ended\n{self.output}"
-            assert time.monotonic() < deadline, f"{what}: not within time\n{self.output}"
+            assert time.monotonic() < deadline, f"{what}: not in time\n{self.output}"
             time.sleep(0.1)
 
     def end(self) -> int:
@@ -107,7 +109,7 @@ class Rulebook:
             raise AssertionError(f"it does not end\n{self.output}") from None
 
     def stop(self) -> None:
-        """End it, and all that it has started."""
+        """End it and all processes that it started."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             try:
                 os.killpg(self.process.pid, number)
@@ -121,7 +123,7 @@ class Rulebook:
                 os.kill(process, signal.SIGKILL)
 
     def _left(self) -> list[int]:
-        """Return what it started in sessions of their own, as its playbooks are."""
+        """Return the processes that it started in other sessions, such as playbooks."""
         mark = f"\0ANSIBLE_HOME={self._log.parent}/".encode()
         found = []
         for environment in Path("/proc").glob("[0-9]*/environ"):
@@ -166,7 +168,7 @@ def start(tmp_path: Path, installed: Path) -> Iterator[Start]:
                 ],
                 cwd=folder,
                 env={
-                    **{k: v for k, v in os.environ.items() if not k.startswith("ANSIBLE_")},
+                    **{k: v for k, v in os.environ.items() if not k.startswith(_NOT_PASSED_ON)},
                     **({} if simulator is None else simulator.environment()),
                     "ANSIBLE_COLLECTIONS_PATH": str(installed),
                     "ANSIBLE_HOME": str(folder / "ansible"),
@@ -174,6 +176,7 @@ def start(tmp_path: Path, installed: Path) -> Iterator[Start]:
                     "HOME": str(folder),
                     "NO_PROXY": "127.0.0.1",
                     "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+                    "PYTHONPYCACHEPREFIX": str(installed.parent / "bytecode"),
                     "PYTHONUNBUFFERED": "1",
                     **(environment or {}),
                 },
@@ -191,21 +194,21 @@ def start(tmp_path: Path, installed: Path) -> Iterator[Start]:
             rulebook.stop()
 
 
-def telling(source: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return a rulebook that prints what a source tells."""
+def printing(source: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a rulebook that prints the events of a source."""
     words = ("task_id", "type", "status", "verdict", "meta.uuid")
     return [
         {
-            "name": "Tell",
+            "name": "Print",
             "hosts": "localhost",
             "sources": [source],
             "rules": [
                 {
-                    "name": "Tell",
+                    "name": "Print",
                     "condition": "event.task_id is defined",
                     "action": {
                         "debug": {
-                            "msg": "TOLD " + " ".join(f"{{{{ event.{word} }}}}" for word in words)
+                            "msg": "EVENT " + " ".join(f"{{{{ event.{word} }}}}" for word in words)
                         }
                     },
                 }
@@ -214,6 +217,6 @@ def telling(source: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.fixture(name="telling")
-def _telling() -> Callable[[dict[str, Any]], list[dict[str, Any]]]:
-    return telling
+@pytest.fixture(name="printing")
+def _printing() -> Callable[[dict[str, Any]], list[dict[str, Any]]]:
+    return printing

@@ -30,7 +30,7 @@ _SPEC.loader.exec_module(conftest)
 KEY = "callback-key-callback-key"
 
 Start = Callable[..., Any]
-Telling = Callable[[dict[str, Any]], list[dict[str, Any]]]
+Printing = Callable[[dict[str, Any]], list[dict[str, Any]]]
 
 
 def no_secrets(output: str, simulator: Simulator, *more: str) -> None:
@@ -71,7 +71,7 @@ def test_finished_recordings_are_kept_and_others_reported(
 
 
 def test_transitions_and_a_restart(
-    tiw_simulator: Simulator, start: Start, telling: Telling, tmp_path: Path
+    tiw_simulator: Simulator, start: Start, printing: Printing, tmp_path: Path
 ) -> None:
     tiw_simulator.add("lesson", timeline=[{"RECORDING": 100}, {"PAUSED": 100}] * 2)
     settings = {k: v for k, v in tiw_simulator.settings().items() if v is not None}
@@ -87,19 +87,19 @@ def test_transitions_and_a_restart(
             **given,
         }
     }
-    first = start(None, telling(source), settings)
+    first = start(None, printing(source), settings)
     for number in range(3):
-        first.until(lambda n=number: len(first.told) > n, "a transition")
+        first.until(lambda n=number: len(first.events) > n, "a transition")
         if number < 2:
             tiw_simulator.advance(100)
     first.stop()
-    second = start(None, telling(source), settings)
-    second.until(lambda: second.told, "the state after a restart")
+    second = start(None, printing(source), settings)
+    second.until(lambda: second.events, "the state after a restart")
     tiw_simulator.advance(100)
-    second.until(lambda: len(second.told) > 1, "the next transition")
+    second.until(lambda: len(second.events) > 1, "the next transition")
     tiw_simulator.advance(1000)
     assert second.end() == 0, second.output
-    states = [(told[1], told[2]) for told in first.told + second.told]
+    states = [(event[1], event[2]) for event in first.events + second.events]
     assert states == [
         ("transition", "RECORDING"),
         ("transition", "PAUSED"),
@@ -108,23 +108,23 @@ def test_transitions_and_a_restart(
         ("transition", "PAUSED"),
         ("finish", "FINISHED"),
     ]
-    ids = [told[4] for told in first.told + second.told]
+    ids = [event[4] for event in first.events + second.events]
     assert ids[2] == ids[3]
     assert len(set(ids)) == 5
     assert ids[-1] == event_id(tiw_simulator.sdk_app_id, "lesson")
     no_secrets(first.output + second.output, tiw_simulator)
 
 
-def test_discovery(chinese: Simulator, start: Start, telling: Telling) -> None:
+def test_discovery(chinese: Simulator, start: Start, printing: Printing) -> None:
     source = {"tiw.automation.online_record": {"discover": True, "poll_interval": 0.3}}
-    rulebook = start(chinese, telling(source))
+    rulebook = start(chinese, printing(source))
     rulebook.until(lambda: chinese.requests.get("DescribeRunningTasks"), "it lists")
     chinese.add("algebra", timeline=[{"RECORDING": 100}])
     chinese.inject("reset", times=3)
-    rulebook.until(lambda: rulebook.told, "an end")
+    rulebook.until(lambda: rulebook.events, "an end")
     chinese.add("history", timeline=[{"RECORDING": 100}])
-    rulebook.until(lambda: len(rulebook.told) > 1, "another")
-    assert [told[0] for told in rulebook.told] == ["algebra", "history"]
+    rulebook.until(lambda: len(rulebook.events) > 1, "another")
+    assert [event[0] for event in rulebook.events] == ["algebra", "history"]
     no_secrets(rulebook.output, chinese)
 
 
@@ -132,7 +132,7 @@ def test_discovery(chinese: Simulator, start: Start, telling: Telling) -> None:
     ("options", "words"),
     [
         ({"discover": True}, ["DescribeRunningTasks", "Give task_ids", "callbacks"]),
-        ({"task_ids": ["a"], "pol_interval": 1}, ["'pol_interval'", "Is poll_interval meant?"]),
+        ({"task_ids": ["a"], "pol_interval": 1}, ["'pol_interval'", "Did you mean poll_interval?"]),
         ({"task_ids": ["a"], "secret_id": "{{ id }}", "secret_key": "{{ key }}"}, ["AuthFailure"]),
     ],
 )
@@ -141,10 +141,10 @@ def test_wrong_settings_end_it_with_a_sentence(
     words: list[str],
     tiw_simulator: Simulator,
     start: Start,
-    telling: Telling,
+    printing: Printing,
 ) -> None:
     keys = {"id": tiw_simulator.secret_id, "key": "wrong" * 8}
-    rulebook = start(tiw_simulator, telling({"tiw.automation.online_record": options}), keys)
+    rulebook = start(tiw_simulator, printing({"tiw.automation.online_record": options}), keys)
     assert rulebook.end() == 1
     (line,) = [x for x in rulebook.output.splitlines() if "Source error" in x]
     assert not [word for word in words if word not in line], line

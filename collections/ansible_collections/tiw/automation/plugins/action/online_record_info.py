@@ -1,12 +1,13 @@
 # Copyright: (c) 2026, The tiw-automation contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Says how far a wait of the module of the same name is, while it lasts.
+"""Shows the progress of a wait of the module of the same name, while it lasts.
 
-Ansible shows what a module says only once it has ended. So the wait is cut into slices, each a run
-of the module that asks only for what is unfinished, with a line after each.
+Ansible shows the output of a module only when the module ends. So this plugin cuts a wait into
+slices. Each slice is a run of the module that asks only for the recordings that are unfinished,
+and a line follows it.
 
-What a slice returns is masked, so nothing is decided by it but by the note that comes with it, see
+Ansible masks the result of a slice, so the plugin decides with the note that comes beside it, see
 the module util C(_report). The lines go to standard error: standard output belongs to the callback
 plugin, which may write JSON there.
 """
@@ -29,11 +30,14 @@ from ansible_collections.tiw.automation.plugins.module_utils._report import (
     Report,
 )
 
-_EVERY_S = 30.0
-_WAIT_TIMEOUT_S = 3600.0
-_WAIT_SLEEP_S = 5.0
-_CALL_TIMEOUT_S = 10.0
-_REQUESTS_PER_SECOND = 19.0
+_DEFAULTS = {
+    "wait_timeout": 3600.0,
+    "wait_sleep": 5.0,
+    "wait_delay": 0.0,
+    "progress_interval": 30.0,
+    "timeout": 10.0,
+    "requests_per_second": 19.0,
+}
 # The module gives up after so many calls without an answer, or so many empty answers in a row.
 _CALLS_WITHOUT_ANSWER = 3
 _EMPTY_ANSWERS = 5
@@ -44,7 +48,12 @@ display = Display()
 
 @dataclass(frozen=True)
 class _Plan:
-    """How to cut a wait; all in seconds."""
+    """How to cut a wait into slices; all times in seconds.
+
+    :param every: the wanted length of a slice.
+    :param patience: how long the module waits for the first answer.
+    :param report: the options of the report.
+    """
 
     timeout: float
     every: float
@@ -55,60 +64,64 @@ class _Plan:
 
     @classmethod
     def of(cls, args: t.Mapping[str, t.Any]) -> _Plan | None:
-        """Read the options; return None where there is nothing to cut, or the module objects."""
+        """Read the options; None if the wait is one slice, or if an option is invalid.
 
-        def number(name: str, default: float) -> float:
-            value = args.get(name)
-            return default if value is None else float(value)
-
-        def listed(name: str) -> list[str] | None:
-            value = args.get(name)
-            return (
-                REPORT_ARGUMENTS[name].get("default") if value is None else check_type_list(value)
-            )
-
+        The module reports an invalid option.
+        """
         try:
             if not boolean(args.get("wait") or False):
                 return None
-            plan = cls(
-                timeout=number("wait_timeout", _WAIT_TIMEOUT_S),
-                every=number("progress_interval", _EVERY_S),
-                sleep=number("wait_sleep", _WAIT_SLEEP_S),
-                patience=number("wait_delay", 0.0)
-                + _CALLS_WITHOUT_ANSWER * number("timeout", _CALL_TIMEOUT_S),
-                requests_per_second=number("requests_per_second", _REQUESTS_PER_SECOND),
-                report={"wait": True, **{name: listed(name) for name in REPORT_ARGUMENTS}},
-            )
+            plan = cls._read(args)
         except (OverflowError, TypeError, ValueError):
             return None
-        good = (
-            0 < plan.every < plan.timeout < float("inf")
-            and 0 <= plan.sleep < float("inf")
-            and 0 < plan.patience < float("inf")
-            and 0 < plan.requests_per_second < float("inf")
+        return plan if plan._is_valid() else None
+
+    @classmethod
+    def _read(cls, args: t.Mapping[str, t.Any]) -> _Plan:
+        given = {name: value for name, value in args.items() if value is not None}
+        number = {name: float(given.get(name, value)) for name, value in _DEFAULTS.items()}
+        report = {
+            name: check_type_list(given[name]) if name in given else spec.get("default")
+            for name, spec in REPORT_ARGUMENTS.items()
+        }
+        return cls(
+            timeout=number["wait_timeout"],
+            every=number["progress_interval"],
+            sleep=number["wait_sleep"],
+            patience=number["wait_delay"] + _CALLS_WITHOUT_ANSWER * number["timeout"],
+            requests_per_second=number["requests_per_second"],
+            report={"wait": True, **report},
         )
-        return plan if good else None
+
+    def _is_valid(self) -> bool:
+        return (
+            0 < self.every < self.timeout < float("inf")
+            and 0 <= self.sleep < float("inf")
+            and 0 < self.patience < float("inf")
+            and 0 < self.requests_per_second < float("inf")
+        )
 
     def slice(self, left: float, recordings: int, *, first: bool) -> float:
-        """Return how long the next slice is.
+        """Return the length of the next slice.
 
-        :param recordings: how many are still waited for.
+        :param left: the rest of the wait.
+        :param recordings: how many are unfinished.
         """
         length = max(
             self.every,
-            # A new process counts from zero and asks at first for everything.
+            # A new process counts empty answers from zero, and asks for every recording first.
             self.sleep * (_EMPTY_ANSWERS + 1),
             recordings / self.requests_per_second / 2,
-            # Before the first answer it is the module that decides when to give up.
+            # Before the first answer, the module decides when to give up.
             self.patience + 1 if first else 0.0,
         )
         rest = left - length
-        # A last slice too short for a request would find nothing.
+        # In a last slice that is too short, no request would be sent.
         return left if rest < 2 * self.sleep + 1 else length
 
 
 class ActionModule(ActionBase):
-    """Runs the module once, or in slices where it waits."""
+    """Runs the module once, or in slices if it waits."""
 
     _supports_async = True
     _supports_check_mode = True
@@ -116,7 +129,7 @@ class ActionModule(ActionBase):
     def run(
         self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None
     ) -> dict[str, t.Any]:
-        """Return the module's result, the slices of a wait joined to one."""
+        """Return the module's result; the slices of a wait are joined."""
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         plan = None if self._task.async_val else _Plan.of(self._task.args)
         if plan is None:
@@ -124,42 +137,36 @@ class ActionModule(ActionBase):
             found.pop("slice", None)
         else:
             found = self._wait(plan, task_vars)
-        result.update(found)
-        return result
+        return {**result, **found}
 
     def _wait(self, plan: _Plan, task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
         started = time.monotonic()
-        first = plan.slice(plan.timeout, _count(self._task.args), first=True)
-        found, note = self._run_slice(first, {}, task_vars)
+        length = plan.slice(plan.timeout, _count(self._task.args), first=True)
+        found, note = self._run_slice(length, {}, task_vars)
         if note is None or note.fatal:
             return found
         report = Report(plan.report)
         warnings: list[t.Any] = []
-        while True:
+        while note is not None and not (note.fatal and not note.retryable):
             warnings += [text for text in found.get("warnings", []) if text not in warnings]
             report.add(found["records"], found["errors"], note.polls, note.known)
             report.elapsed = time.monotonic() - started
-            # Those that this slice could not ask come first in the next one.
-            answered = {known.task_id for known in note.known if known.answered}
-            waiting = sorted(filter(report.is_open, report.known), key=answered.__contains__)
+            waiting = _unfinished(report, note)
             left = plan.timeout - report.elapsed
             if not waiting or left <= plan.sleep:
-                return self._joined(report, {**found, "warnings": warnings})
-            self._say(report, waiting, left)
-            found, note = self._run_slice(
-                plan.slice(left, len(waiting), first=False),
-                # The last request of the slice before may be just over.
-                {"task_ids": waiting, "wait_delay": plan.sleep},
-                task_vars,
-            )
-            if note is None or (note.fatal and not note.retryable):
-                report.elapsed = time.monotonic() - started
-                return {**found, **report.to_result()}
+                return _joined(report, {**found, "warnings": warnings})
+            self._show_progress(report, waiting, left)
+            length = plan.slice(left, len(waiting), first=False)
+            # The last request of the slice before may have ended just now.
+            changes = {"task_ids": waiting, "wait_delay": plan.sleep}
+            found, note = self._run_slice(length, changes, task_vars)
+        report.elapsed = time.monotonic() - started
+        return {**found, **report.to_result()}
 
     def _run_slice(
         self, seconds: float, changes: dict[str, t.Any], task_vars: dict[str, t.Any] | None
     ) -> tuple[dict[str, t.Any], Note | None]:
-        """Return the result of a run of the module, and its note unless it failed early."""
+        """Run the module; return its result, and its note unless an option is invalid."""
         args = {**self._task.args, **changes, "wait_timeout": seconds}
         if "task_ids" in changes:
             args.pop("task_id", None)
@@ -167,12 +174,7 @@ class ActionModule(ActionBase):
         part = found.pop("slice", None)
         return found, None if part is None else Note.of(part)
 
-    def _joined(self, report: Report, last: dict[str, t.Any]) -> dict[str, t.Any]:
-        """Return the result as one run of the module would have given it."""
-        kept = {name: last[name] for name in ("warnings", "deprecations") if last.get(name)}
-        return {**kept, **report.to_result(), **(report.failure() or {})}
-
-    def _say(self, report: Report, waiting: list[str], left: float) -> None:
+    def _show_progress(self, report: Report, waiting: list[str], left: float) -> None:
         if self._task.no_log:
             return
         total = len(report.known)
@@ -188,8 +190,20 @@ class ActionModule(ActionBase):
         )
 
 
+def _unfinished(report: Report, note: Note) -> list[str]:
+    """Return the ids to wait for; those without an answer in the last slice come first."""
+    answered = {known.task_id for known in note.known if known.answered}
+    return sorted(filter(report.is_open, report.known), key=answered.__contains__)
+
+
+def _joined(report: Report, last: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Return the result of all slices in the form of one run of the module."""
+    kept = {name: last[name] for name in ("warnings", "deprecations") if last.get(name)}
+    return {**kept, **report.to_result(), **report.failure()}
+
+
 def _count(args: t.Mapping[str, t.Any]) -> int:
-    """Return how many recordings the arguments name, about."""
+    """Return about how many recordings the arguments name."""
     given = args.get("task_ids", args.get("task_id"))
     return len(given) if isinstance(given, list) else str(given).count(",") + 1
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The tiw-automation contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a module promises about check mode and the like. PRIVATE to the collection."""
+"""What a module supports, such as check mode. PRIVATE to the collection."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ attributes:
   check_mode:
     support: full
     details:
-      - This module changes nothing, so it does the same in check mode, waiting included.
+      - This module changes nothing. In check mode it does the same and also waits.
   diff_mode:
     support: N/A
     details:
@@ -44,7 +44,7 @@ attributes:
   check_mode:
     support: full
     details:
-      - It reads the real state, says what it would change, and writes nothing.
+      - It reads the real state, returns what it would change, and writes nothing.
   diff_mode:
     support: full
   idempotent:

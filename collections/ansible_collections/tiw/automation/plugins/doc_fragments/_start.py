@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Made by tests/collection/make_start_options.py from the core's table; do not edit.
-"""What a recording can be started with. PRIVATE to the collection."""
+"""The options of a start. PRIVATE to the collection."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ class ModuleDocFragment:
 options:
   preset:
     description:
-      - Options under one name, for starting a recording. What is given beside them goes before.
-      - V(whiteboard_only) records the board and nothing else, V(mixed_stream) adds one picture of
-        all streams, V(audio_files) adds an mp3 for each stream.
+      - A named set of options of a start. An option beside it overrides the one of the set.
+      - V(whiteboard_only) records only the whiteboard, V(mixed_stream) adds one picture of all streams,
+        V(audio_files) adds an mp3 for each stream.
     type: str
     choices:
       - whiteboard_only

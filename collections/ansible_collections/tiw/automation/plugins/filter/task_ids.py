@@ -12,14 +12,15 @@ version_added: 0.2.0
 author:
   - The tiw-automation contributors (@tiw-automation)
 description:
-  - Makes a list of what a variable holds, a list, one id, or a text with commas between several,
-    in the same way as the options of this collection that take ids. Each id is in it once.
-  - Anything that is not the id of a task of Tencent Cloud's Interactive Whiteboard is an error.
+  - Returns a list of the task ids in a variable. It may hold a list, one id, or a text of ids with
+    commas between them, like the options of this collection that take ids. Each id is in the list
+    once.
+  - A value that is not a task id of Tencent Cloud's Interactive Whiteboard is an error.
 positional: _input
 options:
   _input:
     description:
-      - The ids, such as they come from C(-e task_ids=algebra,history).
+      - The ids, for example from C(-e task_ids=algebra,history).
     type: raw
     required: true
 requirements:
@@ -30,7 +31,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Stop the recordings that the command line names
+- name: Stop the recordings of the command line
   tiw.automation.online_record:
     state: stopped
     task_id: "{{ item }}"
@@ -51,13 +52,13 @@ _value:
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.tiw.automation.plugins.module_utils._core import what_is_wrong
+from ansible_collections.tiw.automation.plugins.module_utils._core import core_problem
 from ansible_collections.tiw.automation.plugins.module_utils._task_ids import read_task_ids
 
 
 def task_ids(value: t.Any) -> list[str]:
-    """Return the ids."""
-    problem = what_is_wrong("check_task_ids")
+    """Return the task ids that a variable holds."""
+    problem = core_problem("check_task_ids")
     if problem is not None:
         raise AnsibleFilterError(problem)
 
@@ -70,7 +71,7 @@ def task_ids(value: t.Any) -> list[str]:
 
 
 class FilterModule:
-    """Makes the filter known."""
+    """Registers the filter."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         """Return the filters by name."""

@@ -12,9 +12,9 @@ version_added: 0.1.0
 author:
   - The tiw-automation contributors (@tiw-automation)
 description:
-  - A lesson leaves many files, one for each stream and a new one after each pause and each break.
-    This filter says which of them belong together, camera, screen or board of which user, in
-    which order, and where something is missing between them.
+  - A lesson has many videos. Each stream has one, and a new one begins after each pause and each
+    interruption. This filter groups the videos that belong together (camera, screen or whiteboard
+    of a user), sorts them, and finds the gaps between them.
 positional: _input
 options:
   _input:
@@ -24,7 +24,7 @@ options:
     required: true
   least_gap_ms:
     description:
-      - Gaps shorter than this are left out, in milliseconds. It may be given as text, as it comes
+      - The least length of a gap in milliseconds; shorter gaps are left out. It may be text, as
         from C(-e).
     type: int
     default: 0
@@ -42,7 +42,7 @@ EXAMPLES = r"""
     wait: true
   register: lesson
 
-- name: Show whose camera is missing for more than a second
+- name: Show which cameras are missing for more than a second
   ansible.builtin.debug:
     msg: "{{ item.user_id }} is missing {{ item.gaps | length }} times"
   loop: >-
@@ -51,7 +51,7 @@ EXAMPLES = r"""
   loop_control:
     label: "{{ item.user_id }}"
 
-- name: Sort the videos of several lessons, each for itself
+- name: Sort the videos of several lessons separately
   ansible.builtin.set_fact:
     tracks: "{{ lessons.records | map('tiw.automation.tracks') }}"
 """
@@ -60,10 +60,9 @@ RETURN = r"""
 _value:
   description:
     - The tracks, by kind and user. Each has the keys C(kind), C(user_id), C(start_ms), C(end_ms),
-      C(videos), in the order of the timeline and in the form of
-      RV(tiw.automation.online_record_info#module:records[].videos), and C(gaps), each from
-      C(start_ms) to C(end_ms). Times are milliseconds on the timeline that all share, pauses cut
-      out.
+      C(videos) and C(gaps). The videos are in the order of the timeline and in the form of
+      RV(tiw.automation.online_record_info#module:records[].videos). A gap has C(start_ms) and
+      C(end_ms). Times are milliseconds on the common timeline, without pauses.
   type: list
   elements: dict
   sample:
@@ -81,21 +80,19 @@ import typing as t
 from collections.abc import Mapping
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.tiw.automation.plugins.module_utils._core import what_is_wrong
-
-_MOST_DIGITS = 18
+from ansible_collections.tiw.automation.plugins.module_utils._core import core_problem
 
 
 def tracks(record: t.Any, least_gap_ms: t.Any = 0) -> list[dict[str, t.Any]]:
     """Return the tracks of a record dict."""
-    problem = what_is_wrong("tracks_of")
+    problem = core_problem("tracks_of")
     if problem is not None:
         raise AnsibleFilterError(problem)
 
     from tiw_automation.core import OnlineRecord, tracks_of
 
     if not isinstance(record, Mapping) or not {"task_id", "videos"} <= set(record):
-        # Ansible has types of its own for what people know as a dict.
+        # Ansible has its own types of mapping, which users know as dict.
         given = "dict" if isinstance(record, Mapping) else type(record).__name__
         raise AnsibleFilterError(
             "tiw.automation.tracks takes one recording, as online_record_info returns it in "
@@ -106,18 +103,22 @@ def tracks(record: t.Any, least_gap_ms: t.Any = 0) -> list[dict[str, t.Any]]:
 
 
 def _milliseconds(value: t.Any) -> int:
-    """Return a whole number, which may come as text, as it does from a template or from -e."""
-    text = "" if isinstance(value, bool) else str(value).strip().removesuffix(".0")
-    # More digits than a year of milliseconds has, and fewer than Python refuses to read.
-    if not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
+    """Return a whole number; templates and the command line may pass it as text."""
+    from tiw_automation.core.checks import whole_number
+    from tiw_automation.core.formatting import shown
+
+    number = (
+        None if isinstance(value, bool) else whole_number(str(value).strip().removesuffix(".0"))
+    )
+    if not isinstance(number, int):
         raise AnsibleFilterError(
-            f"least_gap_ms must be a whole number of milliseconds, zero or more, not {value!r}."
+            f"least_gap_ms must be a whole number of milliseconds, zero or more, not {shown(value)}."
         )
-    return int(text)
+    return number
 
 
 class FilterModule:
-    """Makes the filter known."""
+    """Registers the filter."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         """Return the filters by name."""

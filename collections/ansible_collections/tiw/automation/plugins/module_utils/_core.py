@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The tiw-automation contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The way to ``tiw_automation.core``, the Python package that does all the work.
+"""Finds ``tiw_automation.core``, the Python package that does all the work.
 
 This module util is PRIVATE to the collection; it may change with any version.
 """
@@ -25,60 +25,61 @@ MINIMUM_PYTHON = (3, 11)
 INSTALLED_VERSION: str | None = None
 IMPORT_TRACEBACK: str | None = None
 try:
-    # The version first: a core too old for all else still says how old it is.
+    # The version first: also a core that is too old for the rest has one.
     from tiw_automation import __version__ as INSTALLED_VERSION, core
 except (ImportError, AttributeError, SyntaxError):
     IMPORT_TRACEBACK = traceback.format_exc()
 
 
 def require_core(module: AnsibleModule) -> None:
-    """Fail the task unless a core that this collection works with is there, and its client.
+    """Fail the task unless a core that this collection works with can be imported, with its SDK.
 
-    The message names the interpreter that lacks it and the command that mends that.
+    The message names the interpreter and the command that installs the package there.
     """
-    reason = what_is_wrong("TiwClient")
-    if reason is None:
+    problem = core_problem("TiwClient")
+    if problem is None:
         return
     module.fail_json(
-        msg=reason,
-        exception=_trouble("TiwClient"),
+        msg=problem,
+        exception=_import_traceback("TiwClient"),
         code="CoreMissing" if INSTALLED_VERSION is None else "CoreUnusable",
         request_id=None,
         hint=_remedy(),
     )
 
 
-def what_is_wrong(*names: str) -> str | None:
-    """Return why there is no core to work with, and what to do about it; None if there is one.
+def core_problem(*names: str) -> str | None:
+    """Return why the core cannot be used and what to do about it, or None if it can be used.
 
-    :param names: what is used of it that it imports on first use, some of it with the SDK.
+    :param names: the public names that are needed; each is imported, some of them with the SDK.
     """
     if sys.version_info[:2] < MINIMUM_PYTHON:
-        wanted = ".".join(map(str, MINIMUM_PYTHON))
-        found = ".".join(map(str, sys.version_info[:2]))
-        return (
-            f"{PACKAGE} needs Python {wanted} or later, and this task runs on Python {found} "
-            f"({sys.executable}). {_remedy()}"
+        problem = (
+            f"{PACKAGE} needs Python {_dotted(MINIMUM_PYTHON)} or later, and this task runs on "
+            f"Python {_dotted(sys.version_info[:2])} ({sys.executable})."
         )
-    if INSTALLED_VERSION is None:
-        return f"{missing_required_lib(PACKAGE)} {_remedy()}"
-    if LooseVersion(INSTALLED_VERSION) < LooseVersion(MINIMUM_VERSION):
-        return (
+    elif INSTALLED_VERSION is None:
+        problem = missing_required_lib(PACKAGE)
+    elif LooseVersion(INSTALLED_VERSION) < LooseVersion(MINIMUM_VERSION):
+        problem = (
             f"{PACKAGE} {INSTALLED_VERSION} of {sys.executable} is too old: this collection needs "
-            f"{MINIMUM_VERSION} or later. {_remedy()}"
+            f"{MINIMUM_VERSION} or later."
         )
-    trouble = _trouble(*names)
-    if trouble is not None:
-        cause = trouble.strip().splitlines()[-1]
-        return (
-            f"{PACKAGE} {INSTALLED_VERSION} of {sys.executable} cannot be imported ({cause}). "
-            f"{_remedy()}"
-        )
-    return None
+    else:
+        trace = _import_traceback(*names)
+        if trace is None:
+            return None
+        cause = trace.strip().splitlines()[-1]
+        problem = f"{PACKAGE} {INSTALLED_VERSION} of {sys.executable} cannot be imported ({cause})."
+    return f"{problem} {_remedy()}"
 
 
-def _trouble(*names: str) -> str | None:
-    """Return the traceback of what cannot be imported."""
+def _dotted(version: t.Iterable[int]) -> str:
+    return ".".join(map(str, version))
+
+
+def _import_traceback(*names: str) -> str | None:
+    """Return the traceback of an import that fails, or None."""
     if IMPORT_TRACEBACK is not None:
         return IMPORT_TRACEBACK
     try:
@@ -90,13 +91,12 @@ def _trouble(*names: str) -> str | None:
 
 
 def _remedy() -> str:
+    controller = (
+        "on the control node '{{ ansible_playbook_python }}' is the Python that runs Ansible."
+    )
     if sys.version_info[:2] < MINIMUM_PYTHON:
-        return (
-            "Set ansible_python_interpreter to a newer one; on the control node "
-            "'{{ ansible_playbook_python }}' is the Python that runs Ansible."
-        )
+        return f"Set ansible_python_interpreter to a newer one; {controller}"
     return (
         f"Run: {sys.executable} -m pip install --upgrade '{PACKAGE}>={MINIMUM_VERSION}'. "
-        "Or set ansible_python_interpreter to a Python that has it; on the control node "
-        "'{{ ansible_playbook_python }}' is the Python that runs Ansible."
+        f"Or set ansible_python_interpreter to a Python that has it; {controller}"
     )

@@ -1,14 +1,14 @@
 # Copyright: (c) 2026, The tiw-automation contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a task reports on many recordings, made of record dicts alone.
+"""The report of a task on many recordings, made from record dicts alone.
 
-The module online_record_info makes its result by it, and so does the action plugin of that name,
-which waits in slices and joins them, in a Python that may lack the core.
+The module online_record_info uses it, and so does the action plugin of that name: it waits in
+slices and joins them, in a Python that may lack the core.
 
-Ansible masks a module's result before anybody else sees it: whatever equals a secret, or holds
-one, is replaced, be it an id, a state or a number. So a result is for people, and what decides how
-a wait goes on is kept apart from it, see :class:`Known` and :class:`Note`.
+Ansible masks the result of a module before the action plugin gets it: each value that equals or
+contains a secret is replaced, be it an id, a state or a number. So a result is for people. What
+decides how a wait continues is kept apart from it, see :class:`Known` and :class:`Note`.
 
 This module util is PRIVATE to the collection; it may change with any version.
 """
@@ -41,7 +41,7 @@ REPORT_ARGUMENTS: dict[str, dict[str, t.Any]] = {
         "choices": ["camera", "screen_share", "whiteboard", "mixed", "audio", "unknown"],
     },
 }
-"""The options that a report depends on, beside wait."""
+"""The options of a report, beside wait."""
 
 _LATER = {
     "RECORDING": ("RECORDING", "PAUSED", "STOPPED", "FINISHED"),
@@ -53,36 +53,36 @@ _PROBLEMS_IN_MESSAGE = 10
 
 
 def can_become(status: str | None, states: t.Iterable[str]) -> bool:
-    """Return whether a recording of this status is, or may come to be, in one of the states."""
+    """Return whether a recording of this status is in one of the states or may reach one."""
     later = _LATER.get(status or "", STATES)
     return any(state in later for state in states)
 
 
 def was_answered(record: dict[str, t.Any]) -> bool:
-    """Return whether the API has said anything of a recording."""
+    """Return whether the API has answered for a recording."""
     return record["verdict"] in FINAL or record["status"] is not None
 
 
 @dataclass(frozen=True)
 class Known:
-    """What decides how the wait for a recording goes on, and what is reported of it."""
+    """What decides how the wait for a recording continues, unmasked."""
 
     task_id: str
     verdict: str
     status: str | None
     answered: bool
     chosen: list[int]
-    """The places of those of its videos whose URL is reported."""
+    """The positions of the videos whose URL is reported."""
 
     @classmethod
     def of(cls, record: dict[str, t.Any], kinds: t.Collection[str] | None) -> Known:
-        """Return it of a record dict that nothing is masked in.
+        """Read a record dict in which nothing is masked.
 
-        :param kinds: which videos count, None for all.
+        :param kinds: the kinds of video to report, None for all.
         """
         chosen = [
-            place
-            for place, video in enumerate(record["videos"])
+            position
+            for position, video in enumerate(record["videos"])
             if video["url"] and (kinds is None or video["kind"] in kinds)
         ]
         return cls(
@@ -92,11 +92,11 @@ class Known:
 
 @dataclass(frozen=True)
 class Note:
-    """What one run of the module has found, for the action plugin.
+    """What one run of the module found, for the action plugin.
 
     :param known: in the order of the records of the result.
-    :param fatal: whether it ended before the API had answered anything.
-    :param retryable: whether the same may succeed later without any change.
+    :param fatal: whether it ended before the first answer of the API.
+    :param retryable: whether the same task may succeed later without any change.
     """
 
     known: list[Known]
@@ -105,12 +105,12 @@ class Note:
     retryable: bool
 
     def to_result(self) -> dict[str, None]:
-        """Return it as a part of a result that Ansible does not mask: the key of a dict."""
+        """Return a part of a result that Ansible does not mask: the key of a dict."""
         return {json.dumps(asdict(self)): None}
 
     @classmethod
     def of(cls, part: dict[str, None]) -> Note:
-        """Return what :meth:`to_result` made."""
+        """Read what :meth:`to_result` returned."""
         (text,) = part
         found = json.loads(text)
         return cls(**{**found, "known": [Known(**known) for known in found["known"]]})
@@ -119,15 +119,15 @@ class Note:
 class Report:
     """What is known of the recordings of a task.
 
-    :param options: the task's options: wait, wait_for, fail_on and video_kinds count.
+    :param options: the task's options, of which wait, wait_for, fail_on and video_kinds are used.
     """
 
     def __init__(self, options: t.Mapping[str, t.Any]) -> None:
         self.options = options
-        # To be shown, and perhaps masked.
+        # To show; values may be masked.
         self.records: dict[str, dict[str, t.Any]] = {}
         self.errors: dict[str, dict[str, t.Any]] = {}
-        # To decide by.
+        # To decide with; nothing is masked.
         self.known: dict[str, Known] = {}
         self.polls = 0
         self.elapsed = 0.0
@@ -139,9 +139,9 @@ class Report:
         polls: int,
         known: t.Iterable[Known] | None = None,
     ) -> None:
-        """Take in what was found, which replaces what was known unless nothing was answered.
+        """Add what a run found. It replaces what was known, unless the API did not answer.
 
-        :param known: what to decide by, for each record; needed where the records may be masked.
+        :param known: one for each record; required if the records may be masked.
         """
         self.polls += polls
         records = list(records)
@@ -159,20 +159,20 @@ class Report:
                 self.errors[task_id] = errors[task_id]
 
     def note(self, *, fatal: bool, retryable: bool) -> Note:
-        """Return what the action plugin has to know."""
+        """Return the note for the action plugin."""
         known = list(self.known.values())
         return Note(known=known, polls=self.polls, fatal=fatal, retryable=retryable)
 
     def ids(self, verdict: str) -> list[str]:
-        """Return the ids with a verdict, in the order asked."""
+        """Return the ids with this verdict, in the order asked."""
         return [name for name, known in self.known.items() if known.verdict == verdict]
 
     def has_reached(self, task_id: str) -> bool:
-        """Return whether a recording is in a state that was waited for."""
+        """Return whether a recording is in one of the states of wait_for."""
         return self.known[task_id].status in self.options["wait_for"]
 
     def is_open(self, task_id: str) -> bool:
-        """Return whether waiting longer for a recording makes sense."""
+        """Return whether a recording may still reach one of the states of wait_for."""
         known = self.known[task_id]
         return (
             known.verdict == "pending"
@@ -181,7 +181,7 @@ class Report:
         )
 
     def unreached(self) -> list[str]:
-        """Return the ids that were waited for and are in none of the states."""
+        """Return the ids of a wait that are in none of the states of wait_for."""
         if not self.options["wait"]:
             return []
         return [
@@ -197,9 +197,9 @@ class Report:
             "changed": False,
             "records": list(self.records.values()),
             "video_urls": [
-                self.records[task_id]["videos"][place]["url"]
+                self.records[task_id]["videos"][position]["url"]
                 for task_id in good
-                for place in self.known[task_id].chosen
+                for position in self.known[task_id].chosen
             ],
             "all_finished": len(good) == len(self.records),
             "pending": self.ids("pending"),
@@ -211,18 +211,20 @@ class Report:
             "elapsed": round(self.elapsed, 3),
         }
 
-    def failure(self) -> dict[str, t.Any] | None:
-        """Return what makes the task fail, with its message, or None."""
+    def failure(self) -> dict[str, t.Any]:
+        """Return the part of the result that fails the task; it is empty if nothing does."""
         bad = self._problems()
         if not bad:
-            return None
+            return {}
         named = [
-            f"{task_id} ({word}): {self.records[task_id]['message']}"
-            for task_id, word in bad[:_PROBLEMS_IN_MESSAGE]
+            f"{task_id} ({reason}): {self.records[task_id]['message']}"
+            for task_id, reason in bad[:_PROBLEMS_IN_MESSAGE]
         ]
         if len(bad) > len(named):
             named.append(f"and {len(bad) - len(named)} more, see records")
-        error: dict[str, t.Any] = next((self.errors[i] for i, word in bad if i in self.errors), {})
+        error: dict[str, t.Any] = next(
+            (self.errors[i] for i, reason in bad if i in self.errors), {}
+        )
         return {
             "failed": True,
             "msg": f"{len(bad)} of {len(self.records)} recordings: {'; '.join(named)}",
@@ -230,12 +232,12 @@ class Report:
         }
 
     def _problems(self) -> list[tuple[str, str]]:
-        """Return the ids that make the task fail, in the order asked, each with the word for it."""
+        """Return the ids that fail the task, in the order asked, each with the reason."""
         fail_on = self.options["fail_on"]
-        words = {"unknown": "unknown", **{w: w for w in ("missing", "failed") if w in fail_on}}
+        verdicts = {"unknown", *({"missing", "failed"} & set(fail_on))}
         late = set(self.unreached()) if "timeout" in fail_on else set()
         return [
-            (task_id, "timeout" if task_id in late else words[known.verdict])
+            (task_id, "timeout" if task_id in late else known.verdict)
             for task_id, known in self.known.items()
-            if task_id in late or known.verdict in words
+            if task_id in late or known.verdict in verdicts
         ]

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Made by tests/collection/make_start_options.py from the core's table; do not edit.
-"""What a recording can be started with.
+"""The options of a start.
 
 This module util is PRIVATE to the collection; it may change with any version.
 """

@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, The tiw-automation contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The ids of recordings as people give them, and those that stand for a recording in check mode.
+"""Task ids as users write them, and the ids that stand for a recording in check mode.
 
-In check mode nothing is started, and still the id of what would be started has to pass through
-the tasks that follow. So there it is one that TIW never makes, ``check-mode:`` and the user of the
-recording, by which every task knows it again.
+Check mode starts nothing, but the tasks that follow need the id of the recording that would be
+started. So check mode returns an id that TIW never makes, ``check-mode:`` and the recording user.
+Every task of the collection recognizes it.
 
 This module util is PRIVATE to the collection; it may change with any version.
 """
@@ -21,11 +21,11 @@ _PREFIX = "check-mode:"
 
 
 def read_task_ids(value: t.Any) -> list[str]:
-    """Return the ids that an option holds, each once.
+    """Return the task ids of an option, each once.
 
-    :param value: one id, several in one text with commas between, or a list of ids. Ansible splits
-        a text into a list by itself and leaves the blanks, so those of an item are nothing.
-    :raises ConfigurationError: no id was given, or one is not a task id.
+    :param value: one id, one text of several with commas between them, or a list of ids. Ansible
+        itself splits a text into a list and keeps the blanks, so those around an item are ignored.
+    :raises ConfigurationError: there is no id, or one is not a task id.
     """
     from tiw_automation.core import check_task_ids
 
@@ -34,38 +34,34 @@ def read_task_ids(value: t.Any) -> list[str]:
     return check_task_ids(value)
 
 
-def foreseen_id(record_user_id: str) -> str:
-    """Return the id of a recording that check mode would have started."""
+def check_mode_id(record_user_id: str) -> str:
+    """Return the id of a recording that would be started."""
     return f"{_PREFIX}{record_user_id}"
 
 
-def is_foreseen(task_id: str) -> bool:
-    """Return whether an id comes from check mode."""
+def is_check_mode_id(task_id: str) -> bool:
+    """Return whether check mode made this id."""
     return task_id.startswith(_PREFIX)
 
 
-def refuse_foreseen(task_ids: t.Iterable[str]) -> None:
-    """Refuse ids that come from check mode, where TIW is going to be asked.
+def refuse_check_mode_ids(task_ids: t.Iterable[str]) -> None:
+    """Refuse the ids of check mode before TIW is asked.
 
     :raises ConfigurationError: there is one.
     """
     from tiw_automation.core import ConfigurationError
 
-    for task_id in filter(is_foreseen, task_ids):
+    for task_id in filter(is_check_mode_id, task_ids):
         raise ConfigurationError(
             f"{task_id} is not a recording: check mode returned it for one that would be started.",
             hint="Run this task in check mode too, or the task that starts it without check mode.",
         )
 
 
-def foreseen(sdk_app_id: int, task_id: str, status: str) -> Outcome:
-    """Return the outcome of a recording that check mode would have started.
-
-    :param status: the state in which it would be.
-    """
+def check_mode_outcome(sdk_app_id: int, task_id: str, status: str) -> Outcome:
+    """Return the outcome of a recording that would be started and have this status."""
     from tiw_automation.core import OnlineRecord, Outcome, Verdict
 
     verdict = Verdict.FINISHED if status == "FINISHED" else Verdict.PENDING
-    return Outcome(
-        sdk_app_id, task_id, verdict, record=OnlineRecord(sdk_app_id, task_id, status=status)
-    )
+    record = OnlineRecord(sdk_app_id, task_id, status=status)
+    return Outcome(sdk_app_id, task_id, verdict, record=record)

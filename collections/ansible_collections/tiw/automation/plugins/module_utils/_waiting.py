@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The tiw-automation contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Waiting until recordings are in some state, on the core's watcher.
+"""Asking for recordings, once or until they are in a state.
 
 This module util is PRIVATE to the collection; it may change with any version.
 """
@@ -12,10 +12,10 @@ import dataclasses
 import typing as t
 from contextlib import aclosing
 
-from ansible_collections.tiw.automation.plugins.module_utils._report import STATES, can_become
+from ansible_collections.tiw.automation.plugins.module_utils._report import STATES
 
 if t.TYPE_CHECKING:
-    from tiw_automation.core import Outcome, RecordWatcher
+    from tiw_automation.core import Acceptance, Outcome, RecordWatcher, TiwClient
 
 WAIT_ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "wait": {"type": "bool", "default": False},
@@ -31,40 +31,52 @@ ACCEPTANCE_ARGUMENTS: dict[str, dict[str, t.Any]] = {
 class Waiting:
     """The options of a wait, checked.
 
-    :param states: what to wait for.
-    :raises ConfigurationError: an option makes no sense.
+    :param states: the states that end the wait.
+    :raises ConfigurationError: an option is invalid.
     """
 
     def __init__(self, params: t.Mapping[str, t.Any], states: t.Sequence[str]) -> None:
         from tiw_automation.core import Acceptance, ConfigurationError
+        from tiw_automation.core.checks import check_seconds
 
-        self.states = frozenset(states)
-        self.acceptance = Acceptance.of(params["accept_finish_reasons"], params["require_videos"])
-        self.timeout: float = params["wait_timeout"]
-        self.sleep: float = params["wait_sleep"]
-        self.delay: float = params.get("wait_delay") or 0.0
         if not states:
             raise ConfigurationError(
                 "wait_for holds no state.", hint=f"Use any of {', '.join(STATES)}."
             )
-        if not 0 < self.timeout < float("inf"):
+        if not 0 < params["wait_timeout"] < float("inf"):
             raise ConfigurationError(
-                f"wait_timeout has to be a number of seconds above zero, not {self.timeout}.",
+                "wait_timeout must be a number of seconds above zero, "
+                f"not {params['wait_timeout']}.",
                 hint="Set wait to false to ask once.",
             )
-        for name, value in (("wait_sleep", self.sleep), ("wait_delay", self.delay)):
-            if not 0 <= value < float("inf"):
-                raise ConfigurationError(
-                    f"{name} has to be a number of seconds, zero or more, not {value}."
-                )
+        self.states = frozenset(states)
+        self.acceptance = Acceptance.of(params["accept_finish_reasons"], params["require_videos"])
+        self.timeout: float = params["wait_timeout"]
+        self.sleep = check_seconds("wait_sleep", params["wait_sleep"])
+        self.delay = check_seconds("wait_delay", params.get("wait_delay") or 0.0)
+
+
+def describe(client: TiwClient, task_id: str, acceptance: Acceptance) -> Outcome:
+    """Ask once for a recording; one that failed is an outcome too.
+
+    :raises TiwError: the API did not answer, refused, or has no such recording.
+    """
+    from tiw_automation.core import OnlineRecord, RecordingFailure, judge
+
+    answer: OnlineRecord | RecordingFailure
+    try:
+        answer = client.describe_online_record(task_id)
+    except RecordingFailure as failed:
+        answer = failed
+    return judge(client.sdk_app_id(), task_id, answer, acceptance)
 
 
 def record_dict(
     sdk_app_id: int, task_id: str, outcome: Outcome | None, message: str
 ) -> dict[str, t.Any]:
-    """Return the core's record dict of a recording, with what it means.
+    """Return a recording as the core's record dict, with ``exists``, ``verdict`` and ``message``.
 
-    Every key is there also where nothing is known.
+    It always has every key, also if nothing is known.
     """
     from tiw_automation.core import OnlineRecord
 
@@ -85,12 +97,12 @@ async def watch_states(
     waiting: Waiting,
     on_change: t.Callable[[Outcome], None],
 ) -> t.AsyncGenerator[Outcome, None]:
-    """Yield each recording's outcome once its wait is over, as it comes.
+    """Yield the outcome of each recording when its wait ends, in the order of the ends.
 
-    It is over when the recording is in one of the states, can be in none of them any more, or the
-    time is up; one that is in none of them comes with an error that says so.
+    A wait ends when the recording is in one of the states or can reach none of them any more, or
+    when the timeout elapses. A recording that is in none of the states has an error.
     """
-    ends = watcher.watch(
+    outcomes = watcher.watch(
         task_ids,
         timeout=waiting.timeout,
         acceptance=waiting.acceptance,
@@ -99,45 +111,31 @@ async def watch_states(
         until=waiting.states,
         on_change=on_change,
     )
-    async with aclosing(ends):
-        async for outcome in ends:
-            yield _said(outcome, waiting)
+    async with aclosing(outcomes):
+        async for outcome in outcomes:
+            yield _without_duration(outcome, waiting.states)
 
 
-def _said(outcome: Outcome, waiting: Waiting) -> Outcome:
-    """Return the outcome with a word on the states that it is not in."""
-    from tiw_automation.core import TiwError, WaitTimeout
+def _without_duration(outcome: Outcome, states: t.Collection[str]) -> Outcome:
+    """Return the outcome of a timeout without the seconds: the wait may be a slice of a longer."""
+    from tiw_automation.core import WaitTimeout
 
-    if outcome.verdict not in ("pending", "finished"):
+    timeout = outcome.error
+    if not isinstance(timeout, WaitTimeout):
         return outcome
-    record = outcome.record
-    status = record.status if record else None
-    if status in waiting.states:
-        return dataclasses.replace(outcome, error=None)
-    # Which recording, but not how long: a wait may be one of several that a task consists of.
-    wanted = " or ".join(state for state in STATES if state in waiting.states)
-    error: TiwError
-    if not can_become(status, waiting.states):
-        error = TiwError(
-            f"Recording {outcome.task_id} is {status} and cannot become {wanted} any more.",
-            code="StateOutOfReach",
-            request_id=record.request_id if record else None,
-            hint="Look at its end, or wait for FINISHED.",
-        )
+    earlier = timeout.outcome.error if timeout.outcome else None
+    if outcome.record is not None and outcome.record.status is not None:
+        seen = f"it was last seen {outcome.record.status}"
+    elif earlier is not None:
+        seen = f"the last answer was: {earlier}"
     else:
-        late = outcome.error
-        earlier = late.outcome.error if isinstance(late, WaitTimeout) and late.outcome else None
-        if status is not None:
-            seen = f"it was last seen {status}"
-        elif earlier is not None:
-            seen = f"the last answer was: {earlier}"
-        else:
-            seen = "its turn on the quota had not come"
-        error = WaitTimeout(
-            f"Recording {outcome.task_id} was not {wanted} in time; {seen}.",
-            outcome=outcome,
-            request_id=record.request_id if record else None,
-            retryable=True,
-            hint="Wait longer, or ask again later: nothing is lost.",
-        )
+        seen = "it was not polled yet"
+    wanted = " or ".join(state for state in STATES if state in states)
+    error = WaitTimeout(
+        f"Recording {outcome.task_id} was not {wanted} in time; {seen}.",
+        outcome=outcome,
+        request_id=outcome.record.request_id if outcome.record else None,
+        retryable=True,
+        hint=timeout.hint,
+    )
     return dataclasses.replace(outcome, error=error)

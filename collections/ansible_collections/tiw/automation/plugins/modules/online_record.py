@@ -14,12 +14,12 @@ author:
   - The tiw-automation contributors (@tiw-automation)
 description:
   - Brings a real-time recording of Tencent Cloud's Interactive Whiteboard (TIW) into a state
-    (C(StartOnlineRecord), C(PauseOnlineRecord), C(ResumeOnlineRecord), C(StopOnlineRecord)), and
-    with O(wait=true) waits until it is in it.
-  - It looks first and changes only what is not as wanted, so that it may be run again.
-  - An answer that is lost on the way never makes it start a second recording of the same
-    O(record_user_id).
-  - The options of starting are checked before anything is sent. They do nothing where O(task_id)
+    (C(StartOnlineRecord), C(PauseOnlineRecord), C(ResumeOnlineRecord), C(StopOnlineRecord)). With
+    O(wait=true) it waits until the recording is in that state.
+  - It reads the state first and changes it only if it differs, so the task can be run again.
+  - It never starts a second recording of the same O(record_user_id), even if the answer to the
+    first start was lost.
+  - The options of a start are checked before anything is sent. They have no effect if O(task_id)
     names the recording.
 extends_documentation_fragment:
   - tiw.automation._attributes
@@ -33,10 +33,11 @@ extends_documentation_fragment:
 options:
   state:
     description:
-      - V(started) with O(task_id) resumes a recording that is paused. Without it, it starts the
-        recording of O(record_user_id) in O(room_id), or finds it running.
-      - V(paused) interrupts a recording, which Tencent Cloud ends by itself after 90 minutes.
-      - V(stopped) ends it for good. Its videos follow minutes later, see O(wait_for=FINISHED).
+      - V(started) with O(task_id) resumes a paused recording. With O(room_id) it starts the
+        recording of O(record_user_id) in that room, or finds it running.
+      - V(paused) pauses a recording. Tencent Cloud ends a recording that is paused for 90 minutes.
+      - V(stopped) ends a recording permanently. Its videos follow minutes later, see
+        O(wait_for=FINISHED).
     type: str
     required: true
     choices:
@@ -45,11 +46,12 @@ options:
       - stopped
   task_id:
     description:
-      - The C(TaskId) of the recording. It has to be a string, so a number has to be quoted.
-      - Exactly one of O(task_id) and O(room_id) is needed; pausing and stopping need this one.
-      - In check mode it may also be the RV(task_id) that this module has returned in check mode for
-        a recording that would be started. TIW is not asked for it, and it is taken to be in the
-        state that O(state) changes.
+      - The C(TaskId) of the recording. It must be a string; quote a number.
+      - Exactly one of O(task_id) and O(room_id) is required. V(paused) and V(stopped) require
+        O(task_id).
+      - In check mode it may also be the RV(task_id) that this module returned in check mode for a
+        recording that would be started. TIW is not asked for it. It is assumed to be in the state
+        that O(state) changes.
     type: raw
   room_id:
     description:
@@ -57,30 +59,31 @@ options:
     type: int
   record_user_id:
     description:
-      - The user that TIW enters the room as, C(tic_record_user_<room_id>_) and anything, of
-        letters, digits, C(_) and C(-), 60 in all at the most. Nobody else may use it.
-      - It tells this recording from others. As long as a recording of this user runs in the room,
-        it is that one; afterwards a new one is started. Needed together with O(room_id).
-      - Only the Chinese site tells what runs (C(DescribeRunningTasks)). Elsewhere a recording that
-        runs already makes the task fail, as its O(task_id) cannot be known.
+      - The user as which TIW enters the room. It begins with C(tic_record_user_<room_id>_) and has
+        at most 60 letters, digits, C(_) and C(-). No participant may use it.
+      - It identifies the recording. While a recording of this user runs in the room, the task finds
+        it; afterwards the task starts a new one. Required with O(room_id).
+      - Only the Chinese site lists running tasks (C(DescribeRunningTasks)). On the other site the
+        task fails if the recording runs already, because its O(task_id) cannot be found.
     type: str
   record_user_sig:
     description:
-      - The signature (UserSig) of O(record_user_id), valid for an hour at the least.
-      - Exactly one of O(record_user_sig) and O(user_sig_key) is needed for starting.
+      - The signature (UserSig) of O(record_user_id), valid for at least an hour.
+      - A start requires exactly one of O(record_user_sig) and O(user_sig_key).
     type: str
   user_sig_key:
     description:
-      - The key of the application to make the signature with, as the console of IM or TRTC shows
-        it. It is not sent anywhere.
+      - The key of the application, with which the signature is made. The console of IM or TRTC
+        shows it. It is never sent.
     type: str
   wait_for:
     description:
-      - The states to wait for with O(wait=true). By default V(RECORDING) for O(state=started),
-        V(PAUSED) for O(state=paused), and V(STOPPED) or V(FINISHED) for O(state=stopped).
-      - With V(FINISHED) here, a recording that failed or ended in a way that is not accepted fails
-        the task.
-      - In check mode nothing is waited for.
+      - The states that end the wait with O(wait=true). By default V(RECORDING) for
+        O(state=started), V(PAUSED) for O(state=paused), and V(STOPPED) or V(FINISHED) for
+        O(state=stopped).
+      - With V(FINISHED), a recording that failed or whose finish reason is not accepted fails the
+        task.
+      - Check mode does not wait.
     type: list
     elements: str
     choices:
@@ -96,7 +99,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Start to record a room, or find it being recorded
+- name: Start to record a room, or find the running recording
   tiw.automation.online_record:
     state: started
     sdk_app_id: 1400000001
@@ -117,7 +120,7 @@ EXAMPLES = r"""
     task_id: "{{ lesson.task_id }}"
   delegate_to: localhost
 
-- name: Go on
+- name: Resume it
   tiw.automation.online_record:
     state: started
     task_id: "{{ lesson.task_id }}"
@@ -132,7 +135,7 @@ EXAMPLES = r"""
   delegate_to: localhost
   register: stopped
 
-- name: Record two streams alone, one of them without sound
+- name: Record only two streams, one of them without sound
   tiw.automation.online_record:
     state: started
     room_id: 29001
@@ -153,40 +156,40 @@ EXAMPLES = r"""
 RETURN = r"""
 task_id:
   description:
-    - The id of the recording. In check mode, where it would be started, C(check-mode:) and
-      O(record_user_id), which all that this collection has takes in check mode.
+    - The id of the recording. For a recording that check mode would start, it is C(check-mode:)
+      and O(record_user_id); every part of this collection accepts this id in check mode.
   returned: when the recording is known
   type: str
   sample: ghucnligqtgtvk2624mb
 previous_status:
-  description: The status before, null where there was no recording.
+  description: The status before the task, null if there was no recording.
   returned: when the recording is known
   type: str
   sample: RECORDING
 record:
   description:
-    - What is known of the recording when the task ends, in the form that
-      M(tiw.automation.online_record_info) returns. Right after a change the API may still answer
-      with what was before. Null where asking failed.
-    - In check mode it is the recording as it is, or, where it would be started, as it would be.
+    - The recording at the end of the task, in the form that M(tiw.automation.online_record_info)
+      returns. Right after a change the API may still return the state before. Null if the API did
+      not answer.
+    - In check mode it is the recording as it is, or the predicted one if it would be started.
   returned: when the recording is known
   type: dict
   contains:
     exists:
-      description: Whether the recording exists, null where no answer could be had.
+      description: Whether the recording exists, null without an answer of the API.
       type: bool
       returned: always
       sample: true
     verdict:
       description:
         - What the answer means. V(pending) is a recording that has not ended, V(finished) one that
-          has ended well, V(failed) one that failed or ended in a way that is not accepted,
-          V(missing) one that does not exist, V(unknown) one for which no answer could be had.
+          ended and is accepted, V(failed) one that failed or is not accepted, V(missing) one that
+          does not exist, V(unknown) one without an answer of the API.
       type: str
       returned: always
       sample: finished
     message:
-      description: The verdict and its reason in a sentence.
+      description: A sentence with the verdict and its reason.
       type: str
       returned: always
       sample: Recording ghucnligqtgtvk2624mb is FINISHED (USER_CALL), 2 videos.
@@ -252,7 +255,7 @@ record:
       returned: always
       contains:
         video_time_ms:
-          description: The place of the pause in the video, in milliseconds.
+          description: The position of the pause in the video, in milliseconds.
           type: int
           returned: always
           sample: 5000
@@ -278,7 +281,7 @@ record:
           returned: always
           sample: tic_record_user_29001_1
         url:
-          description: Where the video can be downloaded.
+          description: The URL from which the video can be downloaded.
           type: str
           returned: always
           sample: http://videos.example.com/ghucnligqtgtvk2624mb/1.mp4
@@ -288,7 +291,7 @@ record:
           returned: always
           sample: mp4
         type:
-          description: What the video shows, as the number that the API gives.
+          description: What the video shows, as the API's number.
           type: int
           returned: always
           sample: 2
@@ -305,7 +308,7 @@ record:
           returned: always
           sample: teacher
         play_time_ms:
-          description: Where the video begins on the common time line, in milliseconds.
+          description: The beginning of the video on the common timeline, in milliseconds.
           type: int
           returned: always
           sample: 0
@@ -330,7 +333,7 @@ record:
           returned: always
           sample: 960
     video_urls:
-      description: The URL of every video that has one, in the order of the API.
+      description: The URLs of all videos that have one, in the order of the API.
       type: list
       elements: str
       returned: always
@@ -344,12 +347,12 @@ record:
       returned: always
       sample: 1558944672
     replay_url:
-      description: The URL of the replay, where one was made.
+      description: The URL of the replay, null if there is none.
       type: str
       returned: always
       sample: null
     interrupts:
-      description: How often the stream of each user broke.
+      description: How often the stream of each user was interrupted.
       type: list
       elements: dict
       returned: always
@@ -360,7 +363,7 @@ record:
           returned: always
           sample: teacher
         count:
-          description: How often the stream broke.
+          description: How often the stream was interrupted.
           type: int
           returned: always
           sample: 1
@@ -370,12 +373,12 @@ record:
       returned: always
       sample: 9a7d5b54-77b3-40f0-9a5f-d7e1ba8ab7e1
 elapsed:
-  description: The seconds it took.
+  description: The duration of the task in seconds.
   returned: when the recording is known
   type: float
   sample: 2.4
 code:
-  description: The error code of Tencent Cloud, or one of this collection.
+  description: The error code of Tencent Cloud or of this collection.
   returned: failure
   type: str
   sample: UnsupportedOperation.TaskHasAlreadyStopped
@@ -385,12 +388,12 @@ request_id:
   type: str
   sample: 9a7d5b54-77b3-40f0-9a5f-d7e1ba8ab7e1
 hint:
-  description: What to do about it.
+  description: How to correct the error.
   returned: failure
   type: str
   sample: The recording has ended; start another one.
 retryable:
-  description: Whether the same task may succeed later without any change.
+  description: Whether the same task may succeed later without a change.
   returned: failure
   type: bool
   sample: false
@@ -401,36 +404,31 @@ import time
 import typing as t
 from contextlib import aclosing
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.tiw.automation.plugins.module_utils._account import (
-    ACCOUNT_ARGUMENTS,
-    fail_with,
-    hide_secrets,
-    new_client,
-)
-from ansible_collections.tiw.automation.plugins.module_utils._core import require_core
+from ansible_collections.tiw.automation.plugins.module_utils._module import failure, run_module
 from ansible_collections.tiw.automation.plugins.module_utils._report import STATES
 from ansible_collections.tiw.automation.plugins.module_utils._start import START_ARGUMENTS
 from ansible_collections.tiw.automation.plugins.module_utils._task_ids import (
-    foreseen,
-    foreseen_id,
-    is_foreseen,
-    refuse_foreseen,
+    check_mode_id,
+    check_mode_outcome,
+    is_check_mode_id,
+    refuse_check_mode_ids,
 )
 from ansible_collections.tiw.automation.plugins.module_utils._waiting import (
     ACCEPTANCE_ARGUMENTS,
     WAIT_ARGUMENTS,
     Waiting,
+    describe,
     record_dict,
     watch_states,
 )
 
 if t.TYPE_CHECKING:
-    from tiw_automation.core import Outcome, TiwClient
+    from ansible.module_utils.basic import AnsibleModule
+
+    from tiw_automation.core import Outcome, TiwClient, TiwError
 
 _ENDED = ("STOPPED", "FINISHED")
 _STATES_OF = {"started": ("RECORDING",), "paused": ("PAUSED",), "stopped": _ENDED}
-# What each call makes of a recording.
 _STATUS_AFTER = {
     "start": "RECORDING",
     "resume": "RECORDING",
@@ -440,9 +438,12 @@ _STATUS_AFTER = {
 
 
 class Recording:
-    """The recording of the task: how it is, how it shall be, and what was done about it.
+    """The recording of the task: its outcome before and after, and the action between them.
 
-    :raises ConfigurationError: an option makes no sense; nothing was sent.
+    :ivar before: None where there is no recording yet.
+    :ivar action: a key of ``_STATUS_AFTER``, None if the recording is in the wanted state.
+    :ivar changed: whether the action changed something.
+    :raises ConfigurationError: an option is invalid; nothing was sent.
     """
 
     def __init__(self, module: AnsibleModule, client: TiwClient) -> None:
@@ -459,7 +460,7 @@ class Recording:
         if params["room_id"] is None:
             self.task_id = check_task_id(params["task_id"])
             if not module.check_mode:
-                refuse_foreseen([self.task_id])
+                refuse_check_mode_ids([self.task_id])
         else:
             client.start_online_record_params(**self.start_options)
         self.before: Outcome | None = None
@@ -468,46 +469,39 @@ class Recording:
         self.changed = False
         self.started = time.monotonic()
 
-    def look(self) -> Outcome:
-        """Return the recording as it is.
+    def describe(self) -> Outcome:
+        """Return the recording as it is now.
 
-        :raises TiwError: the API could not say, or there is no such recording.
+        :raises TiwError: the API did not answer, or there is no such recording.
         """
-        from tiw_automation.core import RecordingFailure, judge
-
         task_id = t.cast(str, self.task_id)
-        if is_foreseen(task_id):
+        if is_check_mode_id(task_id):
             status = "PAUSED" if self.state == "started" else "RECORDING"
-            return foreseen(self.sdk_app_id, task_id, status)
-        try:
-            answer: t.Any = self.client.describe_online_record(task_id)
-        except RecordingFailure as failure:
-            answer = failure
-        outcome = judge(self.sdk_app_id, task_id, answer, self.waiting.acceptance)
+            return check_mode_outcome(self.sdk_app_id, task_id, status)
+        outcome = describe(self.client, task_id, self.waiting.acceptance)
         if outcome.verdict == "unknown" and outcome.error is not None:
             raise outcome.error
         return outcome
 
-    def find(self) -> None:
-        """Find out what is to be done.
+    def choose_action(self) -> None:
+        """Choose the action that brings the recording into the wanted state.
 
-        :raises TiwError: it cannot be found out, or cannot be done.
+        :raises TiwError: its state is unknown, or no action can do that.
         """
         if self.task_id is not None:
-            self.before = self.look()
-            self.action = _action(self.state, self.before)
-            return
-        self.task_id = self._running()
-        found = self.look() if self.task_id is not None else None
-        if found is None or _has_ended(found):
-            self.task_id = None
-            self.action = "start"
+            self.before = self.describe()
         else:
+            self.task_id = self._find_running()
+            found = self.describe() if self.task_id is not None else None
+            if found is None or _has_ended(found):
+                self.task_id = None
+                self.action = "start"
+                return
             self.before = found
-            self.action = _action(self.state, found)
+        self.action = _action(self.state, self.before)
 
-    def _running(self) -> str | None:
-        """Return the TaskId of the recording that shall be started, if it runs already."""
+    def _find_running(self) -> str | None:
+        """Return the TaskId of the recording to start, if it runs already and can be found."""
         from tiw_automation.core import InvalidParameter, PermissionDenied
 
         options = self.start_options
@@ -515,13 +509,13 @@ class Recording:
             return self.client.find_online_record(options["room_id"], options["record_user_id"])
         except (InvalidParameter, PermissionDenied) as error:
             if self.module.check_mode:
-                self.module.warn(f"Whether it runs already cannot be found out here: {error}")
+                self.module.warn(f"Whether it runs already cannot be checked here: {error}")
             return None
 
     def act(self) -> None:
-        """Do it.
+        """Carry out the action.
 
-        :raises TiwError: it could not be done.
+        :raises TiwError: it failed.
         """
         if self.action == "start":
             self.task_id = self.client.start_online_record(**self.start_options)
@@ -530,31 +524,31 @@ class Recording:
             change = getattr(self.client, f"{self.action}_online_record")
             self.changed = change(self.task_id)
 
-    def foresee(self) -> None:
-        """Predict what would be done and what would become of it; nothing is sent."""
+    def predict(self) -> None:
+        """Predict the outcome of the action; nothing is sent."""
         self.after = self.before
         if self.action == "start":
-            self.task_id = foreseen_id(self.module.params["record_user_id"])
-        if self.action is not None and self.task_id is not None and is_foreseen(self.task_id):
+            self.task_id = check_mode_id(self.module.params["record_user_id"])
+        if self.action is not None and self.task_id is not None and is_check_mode_id(self.task_id):
             status = _STATUS_AFTER[self.action]
             if self.module.params["wait"]:
                 status = next(state for state in STATES if state in self.waiting.states)
-            self.after = foreseen(self.sdk_app_id, self.task_id, status)
+            self.after = check_mode_outcome(self.sdk_app_id, self.task_id, status)
 
-    def see(self) -> None:
-        """Look at the recording, or wait for it, after all was done."""
+    def follow_up(self) -> None:
+        """Ask for the recording after the action, or wait for it."""
         from tiw_automation.core import TiwError
 
         if self.module.params["wait"]:
             asyncio.run(self._wait())
-        elif self.changed:
-            try:
-                self.after = self.look()
-            except TiwError as error:
-                # It is done; that nobody can say how it went does not undo it.
-                self.module.warn(f"How the recording is now could not be asked: {error}")
-        else:
+        elif not self.changed:
             self.after = self.before
+        else:
+            try:
+                self.after = self.describe()
+            except TiwError as error:
+                # The action is done all the same.
+                self.module.warn(f"The state after the change could not be read: {error}")
 
     async def _wait(self) -> None:
         from tiw_automation.core import RecordWatcher
@@ -565,28 +559,33 @@ class Recording:
             async for outcome in outcomes:
                 self.after = outcome
 
-    def is_good(self) -> bool:
-        """Return whether a wait has brought what it was for."""
+    def wait_error(self) -> TiwError | None:
+        """Return why a wait did not reach what it was for, or None."""
+        from tiw_automation.core import TiwError
+
         outcome = self.after
-        if outcome is None:
-            return False
+        if not self.module.params["wait"] or outcome is None:
+            return None
+        reached = _status(outcome) in self.waiting.states
         if self.module.params["wait_for"] is None and self.state == "stopped":
-            # It has ended, which is all that was asked for.
-            return _has_ended(outcome)
-        status = outcome.record.status if outcome.record else None
-        if outcome.verdict == "failed" and "FINISHED" in self.waiting.states:
-            return False
-        return status in self.waiting.states
+            # The recording has ended, however: more was not asked for.
+            reached = _has_ended(outcome)
+        elif outcome.verdict == "failed" and "FINISHED" in self.waiting.states:
+            reached = False
+        return None if reached else outcome.error or TiwError(outcome.message)
 
     def to_result(self) -> dict[str, t.Any]:
         """Return the result of the task."""
         changed = self.changed or (self.module.check_mode and self.action is not None)
         previous = _status(self.before)
+        record = self.after and record_dict(
+            self.sdk_app_id, self.after.task_id, self.after, self.after.message
+        )
         result: dict[str, t.Any] = {
             "changed": changed,
             "task_id": self.task_id,
             "previous_status": previous,
-            "record": self._record(),
+            "record": record,
             "elapsed": round(time.monotonic() - self.started, 3),
         }
         if self.module._diff:
@@ -598,15 +597,9 @@ class Recording:
             }
         return result
 
-    def _record(self) -> dict[str, t.Any] | None:
-        outcome = self.after
-        if outcome is None:
-            return None
-        return record_dict(self.sdk_app_id, outcome.task_id, outcome, outcome.message)
-
 
 def _start_options(params: dict[str, t.Any]) -> dict[str, t.Any]:
-    """Return the arguments of a start; Ansible writes None for every option left out."""
+    """Return the arguments of a start; Ansible sets every option that is left out to None."""
     names = ("room_id", "record_user_id", "record_user_sig", "user_sig_key", *START_ARGUMENTS)
     given: dict[str, t.Any] = _without_none({name: params[name] for name in names})
     return given
@@ -625,14 +618,14 @@ def _status(outcome: Outcome | None) -> str | None:
 
 
 def _has_ended(outcome: Outcome) -> bool:
-    # One that failed has no status at all.
+    # A recording that failed may have no status.
     return outcome.is_final or _status(outcome) in _ENDED
 
 
 def _action(state: str, outcome: Outcome) -> str | None:
-    """Return what brings a recording into a state, None where it is in it.
+    """Return the action that brings a recording into a state, or None if it is in it.
 
-    :raises UnsupportedOperation: nothing can.
+    :raises UnsupportedOperation: there is no such action.
     """
     from tiw_automation.core import UnsupportedOperation
 
@@ -657,9 +650,29 @@ def _action(state: str, outcome: Outcome) -> str | None:
     return None if status == "PAUSED" else "pause"
 
 
+def run(module: AnsibleModule, client: TiwClient) -> dict[str, t.Any]:
+    from tiw_automation.core import TiwError
+
+    recording = Recording(module, client)
+    try:
+        recording.choose_action()
+        if module.check_mode:
+            recording.predict()
+            return recording.to_result()
+        recording.act()
+        recording.follow_up()
+    except TiwError as error:
+        recording.after = recording.after or recording.before
+        return failure(error, **recording.to_result())
+    unreached = recording.wait_error()
+    result = recording.to_result()
+    return result if unreached is None else failure(unreached, **result)
+
+
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
+    run_module(
+        run,
+        {
             "state": {
                 "type": "str",
                 "required": True,
@@ -678,39 +691,12 @@ def main() -> None:
             **START_ARGUMENTS,
             **WAIT_ARGUMENTS,
             **ACCEPTANCE_ARGUMENTS,
-            **ACCOUNT_ARGUMENTS,
         },
         required_one_of=[("task_id", "room_id")],
         mutually_exclusive=[("task_id", "room_id"), ("record_user_sig", "user_sig_key")],
         required_by={"room_id": ["record_user_id"]},
         required_if=[("state", "paused", ["task_id"]), ("state", "stopped", ["task_id"])],
-        supports_check_mode=True,
     )
-    hide_secrets(module)
-    require_core(module)
-
-    from tiw_automation.core import TiwError
-
-    try:
-        recording = Recording(module, new_client(module))
-    except TiwError as error:
-        fail_with(module, error)
-    try:
-        recording.find()
-        if module.check_mode:
-            recording.foresee()
-        else:
-            recording.act()
-            recording.see()
-    except TiwError as error:
-        recording.after = recording.after or recording.before
-        fail_with(module, error, **recording.to_result())
-    result = recording.to_result()
-    if module.params["wait"] and not module.check_mode and not recording.is_good():
-        after = t.cast("Outcome", recording.after)
-        error = after.error or TiwError(after.message)
-        fail_with(module, error, **result)
-    module.exit_json(**result)
 
 
 if __name__ == "__main__":

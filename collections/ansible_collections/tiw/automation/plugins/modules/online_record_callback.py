@@ -13,11 +13,11 @@ version_added: 0.1.0
 author:
   - The tiw-automation contributors (@tiw-automation)
 description:
-  - Sets the address and the key of the callbacks that Tencent Cloud's Interactive Whiteboard (TIW)
-    posts when something happens to a real-time recording (C(SetOnlineRecordCallback),
-    C(SetOnlineRecordCallbackKey)), or removes them.
-  - There is one address for each application, which everybody who uses it shares. One that
-    somebody else has set is never replaced or removed unless O(force=true).
+  - Sets or removes the address and the key of the callbacks (C(SetOnlineRecordCallback),
+    C(SetOnlineRecordCallbackKey)). Tencent Cloud's Interactive Whiteboard (TIW) posts callbacks
+    about the events of real-time recordings.
+  - An application has one address, which all its users share. The address of another user is
+    replaced or removed only with O(force=true).
 extends_documentation_fragment:
   - tiw.automation._attributes
   - tiw.automation._attributes.writing_module
@@ -27,10 +27,9 @@ extends_documentation_fragment:
 options:
   state:
     description:
-      - V(present) sets O(url), and O(key) as O(update_key) says.
-      - V(absent) removes address and key. With O(url) it removes only that address; another one is
-        left alone, with a warning. Without O(url) it removes whatever is set, which wants
-        O(force=true).
+      - V(present) sets O(url), and O(key) according to O(update_key).
+      - V(absent) removes address and key. With O(url) it removes only that address; another one
+        stays, with a warning. Without O(url) it removes any address, which requires O(force=true).
     type: str
     choices:
       - present
@@ -38,34 +37,35 @@ options:
     default: present
   url:
     description:
-      - The address, a full C(http://) or C(https://) URL that Tencent Cloud can reach. Needed for
+      - The address, a full C(http://) or C(https://) URL that Tencent Cloud can reach. Required for
         O(state=present).
-      - An address that differs in its query alone counts as the same one, and is updated.
-      - An C(http://) address is a warning, because a signature that is seen on its way is good for
-        made-up callbacks until it ends.
+      - An address that differs only in its query counts as the same one, and is updated.
+      - An C(http://) address causes a warning. A signature that is seen on the way is valid for
+        forged callbacks until it expires.
     type: str
   key:
     description:
-      - The key that callbacks are signed with, of 16 to 64 characters. Without it, and without
-        O(generate_key=true), the key stays as it is.
-      - Anyone who knows it can post callbacks. A short one is found by trial from one callback.
+      - The key that signs callbacks, 16 to 64 characters. Without it and without
+        O(generate_key=true) the current key stays.
+      - With the key, callbacks can be forged. A short key can be found by trial from one callback.
     type: str
   generate_key:
     description:
-      - Whether to set a new random key of 43 characters and return it as RV(key) where none is set,
-        or where O(force=true) takes an address over from somebody else, who knows the one that is
-        set. Any other key that is set stays.
+      - Whether to set a new random key of 43 characters and return it as RV(key) if no key is set,
+        or if O(force=true) replaces the address of another user, who knows the current key. In
+        other cases the current key stays.
     type: bool
     default: false
   rotate_key:
     description:
-      - Whether O(generate_key=true) sets a new key though one is set. Each run sets another one.
+      - Whether O(generate_key=true) sets a new key even if one is set. Each run sets another one.
     type: bool
     default: false
   update_key:
     description:
-      - When O(key) is set; it has no say in O(generate_key). V(always) if it differs from the one that is set, V(on_create) if
-        O(url) was not set before or there is no key, V(never) not at all.
+      - When O(key) is set. V(always) sets it if it differs from the current key, V(on_create) if
+        O(url) was not set before or there is no key, V(never) does not set it.
+      - It does not affect O(generate_key).
     type: str
     choices:
       - always
@@ -74,7 +74,7 @@ options:
     default: always
   force:
     description:
-      - Whether to replace or remove an address that somebody else has set.
+      - Whether to replace or remove the address of another user.
     type: bool
     default: false
 seealso:
@@ -85,14 +85,14 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Have the events posted to us, signed
+- name: Receive the events, signed
   tiw.automation.online_record_callback:
     sdk_app_id: 1400000001
     url: https://hooks.example.com/tiw
     key: "{{ vault_callback_key }}"
   delegate_to: localhost
 
-- name: Have them signed with a key that the module makes
+- name: Receive them signed with a generated key
   tiw.automation.online_record_callback:
     url: https://hooks.example.com/tiw
     generate_key: true
@@ -108,13 +108,13 @@ EXAMPLES = r"""
   when: callbacks.key is not none
   no_log: true
 
-- name: Take them over from whoever has them now
+- name: Replace the address of another user
   tiw.automation.online_record_callback:
     url: https://hooks.example.com/tiw
     force: true
   delegate_to: localhost
 
-- name: Have them no more
+- name: Stop receiving them
   tiw.automation.online_record_callback:
     state: absent
     url: https://hooks.example.com/tiw
@@ -123,8 +123,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 callback:
-  description: What is set when the task ends; in check mode, what would be set.
-  returned: when what is set is known
+  description: The settings at the end of the task; in check mode, the settings that it would make.
+  returned: when the settings are known
   type: dict
   contains:
     sdk_app_id:
@@ -134,8 +134,8 @@ callback:
       sample: 1400000001
     url:
       description:
-        - Where callbacks go, null where nothing is set. What may be secret in it is left out, the
-          query, the user and the password.
+        - The address, null if none is set. The query, the user and the password are left out, as
+          they may be secret.
       type: str
       returned: always
       sample: https://hooks.example.com/tiw
@@ -146,15 +146,15 @@ callback:
       sample: true
 key:
   description:
-    - The key that was generated; null where none was, as in check mode. It is returned once, also where
-      the task fails after that, and cannot be read with this collection later. Give the task
-      C(no_log=true), or a log may hold it.
+    - The generated key; null if none was generated, as in check mode. It is returned once, also if
+      the task fails later, and this collection cannot read it again. Set C(no_log=true) on the
+      task, or a log may contain it.
   returned: with O(generate_key=true)
   type: str
   sample: MDtY0nT5hXn1vYq6bS1cJ2d3kL4mZ8wQe7rU9pA0fGs
 previous:
-  description: What was set before.
-  returned: when what is set is known
+  description: The settings before the task.
+  returned: when the settings are known
   type: dict
   contains:
     sdk_app_id:
@@ -164,8 +164,8 @@ previous:
       sample: 1400000001
     url:
       description:
-        - Where callbacks go, null where nothing is set. What may be secret in it is left out, the
-          query, the user and the password.
+        - The address, null if none is set. The query, the user and the password are left out, as
+          they may be secret.
       type: str
       returned: always
       sample: https://hooks.example.com/tiw
@@ -175,7 +175,7 @@ previous:
       returned: always
       sample: true
 code:
-  description: The error code of Tencent Cloud, or one of this collection.
+  description: The error code of Tencent Cloud or of this collection.
   returned: failure
   type: str
   sample: CallbackTaken
@@ -185,12 +185,12 @@ request_id:
   type: str
   sample: 9a7d5b54-77b3-40f0-9a5f-d7e1ba8ab7e1
 hint:
-  description: What to do about it.
+  description: How to correct the error.
   returned: failure
   type: str
   sample: Set force to replace it.
 retryable:
-  description: Whether the same task may succeed later without any change.
+  description: Whether the same task may succeed later without a change.
   returned: failure
   type: bool
   sample: false
@@ -198,173 +198,197 @@ retryable:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.tiw.automation.plugins.module_utils._account import (
-    ACCOUNT_ARGUMENTS,
-    fail_with,
-    hide_secrets,
-    new_client,
-)
 from ansible_collections.tiw.automation.plugins.module_utils._callback import (
     callback_dict,
     hide_query,
     shown,
 )
-from ansible_collections.tiw.automation.plugins.module_utils._core import require_core
+from ansible_collections.tiw.automation.plugins.module_utils._module import failure, run_module
 
 if t.TYPE_CHECKING:
-    from tiw_automation.core import CallbackSettings, TiwClient
+    from ansible.module_utils.basic import AnsibleModule
+
+    from tiw_automation.core import TiwClient
 
 
-class Settings:
-    """What is set, what shall be, and what was done about it; empty strings for nothing.
+class Settings(t.NamedTuple):
+    """The address and the key of an application's callbacks; an empty string for none."""
 
-    :raises ConfigurationError: an option makes no sense; nothing was sent.
+    url: str
+    key: str
+
+
+NOTHING = Settings("", "")
+
+
+class Wanted:
+    """The options of the task, checked.
+
+    :raises ConfigurationError: an option is invalid; nothing was sent.
     """
 
-    def __init__(self, module: AnsibleModule, client: TiwClient) -> None:
-        from tiw_automation.core import ConfigurationError
-        from tiw_automation.core.api import (
-            PLAIN_HTTP,
-            check_callback_key,
-            check_callback_url,
-            is_plain_http,
-        )
+    def __init__(self, params: dict[str, t.Any]) -> None:
+        from tiw_automation.core.api import check_callback_key, check_callback_url
 
-        params = module.params
+        self.url = check_callback_url(params["url"])
+        self.key = check_callback_key(params["key"])
+        self.is_present: bool = params["state"] == "present"
+        self.update_key: str = params["update_key"]
+        self.generate: bool = params["generate_key"]
+        self.rotate: bool = params["rotate_key"]
+        self.force: bool = params["force"]
+        self._refuse_contradictions(key_is_empty=params["key"] == "")
+
+    def _refuse_contradictions(self, *, key_is_empty: bool) -> None:
+        from tiw_automation.core import ConfigurationError
+
+        if self.is_present and not self.url:
+            hint = "Give the address, or state absent to have none."
+            raise ConfigurationError("url is empty.", hint=hint)
+        if self.is_present and key_is_empty:
+            hint = "Leave it out to keep the key that is set."
+            raise ConfigurationError("key is empty.", hint=hint)
+        if self.rotate and not self.generate:
+            hint = "Set generate_key as well."
+            raise ConfigurationError("rotate_key is set without generate_key.", hint=hint)
+
+
+class Change:
+    """The change from the settings of the application to those of the task.
+
+    :ivar new_key: the key that was generated, if one was.
+    :raises TiwError: the settings cannot be read, or belong to another user.
+    """
+
+    def __init__(self, module: AnsibleModule, client: TiwClient, wanted: Wanted) -> None:
         self.module = module
         self.client = client
-        self.sdk_app_id = client.sdk_app_id()
-        self.wanted_url = check_callback_url(params["url"])
-        self.wanted_key = check_callback_key(params["key"])
-        self.is_present: bool = params["state"] == "present"
-        if self.is_present and not self.wanted_url:
-            raise ConfigurationError(
-                "url is empty.", hint="Give the address, or state absent to have none."
-            )
-        if self.is_present and params["key"] == "":
-            raise ConfigurationError(
-                "key is empty.", hint="Leave it out to keep the key that is set."
-            )
-        if params["rotate_key"] and not params["generate_key"]:
-            raise ConfigurationError(
-                "rotate_key is set without generate_key.", hint="Set generate_key as well."
-            )
-        if self.is_present and is_plain_http(self.wanted_url):
-            module.warn(PLAIN_HTTP)
-        self.before = self.after = ("", "")
+        self.wanted = wanted
         self.new_key: str | None = None
+        found = client.describe_online_record_callback()
+        hide_query(module, found.url)
+        self.before = Settings(found.url or "", found.key or "")
+        self.after = self._after()
 
-    def find(self) -> None:
-        """Find out what is set, and what shall be.
+    def _after(self) -> Settings:
+        wanted, before = self.wanted, self.before
+        if wanted.is_present:
+            self._refuse_others("replace")
+            return Settings(wanted.url, self._key_after())
+        if not wanted.url:
+            self._refuse_others("remove")
+            return NOTHING
+        if self._is_ours() or wanted.force:
+            return NOTHING
+        self.module.warn(f"The callbacks go to {shown(before.url)}. They were left unchanged.")
+        return before
 
-        :raises TiwError: it cannot be found out, or the address is somebody else's.
-        """
-        found: CallbackSettings = self.client.describe_online_record_callback()
-        self.before = self.after = (found.url or "", found.key or "")
-        hide_query(self.module, found.url)
-        if self.is_present:
-            self._refuse_others(found.url, "replace")
-            self.after = (self.wanted_url, self._key_after())
-        elif not self.wanted_url:
-            self._refuse_others(found.url, "remove")
-            self.after = ("", "")
-        elif self._is_ours(found.url) or self.module.params["force"]:
-            self.after = ("", "")
-        else:
-            self.module.warn(f"The callbacks go to {shown(found.url)}, which is left alone.")
+    def _is_ours(self) -> bool:
+        """Return whether no address is set, or that of the task; queries do not count."""
+        return not self.before.url or shown(self.before.url) == shown(self.wanted.url)
 
-    def _is_ours(self, url: str | None) -> bool:
-        return not url or shown(url) == shown(self.wanted_url)
-
-    def _refuse_others(self, url: str | None, verb: str) -> None:
+    def _refuse_others(self, verb: str) -> None:
         from tiw_automation.core import TiwError
 
-        if self._is_ours(url) or self.module.params["force"]:
+        if self._is_ours() or self.wanted.force:
             return
         raise TiwError(
-            f"The callbacks of {self.sdk_app_id} go to {shown(url)} already, and one application "
-            "has one address.",
+            f"The callbacks of {self.client.sdk_app_id()} go to {shown(self.before.url)} already, "
+            "and an application has one address.",
             code="CallbackTaken",
             hint=f"Set force to {verb} it.",
         )
 
     def _key_after(self) -> str:
         from tiw_automation.core import new_callback_key
-        from tiw_automation.core.api import SHORTEST_KEY
 
-        params = self.module.params
-        when = params["update_key"]
-        url, key = self.before
-        if params["generate_key"] and (params["rotate_key"] or not key or not self._is_ours(url)):
+        wanted, (url, key) = self.wanted, self.before
+        if wanted.generate and (wanted.rotate or not key or not self._is_ours()):
             self.new_key = new_callback_key()
             return self.new_key
-        if key and not self.wanted_key and len(key) < SHORTEST_KEY:
+        if not wanted.key:
+            self._warn_if_weak(key)
+        is_created = not key or not url or not self._is_ours()
+        if wanted.update_key == "always" or (wanted.update_key == "on_create" and is_created):
+            return wanted.key or key
+        return key
+
+    def _warn_if_weak(self, key: str) -> None:
+        from tiw_automation.core.api import SHORTEST_KEY
+
+        if 0 < len(key) < SHORTEST_KEY:
             self.module.warn(
-                f"The key that is set has {len(key)} characters: it is found by trial from one "
-                "callback. Set generate_key and rotate_key for a good one."
+                f"The key that is set has {len(key)} characters: it can be found by trial from "
+                "one callback. Set generate_key and rotate_key to replace it."
             )
-        if not self.wanted_key or when == "never":
-            return key
-        if when == "on_create" and key and self._is_ours(url) and url:
-            return key
-        return self.wanted_key
 
     def apply(self) -> None:
         """Set what differs.
 
-        :raises TiwError: it could not be set; ``before`` is what was set last.
+        :raises TiwError: one of the two could not be set.
         """
-        old_url, old_key = self.before
         url, key = self.after
-        steps = []
-        if key != old_key:
-            steps.append(lambda: self.client.set_online_record_callback_key(key))
-        if url != old_url:
-            # A new address comes last and an old one goes first: nothing is posted unsigned.
-            steps.insert(
-                0 if not url else len(steps),
-                lambda: self.client.set_online_record_callback(url),
-            )
-        for step in steps:
-            step()
+        # A new address comes last and an old one goes first: nothing is posted unsigned.
+        if url != self.before.url and not url:
+            self.client.set_online_record_callback(url)
+        if key != self.before.key:
+            self.client.set_online_record_callback_key(key)
+        if url != self.before.url and url:
+            self.client.set_online_record_callback(url)
 
-    def found_key(self) -> dict[str, t.Any]:
-        """Return the generated key, which check mode has set nowhere."""
-        if not self.module.params["generate_key"]:
+    def key_result(self) -> dict[str, t.Any]:
+        """Return the part of the result with the generated key; check mode sets none."""
+        if not self.wanted.generate:
             return {}
         return {"key": None if self.module.check_mode else self.new_key}
 
     def to_result(self) -> dict[str, t.Any]:
         """Return the result of the task."""
-        result: dict[str, t.Any] = {
+        app_id = self.client.sdk_app_id()
+        result = {
             "changed": self.before != self.after,
-            "callback": callback_dict(self.sdk_app_id, *self.after),
-            "previous": callback_dict(self.sdk_app_id, *self.before),
+            "callback": callback_dict(app_id, *self.after),
+            "previous": callback_dict(app_id, *self.before),
+            **self.key_result(),
         }
-        result.update(self.found_key())
         if self.module._diff:
-            result["diff"] = {
-                "before": _diff_side(self.before, None),
-                "after": _diff_side(self.after, self.before),
-            }
+            result["diff"] = {"before": _diff(self.before), "after": _diff(self.after, self.before)}
         return result
 
 
-def _diff_side(side: tuple[str, str], before: tuple[str, str] | None) -> dict[str, t.Any]:
-    """Return what a diff shows: no secret, but that one has changed."""
-    url, key = side
-    shown_url = shown(url) or None
-    if before and url != before[0] and shown_url == (shown(before[0]) or None):
-        shown_url = f"{shown_url} (with another query)"
-    changed = before is not None and key != before[1]
-    word = "none" if not key else "a new one" if changed else "set"
-    return {"url": shown_url, "key": word}
+def _diff(side: Settings, before: Settings | None = None) -> dict[str, t.Any]:
+    """Return one side of a diff, without secrets; the after side states that one has changed.
+
+    :param before: the other side, for the after side.
+    """
+    url = shown(side.url) or None
+    if before and side.url != before.url and url == (shown(before.url) or None):
+        url = f"{url} (with another query)"
+    is_new = before is not None and side.key != before.key
+    return {"url": url, "key": "none" if not side.key else "a new one" if is_new else "set"}
+
+
+def run(module: AnsibleModule, client: TiwClient) -> dict[str, t.Any]:
+    from tiw_automation.core import TiwError
+    from tiw_automation.core.api import PLAIN_HTTP, is_plain_http
+
+    wanted = Wanted(module.params)
+    if wanted.is_present and is_plain_http(wanted.url):
+        module.warn(PLAIN_HTTP)
+    change = Change(module, client, wanted)
+    if not module.check_mode:
+        try:
+            change.apply()
+        except TiwError as error:
+            # It is unknown which of the two is set. The task can be run again.
+            return failure(error, changed=True, **change.key_result())
+    return change.to_result()
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
+    run_module(
+        run,
+        {
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "url": {"type": "str"},
             "key": {"type": "str", "no_log": True},
@@ -377,32 +401,10 @@ def main() -> None:
             "generate_key": {"type": "bool", "default": False, "no_log": False},
             "rotate_key": {"type": "bool", "default": False, "no_log": False},
             "force": {"type": "bool", "default": False},
-            **ACCOUNT_ARGUMENTS,
         },
-        required_if=[
-            ("state", "present", ["url"]),
-        ],
+        required_if=[("state", "present", ["url"])],
         mutually_exclusive=[("key", "generate_key")],
-        supports_check_mode=True,
     )
-    hide_secrets(module)
-    hide_query(module, module.params["url"])
-    require_core(module)
-
-    from tiw_automation.core import TiwError
-
-    try:
-        settings = Settings(module, new_client(module))
-        settings.find()
-    except TiwError as error:
-        fail_with(module, error)
-    if not module.check_mode:
-        try:
-            settings.apply()
-        except TiwError as error:
-            # Which of the two is set is not known, and need not be: it may be run again.
-            fail_with(module, error, changed=True, **settings.found_key())
-    module.exit_json(**settings.to_result())
 
 
 if __name__ == "__main__":

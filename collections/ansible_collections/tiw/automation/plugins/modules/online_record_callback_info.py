@@ -13,9 +13,9 @@ version_added: 0.1.0
 author:
   - The tiw-automation contributors (@tiw-automation)
 description:
-  - Asks Tencent Cloud's Interactive Whiteboard (TIW) where it posts the events of the real-time
-    recordings of an application (C(DescribeOnlineRecordCallback)).
-  - The key is never shown, only whether one is set.
+  - Reads the address to which Tencent Cloud's Interactive Whiteboard (TIW) posts the events of the
+    real-time recordings of an application (C(DescribeOnlineRecordCallback)).
+  - It returns whether a key is set, but never the key.
 extends_documentation_fragment:
   - tiw.automation._attributes
   - tiw.automation._attributes.info_module
@@ -27,20 +27,20 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: See where the events go
+- name: Read the address
   tiw.automation.online_record_callback_info:
     sdk_app_id: 1400000001
   delegate_to: localhost
   register: found
 
-- name: Insist on signed ones
+- name: Require signed callbacks
   ansible.builtin.assert:
     that: found.callback.key_is_set
 """
 
 RETURN = r"""
 callback:
-  description: What is set.
+  description: The settings.
   returned: success
   type: dict
   contains:
@@ -51,8 +51,8 @@ callback:
       sample: 1400000001
     url:
       description:
-        - Where callbacks go, null where nothing is set. What may be secret in it is left out, the
-          query, the user and the password.
+        - The address, null if none is set. The query, the user and the password are left out, as
+          they may be secret.
       type: str
       returned: always
       sample: https://hooks.example.com/tiw
@@ -62,7 +62,7 @@ callback:
       returned: always
       sample: true
 code:
-  description: The error code of Tencent Cloud, or one of this collection.
+  description: The error code of Tencent Cloud or of this collection.
   returned: failure
   type: str
   sample: UnauthorizedOperation
@@ -72,46 +72,39 @@ request_id:
   type: str
   sample: 9a7d5b54-77b3-40f0-9a5f-d7e1ba8ab7e1
 hint:
-  description: What to do about it.
+  description: How to correct the error.
   returned: failure
   type: str
   sample: Grant the CAM action to this key.
 retryable:
-  description: Whether the same task may succeed later without any change.
+  description: Whether the same task may succeed later without a change.
   returned: failure
   type: bool
   sample: false
 """
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.tiw.automation.plugins.module_utils._account import (
-    ACCOUNT_ARGUMENTS,
-    fail_with,
-    hide_secrets,
-    new_client,
-)
+import typing as t
+
 from ansible_collections.tiw.automation.plugins.module_utils._callback import (
     callback_dict,
     hide_query,
 )
-from ansible_collections.tiw.automation.plugins.module_utils._core import require_core
+from ansible_collections.tiw.automation.plugins.module_utils._module import run_module
+
+if t.TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
+
+    from tiw_automation.core import TiwClient
+
+
+def run(module: AnsibleModule, client: TiwClient) -> dict[str, t.Any]:
+    found = client.describe_online_record_callback()
+    hide_query(module, found.url)
+    return {"callback": callback_dict(client.sdk_app_id(), found.url, found.key)}
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=dict(ACCOUNT_ARGUMENTS), supports_check_mode=True)
-    hide_secrets(module)
-    require_core(module)
-
-    from tiw_automation.core import TiwError
-
-    try:
-        client = new_client(module)
-        app_id = client.sdk_app_id()
-        found = client.describe_online_record_callback()
-    except TiwError as error:
-        fail_with(module, error)
-    hide_query(module, found.url)
-    module.exit_json(changed=False, callback=callback_dict(app_id, found.url, found.key))
+    run_module(run, {})
 
 
 if __name__ == "__main__":

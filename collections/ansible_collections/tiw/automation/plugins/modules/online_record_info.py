@@ -13,15 +13,14 @@ version_added: 0.1.0
 author:
   - The tiw-automation contributors (@tiw-automation)
 description:
-  - Asks Tencent Cloud's Interactive Whiteboard (TIW) for the state and the videos of real-time
-    recordings (C(DescribeOnlineRecord)), and with O(wait=true) waits until they have ended, or are
-    in any state that O(wait_for) names.
-  - Give all recordings to one task instead of a C(loop). A hundred of them are one process, which
-    keeps to the request limit of the account and asks for each only as often as it must.
-  - A recording that is missing or has failed is a result, not an error, unless O(fail_on) says
-    otherwise.
-  - While it waits, a line every O(progress_interval) says how far it is. With C(async) it waits in
-    the background instead, without these lines.
+  - Returns the state and the videos of real-time recordings of Tencent Cloud's Interactive
+    Whiteboard (TIW) (C(DescribeOnlineRecord)). With O(wait=true) it waits until they have ended or
+    are in a state of O(wait_for).
+  - Give all recordings to one task instead of a C(loop). One process asks for a hundred of them,
+    stays within the request limit of the account, and polls each as rarely as possible.
+  - A recording that is missing or failed does not fail the task, unless O(fail_on) names it.
+  - During a wait, a line shows the progress every O(progress_interval) seconds. With C(async) the
+    wait runs in the background, without these lines.
 extends_documentation_fragment:
   - tiw.automation._attributes
   - tiw.automation._attributes.info_module
@@ -34,16 +33,16 @@ extends_documentation_fragment:
 options:
   task_ids:
     description:
-      - The C(TaskId) of each recording, as C(StartOnlineRecord) returned it. One that is given
-        twice is asked for once.
-      - Every item has to be a string. A number is an error and has to be quoted, because YAML
-        changes numbers such as V(0123) or V(1_000) before a module sees them.
-      - A single id, or several with commas between them, may be given without a list. A number
-        there has become a string before the module sees it.
-      - In check mode it may also be an id that M(tiw.automation.online_record) has returned in
-        check mode for a recording that would be started. TIW is not asked for it. With
-        O(wait=true) it is reported in the first state of O(wait_for), FINISHED without a video by
-        default, and otherwise as V(RECORDING).
+      - The C(TaskId) of each recording, as C(StartOnlineRecord) returned it. An id that is given
+        twice counts once.
+      - Every item must be a string. A number is an error; quote it, because YAML changes numbers
+        such as V(0123) or V(1_000) before a module gets them.
+      - One id, or several with commas between them, may be given without a list. Ansible makes a
+        string of a number there.
+      - In check mode it may also be an id that M(tiw.automation.online_record) returned in check
+        mode for a recording that would be started. TIW is not asked for it. With O(wait=true) its
+        state is the first one of O(wait_for), by default FINISHED without a video; otherwise it is
+        V(RECORDING).
     type: list
     elements: raw
     required: true
@@ -51,10 +50,9 @@ options:
       - task_id
   wait_for:
     description:
-      - The states to wait for with O(wait=true). The wait for a recording is over as soon as it is
-        in one of them.
-      - It is over too, without success, once the recording can be in none of them any more, as one
-        that is V(STOPPED) never becomes V(RECORDING) again.
+      - The states that end the wait for a recording with O(wait=true).
+      - The wait also ends, without success, when the recording can reach none of them any more. A
+        recording that is V(STOPPED), for example, never becomes V(RECORDING) again.
     type: list
     elements: str
     choices:
@@ -67,21 +65,21 @@ options:
       - FINISHED
   wait_delay:
     description:
-      - How many seconds of O(wait_timeout) to let pass before the first request.
+      - How many seconds of O(wait_timeout) elapse before the first request.
     type: float
     default: 0
   progress_interval:
     description:
-      - About how many seconds lie between two lines that say how far the wait is. V(0) for no line.
-      - The wait is cut into slices of that length, each a process of its own that asks only for
-        what is unfinished. A slice is longer where O(wait_sleep) or the number of recordings ask
-        for that.
+      - About how many seconds lie between two lines of progress. V(0) shows none.
+      - The wait is cut into slices of that length. Each slice is a process that asks only for
+        unfinished recordings. A slice is longer if O(wait_sleep) or the number of recordings
+        requires it.
     type: float
     default: 30
   video_kinds:
     description:
-      - Which videos RV(video_urls) holds. All of them if this option is not given.
-      - RV(records) holds every video whatever is chosen here.
+      - The kinds of video in RV(video_urls). All kinds if this option is not given.
+      - RV(records) always holds every video.
     type: list
     elements: str
     choices:
@@ -93,11 +91,11 @@ options:
       - unknown
   fail_on:
     description:
-      - What makes the task fail, after every recording was asked for. The results are in the
-        failed task all the same.
+      - What fails the task, after it has asked for every recording. The failed task returns the
+        results too.
       - V(missing) is a recording that does not exist, V(failed) one that failed, V(timeout) one
-        that was waited for and is in none of the states of O(wait_for) after O(wait_timeout).
-      - An answer that could not be had always fails the task.
+        that is in none of the states of O(wait_for) when the wait ends.
+      - A recording without an answer of the API always fails the task.
     type: list
     elements: str
     choices:
@@ -113,7 +111,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: See how two recordings are doing
+- name: Read the states of two recordings
   tiw.automation.online_record_info:
     sdk_app_id: 1400000001
     task_ids:
@@ -122,7 +120,7 @@ EXAMPLES = r"""
   delegate_to: localhost
   register: lessons
 
-- name: Wait until all have ended, for two hours at most, and fail if one is not usable
+- name: Wait until all have ended, at most two hours, and fail if one is not usable
   tiw.automation.online_record_info:
     task_ids: "{{ lesson_ids }}"
     wait: true
@@ -150,7 +148,7 @@ EXAMPLES = r"""
     wait_sleep: 1
   delegate_to: localhost
 
-- name: Wait in the background, and look again later
+- name: Wait in the background
   tiw.automation.online_record_info:
     task_ids: "{{ lesson_ids }}"
     wait: true
@@ -159,7 +157,7 @@ EXAMPLES = r"""
   poll: 0
   register: waiting
 
-- name: Take what an aborted lesson has left
+- name: Accept the videos of an aborted lesson
   tiw.automation.online_record_info:
     task_id: ghucnligqtgtvk2624mb
     accept_finish_reasons:
@@ -191,27 +189,27 @@ RETURN = r"""
 records:
   description:
     - What is known of each recording, in the order asked, each once.
-    - Every key is always there. For a recording that is missing or has failed all but RV(records[].sdk_app_id),
+    - Each has every key. For a recording that is missing or failed, all keys except RV(records[].sdk_app_id),
       RV(records[].task_id), RV(records[].exists), RV(records[].verdict) and RV(records[].message) may be null or empty.
-  returned: always, except when an option makes no sense
+  returned: always, except when an option is invalid
   type: list
   elements: dict
   contains:
     exists:
-      description: Whether the recording exists, null where no answer could be had.
+      description: Whether the recording exists, null without an answer of the API.
       type: bool
       returned: always
       sample: true
     verdict:
       description:
         - What the answer means. V(pending) is a recording that has not ended, V(finished) one that
-          has ended well, V(failed) one that failed or ended in a way that is not accepted,
-          V(missing) one that does not exist, V(unknown) one for which no answer could be had.
+          ended and is accepted, V(failed) one that failed or is not accepted, V(missing) one that
+          does not exist, V(unknown) one without an answer of the API.
       type: str
       returned: always
       sample: finished
     message:
-      description: The verdict and its reason in a sentence.
+      description: A sentence with the verdict and its reason.
       type: str
       returned: always
       sample: Recording ghucnligqtgtvk2624mb is FINISHED (USER_CALL), 2 videos.
@@ -277,7 +275,7 @@ records:
       returned: always
       contains:
         video_time_ms:
-          description: The place of the pause in the video, in milliseconds.
+          description: The position of the pause in the video, in milliseconds.
           type: int
           returned: always
           sample: 5000
@@ -303,7 +301,7 @@ records:
           returned: always
           sample: tic_record_user_29001_1
         url:
-          description: Where the video can be downloaded.
+          description: The URL from which the video can be downloaded.
           type: str
           returned: always
           sample: http://videos.example.com/ghucnligqtgtvk2624mb/1.mp4
@@ -313,7 +311,7 @@ records:
           returned: always
           sample: mp4
         type:
-          description: What the video shows, as the number that the API gives.
+          description: What the video shows, as the API's number.
           type: int
           returned: always
           sample: 2
@@ -330,7 +328,7 @@ records:
           returned: always
           sample: teacher
         play_time_ms:
-          description: Where the video begins on the common time line, in milliseconds.
+          description: The beginning of the video on the common timeline, in milliseconds.
           type: int
           returned: always
           sample: 0
@@ -355,7 +353,7 @@ records:
           returned: always
           sample: 960
     video_urls:
-      description: The URL of every video that has one, in the order of the API.
+      description: The URLs of all videos that have one, in the order of the API.
       type: list
       elements: str
       returned: always
@@ -369,12 +367,12 @@ records:
       returned: always
       sample: 1558944672
     replay_url:
-      description: The URL of the replay, where one was made.
+      description: The URL of the replay, null if there is none.
       type: str
       returned: always
       sample: null
     interrupts:
-      description: How often the stream of each user broke.
+      description: How often the stream of each user was interrupted.
       type: list
       elements: dict
       returned: always
@@ -385,7 +383,7 @@ records:
           returned: always
           sample: teacher
         count:
-          description: How often the stream broke.
+          description: How often the stream was interrupted.
           type: int
           returned: always
           sample: 1
@@ -398,47 +396,47 @@ video_urls:
   description:
     - The URLs of the videos of all recordings whose verdict is V(finished), in the order asked, as
       far as O(video_kinds) wants them.
-  returned: always, except when an option makes no sense
+  returned: always, except when an option is invalid
   type: list
   elements: str
   sample:
     - http://videos.example.com/ghucnligqtgtvk2624mb/1.mp4
 all_finished:
   description: Whether the verdict of every recording is V(finished).
-  returned: always, except when an option makes no sense
+  returned: always, except when an option is invalid
   type: bool
   sample: true
 pending:
   description: The ids of the recordings that have not ended.
-  returned: always, except when an option makes no sense
+  returned: always, except when an option is invalid
   type: list
   elements: str
   sample: []
 missing:
   description: The ids of the recordings that do not exist.
-  returned: always, except when an option makes no sense
+  returned: always, except when an option is invalid
   type: list
   elements: str
   sample: []
 failed_ids:
-  description: The ids of the recordings that failed, or ended in a way that is not accepted.
-  returned: always, except when an option makes no sense
+  description: The ids of the recordings that failed, or whose end is not accepted.
+  returned: always, except when an option is invalid
   type: list
   elements: str
   sample: []
 unreached:
   description:
-    - The ids of the recordings that were waited for and are in none of the states of O(wait_for).
-      Empty with O(wait=false).
-  returned: always, except when an option makes no sense
+    - The ids of the recordings that did not reach a state of O(wait_for). Empty with
+      O(wait=false).
+  returned: always, except when an option is invalid
   type: list
   elements: str
   sample: []
 errors:
   description:
-    - What is wrong with a recording, by its id. Only those are in it for which something is.
+    - The errors, by the id of the recording. A recording without an error has no entry.
     - Each holds RV(code), C(message), RV(request_id), C(action), RV(retryable) and RV(hint).
-  returned: always, except when an option makes no sense
+  returned: always, except when an option is invalid
   type: dict
   sample:
     hpucnligqtgtvk2624xz:
@@ -450,23 +448,23 @@ errors:
       retryable: false
 polls:
   description: The number of requests that were sent.
-  returned: always, except when an option makes no sense
+  returned: always, except when an option is invalid
   type: int
   sample: 2
 slice:
   description:
-    - By this the action plugin of the module joins the parts of a wait. It takes it out of the
-      result, so that only a task with C(async) shows it. Its form may change with any version.
+    - Data with which the action plugin of the module joins the slices of a wait. The plugin removes
+      it, so only a task with C(async) shows it. Its form may change with any version.
   returned: with O(wait=true) and C(async)
   type: dict
   sample: {}
 elapsed:
-  description: The seconds it took to ask and to wait.
-  returned: always, except when an option makes no sense
+  description: The duration of the requests and the wait in seconds.
+  returned: always, except when an option is invalid
   type: float
   sample: 0.4
 code:
-  description: The error code of Tencent Cloud, or one of this collection.
+  description: The error code of Tencent Cloud or of this collection.
   returned: failure
   type: str
   sample: AuthFailure.SecretIdNotFound
@@ -476,12 +474,12 @@ request_id:
   type: str
   sample: 9a7d5b54-77b3-40f0-9a5f-d7e1ba8ab7e1
 hint:
-  description: What to do about it.
+  description: How to correct the error.
   returned: failure
   type: str
   sample: Check sdk_app_id; it is shown in the TIW console.
 retryable:
-  description: Whether the same task may succeed later without any change.
+  description: Whether the same task may succeed later without a change.
   returned: failure
   type: bool
   sample: false
@@ -492,24 +490,17 @@ import time
 import typing as t
 from contextlib import aclosing
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.tiw.automation.plugins.module_utils._account import (
-    ACCOUNT_ARGUMENTS,
-    fail_with,
-    hide_secrets,
-    new_client,
-)
-from ansible_collections.tiw.automation.plugins.module_utils._core import require_core
+from ansible_collections.tiw.automation.plugins.module_utils._module import failure, run_module
 from ansible_collections.tiw.automation.plugins.module_utils._report import (
     REPORT_ARGUMENTS,
     STATES,
     Report,
 )
 from ansible_collections.tiw.automation.plugins.module_utils._task_ids import (
-    foreseen,
-    is_foreseen,
+    check_mode_outcome,
+    is_check_mode_id,
     read_task_ids,
-    refuse_foreseen,
+    refuse_check_mode_ids,
 )
 from ansible_collections.tiw.automation.plugins.module_utils._waiting import (
     ACCEPTANCE_ARGUMENTS,
@@ -520,21 +511,23 @@ from ansible_collections.tiw.automation.plugins.module_utils._waiting import (
 )
 
 if t.TYPE_CHECKING:
-    from tiw_automation.core import Outcome, TiwClient, TiwError
+    from ansible.module_utils.basic import AnsibleModule
 
-# How many calls may end in an error before the API has to have answered once.
+    from tiw_automation.core import Outcome, RecordWatcher, TiwClient, TiwError
+
+# Before the first answer, the time of so many calls may elapse.
 _CALLS_WITHOUT_ANSWER = 3
 
 
 class Request:
     """The options of the task, checked.
 
-    :param check_mode: whether ids of check mode are taken; TIW is not asked for them.
+    :param check_mode: whether ids of check mode are accepted; TIW is not asked for them.
     :raises ConfigurationError: an option is invalid; nothing was sent.
     """
 
     def __init__(self, params: dict[str, t.Any], client: TiwClient, *, check_mode: bool) -> None:
-        from tiw_automation.core import ConfigurationError
+        from tiw_automation.core.checks import check_seconds
 
         self.client = client
         self.params = params
@@ -542,38 +535,44 @@ class Request:
         self.task_ids = read_task_ids(params["task_ids"])
         self.wait: bool = params["wait"]
         self.waiting = Waiting(params, params["wait_for"])
-        if not 0 <= params["progress_interval"] < float("inf"):
-            raise ConfigurationError(
-                "progress_interval has to be a number of seconds, zero or more, not "
-                f"{params['progress_interval']}."
-            )
+        check_seconds("progress_interval", params["progress_interval"])
         if not check_mode:
-            refuse_foreseen(self.task_ids)
+            refuse_check_mode_ids(self.task_ids)
 
-    def foreseen(self) -> dict[str, Outcome]:
-        """Return the recordings of check mode as they would be."""
+    @property
+    def first_answer_s(self) -> float | None:
+        """How many seconds a wait may last without any answer; None if it does not wait."""
+        if not self.wait:
+            return None
+        return self.waiting.delay + _CALLS_WITHOUT_ANSWER * self.client.settings.timeout_s
+
+    def check_mode_outcomes(self) -> dict[str, Outcome]:
+        """Return the outcomes of the recordings that would be started."""
         states = self.waiting.states if self.wait else {"RECORDING"}
         status = next(state for state in STATES if state in states)
         return {
-            task_id: foreseen(self.sdk_app_id, task_id, status)
-            for task_id in filter(is_foreseen, self.task_ids)
+            task_id: check_mode_outcome(self.sdk_app_id, task_id, status)
+            for task_id in filter(is_check_mode_id, self.task_ids)
         }
 
 
 class Findings:
-    """What is known so far."""
+    """The outcomes so far.
+
+    :ivar trouble: the latest error that left a recording without an answer.
+    :ivar answered: whether the API has answered for any recording.
+    """
 
     def __init__(self, request: Request) -> None:
         self.request = request
-        self.outcomes: dict[str, Outcome] = request.foreseen()
-        # Why there is no answer at all, as long as there is none.
+        self.outcomes: dict[str, Outcome] = request.check_mode_outcomes()
         self.trouble: TiwError | None = None
         self.answered = False
         self.polls = 0
         self.started = time.monotonic()
 
-    def hear(self, outcome: Outcome) -> None:
-        """Take note of an outcome, final or not."""
+    def note(self, outcome: Outcome) -> None:
+        """Note what an outcome, final or not, shows about the API."""
         if outcome.record is not None or outcome.is_final:
             self.answered = True
         elif outcome.verdict == "unknown":
@@ -589,56 +588,76 @@ class Findings:
 
     def _record(self, task_id: str) -> dict[str, t.Any]:
         outcome = self.outcomes.get(task_id)
-        if outcome is None:
-            message = "The task stopped before there was an answer."
-            return record_dict(self.request.sdk_app_id, task_id, None, message)
-        return record_dict(self.request.sdk_app_id, task_id, outcome, outcome.message)
+        message = outcome.message if outcome else "The task stopped before there was an answer."
+        return record_dict(self.request.sdk_app_id, task_id, outcome, message)
 
 
 async def ask(request: Request, found: Findings) -> TiwError | None:
-    """Ask for every recording, or wait for it; return the error that made it pointless, if any.
+    """Ask for every recording, or wait for it; return the error that ends the task, or None.
 
-    An error before the first answer of any recording (wrong keys, wrong endpoint) would be the
-    same for all of them, so it ends the task at once.
+    An error of the account (wrong keys, wrong endpoint) before the first answer concerns every
+    recording, so it ends the task at once. So does a wait that gets no answer at all.
     """
     from tiw_automation.core import RecordWatcher, TransportError
 
     watcher = RecordWatcher(request.client)
-    waiting = request.waiting
-    task_ids = [task_id for task_id in request.task_ids if task_id not in found.outcomes]
-    if not task_ids:
-        return None
-    patience = waiting.delay + _CALLS_WITHOUT_ANSWER * request.client.settings.timeout_s
     try:
-        async with asyncio.timeout(patience if request.wait else None) as first_answer:
-
-            def hear(outcome: Outcome) -> None:
-                found.hear(outcome)
-                if found.answered:
-                    first_answer.reschedule(None)
-
-            if request.wait:
-                ends = watch_states(watcher, task_ids, waiting, hear)
-            else:
-                ends = watcher.describe(task_ids, acceptance=waiting.acceptance)
-            async with aclosing(ends) as outcomes:
-                async for outcome in outcomes:
-                    found.outcomes[outcome.task_id] = outcome
-                    hear(outcome)
-                    error = outcome.error
-                    if not found.answered and error is not None and error.concerns_account:
-                        break
+        async with asyncio.timeout(request.first_answer_s) as first_answer:
+            await _collect(request, found, watcher, first_answer)
     except TimeoutError:
-        silence = TransportError(f"The API did not answer within {patience:g} s.")
-        found.trouble = found.trouble or silence
+        seconds = request.first_answer_s
+        found.trouble = found.trouble or TransportError(f"No answer of the API in {seconds:g} s.")
     finally:
         found.polls = watcher.polls
     return None if found.answered else found.trouble
 
 
+async def _collect(
+    request: Request, found: Findings, watcher: RecordWatcher, first_answer: asyncio.Timeout
+) -> None:
+    """Add each outcome to the findings, until the last or until an error of the account.
+
+    :param first_answer: is lifted by the first answer.
+    """
+
+    def note(outcome: Outcome) -> None:
+        found.note(outcome)
+        if found.answered:
+            first_answer.reschedule(None)
+
+    task_ids = [task_id for task_id in request.task_ids if task_id not in found.outcomes]
+    if not task_ids:
+        return
+    if request.wait:
+        ends = watch_states(watcher, task_ids, request.waiting, note)
+    else:
+        ends = watcher.describe(task_ids, acceptance=request.waiting.acceptance)
+    async with aclosing(ends) as outcomes:
+        async for outcome in outcomes:
+            found.outcomes[outcome.task_id] = outcome
+            note(outcome)
+            if not found.answered and outcome.error and outcome.error.concerns_account:
+                return
+
+
+def run(module: AnsibleModule, client: TiwClient) -> dict[str, t.Any]:
+    request = Request(module.params, client, check_mode=module.check_mode)
+    found = Findings(request)
+    fatal = asyncio.run(ask(request, found))
+    report = found.report()
+    result = report.to_result()
+    if request.wait:
+        retryable = fatal is not None and fatal.retryable
+        result["slice"] = report.note(fatal=fatal is not None, retryable=retryable).to_result()
+    if fatal is not None:
+        return failure(fatal, **result)
+    return {**result, **report.failure()}
+
+
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
+    run_module(
+        run,
+        {
             "task_ids": {
                 "type": "list",
                 "elements": "raw",
@@ -650,33 +669,8 @@ def main() -> None:
             **REPORT_ARGUMENTS,
             **WAIT_ARGUMENTS,
             **ACCEPTANCE_ARGUMENTS,
-            **ACCOUNT_ARGUMENTS,
         },
-        supports_check_mode=True,
     )
-    hide_secrets(module)
-    require_core(module)
-
-    from tiw_automation.core import TiwError
-
-    try:
-        request = Request(module.params, new_client(module), check_mode=module.check_mode)
-    except TiwError as error:
-        fail_with(module, error)
-    found = Findings(request)
-    fatal = asyncio.run(ask(request, found))
-    report = found.report()
-    result = report.to_result()
-    if request.wait:
-        retryable = fatal is not None and fatal.retryable
-        result["slice"] = report.note(fatal=fatal is not None, retryable=retryable).to_result()
-    if fatal is not None:
-        # Of single recordings nothing is known but this.
-        fail_with(module, fatal, **result)
-    failure = report.failure()
-    if failure is not None:
-        module.fail_json(**result, **failure)
-    module.exit_json(**result)
 
 
 if __name__ == "__main__":

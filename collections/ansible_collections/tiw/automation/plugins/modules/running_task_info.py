@@ -13,9 +13,9 @@ version_added: 0.1.0
 author:
   - The tiw-automation contributors (@tiw-automation)
 description:
-  - Lists the tasks of Tencent Cloud's Interactive Whiteboard (TIW) that run in an application
-    (C(DescribeRunningTasks)), all pages of them.
-  - Only the Chinese site has this action, so O(site=cn) or its region is needed.
+  - Lists all running tasks of Tencent Cloud's Interactive Whiteboard (TIW) in an application
+    (C(DescribeRunningTasks)).
+  - Only the Chinese site has this action, so O(site=cn) or its region is required.
 extends_documentation_fragment:
   - tiw.automation._attributes
   - tiw.automation._attributes.info_module
@@ -25,8 +25,9 @@ extends_documentation_fragment:
 options:
   task_type:
     description:
-      - Which tasks to list. V(OnlineRecord) are real-time recordings, V(WhiteboardPush) boards that
-        are pushed to a stream, V(TranscodeH5) and V(TranscodeJPG) documents that are transcoded.
+      - The tasks to list. V(OnlineRecord) are real-time recordings, V(WhiteboardPush) whiteboards
+        that are pushed to a stream, V(TranscodeH5) and V(TranscodeJPG) documents that are
+        transcoded.
     type: str
     choices:
       - OnlineRecord
@@ -42,7 +43,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: See what is being recorded
+- name: List the running recordings
   tiw.automation.running_task_info:
     sdk_app_id: 1400000001
     site: cn
@@ -63,8 +64,8 @@ EXAMPLES = r"""
 RETURN = r"""
 tasks:
   description:
-    - The tasks, in the order of the API, each once. Every key is always there, and null where the
-      API says nothing.
+    - The tasks, in the order of the API, each once. Each has every key; a value that the API does
+      not return is null.
   returned: success
   type: list
   elements: dict
@@ -90,22 +91,22 @@ tasks:
       returned: always
       sample: PROCESSING
     room_id:
-      description: The room of a recording or of a board that is pushed.
+      description: The room of a recording or of a whiteboard that is pushed.
       type: int
       returned: always
       sample: 29001
     create_time:
-      description: When it was created, in the words of the API, which name no time zone.
+      description: When it was created, as the API returns it, without a time zone.
       type: str
       returned: always
       sample: "2026-11-24 10:00:00"
     cancel_time:
-      description: When it was cancelled, likewise.
+      description: When it was cancelled, in the same form.
       type: str
       returned: always
       sample: null
     progress:
-      description: How far a document is transcoded, in percent.
+      description: How much of a document is transcoded, in percent.
       type: int
       returned: always
       sample: 0
@@ -122,7 +123,7 @@ task_ids:
   sample:
     - ghucnligqtgtvk2624mb
 code:
-  description: The error code of Tencent Cloud, or one of this collection.
+  description: The error code of Tencent Cloud or of this collection.
   returned: failure
   type: str
   sample: InvalidAction
@@ -132,52 +133,45 @@ request_id:
   type: str
   sample: 9a7d5b54-77b3-40f0-9a5f-d7e1ba8ab7e1
 hint:
-  description: What to do about it.
+  description: How to correct the error.
   returned: failure
   type: str
   sample: Set site to cn; only the Chinese site has DescribeRunningTasks.
 retryable:
-  description: Whether the same task may succeed later without any change.
+  description: Whether the same task may succeed later without a change.
   returned: failure
   type: bool
   sample: false
 """
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.tiw.automation.plugins.module_utils._account import (
-    ACCOUNT_ARGUMENTS,
-    fail_with,
-    hide_secrets,
-    new_client,
-)
-from ansible_collections.tiw.automation.plugins.module_utils._core import require_core
+import typing as t
+
+from ansible_collections.tiw.automation.plugins.module_utils._module import run_module
+
+if t.TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
+
+    from tiw_automation.core import TiwClient
+
+
+def run(module: AnsibleModule, client: TiwClient) -> dict[str, t.Any]:
+    tasks = client.describe_running_tasks(module.params["task_type"])
+    return {
+        "tasks": [task.to_dict() for task in tasks],
+        "task_ids": [task.task_id for task in tasks],
+    }
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
+    run_module(
+        run,
+        {
             "task_type": {
                 "type": "str",
                 "choices": ["OnlineRecord", "WhiteboardPush", "TranscodeH5", "TranscodeJPG"],
                 "default": "OnlineRecord",
-            },
-            **ACCOUNT_ARGUMENTS,
+            }
         },
-        supports_check_mode=True,
-    )
-    hide_secrets(module)
-    require_core(module)
-
-    from tiw_automation.core import TiwError
-
-    try:
-        tasks = new_client(module).describe_running_tasks(module.params["task_type"])
-    except TiwError as error:
-        fail_with(module, error)
-    module.exit_json(
-        changed=False,
-        tasks=[task.to_dict() for task in tasks],
-        task_ids=[task.task_id for task in tasks],
     )
 
 

@@ -41,56 +41,55 @@ else:
 
 DOCUMENTATION = r"""
 ---
-short_description: Let Tencent's callbacks through, verified by their signature and confirmed by the API.
+short_description: Make events of Tencent's callbacks, verified by signature and confirmed by the API.
 description:
-  - Stands behind C(eda.builtin.webhook), to which Tencent posts the events of recordings of the
-    Interactive Whiteboard (TIW), and makes of each an event as the source
-    C(tiw.automation.online_record) makes it. The end of a recording has the same C(event_id).
-  - The signature and its expiry are checked first. They cover neither the body nor the recording, so
-    the API is asked for the recording (C(DescribeOnlineRecord)), and the event says what the API says.
-    C(callback.event_type) alone is what was posted, a plain word.
-  - What is forged, expired, malformed, of another application, of a recording that does not exist, or
-    told already is dropped, with a line in the log. It is answered with 200, so that a stranger learns
-    nothing.
-  - A filter holds up the whole rulebook while it works, so it waits for the API for O(confirm_timeout)
-    at most, and for no more than a fifth of the time in all. A post whose answer has not come by then is
-    answered with 503 and asked for in the background, for 15 minutes at most; Tencent posts it again after
-    5 seconds, up to five times, and then the answer is there. What Tencent has given up by then becomes an
-    event with the next post of any recording.
-  - While other waits need the quota, what is posted takes a tenth of it at most.
-  - C(ansible-rulebook) fills in no variables in the options of a filter, so secrets belong into the
-    environment.
+  - Works behind C(eda.builtin.webhook), to which Tencent posts the callbacks of recordings of the
+    Interactive Whiteboard (TIW). It makes an event of each, in the form of the source
+    C(tiw.automation.online_record). The end of a recording has the same C(event_id) in both.
+  - It checks the signature and its expiry first. The signature covers neither the body nor the recording,
+    so it asks the API for the recording (C(DescribeOnlineRecord)). The event holds the answer of the API.
+    Only C(callback.event_type), a plain word, and C(callback.timestamp) are as posted.
+  - A callback is dropped, with a line in the log, if it is forged, expired, malformed, of another
+    application, of a recording that does not exist, or published already. The answer is 200, so that an
+    unauthenticated sender learns nothing.
+  - A filter blocks the whole rulebook while it works. So it waits for the API for O(confirm_timeout) at
+    most, and for at most a fifth of the time in total. If there is no answer by then, the post is answered
+    with 503 and the recording is polled in the background, for 15 minutes at most. Tencent posts again
+    after 5 seconds, up to five times, and a later post finds the answer. An answer that comes after
+    Tencent has given up becomes an event with the next post of any recording.
+  - While other waits need the quota, callbacks use a tenth of it at most.
+  - C(ansible-rulebook) fills in no variables in the options of a filter. Put secrets into the environment.
   - Needs C(tiw-automation) in the Python that runs C(ansible-rulebook).
 options:
   callback_key:
     description:
-      - The key that the callbacks are signed with, as M(tiw.automation.online_record_callback) has set
-        it. Without it E(TIW_CALLBACK_KEY) is used; with neither every post is refused.
-      - One of fewer than 16 characters is a warning, because it is found by trial.
+      - The key that signs the callbacks, as set by M(tiw.automation.online_record_callback). In the
+        environment E(TIW_CALLBACK_KEY). Without a key every post is refused.
+      - A key of fewer than 16 characters causes a warning, because it can be found by trial.
     type: str
   confirm_timeout:
     description:
-      - For how many seconds one post may hold up the rulebook. V(0) never does, and leaves every post
-        to the next one.
+      - How many seconds one post may block the rulebook. With V(0) it never blocks, and each callback
+        needs a second post.
     type: float
     default: 1
   accept_finish_reasons:
     description:
-      - The reasons for its end with which a finished recording counts as good. With any other its
-        verdict is V(failed).
-      - If it is not given, every reason but V(EXCEPTION) is good, also one that is not known here.
+      - The finish reasons that are accepted. With another reason the verdict of a recording is
+        V(failed).
+      - By default every reason except V(EXCEPTION) is accepted, also an unknown one.
     type: list
     elements: str
   require_videos:
     description:
-      - Whether a recording that has finished without a video counts as failed.
+      - Whether a finished recording without a video counts as failed.
     type: bool
     default: true
   secret_id:
     description:
       - The SecretId of a Tencent Cloud API key.
-      - Id, key and token come whole from the first place that holds either half of the pair, the
-        options first, then the environment variables E(TENCENTCLOUD_SECRET_ID),
+      - Id, key and token are taken together from the first place that has id or key. The options
+        come first, then the environment variables E(TENCENTCLOUD_SECRET_ID),
         E(TENCENTCLOUD_SECRET_KEY) and E(TENCENTCLOUD_TOKEN).
     type: str
   secret_key:
@@ -112,8 +111,8 @@ options:
     type: str
   sdk_app_id:
     description:
-      - The SdkAppId of the application whose callbacks are let through; all of the account's without
-        it. In the environment E(TIW_SDK_APP_ID).
+      - The SdkAppId of the application whose callbacks are accepted; without it those of all
+        applications of the account. In the environment E(TIW_SDK_APP_ID).
     type: int
   site:
     description:
@@ -126,22 +125,22 @@ options:
     type: str
   endpoint:
     description:
-      - A host, C(host:port) or C(http(s)://) URL to send the requests to instead of the host of the
+      - A host, C(host:port) or C(http(s)://) URL to which requests go instead of the host of the
         O(site). In the environment E(TIW_ENDPOINT).
     type: str
   allow_http:
     description:
-      - Whether a C(http://) O(endpoint) may be another machine than this one, where the network in
-        between is your own. What is sent and answered there can be read on the way.
+      - Whether an C(http://) O(endpoint) may be another machine. Set it only if you control the
+        network between them; requests and answers can be read there.
       - In the environment E(TIW_ALLOW_HTTP).
     type: bool
   requests_per_second:
     description:
-      - The pace of the requests, V(19) if not given.
+      - The pace in requests a second, V(19) by default.
     type: float
   timeout:
     description:
-      - The hard deadline of one request in seconds, V(10) if not given.
+      - The hard deadline of one request in seconds, V(10) by default.
     type: float
   ca_file:
     description:
@@ -175,90 +174,109 @@ OWN_OPTIONS: dict[str, type] = {
 }
 KEY_VARIABLE = "TIW_CALLBACK_KEY"
 DEFAULT_CONFIRM_TIMEOUT_S = 1.0
-# Whoever has seen a signature can post as often as they like.
-REMEMBERED = 10_000
-# To look for keys may take two seconds, in which no rule runs.
+# The sender of a known signature can post without limit.
+MOST_REMEMBERED = 10_000
+# The search for keys may take two seconds, in which no rule runs.
 MISTAKE_S = 10.0
 
 
 class NotYetError(Exception):
-    """The API has not confirmed a callback yet; it has to be posted again."""
+    """The API has not confirmed a callback yet: it must be posted again."""
 
 
-class CallbackGate:
-    """Lets confirmed callbacks through, each once.
+class Options:
+    """The options of the filter, checked.
 
-    :param args: the options of the filter.
-    :raises ConfigurationError: an option makes no sense.
+    :raises ConfigurationError: an option is invalid.
     """
 
     def __init__(self, args: Mapping[str, Any]) -> None:
-        """Check the options, and find the account."""
+        """Read the options, and the key from the environment if it is not given."""
         for name, value in args.items():
             if isinstance(value, str) and "{{" in value:
                 message = f"{name}: ansible-rulebook fills in no variables in a filter's options."
                 raise ConfigurationError(message, hint="Set it in the environment.")
         options = read_options(args, {**OWN_OPTIONS, **SETTINGS})
-        self._key: str = options.get("callback_key") or os.environ.get(KEY_VARIABLE, "")
-        if not self._key:
-            message = "There is no callback_key, so that anybody's post would be believed."
+        self.settings = {name: options[name] for name in SETTINGS if name in options}
+        self.key: str = options.get("callback_key") or os.environ.get(KEY_VARIABLE, "")
+        if not self.key:
+            message = "There is no callback_key, so callbacks cannot be verified."
             hint = f"Set it, or {KEY_VARIABLE} in the environment of ansible-rulebook."
             raise ConfigurationError(message, hint=hint)
-        warn_if_weak(self._key)
-        self._within_s: float = options.get("confirm_timeout", DEFAULT_CONFIRM_TIMEOUT_S)
-        if self._within_s < 0:
-            message = f"confirm_timeout has to be zero or more, not {self._within_s:g}."
+        warn_if_weak(self.key)
+        self.confirm_timeout_s: float = options.get("confirm_timeout", DEFAULT_CONFIRM_TIMEOUT_S)
+        if self.confirm_timeout_s < 0:
+            message = f"confirm_timeout must be zero or more, not {self.confirm_timeout_s:g}."
             raise ConfigurationError(message, hint="It is in seconds.")
-        terms: dict[str, Any] = {"require_videos": options.get("require_videos", True)}
-        if "accept_finish_reasons" in options:
-            terms["accept_finish_reasons"] = tuple(options["accept_finish_reasons"])
-        acceptance = Acceptance(**terms)
-        client = TiwClient(**{name: options[name] for name in SETTINGS if name in options})
+        # Read as given: a text may hold several.
+        reasons = args["accept_finish_reasons"] if "accept_finish_reasons" in options else None
+        self.acceptance = Acceptance.of(reasons, options.get("require_videos", True))
+
+
+class CallbackGate:
+    """Makes one event of each confirmed callback.
+
+    :param args: the options of the filter.
+    :raises ConfigurationError: an option is invalid.
+    """
+
+    def __init__(self, args: Mapping[str, Any]) -> None:
+        """Check the options, and find the account."""
+        self._options = Options(args)
+        client = TiwClient(**self._options.settings)
         self._own_app = client.settings.sdk_app_id
-        self._confirmer = CallbackConfirmer(client, acceptance=acceptance)
-        self._told: OrderedDict[str, None] = OrderedDict()
+        self._confirmer = CallbackConfirmer(client, acceptance=self._options.acceptance)
+        # The ids of the latest events.
+        self._published: OrderedDict[str, None] = OrderedDict()
 
     def admit(self, event: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return the event to make of a post, if one, and of others that are posted no more.
+        """Return the event of a post, and those of callbacks that Tencent has given up.
 
-        :raises NotYetError: it has to be posted again.
+        :raises NotYetError: the post must come again.
         """
         try:
-            callback = parse_callback(_payload(event), self._key)
-            self._check_app(callback)
-            app_id = check_sdk_app_id(callback.sdk_app_id)
-            finish_id = event_id(app_id, check_task_id(callback.task_id))
+            callback = parse_callback(_payload(event), self._options.key)
+            finish_id = self._finish_id(callback)
         except (CallbackError, ConfigurationError) as error:
             logger.warning("A post was dropped: %.400s", error)
             return []
+        # From here on an error is not the sender's.
         made = []
-        if not (callback.is_finished and self._was_told(finish_id)):
-            # What fails from here on is nothing that was posted.
-            outcome = self._confirmer.ask(callback, self._within_s)
+        if not (callback.is_finished and self._is_published(finish_id)):
+            outcome = self._confirmer.ask(callback, self._options.confirm_timeout_s)
             if outcome is None:
                 message = f"Recording {callback.task_id} is being asked for."
                 raise NotYetError(message)
-            made.append(self._made_of(callback, outcome, event))
-        made += [self._made_of(*late, event) for late in self._confirmer.unclaimed()]
+            made.append(self._to_event(callback, outcome, event))
+        made += [self._to_event(*late, event) for late in self._confirmer.unclaimed()]
         return [one for one in made if one is not None]
 
-    def _check_app(self, callback: Callback) -> None:
+    def _finish_id(self, callback: Callback) -> str:
+        """Return the event id of the end of the recording.
+
+        :raises CallbackError: the callback is of another application.
+        :raises ConfigurationError: the application or the task id is invalid.
+        """
         if self._own_app is not None and callback.sdk_app_id != self._own_app:
             message = f"It is of SdkAppId {callback.sdk_app_id}, not {self._own_app}."
             raise CallbackError(message)
+        return event_id(check_sdk_app_id(callback.sdk_app_id), check_task_id(callback.task_id))
 
-    def _made_of(
+    def _to_event(
         self,
         callback: Callback,
         outcome: Outcome,
         event: Mapping[str, Any],
     ) -> dict[str, Any] | None:
+        """Return the event of a callback, or None to drop it.
+
+        :raises NotYetError: the API did not answer.
+        """
         if outcome.verdict is Verdict.UNKNOWN:
             if outcome.error is not None and not outcome.error.retryable:
                 logger.error("The API refuses to confirm callbacks: %s", outcome.error)
             raise NotYetError(outcome.message)
-        late = isinstance(outcome.error, WaitTimeout)
-        if outcome.verdict is Verdict.MISSING or late or not (outcome.is_final or outcome.record):
+        if not _is_confirmed(outcome):
             logger.warning(
                 "A post was dropped: the API does not confirm %.80r of %.80r. %.400s",
                 str(callback.event_type),
@@ -271,42 +289,49 @@ class CallbackGate:
             # One id for each event that was posted, however often it was.
             name = f"{made['event_id']}/{callback.event_type!s}/{callback.timestamp}"
             made["event_id"] = str(uuid5(NAMESPACE_URL, name))
-        if self._was_told(made["event_id"]):
+        if self._is_published(made["event_id"]):
             return None
         self._remember(made["event_id"])
         made["callback"] = {
             "event_type": str(callback.event_type),
             "timestamp": callback.timestamp,
         }
-        # Without the headers, which may hold what a proxy has put there.
+        # Not the headers: a proxy may have added secrets.
         meta = {name: value for name, value in event["meta"].items() if name != "headers"}
         made["meta"] = {**meta, "uuid": made["event_id"]}
         return made
 
-    def _was_told(self, event_id: str) -> bool:
-        if event_id not in self._told:
+    def _is_published(self, event_id: str) -> bool:
+        if event_id not in self._published:
             return False
-        logger.info("A post was dropped: event %s was told already.", event_id)
+        logger.info("A post was dropped: event %s was published already.", event_id)
         return True
 
     def _remember(self, event_id: str) -> None:
-        self._told[event_id] = None
-        if len(self._told) > REMEMBERED:
-            self._told.popitem(last=False)
+        self._published[event_id] = None
+        if len(self._published) > MOST_REMEMBERED:
+            self._published.popitem(last=False)
 
 
 def _payload(event: Mapping[str, Any]) -> Mapping[str, Any]:
     payload = event.get("payload")
     if not isinstance(payload, dict):
-        message = "It is no JSON object."
+        message = "It is not a JSON object."
         raise CallbackError(message)
     return payload
 
 
-def check_core() -> None:
-    """See that the core is there.
+def _is_confirmed(outcome: Outcome) -> bool:
+    """Return whether the API knows the recording, and in time confirmed what was posted."""
+    if outcome.verdict is Verdict.MISSING or isinstance(outcome.error, WaitTimeout):
+        return False
+    return outcome.is_final or outcome.record is not None
 
-    :raises RuntimeError: it is not; the message names the command that mends that.
+
+def check_core() -> None:
+    """Check that the core can be imported.
+
+    :raises RuntimeError: it cannot; the message names the command that installs it.
     """
     if IMPORT_ERROR is not None:
         message = (
@@ -316,16 +341,16 @@ def check_core() -> None:
         raise RuntimeError(message)
 
 
-# ansible-rulebook calls main for each event, and has nothing to call before.
+# ansible-rulebook calls main for each event, and nothing before.
 _gates: dict[str, CallbackGate] = {}
-# What was wrong with the options, and when it is looked at again.
+# The error of invalid options, and when they are checked again.
 _mistakes: dict[str, tuple[str, float]] = {}
 
 
 def main(event: dict[str, Any], **args: object) -> dict[str, Any] | list[dict[str, Any]]:
-    """Return the event to make of a post, or a list of several, or of none for one to drop."""
+    """Return the event of a post; a list if there are several, or none."""
     if "endpoint" not in (event.get("meta") or {}):
-        # No other source could be told to post it again.
+        # Only the webhook can make its sender post again.
         logger.error("tiw.automation.online_record_callback works behind eda.builtin.webhook only.")
         return []
     key = repr(sorted(args.items()))
@@ -333,20 +358,20 @@ def main(event: dict[str, Any], **args: object) -> dict[str, Any] | list[dict[st
         check_core()
         made = _gate(key, args).admit(event)
     except NotYetError as reason:
-        logger.info("A post has to come again: %s", reason)
+        logger.info("A post must come again: %s", reason)
     except (RuntimeError, ValueError) as error:
         logger.log(logging.ERROR, "No callback is let through: %s", error)
     except Exception:
-        logger.exception("A callback could not be dealt with.")
+        logger.exception("A callback could not be processed.")
     else:
         return made[0] if len(made) == 1 else made
-    raise _come_again()
+    raise _post_again()
 
 
 def _gate(key: str, args: Mapping[str, Any]) -> CallbackGate:
-    """Return the gate of some options.
+    """Return the gate of these options.
 
-    :raises ConfigurationError: an option makes no sense.
+    :raises ConfigurationError: an option is invalid.
     """
     if key in _gates:
         return _gates[key]
@@ -361,6 +386,6 @@ def _gate(key: str, args: Mapping[str, Any]) -> CallbackGate:
     return _gates[key]
 
 
-def _come_again() -> Exception:
-    """Return what makes the webhook answer 503, upon which Tencent posts again."""
+def _post_again() -> Exception:
+    """Return the error that makes the webhook answer 503, upon which Tencent posts again."""
     return web.HTTPServiceUnavailable(text="again")

@@ -33,6 +33,7 @@ try:
         check_lists_running,
         read_options,
     )
+    from tiw_automation.core.checks import did_you_mean
     from tiw_automation.core.events import RecordFeed, to_event
     from tiw_automation.core.formatting import escaped
 except ImportError as error:
@@ -42,84 +43,83 @@ else:
 
 DOCUMENTATION = r"""
 ---
-short_description: Recordings of Tencent Cloud's Interactive Whiteboard, as they change and end.
+short_description: Make events of recordings of Tencent Cloud's Interactive Whiteboard.
 description:
-  - Watches recordings of Tencent Cloud's Interactive Whiteboard (TIW) and makes an event when one has
-    ended, and if asked for also whenever one changes its state.
-  - Which recordings is given, or found in the list of running tasks (C(DescribeRunningTasks)), which
-    only the Chinese site has.
-  - A fault on the way (network, throttling, an error of the server) ends nothing and loses nothing, it
-    delays the recording that met it. A refusal that only a person can lift (keys, permissions) ends the
-    source as long as the API has never answered; later it is an error in the log, and asked again
-    every five minutes.
-  - Every event is told at least once, and has the same C(event_id), in C(meta.uuid) as well, each time.
-    A restart tells of the recordings in O(task_ids) anew, and goes on with the found ones where there is
-    a O(state_file). A recording ends once, so the id of its end is the same whoever tells it.
+  - Watches recordings of Tencent Cloud's Interactive Whiteboard (TIW). It makes an event of each end, and
+    with O(emit=transitions) of each change of state.
+  - The recordings are given, or found in the list of running tasks (C(DescribeRunningTasks)), which only
+    the Chinese site has.
+  - A passing fault (network, throttling, an error of the server) loses no event. It delays the recording
+    that it concerns. A refusal that only a person can correct (keys, permissions) ends the source if the
+    API has never answered; later it is an error in the log, and the request is repeated every five minutes.
+  - Every event is published at least once, each time with the same C(event_id), which is also in
+    C(meta.uuid). A restart publishes the recordings in O(task_ids) again, and continues with the found ones
+    if there is a O(state_file). The id of the end of a recording is the same in the source and the filter.
   - An event has C(type) (V(finish) or V(transition)), C(event_id), C(sdk_app_id), C(task_id), C(status),
-    C(verdict) (V(finished), V(failed), V(missing) or V(pending)), C(message) and C(record), the record as
-    M(tiw.automation.online_record_info) returns it, without a query string in any URL.
+    C(verdict) (V(finished), V(failed), V(missing) or V(pending)), C(message) and C(record). The record has
+    the form that M(tiw.automation.online_record_info) returns, with no query string in a URL.
   - Needs C(tiw-automation) in the Python that runs C(ansible-rulebook).
 options:
   task_ids:
     description:
-      - The ids of the recordings to watch, a list, one id, or a text with commas between several.
+      - The ids of the recordings to watch, as a list, one id, or a text of ids with commas between them.
     type: list
     elements: str
   discover:
     description:
-      - Whether to watch every recording that the list of running tasks names. One that begins and
-        ends within one O(poll_interval) is never on it.
-      - The international site has no such list, and refuses. Give O(task_ids) there, or let
-        Tencent's callbacks tell, see the filter C(tiw.automation.online_record_callback).
+      - Whether to watch every recording in the list of running tasks. A recording that begins and
+        ends within one O(poll_interval) may be missed.
+      - The international site has no such list, so this is an error there. Give O(task_ids), or use
+        Tencent's callbacks, see the filter C(tiw.automation.online_record_callback).
     type: bool
     default: false
   emit:
     description:
-      - What to make events of. V(finishes) are the ends of recordings, good ones, failed ones, and
-        ids that do not exist; V(transitions) are those and each change of state before.
+      - The events to make. V(finishes) are the ends of recordings, which may have finished, failed
+        or not exist; V(transitions) are also all changes of state before the end.
     type: str
     choices: [finishes, transitions]
     default: finishes
   poll_interval:
     description:
-      - The least seconds between two requests for one recording, and between two for the list. With
-        many recordings O(requests_per_second) makes it longer.
+      - The least number of seconds between two requests for one recording, and between two for the
+        list. With many recordings O(requests_per_second) increases it.
     type: float
     default: 10
   accept_finish_reasons:
     description:
-      - The reasons for its end with which a finished recording counts as good. With any other its
-        verdict is V(failed).
-      - If it is not given, every reason but V(EXCEPTION) is good, also one that is not known here.
+      - The finish reasons that are accepted. With another reason the verdict of a recording is
+        V(failed).
+      - By default every reason except V(EXCEPTION) is accepted, also an unknown one.
     type: list
     elements: str
   require_videos:
     description:
-      - Whether a recording that has finished without a video counts as failed.
+      - Whether a finished recording without a video counts as failed.
     type: bool
     default: true
   stop_when_done:
     description:
-      - Whether the source ends, and with it the rulebook, once every recording that was given or
-        found has ended. With O(discover) it ends at once where nothing runs.
+      - Whether the source, and with it the rulebook, ends when every given or found recording has
+        ended. With O(discover) it ends at once if no recording runs.
     type: bool
     default: false
   state_file:
     description:
-      - A file to keep the found recordings in that have not ended yet, so that a restart goes on with
-        those that end meanwhile and are no longer listed.
-      - With O(emit=transitions) it also holds how often each recording was in which state. Without it
-        that is counted anew after a restart, so that a second pause may get the id of the first.
-      - It holds ids and states, nothing secret, and belongs to one source alone.
-      - A file that a full disk or a broken machine has left cut or empty is set aside, as
-        C(.damaged), with a warning, and the source begins anew. Any other file that this source has
-        not written is an error, and stays as it is.
+      - A file for the found recordings that have not ended. A restart continues with them, also if
+        they have ended meanwhile and left the list.
+      - With O(emit=transitions) it also holds how often each recording was in which state. Without the
+        file a restart counts from zero, so a second pause may get the event id of the first.
+      - It holds ids and states, no secrets. Only one source may use it.
+      - A damaged file, such as a full disk or a crash leaves, is renamed to C(.damaged) with a warning,
+        and the source begins with an empty state. Any other file that no source has written is an
+        error and stays unchanged.
     type: str
   secret_id:
     description:
       - The SecretId of a Tencent Cloud API key.
-      - Id, key and token come whole from the first place that holds either half of the pair, the
-        options first, then the environment variables E(TENCENTCLOUD_SECRET_ID),
+      - Id, key and token are taken together from the first place that has id or key. The options
+        come first, then the environment variables E(TENCENTCLOUD_SECRET_ID),
         E(TENCENTCLOUD_SECRET_KEY) and E(TENCENTCLOUD_TOKEN).
     type: str
   secret_key:
@@ -155,22 +155,22 @@ options:
     type: str
   endpoint:
     description:
-      - A host, C(host:port) or C(http(s)://) URL to send the requests to instead of the host of the
+      - A host, C(host:port) or C(http(s)://) URL to which requests go instead of the host of the
         O(site). In the environment E(TIW_ENDPOINT).
     type: str
   allow_http:
     description:
-      - Whether a C(http://) O(endpoint) may be another machine than this one, where the network in
-        between is your own. What is sent and answered there can be read on the way.
+      - Whether an C(http://) O(endpoint) may be another machine. Set it only if you control the
+        network between them; requests and answers can be read there.
       - In the environment E(TIW_ALLOW_HTTP).
     type: bool
   requests_per_second:
     description:
-      - The pace of the requests, V(19) if not given.
+      - The pace in requests a second, V(19) by default.
     type: float
   timeout:
     description:
-      - The hard deadline of one request in seconds, V(10) if not given.
+      - The hard deadline of one request in seconds, V(10) by default.
     type: float
   ca_file:
     description:
@@ -183,7 +183,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Whatever is recorded in an application of the Chinese site
+- name: All recordings of an application on the Chinese site
   tiw.automation.online_record:
     discover: true
     site: cn
@@ -192,7 +192,7 @@ EXAMPLES = r"""
     secret_key: "{{ secret_key }}"
     state_file: /var/lib/eda/tiw-recordings.json
 
-- name: Every change of two recordings, until both have ended
+- name: Every change of state of two recordings, until both have ended
   tiw.automation.online_record:
     task_ids:
       - ghucnligqtgtvk2624mb
@@ -217,34 +217,34 @@ OWN_OPTIONS: dict[str, type] = {
 EMIT = ("finishes", "transitions")
 DEFAULT_POLL_INTERVAL_S = 10.0
 OTHER_WAYS = (
-    "Give task_ids instead of discover, or let Tencent's callbacks tell: the filter "
+    "Give task_ids instead of discover, or use Tencent's callbacks: the filter "
     "tiw.automation.online_record_callback."
 )
-# What ansible-rulebook itself hands to every source.
+# ansible-rulebook itself passes these to every source.
 NOT_OURS = ("eda_feedback_queue",)
-# A hundred thousand recordings with the longest ids.
+# Enough for a hundred thousand recordings with the longest ids.
 LARGEST_STATE_BYTES = 32 * 2**20
-# How every file that State has written begins.
+# Every file that StateFile has written begins so.
 BEGINNING = '{"found": ['
 
 
-class State:
-    """What a restart goes on with, in a file that outlives this process.
+class StateFile:
+    """What a restart needs, in a file that outlives this process.
 
-    :param path: the file, or None to keep it in this process alone.
-    :raises ConfigurationError: the file cannot be read or written, or is another one.
+    :param path: the file, or None to keep the state in this process alone.
+    :raises ConfigurationError: the file cannot be read or written, or is not a state file.
     """
 
     def __init__(self, path: str | None) -> None:
-        """Read what is there."""
+        """Read the file."""
         self._path = None if path is None else Path(path)
         self._found: dict[str, None] = {}
-        # Of each recording the last state, and for which time it was in which.
+        # Each recording's latest status, and how often it was in which.
         self._states: dict[str, tuple[str, dict[str, int]]] = {}
         if self._path is None:
             return
         try:
-            # What a link points to is written, not the link.
+            # The target of a link is written, not the link.
             self._path = self._path.expanduser().resolve()
             if self._path.exists():
                 self._read(self._path)
@@ -256,62 +256,54 @@ class State:
 
     @property
     def found(self) -> list[str]:
-        """The found recordings whose end was not told."""
+        """The found recordings whose end is not delivered yet."""
         return list(self._found)
 
     def add(self, task_ids: Iterable[str]) -> None:
-        """Keep found recordings."""
+        """Add found recordings."""
         new = [task_id for task_id in task_ids if task_id not in self._found]
         if new:
             self._found.update(dict.fromkeys(new))
             self._try_to_write()
 
-    def time(self, task_id: str, status: str) -> int:
-        """Return for which time a recording is in a state that it has just been seen in."""
-        last, times = self._states.get(task_id, ("", {}))
-        if last != status:
+    def count(self, task_id: str, status: str) -> int:
+        """Return how often a recording was in a status that it has now, this time included."""
+        latest, times = self._states.get(task_id, ("", {}))
+        if latest != status:
             times = {**times, status: times.get(status, 0) + 1}
             self._states[task_id] = (status, times)
         return times[status]
 
-    def told(self, event: Mapping[str, Any]) -> None:
-        """Keep that the rule engine has an event."""
-        task_id = event["task_id"]
+    def delivered(self, event: Mapping[str, Any]) -> None:
+        """Note that the rule engine has an event."""
         if event["type"] == "finish":
-            self._found.pop(task_id, None)
-            self._states.pop(task_id, None)
+            self._found.pop(event["task_id"], None)
+            self._states.pop(event["task_id"], None)
         self._try_to_write()
 
     def _read(self, path: Path) -> None:
-        """Take in the file; what is odd in it costs only itself.
+        """Read the file. A damaged file is moved away, and an odd entry is left out.
 
-        :raises ValueError: it is another file, which must not be written over.
+        :raises ValueError: it is another file, which must not be overwritten.
         """
         text = _text(path)
         try:
             kept = json.loads(text) if text else {"found": [], "states": {}}
         except (ValueError, RecursionError):
-            # What a crash leaves of a file is its beginning, or zeros.
+            # A crash leaves the beginning of a file, or zeros.
             if not text.startswith((BEGINNING, "\0")):
                 raise
-            aside = path.with_name(f"{path.name}.damaged")
-            path.replace(aside)
-            logger.warning("The state_file %s is damaged. It was moved to %s.", path, aside)
+            damaged = path.with_name(f"{path.name}.damaged")
+            path.replace(damaged)
+            logger.warning("The state_file %s is damaged. It was moved to %s.", path, damaged)
             return
-        if not _is_ours(kept):
+        if not _is_state(kept):
             message = "it is not the file of an event source"
             raise ValueError(message)
-        odd = 0
-        for task_id in kept["found"]:
-            try:
-                self._found[check_task_id(task_id)] = None
-            except ValueError:
-                odd += 1
-        for task_id, state in kept["states"].items():
-            try:
-                self._states[check_task_id(task_id)] = _state(state)
-            except (ValueError, TypeError, AttributeError, OverflowError):
-                odd += 1
+        self._found = dict.fromkeys(filter(_is_task_id, kept["found"]))
+        states = {i: _status_counts(entry) for i, entry in kept["states"].items() if _is_task_id(i)}
+        self._states = {task_id: entry for task_id, entry in states.items() if entry is not None}
+        odd = len(kept["found"]) - len(self._found) + len(kept["states"]) - len(self._states)
         if odd:
             logger.warning("The state_file %s holds %d odd entries: they are left out.", path, odd)
 
@@ -319,13 +311,13 @@ class State:
         try:
             self._write()
         except OSError as error:
-            logger.warning("What is watched cannot be kept in the state_file: %s", error)
+            logger.warning("The state_file cannot be written: %s", error)
 
     def _write(self) -> None:
         if self._path is None:
             return
         new = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-        # One that a killed process has left, or that somebody else has put there.
+        # A killed process or another user may have left one.
         new.unlink(missing_ok=True)
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -336,11 +328,11 @@ class State:
 
 
 def _text(path: Path) -> str:
-    """Return what a state file holds.
+    """Return the content of a state file.
 
-    :raises ValueError: it is not a file, or too large for one.
+    :raises ValueError: it is not a regular file, or too large.
     """
-    # A pipe would be waited for, and a device read for ever.
+    # To read a pipe or a device may never end.
     if not path.is_file():
         message = "it is not a regular file"
         raise ValueError(message)
@@ -352,8 +344,8 @@ def _text(path: Path) -> str:
     return content.decode("utf-8", "replace")
 
 
-def _is_ours(kept: object) -> bool:
-    """Return whether what a file holds is what a source has written, also a later version of it."""
+def _is_state(kept: object) -> bool:
+    """Return whether a source wrote this, also a later version of it."""
     return (
         isinstance(kept, dict)
         and isinstance(kept.get("found"), list)
@@ -361,80 +353,100 @@ def _is_ours(kept: object) -> bool:
     )
 
 
-def _state(kept: object) -> tuple[str, dict[str, int]]:
-    """Return a recording's last state, and for which time it was in which, from the file.
+def _is_task_id(value: object) -> bool:
+    try:
+        check_task_id(value)
+    except ValueError:
+        return False
+    return True
 
-    :raises ValueError, TypeError, AttributeError, OverflowError: it is odd.
+
+def _status_counts(kept: object) -> tuple[str, dict[str, int]] | None:
+    """Return a recording's latest status and how often it was in which; None if that is odd."""
+    try:
+        status, times = cast("Any", kept)
+        counts = {str(name): int(number) for name, number in times.items()}
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        return None
+    if not isinstance(status, str) or not all(0 < number < 2**31 for number in counts.values()):
+        return None
+    return status, {status: 1, **counts}
+
+
+class Options:
+    """The options of the source, checked.
+
+    :raises ConfigurationError: an option is invalid; nothing was sent.
     """
-    status, times = cast("Any", kept)
-    known = {str(name): int(number) for name, number in times.items()}
-    if not isinstance(status, str) or not all(0 < number < 2**31 for number in known.values()):
-        message = "a status without a count"
-        raise ValueError(message)
-    return status, {status: 1, **known}
+
+    def __init__(self, args: object) -> None:
+        """Read the options."""
+        if not isinstance(args, dict):
+            # The message does not repeat it: it may hold a secret.
+            message = f"The options must be a mapping, not a {type(args).__name__}."
+            raise ConfigurationError(message, hint="Write each as name: value.")
+        given = {name: value for name, value in args.items() if name not in NOT_OURS}
+        options = read_options(given, {**OWN_OPTIONS, **SETTINGS})
+        self.settings = {name: options[name] for name in SETTINGS if name in options}
+        # These two are read as given: a text may hold several.
+        self.task_ids = check_task_ids(given["task_ids"]) if "task_ids" in options else []
+        reasons = given["accept_finish_reasons"] if "accept_finish_reasons" in options else None
+        self.acceptance = Acceptance.of(reasons, options.get("require_videos", True))
+        self.discover: bool = options.get("discover", False)
+        self.emit: str = options.get("emit", EMIT[0])
+        self.poll_interval: float = options.get("poll_interval", DEFAULT_POLL_INTERVAL_S)
+        self.stop_when_done: bool = options.get("stop_when_done", False)
+        self.state_file: str | None = options.get("state_file")
+        self._check()
+
+    def _check(self) -> None:
+        if not self.task_ids and not self.discover:
+            message = "There is no recording to watch: task_ids is empty and discover is false."
+            hint = "Give task_ids, or set discover to true (on the Chinese site)."
+            raise ConfigurationError(message, hint=hint)
+        if self.emit not in EMIT:
+            message = f"emit is invalid: {self.emit!r}.{did_you_mean(self.emit, EMIT)}"
+            raise ConfigurationError(message, hint=f"Use one of {', '.join(EMIT)}.")
+        if self.poll_interval <= 0:
+            message = f"poll_interval must be above zero, not {self.poll_interval:g}."
+            hint = f"It is in seconds; the default is {DEFAULT_POLL_INTERVAL_S:g}."
+            raise ConfigurationError(message, hint=hint)
 
 
 class RecordSource:
-    """Turns the recordings of an application into events on a queue.
+    """Makes events of the recordings of an application and puts them on a queue.
 
-    :param queue: of the rule engine; full, it holds up nothing but itself.
+    :param queue: the queue of the rule engine; while it is full, events wait here and the API is
+        still asked.
     :param args: the options of the source.
-    :raises ConfigurationError: an option makes no sense; nothing was sent.
+    :raises ConfigurationError: an option is invalid; nothing was sent.
     """
 
     def __init__(self, queue: asyncio.Queue[Any], args: Mapping[str, Any]) -> None:
         """Check the options."""
-        if not isinstance(args, dict):
-            # Not repeated: a secret may be among them.
-            message = f"The options have to be a mapping, not a {type(args).__name__}."
-            raise ConfigurationError(message, hint="Write each as name: value.")
-        given = {name: value for name, value in args.items() if name not in NOT_OURS}
-        options = read_options(given, {**OWN_OPTIONS, **SETTINGS})
+        self._options = Options(args)
+        self._given = dict.fromkeys(self._options.task_ids)
         self._queue = queue
-        self._settings = {name: options[name] for name in SETTINGS if name in options}
-        # What is empty here is a list that came out empty, which is a mistake.
-        # As it was given: a text may hold several.
-        given_ids = check_task_ids(given["task_ids"]) if "task_ids" in options else []
-        self._given = dict.fromkeys(given_ids)
-        self._discover: bool = options.get("discover", False)
-        if not self._given and not self._discover:
-            message = "It is not said which recordings to watch."
-            hint = "Give their task_ids, or set discover to true (on the Chinese site)."
-            raise ConfigurationError(message, hint=hint)
-        emit = options.get("emit", EMIT[0])
-        if emit not in EMIT:
-            message = f"emit: {emit!r} is nothing to make events of."
-            raise ConfigurationError(message, hint=f"Use one of {', '.join(EMIT)}.")
-        self._transitions = emit == "transitions"
-        self._poll_interval: float = options.get("poll_interval", DEFAULT_POLL_INTERVAL_S)
-        if self._poll_interval <= 0:
-            message = f"poll_interval has to be above zero, not {self._poll_interval:g}."
-            hint = f"It is in seconds; the default is {DEFAULT_POLL_INTERVAL_S:g}."
-            raise ConfigurationError(message, hint=hint)
-        # As they were given: a text may hold several.
-        reasons = given["accept_finish_reasons"] if "accept_finish_reasons" in options else None
-        self._acceptance = Acceptance.of(reasons, options.get("require_videos", True))
-        self._stop_when_done: bool = options.get("stop_when_done", False)
-        self._state_file: str | None = options.get("state_file")
         self._outbox: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
-        self._last: dict[str, str] = {}
-        # Those whose end waits for room in the rule engine.
+        # The id of each recording's latest event.
+        self._latest: dict[str, str] = {}
+        # The recordings whose end is not in the rule engine's queue yet.
         self._ending: set[str] = set()
-        self._state = State(None)
-        # Ids of the list that are not ids, each named once.
+        self._state = StateFile(None)
+        # Invalid ids in the list of running tasks: each is logged once.
         self._odd: set[str] = set()
 
     async def run(self) -> None:
-        """Put events on the queue until there can be none any more, or for ever."""
+        """Put events on the queue until there can be no more, or without end."""
         await self._check()
-        self._state = await asyncio.to_thread(State, self._state_file)
+        self._state = await asyncio.to_thread(StateFile, self._options.state_file)
         feed = RecordFeed(
             self._connect,
-            sdk_app_id=self._settings.get("sdk_app_id"),
-            poll_interval=self._poll_interval,
-            discover=self._discover,
+            sdk_app_id=self._options.settings.get("sdk_app_id"),
+            poll_interval=self._options.poll_interval,
+            discover=self._options.discover,
             other_ways=OTHER_WAYS,
-            acceptance=self._acceptance,
+            acceptance=self._options.acceptance,
             on_change=self._changed,
             on_end=self._ended,
         )
@@ -442,22 +454,26 @@ class RecordSource:
         watching.add_done_callback(lambda _: self._outbox.put_nowait(None))
         try:
             while (event := await self._outbox.get()) is not None:
-                told = {name: event[name] for name in ("task_id", "type")}
-                await self._queue.put(event)
-                # Not before: until the rule engine has it, a restart tells it again.
-                self._state.told(told)
-                if told["type"] == "finish":
-                    self._ending.discard(told["task_id"])
+                await self._deliver(event)
             watching.result()
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
 
+    async def _deliver(self, event: dict[str, Any]) -> None:
+        # Rules may change the event once it is on the queue.
+        delivered = {name: event[name] for name in ("task_id", "type")}
+        await self._queue.put(event)
+        # Not earlier: a restart repeats an event that the rule engine does not have.
+        self._state.delivered(delivered)
+        if delivered["type"] == "finish":
+            self._ending.discard(delivered["task_id"])
+
     async def _check(self) -> None:
-        """Find out what is wrong with the settings before anything is waited for."""
+        """Report invalid settings before the first request."""
         with await self._connect() as client:
             client.sdk_app_id()
-            if self._discover:
+            if self._options.discover:
                 try:
                     check_lists_running(client.settings.host)
                 except ValueError as error:
@@ -467,35 +483,39 @@ class RecordSource:
         changes = feed.changes()
         async with contextlib.aclosing(changes):
             async for _nothing in changes:
-                self._raise_if_hopeless(feed)
-                self._odd &= feed.running
-                new = [i for i in feed.running if self._is_id(i) and feed.end(i) is None]
-                self._state.add(new)
-                wanted = [*self._given, *self._state.found, *new]
-                # The feed forgets in time what has ended, and would ask for it once more.
-                feed.follow([i for i in wanted if i not in self._ending])
-                for task_id in [i for i in self._last if i not in feed.waiting]:
-                    del self._last[task_id]
-                known = feed.listed or not self._discover
-                if self._stop_when_done and known and not feed.waiting:
+                self._raise_if_refused(feed)
+                self._follow(feed)
+                for task_id in [i for i in self._latest if i not in feed.waiting]:
+                    del self._latest[task_id]
+                is_listed = feed.listed or not self._options.discover
+                if self._options.stop_when_done and is_listed and not feed.waiting:
                     return
 
-    def _is_id(self, task_id: str) -> bool:
-        """Return whether what the list names may go into an event.
+    def _follow(self, feed: RecordFeed) -> None:
+        """Let the feed watch the recordings that were given or found and have not ended."""
+        self._odd &= feed.running
+        new = [i for i in feed.running if self._is_valid(i) and feed.end(i) is None]
+        self._state.add(new)
+        wanted = [*self._given, *self._state.found, *new]
+        # In time the feed forgets what has ended, and would ask for it once more.
+        feed.follow([i for i in wanted if i not in self._ending])
 
-        A rule may pass it on as a variable, which Ansible takes for a template.
+    def _is_valid(self, task_id: str) -> bool:
+        """Return whether an id of the list may be in an event.
+
+        A rule may pass it on as a variable, and Ansible treats variables as templates.
         """
         try:
             check_task_id(task_id)
         except ValueError as error:
             if task_id not in self._odd:
                 self._odd.add(task_id)
-                logger.warning("In the list of running tasks, which is not followed: %s", error)
+                logger.warning("An entry of the list of running tasks is ignored: %s", error)
             return False
         return True
 
-    def _raise_if_hopeless(self, feed: RecordFeed) -> None:
-        """Raise what nobody but a person can lift, unless it has worked before."""
+    def _raise_if_refused(self, feed: RecordFeed) -> None:
+        """Raise a refusal that only a person can mend, unless the API has answered before."""
         refusal = feed.refusal
         if isinstance(refusal, RunningListUnavailable):
             raise self._refused(refusal)
@@ -506,34 +526,33 @@ class RecordSource:
         return RunningListUnavailable(getattr(error, "message", str(error)), hint=OTHER_WAYS)
 
     async def _connect(self) -> TiwClient:
-        # Reads files, and may ask for temporary keys.
-        return await asyncio.to_thread(TiwClient, **self._settings)
+        # It reads files, and may request temporary keys.
+        return await asyncio.to_thread(TiwClient, **self._options.settings)
 
     def _changed(self, outcome: Outcome) -> None:
-        # A fault on the way is in the log, and is no change of the recording.
-        if self._transitions and outcome.verdict == "pending" and outcome.error is None:
-            status = outcome.record.status if outcome.record else None
-            if status:
-                self._tell(outcome, self._state.time(outcome.task_id, status))
+        # An error on the way is logged; it is not a change of the recording.
+        is_wanted = self._options.emit == "transitions" and outcome.verdict == "pending"
+        if is_wanted and outcome.error is None and outcome.record and outcome.record.status:
+            self._publish(outcome, self._state.count(outcome.task_id, outcome.record.status))
 
     def _ended(self, outcome: Outcome) -> None:
         self._given.pop(outcome.task_id, None)
         self._ending.add(outcome.task_id)
-        self._tell(outcome, 1)
+        self._publish(outcome, 1)
 
-    def _tell(self, outcome: Outcome, time: int) -> None:
+    def _publish(self, outcome: Outcome, time: int) -> None:
         event = to_event(outcome, time=time)
-        if self._last.get(outcome.task_id) == event["event_id"]:
+        if self._latest.get(outcome.task_id) == event["event_id"]:
             return
-        self._last[outcome.task_id] = event["event_id"]
+        self._latest[outcome.task_id] = event["event_id"]
         event["meta"] = {"uuid": event["event_id"]}
         self._outbox.put_nowait(event)
 
 
 def check_core() -> None:
-    """See that the core is there.
+    """Check that the core can be imported.
 
-    :raises RuntimeError: it is not; the message names the command that mends that.
+    :raises RuntimeError: it cannot; the message names the command that installs it.
     """
     if IMPORT_ERROR is not None:
         message = (

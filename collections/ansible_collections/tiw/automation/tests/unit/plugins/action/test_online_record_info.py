@@ -27,7 +27,7 @@ def plan(**options: t.Any) -> _Plan:
         {"wait": "no"},
         {"progress_interval": 0},
         {"wait_timeout": 20},
-        # The module says what is wrong with these.
+        # The module reports these.
         {"wait": "perhaps"},
         {"wait_timeout": "long"},
         {"wait_timeout": 0},
@@ -40,11 +40,11 @@ def plan(**options: t.Any) -> _Plan:
         {"fail_on": {"missing": True}},
     ],
 )
-def test_nothing_to_cut(options: dict[str, t.Any]) -> None:
+def test_some_waits_are_one_slice(options: dict[str, t.Any]) -> None:
     assert _Plan.of({**WAIT, **options}) is None
 
 
-def test_options_come_as_text_too() -> None:
+def test_options_may_be_text() -> None:
     found = plan(wait="yes", wait_timeout="600", wait_sleep="2.5", fail_on="missing,failed")
     assert found.timeout == 600
     assert found.sleep == 2.5
@@ -55,14 +55,14 @@ def test_options_come_as_text_too() -> None:
 
 def test_the_length_of_a_slice() -> None:
     assert plan().slice(3600, 1, first=False) == 30
-    # The module has to have the time to give up by itself.
+    # The module must have the time to give up by itself.
     assert plan().slice(3600, 1, first=True) == 31
     assert plan(timeout=60).slice(3600, 1, first=True) == 181
     # Long enough for five requests in a row, and for half of all recordings.
     assert plan(wait_sleep=60).slice(3600, 1, first=False) == 360
     assert plan().slice(3600, 19000, first=False) == 500
     assert plan(requests_per_second=1).slice(3600, 100, first=False) == 50
-    # No last slice that is too short to ask in.
+    # The last slice is not too short for a request.
     assert plan().slice(40, 1, first=False) == 40
     assert plan().slice(41, 1, first=False) == 30
     assert plan().slice(12, 1, first=False) == 12

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The tiw-automation contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Numbers as templates and the command line give them."""
+"""Numbers as templates and the command line pass them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RECORD = {"sdk_app_id": 1, "task_id": "a", "videos": VIDEOS}
 
 
 @pytest.mark.parametrize("gap", ["1001", " 1001 ", 1001, 1001.0, "1001.0"])
-def test_a_number_may_come_as_text(gap: t.Any) -> None:
+def test_a_number_may_be_text(gap: t.Any) -> None:
     assert [track["gaps"] for track in tracks(RECORD, least_gap_ms=gap)] == [[]]
     assert [len(track["gaps"]) for track in tracks(RECORD, least_gap_ms="0")] == [1]
 
@@ -42,6 +42,6 @@ def test_a_number_may_come_as_text(gap: t.Any) -> None:
         "9" * 5000,
     ],
 )
-def test_what_is_no_number_of_milliseconds_is_refused(gap: t.Any) -> None:
+def test_an_invalid_number_of_milliseconds_is_refused(gap: t.Any) -> None:
     with pytest.raises(AnsibleFilterError, match="least_gap_ms"):
         tracks(RECORD, least_gap_ms=gap)

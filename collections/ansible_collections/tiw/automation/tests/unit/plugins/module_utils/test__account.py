@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The tiw-automation contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which values are kept out of Ansible's output."""
+"""Which values are masked in Ansible's output."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ansible_collections.tiw.automation.plugins.module_utils import _account
 
 
 class Module:
-    """As much of an AnsibleModule as the settings need."""
+    """The part of an AnsibleModule that the settings need."""
 
     def __init__(self, **params: t.Any) -> None:
         self.params = dict.fromkeys(_account.ACCOUNT_ARGUMENTS) | params
@@ -32,7 +32,7 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.lower(), raising=False)
 
 
-def test_nothing_is_hidden_where_nothing_is_secret() -> None:
+def test_without_secrets_no_value_is_hidden() -> None:
     assert hidden(endpoint="http://127.0.0.1:8787") == set()
 
 
@@ -62,7 +62,7 @@ def test_the_password_in_the_environments_proxy_is_hidden(
         ("http://user:pass%40of%2Fproxy@proxy:3128", {"pass%40of%2Fproxy", "pass@of/proxy"}),
         ("http://user:s3cret/password@proxy:3128", {"s3cret/password"}),
         ("http://user:a:b@c:d-e-f-g@proxy:3128", {"a:b@c:d-e-f-g"}),
-        # So short that it stands in words and numbers, or is one of the words of a result.
+        # So short that it occurs in words and numbers, or is a word of a result.
         ("http://svc:1@proxy:3128", set()),
         ("http://svc:lon@proxy:3128", set()),
         ("http://svc:finished@proxy:3128", set()),

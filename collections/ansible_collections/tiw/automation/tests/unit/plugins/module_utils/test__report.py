@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The tiw-automation contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How the results of many recordings, and of many slices, become one."""
+"""How the results of many recordings and of many slices are joined."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ def report(**options: t.Any) -> Report:
 
 
 @pytest.mark.parametrize("status", [None, "", "PREPARED", "SOMETHING_NEW"])
-def test_what_is_not_known_may_become_anything(status: str | None) -> None:
+def test_an_unknown_status_may_become_any_state(status: str | None) -> None:
     assert all(can_become(status, [state]) for state in STATES)
 
 
-def test_what_has_stopped_only_finishes() -> None:
+def test_a_stopped_recording_only_finishes() -> None:
     assert [state for state in STATES if can_become("STOPPED", [state])] == ["STOPPED", "FINISHED"]
     assert [state for state in STATES if can_become("FINISHED", [state])] == ["FINISHED"]
     assert not can_become("RECORDING", ["PREPARED"])
     assert can_become("RECORDING", ["PREPARED", "PAUSED"])
 
 
-def test_a_later_slice_replaces_what_was_known_unless_it_heard_nothing() -> None:
+def test_a_later_slice_replaces_what_was_known_unless_it_got_no_answer() -> None:
     found = report()
     late = {"code": "WaitTimeout"}
     found.add(
@@ -66,15 +66,15 @@ def test_a_later_slice_replaces_what_was_known_unless_it_heard_nothing() -> None
     assert result["pending"] == ["a"]
 
 
-def test_only_the_kinds_that_are_wanted() -> None:
+def test_only_the_wanted_kinds_are_reported() -> None:
     found = report(video_kinds=["audio"])
     found.add([record("a", "finished", "FINISHED")], {}, 1)
     assert found.to_result()["video_urls"] == ["http://a/audio"]
     assert found.to_result()["all_finished"] is True
-    assert found.failure() is None
+    assert found.failure() == {}
 
 
-def test_what_makes_the_task_fail_is_named_in_the_order_asked() -> None:
+def test_the_message_names_the_problems_in_the_order_asked() -> None:
     records = [
         record("late", "pending", "RECORDING"),
         record("gone", "missing"),
@@ -85,31 +85,30 @@ def test_what_makes_the_task_fail_is_named_in_the_order_asked() -> None:
     error = {"code": "Odd", "request_id": "r", "hint": "h", "retryable": False, "action": "A"}
     found.add(records, {"odd": error}, 4)
     failure = found.failure()
-    assert failure is not None
     assert failure["msg"] == (
         "3 of 4 recordings: late (timeout): late is pending; gone (missing): gone is missing; "
         "odd (unknown): odd is unknown"
     )
     assert failure["code"] == "Odd"
     assert "action" not in failure
-    # What could not be had always fails the task; the rest only if it is asked for.
+    # An unknown recording always fails the task; the others only with fail_on.
     lenient = report(fail_on=[])
     lenient.add([*records[:2], records[3]], {}, 3)
-    assert lenient.failure() is None
+    assert lenient.failure() == {}
     lenient.add(records, {}, 4)
-    assert (lenient.failure() or {})["msg"].startswith("1 of 4 recordings: odd")
+    assert lenient.failure()["msg"].startswith("1 of 4 recordings: odd")
 
 
 def test_a_long_list_of_problems_is_cut() -> None:
     found = report(fail_on=["missing"])
     found.add([record(f"r{number}", "missing") for number in range(25)], {}, 25)
-    message = (found.failure() or {})["msg"]
+    message = found.failure()["msg"]
     assert "r9 (missing)" in message
     assert "r10" not in message
     assert message.endswith("and 15 more, see records")
 
 
-def test_one_that_has_ended_without_the_state_that_was_waited_for() -> None:
+def test_a_recording_that_ended_without_reaching_the_state_is_unreached() -> None:
     found = report(wait_for=["RECORDING"])
     found.add([record("over", "finished", "FINISHED"), record("on", "pending", "RECORDING")], {}, 2)
     assert found.unreached() == ["over"]
@@ -118,7 +117,7 @@ def test_one_that_has_ended_without_the_state_that_was_waited_for() -> None:
     assert report(wait=False).unreached() == []
 
 
-def test_answers() -> None:
+def test_which_records_count_as_answers() -> None:
     assert was_answered(record("a", "missing"))
     assert was_answered(record("a", "pending", "PAUSED"))
     assert not was_answered(record("a", "pending"))
@@ -126,7 +125,7 @@ def test_answers() -> None:
 
 
 def masked(value: t.Any) -> t.Any:
-    """Return what Ansible would make of a result if every letter and digit were secret."""
+    """Return a result as Ansible masks it if every letter and digit is secret."""
     if isinstance(value, dict):
         return {name: masked(item) for name, item in value.items()}
     if isinstance(value, list):
@@ -134,7 +133,7 @@ def masked(value: t.Any) -> t.Any:
     return value if value is None or isinstance(value, bool) else "********"
 
 
-def test_masked_results_of_slices_are_joined_as_if_nothing_were_masked() -> None:
+def test_masked_results_of_slices_are_joined_like_unmasked_ones() -> None:
     slices = [
         ([record("algebra", "finished", "FINISHED"), record("long", "pending", "RECORDING")], {}),
         ([record("long", "failed")], {"long": {"code": "FailedOperation.Record"}}),
@@ -159,11 +158,10 @@ def test_masked_results_of_slices_are_joined_as_if_nothing_were_masked() -> None
     assert len(joined.to_result()["video_urls"]) == len(plain.to_result()["video_urls"]) == 1
     assert list(joined.errors) == ["long"]
     failure = joined.failure()
-    assert failure is not None
     assert failure["msg"] == "1 of 2 recordings: long (failed): ********"
 
 
-def test_a_note_comes_back_as_it_was() -> None:
+def test_a_note_survives_the_result() -> None:
     found = report()
     found.add([record("a", "unknown"), record("b", "pending", "RECORDING")], {}, 1)
     note = found.note(fatal=True, retryable=False)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The tiw-automation contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The ids of recordings, as people and as check mode write them."""
+"""Task ids, as users write them and as check mode makes them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import typing as t
 
 import pytest
 from ansible_collections.tiw.automation.plugins.module_utils._task_ids import (
-    foreseen,
-    foreseen_id,
-    is_foreseen,
+    check_mode_id,
+    check_mode_outcome,
+    is_check_mode_id,
     read_task_ids,
-    refuse_foreseen,
+    refuse_check_mode_ids,
 )
 
 from tiw_automation.core import ConfigurationError
@@ -27,7 +27,7 @@ from tiw_automation.core import ConfigurationError
         "algebra,history",
         "algebra, history",
         " algebra ,history,algebra",
-        # As Ansible splits a text.
+        # How Ansible splits a text.
         ["algebra", " history"],
     ],
 )
@@ -63,22 +63,22 @@ def test_a_hundred_thousand_ids() -> None:
         "algebra history",
     ],
 )
-def test_what_is_no_id(given: t.Any) -> None:
+def test_invalid_ids_are_refused(given: t.Any) -> None:
     with pytest.raises(ConfigurationError):
         read_task_ids(given)
 
 
 @pytest.mark.parametrize("user", ["tic_record_user_29001_1", f"tic_record_user_1_{'x' * 42}"])
 def test_an_id_of_check_mode_is_an_id(user: str) -> None:
-    task_id = foreseen_id(user)
-    assert is_foreseen(task_id)
+    task_id = check_mode_id(user)
+    assert is_check_mode_id(task_id)
     assert user in task_id
     assert read_task_ids(f"{task_id}, algebra") == [task_id, "algebra"]
     with pytest.raises(ConfigurationError, match="check mode returned it"):
-        refuse_foreseen(["algebra", task_id])
-    refuse_foreseen(["algebra"])
+        refuse_check_mode_ids(["algebra", task_id])
+    refuse_check_mode_ids(["algebra"])
 
 
-def test_what_would_be() -> None:
-    assert foreseen(1, "check-mode:a", "FINISHED").verdict == "finished"
-    assert foreseen(1, "check-mode:a", "PAUSED").verdict == "pending"
+def test_the_outcome_of_a_recording_that_would_be_started() -> None:
+    assert check_mode_outcome(1, "check-mode:a", "FINISHED").verdict == "finished"
+    assert check_mode_outcome(1, "check-mode:a", "PAUSED").verdict == "pending"

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The tiw-automation contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a task says of a start, on its way through Ansible to the core."""
+"""The options of a start, from the task through Ansible to the core."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def through_ansible(given: dict[str, t.Any]) -> dict[str, t.Any]:
     return _start_options({**dict.fromkeys(OTHERS), **found.validated_parameters})
 
 
-def test_every_option_that_the_core_knows_may_be_given() -> None:
+def test_every_option_of_the_core_may_be_given() -> None:
     names(START_OPTIONS, {n: spec for n, spec in START_ARGUMENTS.items() if n != "preset"})
 
 
@@ -56,7 +56,7 @@ def test_every_option_reaches_the_core_as_it_was_given() -> None:
     assert set(sent) == {option.api_name for option in START_OPTIONS}
 
 
-def test_what_is_left_out_is_not_sent() -> None:
+def test_an_option_that_is_left_out_is_not_sent() -> None:
     assert through_ansible({}) == {}
     given = {"record_control": {"enabled": True, "stream_controls": [{"stream_id": "a"}]}}
     assert through_ansible(given) == given
