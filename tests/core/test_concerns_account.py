@@ -11,7 +11,7 @@ from tiw_automation.core import (
     TiwError,
     errors as errors_module,
 )
-from tiw_automation.core.api.error_codes import _BY_CODE, api_error
+from tiw_automation.core.api.error_codes import CLASS_OF_CODE, api_error
 
 OF_ACCOUNT = {
     "ActionOffline",
@@ -65,7 +65,7 @@ CHILDREN = {
 
 
 def test_every_known_code_is_listed_here() -> None:
-    assert set(_BY_CODE) == OF_ACCOUNT | OF_TASK
+    assert set(CLASS_OF_CODE) == OF_ACCOUNT | OF_TASK
     assert not OF_ACCOUNT & OF_TASK
 
 

@@ -18,6 +18,7 @@ from tiw_automation.airflow.arguments import flag, seconds
 from tiw_automation.airflow.events.asset_events import (
     PARTITIONED_BY,
     TERMS,
+    asset_uri,
     finished_recordings,
     publish_to_outlets,
     tell_outlets,
@@ -30,7 +31,6 @@ from tiw_automation.core import (
     check_sdk_app_id,
     check_task_ids,
 )
-from tiw_automation.core.formatting import shown
 from tiw_automation.core.waiting import DEFAULT_POLL_INTERVAL_S
 
 if TYPE_CHECKING:
@@ -210,27 +210,3 @@ def _seconds(name: str, value: object) -> float:
     if not number:
         raise ConfigurationError(f"{name} must be a number of seconds above zero, not {value!r}.")
     return number
-
-
-def asset_uri(
-    tencentcloud_conn_id: str | None, sdk_app_id: int | None, *, partitioned: bool = False
-) -> str:
-    """Return the URI by which a connection's callbacks find the assets of an application.
-
-    An asset with other arguments has this URI and a query, which names them.
-
-    :param tencentcloud_conn_id: None for the environment's settings.
-    :param sdk_app_id: None for the connection's own.
-    :raises ConfigurationError: the connection's name is empty or not a text.
-    """
-    given: object = tencentcloud_conn_id
-    if given is not None and (not isinstance(given, str) or not given.strip()):
-        raise ConfigurationError(
-            f"tencentcloud_conn_id must be the name of a connection, not {shown(given)}.",
-            hint="None stands for the environment's settings.",
-        )
-    # An Airflow connection cannot have this name.
-    conn_id = "~" if tencentcloud_conn_id is None else tencentcloud_conn_id
-    app = "default" if sdk_app_id is None else sdk_app_id
-    tail = "by-recording" if partitioned else "finished"
-    return f"tiw://{quote(conn_id, safe='')}/{app}/online-records/{tail}"

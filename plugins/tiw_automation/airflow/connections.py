@@ -61,7 +61,7 @@ def _exists(conn_id: str) -> bool:
         except NotImplementedError:
             # This backend holds no connections.
             continue
-        except supervisor.Unsaid as error:
+        except supervisor.SupervisorError as error:
             raise _unreadable(conn_id, str(error)) from None
         except Exception as error:
             # Its message may hold a secret of the backend.
@@ -85,8 +85,8 @@ def _of_the_supervisor(conn_id: str) -> Any:
         probe = comms.GetVariableKeys(prefix="tiw_probe", limit=1)
     else:
         probe = comms.GetTaskStates(dag_id="tiw_probe")
-    supervisor.found(supervisor.ask(probe), "")
-    answer = supervisor.ask(comms.GetConnection(conn_id=conn_id))
+    supervisor.found(supervisor.request(probe), "")
+    answer = supervisor.request(comms.GetConnection(conn_id=conn_id))
     return supervisor.found(answer, "CONNECTION_NOT_FOUND")
 
 

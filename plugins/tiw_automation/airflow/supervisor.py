@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 _T = TypeVar("_T")
 
 
-class Unsaid(OSError):
+class SupervisorError(OSError):
     """The supervisor did not answer whether something exists; the text holds no secret."""
 
 
@@ -24,7 +24,7 @@ def comms() -> Any:
     return getattr(task_runner, "SUPERVISOR_COMMS", None)
 
 
-def ask(message: Any) -> Any:
+def request(message: Any) -> Any:
     """Send a request and return the answer, which may be an ErrorResponse; blocks."""
     from airflow.sdk.exceptions import AirflowRuntimeError
 
@@ -34,24 +34,24 @@ def ask(message: Any) -> Any:
         return error.error
 
 
-async def ask_soon(message: Any) -> Any:
+async def request_async(message: Any) -> Any:
     """Do the same in the triggerer's loop."""
     from airflow.sdk.exceptions import AirflowRuntimeError
 
     try:
-        return await to_its_end(comms().asend(message))
+        return await uninterrupted(comms().asend(message))
     except AirflowRuntimeError as error:
         return error.error
 
 
-async def to_its_end(asking: Coroutine[Any, Any, _T]) -> _T:
+async def uninterrupted(asking: Coroutine[Any, Any, _T]) -> _T:
     """Return the result of a request to the supervisor, in the triggerer's loop.
 
     The request goes on where its caller is cancelled, for example because Airflow removes the
     trigger: an answer that is left unread ends the triggerer of Airflow 3.1 with all its triggers.
     """
     task = asyncio.get_running_loop().create_task(asking)
-    _asking.add(task)
+    _open_requests.add(task)
     task.add_done_callback(_read_error)
     return await asyncio.shield(task)
 
@@ -60,15 +60,17 @@ def found(answer: Any, nothing: str) -> Any:
     """Return an answer, or None where it states that nothing was found.
 
     :param nothing: the name of the ErrorType that states this.
-    :raises Unsaid: the answer is another error, or missing.
+    :raises SupervisorError: the answer is another error, or missing.
     """
     if is_error(answer):
         if answer.error.name == nothing:
             return None
         status = (answer.detail or {}).get("status_code")
-        raise Unsaid(answer.error.value if status is None else f"{answer.error.value} {status}")
+        raise SupervisorError(
+            answer.error.value if status is None else f"{answer.error.value} {status}"
+        )
     if answer is None:
-        raise Unsaid("no answer")
+        raise SupervisorError("no answer")
     return answer
 
 
@@ -79,10 +81,10 @@ def is_error(answer: Any) -> bool:
     return isinstance(answer, ErrorResponse)
 
 
-_asking: set[asyncio.Task[Any]] = set()
+_open_requests: set[asyncio.Task[Any]] = set()
 
 
 def _read_error(task: asyncio.Task[Any]) -> None:
-    _asking.discard(task)
+    _open_requests.discard(task)
     if not task.cancelled():
         task.exception()

@@ -21,7 +21,11 @@ from tiw_automation.core import (
 )
 from tiw_automation.core.api.callbacks import EventType
 from tiw_automation.core.events import confirmation
-from tiw_automation.core.events.confirmation import CallbackConfirmer, describe, settled
+from tiw_automation.core.events.confirmation import (
+    CallbackConfirmer,
+    confirmed_outcome,
+    describe_unconfirmed,
+)
 from tiw_automation.simulator import Simulator
 
 
@@ -199,7 +203,7 @@ async def test_an_unconfirmed_recording_is_polled_within_the_small_pace(
         return real_describe(*args, **options)
 
     monkeypatch.setattr(RecordWatcher, "describe", recorded)
-    found = await describe(RecordWatcher(client), tiw_simulator.sdk_app_id, done)
+    found = await describe_unconfirmed(RecordWatcher(client), tiw_simulator.sdk_app_id, done)
     assert found.verdict is Verdict.FINISHED
     assert asked == [True]
 
@@ -207,12 +211,12 @@ async def test_an_unconfirmed_recording_is_polled_within_the_small_pace(
 def test_a_finished_callback_is_polled_twice_however_long_the_first_poll_takes() -> None:
     """At a small pace, one poll in a burst takes longer than a callback may be ahead."""
     pending = Outcome(14, "t1", Verdict.PENDING)
-    assert settled(pending, 0.0, is_finished=True) is None
-    late = settled(pending, confirmation.LAG_S, is_finished=True)
+    assert confirmed_outcome(pending, 0.0, is_finished=True) is None
+    late = confirmed_outcome(pending, confirmation.LAG_S, is_finished=True)
     assert late is not None
     assert isinstance(late.error, WaitTimeout)
     finished = Outcome(14, "t1", Verdict.FINISHED)
-    assert settled(finished, confirmation.LAG_S, is_finished=True) is finished
+    assert confirmed_outcome(finished, confirmation.LAG_S, is_finished=True) is finished
 
 
 def test_a_callback_that_is_not_posted_again_is_still_confirmed(

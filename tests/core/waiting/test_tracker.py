@@ -46,7 +46,7 @@ from tiw_automation.core import (
     TransportError,
     Verdict,
 )
-from tiw_automation.core.api.error_codes import _BY_CODE, api_error
+from tiw_automation.core.api.error_codes import CLASS_OF_CODE, api_error
 from tiw_automation.core.quota.host import HostPace
 from tiw_automation.core.waiting.poll_order import SAFETY_SHARE, PollOrder
 from tiw_automation.core.waiting.tracker import (
@@ -710,7 +710,7 @@ TestWaitsMachine.settings = hypothesis_settings(
 # What odd answers cost: A5, A6 and D of the field notes.
 
 ODD: list[TiwError] = [
-    *[api_error(code, "odd") for code in sorted(_BY_CODE) if "RequestLimit" not in code],
+    *[api_error(code, "odd") for code in sorted(CLASS_OF_CODE) if "RequestLimit" not in code],
     api_error("Something.New", "odd"),
     BadAnswer("The answer is about another recording."),
     TiwError("odd"),

@@ -29,7 +29,7 @@ from tiw_automation.airflow.events.state_store import (
     published_key,
 )
 from tiw_automation.airflow.hooks import TiwHook
-from tiw_automation.airflow.supervisor import _asking
+from tiw_automation.airflow.supervisor import _open_requests
 from tiw_automation.airflow.triggers import TiwOnlineRecordFinishedEventTrigger
 from tiw_automation.core.events import feed as record_feed
 from tiw_automation.core.events.missing import Missing, asked_with
@@ -953,7 +953,7 @@ async def test_the_answer_to_a_cancelled_call_is_read(supervisor: Supervisor) ->
     assert asking.cancelled()
     supervisor.lets_go.set()
     async with asyncio.timeout(10):
-        while _asking:
+        while _open_requests:
             await asyncio.sleep(0)
     assert supervisor.answered == 1
     assert supervisor.variables == {"a": "1"}
@@ -979,7 +979,7 @@ async def test_a_removed_watcher_finishes_reading_its_connection(
     async with running(make(record_task_ids=["algebra"])) as events, next_of(events):
         await asyncio.wait_for(asks.wait(), 20)
     answers.set()
-    await until(lambda: not _asking)
+    await until(lambda: not _open_requests)
     assert read == ["the answer"]
 
 

@@ -113,7 +113,7 @@ waiting()
 AIRFLOW, FINISHED = asset_events.AIRFLOW, asset_events.FINISHED
 until, asset_of, events_of = asset_events.until, asset_events.asset_of, asset_events.events_of
 ids_of, remembered = asset_events.ids_of, asset_events.remembered
-told_in_runs = asset_events.told_in_runs
+published_in_runs = asset_events.published_in_runs
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +163,7 @@ def airflow(
 
 def ids_in_runs(airflow: Any, dag_id: str) -> list[str]:
     """Return the recordings that the finished runs of a DAG have got, oldest first."""
-    return [each[0] for run in told_in_runs(airflow, dag_id) for each in run]
+    return [each[0] for run in published_in_runs(airflow, dag_id) for each in run]
 
 
 def callback(simulator: Simulator, task_id: str, *, key: str = KEY, **changes: Any) -> bytes:
@@ -201,8 +201,8 @@ def test_an_event_holds_the_record_and_a_stable_id(simulator: Simulator, airflow
 def test_given_recordings_are_published_once_and_failures_too(airflow: Any) -> None:
     uri = GIVEN
     until(lambda: len(ids_of(airflow, uri)) >= 3, airflow)
-    until(lambda: sum(map(len, told_in_runs(airflow, "given"))) >= 3, airflow)
-    published = [(each[0], each[1]) for run in told_in_runs(airflow, "given") for each in run]
+    until(lambda: sum(map(len, published_in_runs(airflow, "given"))) >= 3, airflow)
+    published = [(each[0], each[1]) for run in published_in_runs(airflow, "given") for each in run]
     assert sorted(published) == [
         ("broken", "failed"),
         ("nowhere", "missing"),
@@ -241,7 +241,7 @@ def test_a_killed_triggerer_loses_nothing_and_repeats_nothing(
     simulator.advance(30)
     airflow.start_component("triggerer")
     until(lambda: "geometry" in ids_of(airflow, FINISHED), airflow, within_s=150)
-    assert len([each for run in told_in_runs(airflow, "given") for each in run]) == 3
+    assert len([each for run in published_in_runs(airflow, "given") for each in run]) == 3
     assert simulator.requests_by_task["algebra"] == asked["algebra"]
 
 
@@ -278,14 +278,14 @@ def test_a_task_that_waits_publishes_to_its_outlets(simulator: Simulator, airflo
     assert first["event_id"] == event_id(simulator.sdk_app_id, one)
     assert [each["record_task_id"] for each in others] == several
     assert {each["record"] for each in others} == {None}
-    until(lambda: sum(map(len, told_in_runs(airflow, "waited"))) >= 4, airflow)
+    until(lambda: sum(map(len, published_in_runs(airflow, "waited"))) >= 4, airflow)
     assert sorted(ids_in_runs(airflow, "waited")) == sorted([one, *several])
 
 
 @pytest.mark.skipif(AIRFLOW < (3, 3), reason="Airflow 3.3 lets a task name partitions")
 def test_each_recording_of_a_task_has_its_own_run(simulator: Simulator, airflow: Any) -> None:
-    until(lambda: len(told_in_runs(airflow, "waited_each")) >= 4, airflow)
-    runs = told_in_runs(airflow, "waited_each")
+    until(lambda: len(published_in_runs(airflow, "waited_each")) >= 4, airflow)
+    runs = published_in_runs(airflow, "waited_each")
     assert sorted(runs) == sorted(
         [[f"finished-{n:06d}", "finished", f"finished-{n:06d}"]] for n in range(1, 5)
     )
@@ -299,7 +299,7 @@ def test_the_other_example_has_a_run_for_each_recording(airflow: Any) -> None:
 
 def described(airflow: Any) -> list[str]:
     """Return the recordings that the second example has described, one in each run."""
-    records = told_in_runs(airflow, "each_finished_recording", "describe")
+    records = published_in_runs(airflow, "each_finished_recording", "describe")
     return [record["task_id"] for record in records]
 
 
@@ -446,7 +446,7 @@ def test_no_callback_waits_for_the_next_one(simulator: Simulator, airflow: Any) 
     for task_id in simulator.add_finished(6):
         assert post(airflow, "callbacks", callback(simulator, task_id))[0] == 200
     called = ids_of(airflow, CALLED)
-    until(lambda: sum(map(len, told_in_runs(airflow, "called"))) >= len(called), airflow)
+    until(lambda: sum(map(len, published_in_runs(airflow, "called"))) >= len(called), airflow)
     assert sorted(ids_in_runs(airflow, "called")) == sorted(called)
 
 
@@ -454,8 +454,8 @@ def test_no_callback_waits_for_the_next_one(simulator: Simulator, airflow: Any) 
 def test_each_recording_of_the_callbacks_has_its_own_run(airflow: Any) -> None:
     called = ids_of(airflow, CALLED)
     assert sorted(ids_of(airflow, CALLED_EACH)) == sorted(called)
-    until(lambda: len(told_in_runs(airflow, "called_each")) >= len(called), airflow)
-    assert sorted(told_in_runs(airflow, "called_each")) == sorted(
+    until(lambda: len(published_in_runs(airflow, "called_each")) >= len(called), airflow)
+    assert sorted(published_in_runs(airflow, "called_each")) == sorted(
         [[task_id, "finished", task_id]] for task_id in called
     )
 

@@ -219,7 +219,7 @@ def test_only_valid_callbacks_become_events_one_each(simulator: Simulator, airfl
         assert post(airflow, "callbacks", good) == (200, b'{"error_code": 0}')
     assert asset_events.ids_of(airflow, CALLED) == [done]
     asset_events.until(
-        lambda: asset_events.told_in_runs(airflow, "called") == [[done]], airflow, of="a run"
+        lambda: asset_events.published_in_runs(airflow, "called") == [[done]], airflow, of="a run"
     )
     assert simulator.requests_by_task[done] == 1
 

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from functools import lru_cache
 from typing import Any
+from urllib.parse import quote
 
 from tiw_automation.core import (
     Acceptance,
@@ -23,7 +24,9 @@ from tiw_automation.core import (
     check_sdk_app_id,
     judge,
 )
-from tiw_automation.core.events import id_of_end, public_record
+from tiw_automation.core.events import end_id
+from tiw_automation.core.formatting import shown
+from tiw_automation.core.records import DEFAULT_ACCEPTANCE, public_record
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +48,7 @@ def _terms(asset_extra: Any) -> Acceptance:
     """Return an asset's terms; the default terms, with a warning, where they are invalid."""
     given = asset_extra.get(TERMS) if isinstance(asset_extra, Mapping) else None
     if given is None:
-        return Acceptance()
+        return DEFAULT_ACCEPTANCE
     try:
         reasons = given.get("accept_finish_reasons")
         return _acceptance(
@@ -54,7 +57,7 @@ def _terms(asset_extra: Any) -> Acceptance:
         )
     except (AttributeError, TypeError, ConfigurationError) as error:
         logger.warning("An asset's %s are invalid and ignored: %s", TERMS, error)
-        return Acceptance()
+        return DEFAULT_ACCEPTANCE
 
 
 @lru_cache(maxsize=64)
@@ -71,7 +74,7 @@ def to_extra(outcome: Outcome, *, with_record: bool = True) -> dict[str, Any]:
     """
     record = outcome.record if with_record else None
     return {
-        "event_id": id_of_end(outcome),
+        "event_id": end_id(outcome),
         "sdk_app_id": outcome.sdk_app_id,
         "record_task_id": outcome.task_id,
         "verdict": outcome.verdict.value,
@@ -200,3 +203,27 @@ def _archived(record: Any) -> dict[str, Any] | None:
         return to_extra(Outcome(known.sdk_app_id, known.task_id, Verdict.FINISHED, known))
     except (AttributeError, TypeError, ValueError, TiwError):
         return None
+
+
+def asset_uri(
+    tencentcloud_conn_id: str | None, sdk_app_id: int | None, *, partitioned: bool = False
+) -> str:
+    """Return the URI by which a connection's callbacks find the assets of an application.
+
+    An asset with other arguments has this URI and a query, which names them.
+
+    :param tencentcloud_conn_id: None for the environment's settings.
+    :param sdk_app_id: None for the connection's own.
+    :raises ConfigurationError: the connection's name is empty or not a text.
+    """
+    given: object = tencentcloud_conn_id
+    if given is not None and (not isinstance(given, str) or not given.strip()):
+        raise ConfigurationError(
+            f"tencentcloud_conn_id must be the name of a connection, not {shown(given)}.",
+            hint="None stands for the environment's settings.",
+        )
+    # An Airflow connection cannot have this name.
+    conn_id = "~" if tencentcloud_conn_id is None else tencentcloud_conn_id
+    app = "default" if sdk_app_id is None else sdk_app_id
+    tail = "by-recording" if partitioned else "finished"
+    return f"tiw://{quote(conn_id, safe='')}/{app}/online-records/{tail}"

@@ -32,14 +32,14 @@ from tiw_automation.core import (
 )
 from tiw_automation.core.api import ANSWER, MAX_BODY_BYTES, check_signed
 from tiw_automation.core.events import (
-    ANY_END,
     Backlog,
     NotConfirmed,
-    describe,
+    confirmation_pause_s,
+    confirmed_outcome,
+    describe_unconfirmed,
     event_id,
-    pause_s,
-    settled,
 )
+from tiw_automation.core.records import ANY_END
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -118,7 +118,7 @@ class CallbackReceiver:
     def __init__(self, connections: Mapping[str, CallbackConnection], sink: EventSink) -> None:
         self._connections = connections
         self._sink = sink
-        self._backlog: Backlog[_Key] = Backlog(self._try, pause_s)
+        self._backlog: Backlog[_Key] = Backlog(self._try, confirmation_pause_s)
         self._done: OrderedDict[_Key, None] = OrderedDict()
         self._waiting = 0
         self._memory = Memory()
@@ -209,8 +209,8 @@ class CallbackReceiver:
         settings = await self._connections[conn_id].settings()
         watcher = RecordWatcher.shared(settings.client)
         # By any reason, because each asset has its own terms.
-        outcome = await describe(watcher, sdk_app_id, task_id, acceptance=ANY_END)
-        found = settled(outcome, age_s, is_finished=True)
+        outcome = await describe_unconfirmed(watcher, sdk_app_id, task_id, acceptance=ANY_END)
+        found = confirmed_outcome(outcome, age_s, is_finished=True)
         if found is None:
             if outcome.verdict is Verdict.UNKNOWN:
                 raise outcome.error or TiwError(outcome.message)

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Text, cast, delete, or_, select, update
 
-from tiw_automation.airflow.assets import asset_uri
-from tiw_automation.airflow.events.asset_events import judge_by_terms, to_extra
+from tiw_automation.airflow.events.asset_events import asset_uri, judge_by_terms, to_extra
 from tiw_automation.airflow.events.state_store import PUBLISHING, PUBLISHING_S, published_key
 from tiw_automation.core import Outcome, Verdict
 from tiw_automation.core.events import event_id

@@ -57,7 +57,7 @@ def feed_of(
     async def connect() -> TiwClient:
         # Why in a thread of asgiref: see triggers.py.
         read = sync_to_async(TiwHook(tencentcloud_conn_id).get_conn, thread_sensitive=False)
-        return await supervisor.to_its_end(read())
+        return await supervisor.uninterrupted(read())
 
     return RecordFeed(
         connect,

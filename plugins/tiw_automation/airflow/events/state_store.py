@@ -148,15 +148,15 @@ class VariableStore:
     async def _find(self, key: str) -> str | None:
         from airflow.sdk.execution_time.comms import GetVariable
 
-        answer = await supervisor.ask_soon(GetVariable(key=key))
+        answer = await supervisor.request_async(GetVariable(key=key))
         try:
             variable = supervisor.found(answer, "VARIABLE_NOT_FOUND")
-        except supervisor.Unsaid as error:
+        except supervisor.SupervisorError as error:
             raise OSError(f"Airflow could not read the Variable {key}: {error}") from None
         return None if variable is None else variable.value
 
 
 async def _order(message: Any) -> None:
-    answer = await supervisor.ask_soon(message)
+    answer = await supervisor.request_async(message)
     if supervisor.is_error(answer):
         raise OSError(f"Airflow did not write a Variable: {answer!r}")

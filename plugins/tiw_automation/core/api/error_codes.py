@@ -30,7 +30,7 @@ from tiw_automation.core.errors import (
 from tiw_automation.core.formatting import escaped
 
 # The longest prefix counts, so that a code may have another class than its family.
-_BY_CODE: dict[str, type[ApiError]] = {
+CLASS_OF_CODE: dict[str, type[ApiError]] = {
     "ActionOffline": InvalidParameter,
     "AuthFailure": AuthFailure,
     "AuthFailure.SignatureExpire": SignatureExpired,
@@ -176,7 +176,7 @@ def api_error(
     The API's texts are escaped here, where they enter.
     """
     code = escaped(code.strip(), _LONGEST_CODE)
-    cls = _by_prefix(_BY_CODE, code) or ApiError
+    cls = _by_prefix(CLASS_OF_CODE, code) or ApiError
     error = cls(
         escaped(message.strip()) or f"The API answered {code or 'an error without a code'}.",
         code=code or None,

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     )
     from tiw_automation.core.events.confirmation import (
         CallbackConfirmer as CallbackConfirmer,
-        describe as describe,
-        pause_s as pause_s,
-        settled as settled,
+        confirmation_pause_s as confirmation_pause_s,
+        confirmed_outcome as confirmed_outcome,
+        describe_unconfirmed as describe_unconfirmed,
     )
     from tiw_automation.core.events.feed import RecordFeed as RecordFeed
     from tiw_automation.core.events.missing import (
@@ -26,22 +26,20 @@ if TYPE_CHECKING:
     )
     from tiw_automation.core.events.record_events import (
         TRANSITION as TRANSITION,
+        end_id as end_id,
         event_id as event_id,
-        id_of_end as id_of_end,
         to_event as to_event,
     )
-    from tiw_automation.core.records.outcome import ANY_END as ANY_END
-    from tiw_automation.core.records.record import public_record as public_record
 else:
     __getattr__, __all__ = lazy_names(
         __name__,
         {
-            ".records.outcome": "ANY_END",
-            ".records.record": "public_record",
             "backlog": "Backlog MOST_KEYS NotConfirmed",
-            "confirmation": "CallbackConfirmer describe pause_s settled",
+            "confirmation": """
+                CallbackConfirmer confirmation_pause_s confirmed_outcome describe_unconfirmed
+            """,
             "feed": "RecordFeed",
             "missing": "Missing is_task_id",
-            "record_events": "TRANSITION event_id id_of_end to_event",
+            "record_events": "TRANSITION event_id end_id to_event",
         },
     )

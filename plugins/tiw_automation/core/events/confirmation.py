@@ -46,12 +46,12 @@ _AT_ONCE_S = 2.0
 _Key = tuple[int, str, bool]
 
 
-def pause_s(age_s: float) -> float:
+def confirmation_pause_s(age_s: float) -> float:
     """Return the seconds between two polls for a callback that arrived ``age_s`` seconds ago."""
     return min(max(LAG_POLL_S, age_s / 4), _LONGEST_PAUSE_S)
 
 
-async def describe(
+async def describe_unconfirmed(
     watcher: RecordWatcher,
     sdk_app_id: int,
     task_id: str,
@@ -66,7 +66,7 @@ async def describe(
     return outcome
 
 
-def settled(outcome: Outcome, age_s: float, *, is_finished: bool) -> Outcome | None:
+def confirmed_outcome(outcome: Outcome, age_s: float, *, is_finished: bool) -> Outcome | None:
     """Return the outcome that settles a callback, or None where it must be polled again.
 
     The callback of a finished recording is polled until the API calls the recording final too. If
@@ -111,12 +111,12 @@ def _wake(waiting: concurrent.futures.Future[None] | None) -> None:
 class CallbackConfirmer:
     """Confirms callbacks for a caller that must not block, such as a plain function in a loop.
 
-    Its own thread polls for each callback until it is :func:`settled` or 15 minutes have elapsed,
-    whether or not the callback is posted again. The caller waits at most two seconds at once, and
-    at most a fifth of its time in total. If there is no outcome by then, the caller must ask
-    again, as Tencent posts again each callback that is not answered with success. An outcome that
-    is not asked for again is among the :meth:`unclaimed`. Posts for the same recording share one
-    outcome. One thread calls the methods.
+    Its own thread polls for each callback until there is a :func:`confirmed_outcome` or 15 minutes
+    have elapsed, whether or not the callback is posted again. The caller waits at most two seconds
+    at once, and at most a fifth of its time in total. If there is no outcome by then, the caller
+    must ask again, as Tencent posts again each callback that is not answered with success. An
+    outcome that is not asked for again is among the :meth:`unclaimed`. Posts for the same recording
+    share one outcome. One thread calls the methods.
 
     :param client: sends the requests.
     :param acceptance: which finished recordings are accepted.
@@ -216,8 +216,8 @@ class CallbackConfirmer:
         if answer is None:
             return True
         watcher = RecordWatcher.shared(self._client)
-        outcome = await describe(watcher, app_id, task_id, acceptance=self._acceptance)
-        found = settled(outcome, age_s, is_finished=is_finished)
+        outcome = await describe_unconfirmed(watcher, app_id, task_id, acceptance=self._acceptance)
+        found = confirmed_outcome(outcome, age_s, is_finished=is_finished)
         if found is not None:
             answer.set(found, is_final=True)
         elif outcome.error is not None and not outcome.error.retryable:
@@ -240,7 +240,7 @@ class CallbackConfirmer:
         if self._loop is None or self._backlog is None or self._pid != os.getpid():
             # A forked child has none of its parent's threads.
             self._pid, self._loop = os.getpid(), asyncio.new_event_loop()
-            self._backlog = Backlog(self._try, pause_s)
+            self._backlog = Backlog(self._try, confirmation_pause_s)
             self._answers.clear()
             self._thread = threading.Thread(
                 target=_run, args=[self._loop], name="tiw-confirm", daemon=True

@@ -32,7 +32,7 @@ def missing_id(sdk_app_id: int, task_id: str) -> str:
     return _uuid(sdk_app_id, task_id, "missing")
 
 
-def id_of_end(outcome: Outcome) -> str:
+def end_id(outcome: Outcome) -> str:
     """Return the id of the event of a final outcome."""
     make = missing_id if outcome.verdict is Verdict.MISSING else event_id
     return make(outcome.sdk_app_id, outcome.task_id)
@@ -58,7 +58,7 @@ def to_event(outcome: Outcome, *, time: int = 1) -> dict[str, Any]:
     record = outcome.record
     app_id, task_id = outcome.sdk_app_id, outcome.task_id
     if outcome.is_final:
-        kind, identity = FINISH, id_of_end(outcome)
+        kind, identity = FINISH, end_id(outcome)
     elif record is not None and record.status:
         kind, identity = TRANSITION, transition_id(app_id, task_id, record.status, time)
     else:

@@ -269,7 +269,7 @@ class Quota:
         with self._lock:
             self._round_trips.expected = True
 
-    def new_line(self) -> None:
+    def forget_round_trips(self) -> None:
         """Forget the round trips: the connections are new, and may be slower or faster."""
         with self._lock:
             self._round_trips.clear()

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
         DEFAULT_ACCEPTANCE as DEFAULT_ACCEPTANCE,
         Outcome as Outcome,
     )
-    from tiw_automation.core.records.record import OnlineRecord as OnlineRecord
+    from tiw_automation.core.records.record import (
+        OnlineRecord as OnlineRecord,
+        public_record as public_record,
+    )
     from tiw_automation.core.records.tracks import Track as Track
 else:
     __getattr__, __all__ = lazy_names(
@@ -24,7 +27,7 @@ else:
         {
             ".checks": "check_sdk_app_id",
             "outcome": "ANY_END DEFAULT_ACCEPTANCE Outcome",
-            "record": "OnlineRecord",
+            "record": "OnlineRecord public_record",
             "tracks": "Track",
         },
     )

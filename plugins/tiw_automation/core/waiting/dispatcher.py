@@ -218,7 +218,7 @@ class Dispatcher:
             answer = request_error(answer)
         self.tracker.complete(task, answer, time.monotonic())
         if was_down and not self.tracker.is_down:
-            self.client.quota(_ACTION).new_line()
+            self.client.quota(_ACTION).forget_round_trips()
         self._changed.set()
         self._stop_if_idle()
 
