@@ -6,7 +6,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from tiw_automation.core import ConfigurationError
-from tiw_automation.core.checks import check_seconds, whole_number
+from tiw_automation.core.checks import as_integer, check_seconds
 from tiw_automation.core.formatting import shown
 
 _FLAGS = {"true": True, "false": False}
@@ -36,7 +36,7 @@ def count(name: str, value: object) -> int:
 
     :raises ConfigurationError: it is not such a number.
     """
-    number = whole_number(value)
-    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+    number = as_integer(value)
+    if number is None or number < 1:
         raise ConfigurationError(f"{name} must be a whole number, 1 or more, not {shown(value)}.")
     return number

@@ -357,6 +357,12 @@ class _ChangeOperator(TiwOperator):
         self.sdk_app_id = sdk_app_id
         self.tencentcloud_conn_id = tencentcloud_conn_id
 
+    def _change(self, change: Callable[..., bool], done: str) -> str:
+        task_id = _one_task_id(self.record_task_id)
+        with self.client() as client:
+            _log_change(self, task_id, change(client, task_id, self.sdk_app_id), done)
+        return task_id
+
 
 class TiwPauseOnlineRecordOperator(_ChangeOperator):
     """Pauses a recording and pushes its TaskId; succeeds also where it is paused already.
@@ -368,11 +374,7 @@ class TiwPauseOnlineRecordOperator(_ChangeOperator):
 
     def execute(self, context: Context) -> str:
         """Pause."""
-        task_id = _one_task_id(self.record_task_id)
-        with self.client() as client:
-            did = client.pause_online_record(task_id, self.sdk_app_id)
-        _log_change(self, task_id, did, "paused")
-        return task_id
+        return self._change(TiwClient.pause_online_record, "paused")
 
 
 class TiwResumeOnlineRecordOperator(_ChangeOperator):
@@ -385,11 +387,7 @@ class TiwResumeOnlineRecordOperator(_ChangeOperator):
 
     def execute(self, context: Context) -> str:
         """Resume."""
-        task_id = _one_task_id(self.record_task_id)
-        with self.client() as client:
-            did = client.resume_online_record(task_id, self.sdk_app_id)
-        _log_change(self, task_id, did, "resumed")
-        return task_id
+        return self._change(TiwClient.resume_online_record, "resumed")
 
 
 class TiwDescribeOnlineRecordOperator(_ChangeOperator):

@@ -148,12 +148,6 @@ def as_number(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def whole_number(value: object) -> object:
-    """Return the number of a text of digits, and everything else as it is given."""
-    number = as_integer(value)
-    return value if number is None or number < 0 else number
-
-
 def as_text(value: object) -> str | None:
     """Return a text as it is and an integer's digits, as a template renders them; else None."""
     if isinstance(value, str):
@@ -167,5 +161,5 @@ def did_you_mean(given: object, names: Iterable[str], *, least: float = 0.6) -> 
 
     :param least: the least similarity of the two, from 0 to 1.
     """
-    close = difflib.get_close_matches(str(given), list(names), n=1, cutoff=least)
+    close = difflib.get_close_matches(as_text(given) or "", list(names), n=1, cutoff=least)
     return f" Did you mean {close[0]}?" if close else ""

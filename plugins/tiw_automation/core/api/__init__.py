@@ -20,7 +20,6 @@ if TYPE_CHECKING:
         warn_if_weak as warn_if_weak,
     )
     from tiw_automation.core.api.options import (
-        SECRETS as SECRETS,
         SETTINGS as SETTINGS,
         read_options as read_options,
     )
@@ -42,7 +41,7 @@ else:
                 ANSWER MAX_BODY_BYTES PLAIN_HTTP SHORTEST_KEY check_callback_key
                 check_callback_url check_signed is_plain_http warn_if_weak
             """,
-            "options": "SECRETS SETTINGS read_options",
+            "options": "SETTINGS read_options",
             "running_tasks": "RunningListUnavailable check_lists_running",
             "sites": "site_of",
             "start_options": "Option check_room_id start_params",

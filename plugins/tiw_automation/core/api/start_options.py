@@ -14,7 +14,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-from tiw_automation.core.checks import as_text, did_you_mean, whole_number
+from tiw_automation.core.checks import as_integer, as_text, did_you_mean
 from tiw_automation.core.errors import ConfigurationError
 from tiw_automation.core.formatting import escaped, shown
 
@@ -349,10 +349,9 @@ _READERS: Mapping[str, Callable[[object, Option, str], Any]] = {
 
 
 def _integer(value: object, place: str, least: int | None, most: int | None) -> int:
-    number = whole_number(value)
+    number = as_integer(value)
     if (
-        isinstance(number, bool)
-        or not isinstance(number, int)
+        number is None
         or (least is not None and number < least)
         or (most is not None and number > most)
     ):
@@ -366,7 +365,7 @@ def _check_choice(value: object, option: Option, place: str) -> None:
     if option.choices and value not in option.choices:
         choices = [str(choice) for choice in option.choices]
         raise ConfigurationError(
-            f"{place}: {shown(value)} is not allowed.{did_you_mean(as_text(value), choices)}",
+            f"{place}: {shown(value)} is not allowed.{did_you_mean(value, choices)}",
             hint=f"Use {', '.join(choices)}.",
         )
 

@@ -17,7 +17,7 @@ import secrets
 import time
 import zlib
 
-from tiw_automation.core.checks import as_text, check_sdk_app_id, check_seconds, whole_number
+from tiw_automation.core.checks import as_integer, as_text, check_sdk_app_id, check_seconds
 from tiw_automation.core.errors import ConfigurationError
 from tiw_automation.core.formatting import shown
 
@@ -141,12 +141,8 @@ def given_or_made_sig(sdk_app_id: int, user_id: str, signature: str | None, key:
 
 
 def _check_expire_s(value: object) -> int:
-    seconds = whole_number(value)
-    if (
-        isinstance(seconds, bool)
-        or not isinstance(seconds, int)
-        or not LEAST_EXPIRE_S <= seconds < _EXPIRE_END_S
-    ):
+    seconds = as_integer(value)
+    if seconds is None or not LEAST_EXPIRE_S <= seconds < _EXPIRE_END_S:
         raise ConfigurationError(
             f"A user signature must be valid for at least {LEAST_EXPIRE_S} s, not {shown(value)}."
         )

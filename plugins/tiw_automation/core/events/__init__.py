@@ -9,7 +9,6 @@ from tiw_automation.core._lazy import lazy_names
 
 if TYPE_CHECKING:
     from tiw_automation.core.events.backlog import (
-        MOST_KEYS as MOST_KEYS,
         Backlog as Backlog,
         NotConfirmed as NotConfirmed,
     )
@@ -34,7 +33,7 @@ else:
     __getattr__, __all__ = lazy_names(
         __name__,
         {
-            "backlog": "Backlog MOST_KEYS NotConfirmed",
+            "backlog": "Backlog NotConfirmed",
             "confirmation": """
                 CallbackConfirmer confirmation_pause_s confirmed_outcome describe_unconfirmed
             """,

@@ -14,20 +14,16 @@ if TYPE_CHECKING:
     from tiw_automation.core.records.outcome import (
         ANY_END as ANY_END,
         DEFAULT_ACCEPTANCE as DEFAULT_ACCEPTANCE,
-        Outcome as Outcome,
     )
     from tiw_automation.core.records.record import (
-        OnlineRecord as OnlineRecord,
         public_record as public_record,
     )
-    from tiw_automation.core.records.tracks import Track as Track
 else:
     __getattr__, __all__ = lazy_names(
         __name__,
         {
             ".checks": "check_sdk_app_id",
-            "outcome": "ANY_END DEFAULT_ACCEPTANCE Outcome",
-            "record": "OnlineRecord public_record",
-            "tracks": "Track",
+            "outcome": "ANY_END DEFAULT_ACCEPTANCE",
+            "record": "public_record",
         },
     )

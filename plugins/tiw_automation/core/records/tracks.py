@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from tiw_automation.core.checks import whole_number
+from tiw_automation.core.checks import as_integer
 from tiw_automation.core.errors import ConfigurationError
 from tiw_automation.core.formatting import shown
 from tiw_automation.core.records.record import OnlineRecord, Video, VideoKind
@@ -95,8 +95,8 @@ def tracks_of(record: OnlineRecord, *, least_gap_ms: int | str = 0) -> list[Trac
 
 
 def _check_milliseconds(name: str, given: object) -> int:
-    number = whole_number(given)
-    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+    number = as_integer(given)
+    if number is None or number < 0:
         raise ConfigurationError(
             f"{name} must be a whole number of milliseconds, zero or more, not {shown(given, 80)}."
         )

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
         in_order as in_order,
         out_of_time as out_of_time,
     )
-    from tiw_automation.core.waiting.progress import Progress as Progress
     from tiw_automation.core.waiting.stats import WatcherStats as WatcherStats
     from tiw_automation.core.waiting.watcher import (
         DEFAULT_POLL_INTERVAL_S as DEFAULT_POLL_INTERVAL_S,
@@ -50,7 +49,6 @@ else:
         __name__,
         {
             "outcomes": "in_order out_of_time",
-            "progress": "Progress",
             "stats": "WatcherStats",
             "watcher": "DEFAULT_POLL_INTERVAL_S",
         },
