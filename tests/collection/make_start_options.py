@@ -101,6 +101,18 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+def written(value: Any, depth: int = 0) -> str:
+    """Return a value as Python: on one line where it fits, else an entry a line."""
+    line = "True" if value is True else json.dumps(value).replace(": true", ": True")
+    if not isinstance(value, dict) or (depth and 4 * depth + len(line) <= 80):
+        return line
+    entries = [
+        f"{'    ' * (depth + 1)}{json.dumps(key)}: {written(item, depth + 1)},"
+        for key, item in value.items()
+    ]
+    return "\n".join(["{", *entries, "    " * depth + "}"])
+
+
 def pages(options: Iterable[Option] = START_OPTIONS) -> dict[Path, str]:
     """Return the content of the files."""
     arguments = {"preset": {"type": "str", "choices": list(PRESETS)}}
@@ -109,7 +121,7 @@ def pages(options: Iterable[Option] = START_OPTIONS) -> dict[Path, str]:
     documentation = yaml.dump(
         {"options": entries}, Dumper=_Dumper, sort_keys=False, width=96, allow_unicode=True
     )
-    spec = json.dumps(arguments, indent=4).replace(": true", ": True")
+    spec = written(arguments)
     return {
         ARGUMENTS: ARGUMENTS_PAGE.format(head=HEAD, arguments=spec),
         FRAGMENT: FRAGMENT_PAGE.format(head=HEAD, documentation=documentation),
