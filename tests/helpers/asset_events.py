@@ -75,7 +75,7 @@ def remembered(airflow: Any) -> str:
         database.close()
 
 
-def published_in_runs(airflow: Any, dag_id: str, task_id: str = "told") -> list[Any]:
+def published_in_runs(airflow: Any, dag_id: str, task_id: str = "published") -> list[Any]:
     """Return what a task of each finished run of a DAG pushed, oldest first."""
     runs = airflow.get(f"/dags/{dag_id}/dagRuns?order_by=run_after&limit=100")["dag_runs"]
     assert "failed" not in [run["state"] for run in runs]

@@ -69,9 +69,9 @@ def test_a_miss_and_a_crash_stop_nothing_and_are_told(
     met = {figure["what"]: figure["met"] for figure in found["figures"]}
     assert met == {"a": True, "b": False, "c": True, "d": True}
     assert [row["row"] for row in found["rows"]] == [{"who": "x"}]
-    said = capsys.readouterr().out
-    assert "missed: b" in said
-    assert "failed: crashes.py ended with 1" in said
+    output = capsys.readouterr().out
+    assert "missed: b" in output
+    assert "failed: crashes.py ended with 1" in output
     assert found["date"]
     assert found["versions"]["python"]
 
@@ -135,12 +135,12 @@ def test_an_interrupt_ends_servers_and_clients(tmp_path: Path, number: int) -> N
         everybody = family(process.pid)
         assert len(everybody) == 6
         process.send_signal(number)
-        said, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=60)
     finally:
         process.kill()
         process.wait()
     assert process.returncode == 130
-    assert said.endswith("Interrupted.\n")
+    assert output.endswith("Interrupted.\n")
     assert all(gone(pid) for pid in everybody)
 
 
@@ -235,7 +235,7 @@ def test_a_simulation_depends_on_its_seed_alone() -> None:
         "        order, events = ORDERS[name](lessons, seed)\n"
         "        print(name, seed, run(order, lessons, events=events))\n"
     )
-    told = [
+    printed = [
         subprocess.run(
             [sys.executable, "-c", program],
             env={**os.environ, "PYTHONHASHSEED": seed},
@@ -245,6 +245,6 @@ def test_a_simulation_depends_on_its_seed_alone() -> None:
         ).stdout
         for seed in ("1", "2")
     ]
-    assert told[0] == told[1]
-    one, two, *_ = (re.sub(r"ours [12] ", "", line) for line in told[0].splitlines())
+    assert printed[0] == printed[1]
+    one, two, *_ = (re.sub(r"ours [12] ", "", line) for line in printed[0].splitlines())
     assert one != two

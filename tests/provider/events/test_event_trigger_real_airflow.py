@@ -70,11 +70,11 @@ def scheduled_by(name, schedule):
     @dag(dag_id=name, schedule=schedule, catchup=False)
     def dag_() :
         @task
-        def told(triggering_asset_events=None, dag_run=None):
+        def published(triggering_asset_events=None, dag_run=None):
             found = assets.finished_recordings(triggering_asset_events)
             key = getattr(dag_run, "partition_key", None)
             return [[each["record_task_id"], each["verdict"], key] for each in found]
-        told()
+        published()
     dag_()
 
 

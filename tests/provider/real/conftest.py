@@ -47,11 +47,11 @@ CALLED = assets.tiw_online_record_asset(tencentcloud_conn_id="callbacks", watch=
 @dag(schedule=[CALLED], catchup=False)
 def called():
     @task
-    def told(triggering_asset_events=None):
+    def published(triggering_asset_events=None):
         found = assets.finished_recordings(triggering_asset_events)
         return [each["record_task_id"] for each in found]
 
-    told()
+    published()
 
 
 called()
