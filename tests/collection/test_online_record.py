@@ -212,7 +212,7 @@ def test_invalid_options_send_nothing(tiw_simulator: Simulator, play: Play) -> N
         (record("started", room_id=ROOM, record_user_id=USER), "Exactly one of record_user_sig"),
         (start(record_user_sig="both"), "mutually exclusive"),
         (start(user_sig_key="with a blank"), "user_sig_key"),
-        (start(record_user_id="me"), f"It begins with tic_record_user_{ROOM}_"),
+        (start(record_user_id="me"), f"It must begin with tic_record_user_{ROOM}_"),
         (start(room_id=0), "room_id"),
         (start(preset="whiteboard"), "preset"),
         (start(mix_stream={"enabled": True}), "model_id"),

@@ -718,14 +718,22 @@ async def test_a_callback_waits_for_the_event_of_a_watcher(
         extra = {"region": "ap-guangzhou", "callback_secret": KEY}
         connect(chinese, "school", extra=extra)
         monkeypatch.setattr(callback_connection, "_SETTINGS_S", 0.0)
-        chinese.add("algebra", timeline=[{"RECORDING": 3}])
+        chinese.add("algebra", timeline=[{"RECORDING": 1000}])
         events = trigger.run()
-        event = await asyncio.wait_for(anext(events), 20)
+        first = asyncio.ensure_future(anext(events))
+        # The list of running tasks names it only while it runs.
+        async with asyncio.timeout(30):
+            while "algebra" not in chinese.requests_by_task:
+                await asyncio.sleep(0.05)
+        chinese.advance(2000)
+        event = await asyncio.wait_for(first, 20)
         assert event.payload["record_task_id"] == "algebra"
-        # The asset without a watcher gets its event at once.
-        for _ in range(2):
-            assert await post(receiver, callback(chinese, "algebra")) == (503, REFUSAL)
-            assert published() == {quiet.name: ["algebra"]}
+        # The asset without a watcher gets its event without that of the watcher.
+        async with asyncio.timeout(20):
+            while not published():
+                assert await post(receiver, callback(chinese, "algebra")) == (503, REFUSAL)
+        assert await post(receiver, callback(chinese, "algebra")) == (503, REFUSAL)
+        assert published() == {quiet.name: ["algebra"]}
         with create_session() as session:
             if is_stored:
                 # As Airflow's triggerer does.
