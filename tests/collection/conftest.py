@@ -74,7 +74,6 @@ class Ansible:
             "HOME": str(folder),
             "NO_PROXY": "127.0.0.1",
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPYCACHEPREFIX": str(bytecode),
             # Linters of documentation write their cache here.
             "XDG_CACHE_HOME": str(folder / "cache"),
         }

@@ -158,13 +158,13 @@ def test_any_state_file_is_read_or_refused(source: ModuleType, content: bytes) -
         path = Path(folder, "state.json")
         path.write_bytes(content)
         try:
-            state = source.State(str(path))
+            state = source.StateFile(str(path))
         except TiwError:
             # A file that is not a state file is left unchanged.
             assert path.read_bytes() == content
             return
         state.add(["algebra"])
         assert "algebra" in state.found
-        assert "algebra" in source.State(str(path)).found
+        assert "algebra" in source.StateFile(str(path)).found
         # At most one more file, with the damaged content.
         assert len(list(Path(folder).iterdir())) <= 2
