@@ -104,13 +104,11 @@ def tracks(record: t.Any, least_gap_ms: t.Any = 0) -> list[dict[str, t.Any]]:
 
 def _milliseconds(value: t.Any) -> int:
     """Return a whole number; templates and the command line may pass it as text."""
-    from tiw_automation.core.checks import whole_number
+    from tiw_automation.core.checks import as_integer
     from tiw_automation.core.formatting import shown
 
-    number = (
-        None if isinstance(value, bool) else whole_number(str(value).strip().removesuffix(".0"))
-    )
-    if not isinstance(number, int):
+    number = None if isinstance(value, bool) else as_integer(str(value).strip().removesuffix(".0"))
+    if number is None or number < 0:
         raise AnsibleFilterError(
             f"least_gap_ms must be a whole number of milliseconds, zero or more, not {shown(value)}."
         )
