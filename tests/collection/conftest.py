@@ -51,7 +51,7 @@ Run = Callable[..., dict[str, Any]]
 class Ansible:
     """Ansible's commands in a folder, with the simulator's account in the environment."""
 
-    def __init__(self, folder: Path, simulator: Simulator, bytecode: Path) -> None:
+    def __init__(self, folder: Path, simulator: Simulator) -> None:
         self.folder = folder
         self.environment: Environment = {
             **{
@@ -126,15 +126,9 @@ class Ansible:
         return Played(json.loads(result.read_text()), output)
 
 
-@pytest.fixture(scope="session")
-def bytecode(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder for the bytecode of all commands."""
-    return tmp_path_factory.mktemp("bytecode")
-
-
 @pytest.fixture
-def ansible(tmp_path: Path, tiw_simulator: Simulator, bytecode: Path) -> Ansible:
-    return Ansible(tmp_path, tiw_simulator, bytecode)
+def ansible(tmp_path: Path, tiw_simulator: Simulator) -> Ansible:
+    return Ansible(tmp_path, tiw_simulator)
 
 
 @pytest.fixture
@@ -195,7 +189,6 @@ def shared_results(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
     shared_simulator: Simulator,
-    bytecode: Path,
 ) -> dict[str, Played]:
     """Run the tasks of the selected tests of a module; return the results by test.
 
@@ -207,7 +200,7 @@ def shared_results(
         if mark is not None and item.path == request.path:
             tasks[item.nodeid] = list(mark.args)
     request.module.prepare(shared_simulator)
-    ansible = Ansible(tmp_path_factory.mktemp("shared"), shared_simulator, bytecode)
+    ansible = Ansible(tmp_path_factory.mktemp("shared"), shared_simulator)
     played = ansible.play(*(task for of_test in tasks.values() for task in of_test))
     results = iter(played.results)
     return {

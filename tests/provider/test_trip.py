@@ -1,24 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
-ROOT = Path(__file__).resolve().parents[2]
+from trip_counts import trip
 
 
 def test_a_reader_follows_a_sensors_task_id_to_xcom_in_few_files() -> None:
-    """A process of its own: the count reads every call, and an Airflow home is made for it."""
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "tools/trips"), "sensor"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    wings, changes, files = (
-        int(word) for word in done.stdout.splitlines()[-1].split() if word.isdigit()
-    )
-    assert (wings <= 6, changes <= 19, files <= 18) == (True, True, True), done.stdout
+    wings, changes, files = trip("sensor")
+    assert wings <= 6
+    assert changes <= 19
+    assert files <= 18

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tiw_automation.core.errors import ConfigurationError, TiwError
+from tiw_automation.core.formatting import shown
 from tiw_automation.core.records.outcome import Outcome, Verdict
 from tiw_automation.core.records.record import RecordStatus
 
@@ -36,11 +37,11 @@ def check_until(given: str | Iterable[str] | None) -> frozenset[str] | None:
         given = (given,)
     asked: object = given
     if not isinstance(asked, Iterable):
-        raise ConfigurationError(f"until must be a list of states, not {asked!r}.", hint=hint)
+        raise ConfigurationError(f"until must be a list of states, not {shown(asked)}.", hint=hint)
     states = list(asked)
     for state in states:
         if state not in tuple(RecordStatus):
-            raise ConfigurationError(f"until: {state!r} is not a state.", hint=hint)
+            raise ConfigurationError(f"until: {shown(state)} is not a state.", hint=hint)
     if not states:
         raise ConfigurationError("until must name at least one state.", hint=hint)
     return frozenset(map(str, states))
@@ -79,7 +80,7 @@ def out_of_reach_error(outcome: Outcome, until: frozenset[str]) -> TiwError | No
     record = outcome.record
     if record is None or outcome.verdict not in (Verdict.PENDING, Verdict.FINISHED):
         return None
-    if record.status in until or can_become(record.status, until):
+    if can_become(record.status, until):
         return None
     return TiwError(
         f"Recording {outcome.task_id} is {record.status} and cannot become "

@@ -20,7 +20,7 @@ from typing import Any
 from tiw_automation.core import hints
 from tiw_automation.core.api.client import TiwClient
 from tiw_automation.core.api.settings import Settings
-from tiw_automation.core.checks import check_seconds, check_task_id, check_task_ids
+from tiw_automation.core.checks import as_number, check_seconds, check_task_id, check_task_ids
 from tiw_automation.core.errors import ConfigurationError
 from tiw_automation.core.formatting import shown
 from tiw_automation.core.records.outcome import DEFAULT_ACCEPTANCE, Acceptance, Outcome
@@ -378,13 +378,13 @@ def _check_stop(value: object) -> float | None:
     """Return an expected stop as a monotonic time."""
     if value is None:
         return None
-    usable = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not usable or not 0 < value < 1e11:  # type: ignore[operator]
+    moment = None if isinstance(value, str) else as_number(value)
+    if moment is None or not 0 < moment < 1e11:
         raise ConfigurationError(
             f"expected_stop must be a time in UNIX seconds, not {shown(value)}.",
             hint="For a datetime, give its timestamp().",
         )
-    return time.monotonic() + float(value) - time.time()  # type: ignore[arg-type]
+    return time.monotonic() + moment - time.time()
 
 
 def _check_stops(
