@@ -115,12 +115,13 @@ def test_a_finished_recording_is_not_deferred(tiw_simulator: Simulator, connect:
 async def test_deferred_and_back(connect: Connect) -> None:
     with Simulator(speed=10) as simulator:
         connect(simulator)
-        simulator.add("lesson", timeline=[{"RECORDING": 5}, {"STOPPED": 5}])
+        simulator.add("lesson", timeline=[{"RECORDING": 1000}, {"STOPPED": 5}])
         waiting = sensor("lesson", deferrable=True, poke_interval=0.2, timeout=60)
         with pytest.raises(TaskDeferred) as deferred:
             await asyncio.to_thread(waiting.execute, context(Pushes()))
         assert deferred.value.method_name == "execute_complete"
         assert deferred.value.timeout == timedelta(seconds=120)
+        simulator.advance(2000)
         payload = await fire(deferred.value.trigger)
         assert payload["outcomes"][0]["verdict"] == "finished"
         assert "http" not in json.dumps(payload)
@@ -164,7 +165,7 @@ async def test_a_recording_that_ended_before_a_deferral_is_not_polled_in_the_tri
         connect(simulator)
         done = simulator.add_finished(2)
         simulator.add("broken", error={"message": "code: 40004, msg: now, im login failed"})
-        simulator.add("lesson", timeline=[{"RECORDING": 5}, {"STOPPED": 5}])
+        simulator.add("lesson", timeline=[{"RECORDING": 1000}, {"STOPPED": 5}])
         ids = [done[0], "lesson", "broken", done[1]]
         waiting = sensor(ids, deferrable=True, poke_interval=0.2, timeout=60)
         with pytest.raises(TaskDeferred) as deferred:
@@ -172,6 +173,7 @@ async def test_a_recording_that_ended_before_a_deferral_is_not_polled_in_the_tri
         assert isinstance(deferred.value.trigger, TiwOnlineRecordTrigger)
         assert deferred.value.trigger.record_task_ids == ["lesson"]
         assert "http" not in json.dumps(deferred.value.kwargs)
+        simulator.advance(2000)
         payload = await fire(deferred.value.trigger)
         pushes = Pushes()
         with pytest.raises(TiwOnlineRecordFailed, match=r"1 of 4 .*\[broken: failed\].*im login"):
@@ -260,12 +262,13 @@ async def test_a_lost_deferral_changes_no_result(connect: Connect) -> None:
         connect(simulator)
         done = simulator.add_finished(2)
         simulator.add("broken", error={"message": "code: 40004, msg: now, im login failed"})
-        simulator.add("lesson", timeline=[{"RECORDING": 5}, {"STOPPED": 5}])
+        simulator.add("lesson", timeline=[{"RECORDING": 1000}, {"STOPPED": 5}])
         waiting = sensor(
             [done[0], "lesson", "broken", done[1]], deferrable=True, poke_interval=0.2, timeout=60
         )
         with pytest.raises(TaskDeferred) as deferred:
             await asyncio.to_thread(waiting.execute, context(Pushes()))
+        simulator.advance(2000)
         payload = await fire(deferred.value.trigger)
         pushes = Pushes()
         with pytest.raises(TiwOnlineRecordFailed, match=r"1 of 4 .*\[broken: failed\].*im login"):

@@ -233,11 +233,15 @@ async def test_a_sweep_follows_several_events(chinese: Simulator, connect: Conne
     connect(chinese, extra={"region": "ap-guangzhou"})
     memory = Memory()
     for number in range(4):
-        chinese.add(f"bell-{number}", timeline=[{"RECORDING": 5}])
-    chinese.add("late", timeline=[{"RECORDING": 3600}])
+        chinese.add(f"bell-{number}", timeline=[{"RECORDING": 1000}])
+    chinese.add("late", timeline=[{"RECORDING": 7200}])
     async with running(make(memory, sweep_after=1.5)) as events:
-        found = await next_ids(events)
-        chinese.advance(3600)
+        first = asyncio.ensure_future(next_ids(events))
+        # The list of running tasks names them only while they run.
+        await until(lambda: len(chinese.requests_by_task) == 5)
+        chinese.advance(2000)
+        found = await first
+        chinese.advance(7200)
         while len(found) < 5:
             found += await next_ids(events)
         assert sorted(found) == ["bell-0", "bell-1", "bell-2", "bell-3", "late"]
