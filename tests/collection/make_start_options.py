@@ -16,7 +16,8 @@ from typing import Any
 
 import yaml
 
-from tiw_automation.core.api.start_options import PRESETS, START_OPTIONS, Option
+from tiw_automation.core.tasks.options import Option
+from tiw_automation.core.tasks.start_options import PRESETS, START_OPTIONS
 
 COLLECTION = Path(__file__).parents[2] / "collections/ansible_collections/tiw/automation"
 ARGUMENTS = COLLECTION / "plugins/module_utils/_start.py"

@@ -40,7 +40,6 @@ from tiw_automation.core.api.options import SETTINGS, read_options
 from tiw_automation.core.api.roles import temporary_keys
 from tiw_automation.core.api.running_tasks import check_task_type
 from tiw_automation.core.api.settings import Settings
-from tiw_automation.core.api.start_options import check_room_id, start_params
 from tiw_automation.core.api.transport import http_date
 from tiw_automation.core.api.user_sig import check_record_user_id
 from tiw_automation.core.checks import as_integer, as_number, check_sdk_app_id, check_seconds
@@ -49,6 +48,7 @@ from tiw_automation.core.formatting import shown, shown_url
 from tiw_automation.core.locks import ProcessLock
 from tiw_automation.core.records.record import check_video_kinds
 from tiw_automation.core.records.tracks import tracks_of
+from tiw_automation.core.tasks.start_options import check_room_id, start_params
 
 HUGE = 10**5000
 VIDEO = {"VideoUrl": "https://h.example/a.mp4"}

@@ -28,7 +28,7 @@ from tiw_automation.core import (
     TiwError,
     check_task_ids,
 )
-from tiw_automation.core.api import check_room_id
+from tiw_automation.core.tasks import check_room_id
 from tiw_automation.core.waiting import DEFAULT_POLL_INTERVAL_S
 
 if TYPE_CHECKING:

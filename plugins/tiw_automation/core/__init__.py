@@ -28,10 +28,6 @@ if TYPE_CHECKING:
     from tiw_automation.core.api.client import TiwClient as TiwClient
     from tiw_automation.core.api.running_tasks import RunningTask as RunningTask
     from tiw_automation.core.api.settings import Settings as Settings
-    from tiw_automation.core.api.start_options import (
-        PRESETS as PRESETS,
-        START_OPTIONS as START_OPTIONS,
-    )
     from tiw_automation.core.api.user_sig import (
         make_user_sig as make_user_sig,
         new_record_user_id as new_record_user_id,
@@ -73,6 +69,7 @@ if TYPE_CHECKING:
         ServiceUnavailable as ServiceUnavailable,
         SignatureExpired as SignatureExpired,
         StartUncertain as StartUncertain,
+        TaskFailure as TaskFailure,
         TaskNotFound as TaskNotFound,
         TiwError as TiwError,
         TransportError as TransportError,
@@ -83,6 +80,7 @@ if TYPE_CHECKING:
         Acceptance as Acceptance,
         Outcome as Outcome,
         RecordFailed as RecordFailed,
+        TaskFailed as TaskFailed,
         Verdict as Verdict,
         WaitTimeout as WaitTimeout,
         judge as judge,
@@ -97,10 +95,17 @@ if TYPE_CHECKING:
         VideoKind as VideoKind,
         check_video_kinds as check_video_kinds,
     )
+    from tiw_automation.core.records.task import TiwTask as TiwTask
     from tiw_automation.core.records.tracks import (
         Gap as Gap,
         Track as Track,
         tracks_of as tracks_of,
+    )
+    from tiw_automation.core.tasks.kind import TaskKind as TaskKind
+    from tiw_automation.core.tasks.kinds import TASK_KINDS as TASK_KINDS
+    from tiw_automation.core.tasks.start_options import (
+        PRESETS as PRESETS,
+        START_OPTIONS as START_OPTIONS,
     )
     from tiw_automation.core.waiting.progress import Progress as Progress
     from tiw_automation.core.waiting.stats import WatcherStats as WatcherStats
@@ -116,7 +121,6 @@ else:
             "api.client": "TiwClient",
             "api.running_tasks": "RunningTask",
             "api.settings": "Settings",
-            "api.start_options": "PRESETS START_OPTIONS",
             "api.user_sig": "make_user_sig new_record_user_id",
             "archive.archive": "ArchiveFailed ArchivedVideo RecordArchive",
             "archive.download": "VideoDownloader",
@@ -128,16 +132,22 @@ else:
                 ConfigurationError CredentialsError DeadlineExceeded
                 FailedOperation InvalidParameter LimitExceeded PermissionDenied
                 RecordingFailure RequestLimitExceeded ResourceInUse ServerError
-                ServiceUnavailable SignatureExpired StartUncertain TaskNotFound
+                ServiceUnavailable SignatureExpired StartUncertain TaskFailure TaskNotFound
                 TiwError TransportError UnsupportedOperation
             """,
             "quota.quota": "Quota",
-            "records.outcome": "Acceptance Outcome RecordFailed Verdict WaitTimeout judge",
+            "records.outcome": """
+                Acceptance Outcome RecordFailed TaskFailed Verdict WaitTimeout judge
+            """,
             "records.record": """
                 FinishReason Interrupt OmittedDuration OnlineRecord RecordStatus
                 Video VideoKind check_video_kinds
             """,
+            "records.task": "TiwTask",
             "records.tracks": "Gap Track tracks_of",
+            "tasks.kind": "TaskKind",
+            "tasks.kinds": "TASK_KINDS",
+            "tasks.start_options": "PRESETS START_OPTIONS",
             "waiting.progress": "Progress",
             "waiting.stats": "WatcherStats",
             "waiting.watcher": "RecordWatcher",

@@ -20,7 +20,7 @@ _NEW_NAMES = {
     "record_events": "events.record_events",
     "record_feed": "events.feed",
     "running": "api.running_tasks",
-    "start": "api.start_options",
+    "start": "tasks.start_options",
 }
 
 

@@ -169,7 +169,7 @@ class LimitExceeded(ApiError):
 
 
 class TaskNotFound(ApiError):
-    """No recording with this task id exists in this application."""
+    """No task with this task id exists in this application."""
 
     default_code = "InvalidParameter.TaskNotFound"
     default_hint = "Check the task id, the SdkAppId and the site; each belongs to the others."
@@ -215,13 +215,21 @@ class FailedOperation(ApiError):
     default_code = "FailedOperation"
 
 
-class RecordingFailure(FailedOperation):
+class TaskFailure(FailedOperation):
+    """The task itself failed, permanently: asking again brings the same answer."""
+
+    default_code = "TaskFailure"
+    default_hint: ClassVar[str | None] = "Mend what the message names, and create another task."
+
+
+class RecordingFailure(TaskFailure):
     """``FailedOperation.Record``: the recording itself failed, permanently.
 
     Tencent's message has the form ``code: 40004, msg: <time>, <reason>``.
     """
 
     default_code = "FailedOperation.Record"
+    default_hint = None
 
     @property
     def inner_code(self) -> int | None:
@@ -240,17 +248,17 @@ _INNER = re.compile(r"code:\s*(?P<code>[0-9]{1,9}),\s*msg:\s*(?P<text>.*)", re.D
 
 
 class StartUncertain(TiwError):
-    """A recording may be running, or is running, whose TaskId is not known.
+    """A task may be running, or is running, whose TaskId is not known.
 
     ``__cause__`` is the reason.
 
-    :param record_user_id: its recording user, given or generated. While its recording runs, a
-        start with the same user does not start a second recording.
+    :param record_user_id: the user of a recording or a push, given or generated; empty for other
+        kinds. While its task runs, a start with the same user does not start a second one.
     """
 
     default_code = "StartUncertain"
 
-    def __init__(self, message: str, *, record_user_id: str, **details: Any) -> None:
+    def __init__(self, message: str, *, record_user_id: str = "", **details: Any) -> None:
         super().__init__(message, **details)
         self.record_user_id = record_user_id
 
@@ -258,7 +266,7 @@ class StartUncertain(TiwError):
 class ChangeUncertain(TransportError):
     """A pause, resume or stop may have been carried out: no usable answer arrived.
 
-    :param task_id: the recording's; the same call may be repeated.
+    :param task_id: the task's; the same call may be repeated.
     """
 
     default_code = "ChangeUncertain"

@@ -11,7 +11,7 @@ from tencentcloud.tiw.v20190919 import models
 
 from tiw_automation.core import START_OPTIONS, OnlineRecord
 from tiw_automation.core.api.running_tasks import read_page
-from tiw_automation.core.api.start_options import Option
+from tiw_automation.core.tasks.options import Option
 
 
 def fields(model: str) -> set[str]:

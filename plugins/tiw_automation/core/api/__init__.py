@@ -28,11 +28,6 @@ if TYPE_CHECKING:
         check_lists_running as check_lists_running,
     )
     from tiw_automation.core.api.sites import site_of as site_of
-    from tiw_automation.core.api.start_options import (
-        Option as Option,
-        check_room_id as check_room_id,
-        start_params as start_params,
-    )
 else:
     __getattr__, __all__ = lazy_names(
         __name__,
@@ -44,6 +39,5 @@ else:
             "options": "SETTINGS read_options",
             "running_tasks": "RunningListUnavailable check_lists_running",
             "sites": "site_of",
-            "start_options": "Option check_room_id start_params",
         },
     )

@@ -9,8 +9,8 @@
   one, this call did it. Else, and where the state cannot be read, the action is repeated: doing it
   twice changes nothing. The state that is read is some two seconds old.
 
-From *in doubt* there are three ends: done, the recording's own failure where DescribeOnlineRecord
-reports it (``RecordingFailure``), or ``ChangeUncertain``, whatever the action's last answer was. An
+From *in doubt* there are three ends: done, the task's own failure where its Describe action
+reports it (``TaskFailure``), or ``ChangeUncertain``, whatever the action's last answer was. An
 interruption that is not an ``Exception`` keeps its class, with the ``ChangeUncertain`` as its
 ``__cause__``.
 """
@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from tiw_automation.core.api.attempt import Attempt, in_words
 from tiw_automation.core.errors import (
     ChangeUncertain,
-    RecordingFailure,
+    TaskFailure,
     TiwError,
     UnsupportedOperation,
 )
@@ -41,23 +41,26 @@ class Change:
 
     :param action: the API's name of it.
     :param states: the states in which it is done.
+    :param noun: what messages call the task.
     """
 
     action: str
     states: tuple[str, ...]
+    noun: str = "recording"
 
 
 PAUSE = Change("PauseOnlineRecord", (RecordStatus.PAUSED,))
 RESUME = Change("ResumeOnlineRecord", (RecordStatus.RECORDING,))
 STOP = Change("StopOnlineRecord", (RecordStatus.STOPPED, RecordStatus.FINISHED))
+STOP_PUSH = Change("StopWhiteboardPush", ("STOPPED",), "whiteboard push")
 
 
 @dataclass(eq=False, slots=True)
 class ChangeAttempt:
-    """One change of a recording's state, from its first request to its result or error.
+    """One change of a task's state, from its first request to its result or error.
 
     :param new_attempt: returns a new call of the change's action.
-    :param status: returns the recording's state.
+    :param status: returns the task's state.
     :param timeout_s: the deadline of the change and its repetitions.
     """
 
@@ -69,13 +72,13 @@ class ChangeAttempt:
     timeout_s: float
     # Why it is in doubt, and what was answered since.
     _doubts: list[BaseException] = field(default_factory=list, init=False)
-    _failure: RecordingFailure | None = field(default=None, init=False)
+    _failure: TaskFailure | None = field(default=None, init=False)
 
     def result(self) -> bool:
         """Make the change; return whether this call did it.
 
         :raises ChangeUncertain: it may have been carried out.
-        :raises TiwError: it was not carried out, or the recording failed.
+        :raises TiwError: it was not carried out, or the task failed.
         """
         try:
             return self.retry.call(self._once, self.timeout_s)
@@ -107,7 +110,7 @@ class ChangeAttempt:
     def _is_done_despite(self, refusal: UnsupportedOperation) -> bool:
         """Return whether this call made the change, where the state allows no such action.
 
-        :raises UnsupportedOperation: the recording is not in the wanted state.
+        :raises UnsupportedOperation: the task is not in the wanted state.
         """
         has_stopped = refusal.code == _STOPPED
         if (has_stopped and RecordStatus.STOPPED in self.change.states) or self._is_done():
@@ -118,13 +121,13 @@ class ChangeAttempt:
         raise refusal
 
     def _is_done(self) -> bool:
-        """Return whether the recording is known to be in the wanted state.
+        """Return whether the task is known to be in the wanted state.
 
-        :raises RecordingFailure: the recording failed.
+        :raises TaskFailure: the task failed.
         """
         try:
             return self.status() in self.change.states
-        except RecordingFailure as error:
+        except TaskFailure as error:
             self._failure = error
             raise
         except TiwError:
@@ -132,8 +135,8 @@ class ChangeAttempt:
 
     def _uncertain(self) -> ChangeUncertain:
         return ChangeUncertain(
-            f"{self.change.action} of recording {escaped(self.task_id, _SHOWN)} may have been "
-            f"carried out: {in_words(self._doubts)}.",
+            f"{self.change.action} of {self.change.noun} {escaped(self.task_id, _SHOWN)} may have "
+            f"been carried out: {in_words(self._doubts)}.",
             task_id=self.task_id,
             action=self.change.action,
         )

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any, Self
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Literal, Self, overload
 
 from tiw_automation.core import hints
 from tiw_automation.core.api.attempt import Attempt
@@ -21,7 +22,21 @@ from tiw_automation.core.api.callbacks import (
     check_callback_url,
     is_plain_http,
 )
-from tiw_automation.core.api.changes import PAUSE, RESUME, STOP, Change, ChangeAttempt
+from tiw_automation.core.api.changes import (
+    PAUSE,
+    RESUME,
+    STOP,
+    STOP_PUSH,
+    Change,
+    ChangeAttempt,
+)
+from tiw_automation.core.api.create_attempt import (
+    Candidate,
+    CreateAttempt,
+    KnownIds,
+    Seen,
+    Start,
+)
 from tiw_automation.core.api.running_tasks import (
     ACTION as LIST,
     RunningTask,
@@ -30,14 +45,7 @@ from tiw_automation.core.api.running_tasks import (
 )
 from tiw_automation.core.api.sdk import TiwSdkClient
 from tiw_automation.core.api.settings import Settings
-from tiw_automation.core.api.start_attempt import (
-    ACTION as START,
-    ENDED,
-    KnownIds,
-    Seen,
-    StartAttempt,
-)
-from tiw_automation.core.api.start_options import check_room_id, start_params
+from tiw_automation.core.api.sites import SITES, site_of
 from tiw_automation.core.api.transport import Transport
 from tiw_automation.core.api.user_sig import (
     check_record_user_id,
@@ -46,10 +54,11 @@ from tiw_automation.core.api.user_sig import (
 )
 from tiw_automation.core.checks import allow_task_id, check_sdk_app_id, check_task_id
 from tiw_automation.core.errors import (
+    ApiError,
     BadAnswer,
     ConfigurationError,
-    RecordingFailure,
     RequestLimitExceeded,
+    TaskFailure,
     TaskNotFound,
     TiwError,
     TransportError,
@@ -58,8 +67,12 @@ from tiw_automation.core.formatting import escaped, shown
 from tiw_automation.core.locks import ProcessLock
 from tiw_automation.core.quota.quota import Quota, Slot, shared_quota
 from tiw_automation.core.records.fields import Fields
-from tiw_automation.core.records.record import OnlineRecord, RecordStatus
+from tiw_automation.core.records.record import OnlineRecord
+from tiw_automation.core.records.task import TiwTask
 from tiw_automation.core.retry import Retry, RetryBudget
+from tiw_automation.core.tasks.kind import TaskKind
+from tiw_automation.core.tasks.kinds import ONLINE_RECORD, create_params, find_kind
+from tiw_automation.core.tasks.start_options import check_room_id, start_params
 
 logger = logging.getLogger(__name__)
 
@@ -202,7 +215,7 @@ class TiwClient:
         Safe to repeat with the same ``record_user_id``: while its recording runs, its TaskId is
         returned and no second recording is started. After a lost answer the recording is searched
         for by its user, and the request is repeated only where no recording can have been started;
-        :mod:`~tiw_automation.core.api.start_attempt` has the rules. Tencent starts to record some
+        :mod:`~tiw_automation.core.api.create_attempt` has the rules. Tencent starts to record some
         two seconds later, so a wrong signature or room only shows as the recording's failure.
 
         :param room_id: the room, 1 to 4294967295.
@@ -215,7 +228,7 @@ class TiwClient:
             its slot; an error that it raises ends the start, and no further request is sent. Where
             an earlier one may have been carried out, that error's ``__cause__`` is a
             StartUncertain.
-        :param options: any of :data:`~tiw_automation.core.api.start_options.START_OPTIONS`.
+        :param options: any of :data:`~tiw_automation.core.tasks.start_options.START_OPTIONS`.
         :raises ConfigurationError: an option is invalid, or not exactly one of
             ``record_user_sig`` and ``user_sig_key`` was given; nothing was sent.
         :raises StartUncertain: it is not known whether the recording runs, or its TaskId is not.
@@ -231,20 +244,10 @@ class TiwClient:
             sdk_app_id=sdk_app_id,
             **options,
         )
-        app_id, room = params["SdkAppId"], params["RoomId"]
-        return StartAttempt(
-            room,
-            params["RecordUserId"],
-            is_made_up=record_user_id is None,
-            before_each=before_each,
-            new_attempt=lambda: self._attempt(START, params),
-            search=lambda: self._recordings_in(room, app_id),
-            retry=self._retry,
-            timeout_s=self.settings.timeout_s,
-            clock=self._sdk.server_time,
-            known=self._known.snapshot(),
-            note=self._known.add,
-        ).result()
+        app_id, room, user = params["SdkAppId"], params["RoomId"], params["RecordUserId"]
+        start = _start_of(ONLINE_RECORD, user, room, is_made_up=record_user_id is None)
+        search = self._user_search(ONLINE_RECORD, room, app_id)
+        return self._create(start, params, search, before_each).result()
 
     def start_online_record_params(
         self,
@@ -293,12 +296,14 @@ class TiwClient:
         """
         room = check_room_id(room_id)
         app_id = self.sdk_app_id(sdk_app_id)
-        for task_id, seen in self._recordings_in(room, app_id, skip=(RecordStatus.FINISHED,)):
+        for task_id, seen in self._listed_in_room(ONLINE_RECORD, room, app_id, skip=("FINISHED",)):
             if isinstance(seen, TiwError):
                 _warn_unread(task_id, seen)
-            elif seen.record_user_id == record_user_id:
+                continue
+            candidate = _candidate(ONLINE_RECORD, seen)
+            if candidate.user == record_user_id:
                 self._known.add(task_id)
-                if seen.status not in ENDED:
+                if not candidate.has_ended:
                     allow_task_id(task_id)
                     return task_id
         return None
@@ -353,15 +358,160 @@ class TiwClient:
         :raises TaskNotFound: the application has no such recording.
         :raises ConfigurationError: no usable task id or SdkAppId was given.
         """
-        return self._describe(check_task_id(task_id), self.sdk_app_id(sdk_app_id), slot)
+        return self.describe_task("online_record", task_id, sdk_app_id, slot=slot)
 
-    def _describe(self, task_id: str, app_id: int, slot: Slot | None = None) -> OnlineRecord:
-        params = {"SdkAppId": app_id, "TaskId": task_id}
-        if slot is None:
-            response = self._repeatable("DescribeOnlineRecord", params)
-        else:
-            response = self.call("DescribeOnlineRecord", params, slot=slot)
-        return OnlineRecord.from_response(response, sdk_app_id=app_id, task_id=task_id)
+    def create_task(
+        self,
+        task_kind: str,
+        *,
+        user_sig_key: str | None = None,
+        sdk_app_id: int | str | None = None,
+        before_each: Callable[[], None] = lambda: None,
+        **options: Any,
+    ) -> TiwTask:
+        """Create a task of any kind and return it with its task id; its status is not known yet.
+
+        After a lost answer the task is searched for where the API has a look-up: a whiteboard push
+        by its user, a transcode by its URL. A create that may have been carried out is never
+        repeated blindly. A second task that the answer names, a push's backup, is in ``result``.
+
+        :param task_kind: a name of :data:`~tiw_automation.core.tasks.kinds.TASK_KINDS`.
+        :param user_sig_key: the application's key, to make a push user's signature with.
+        :param before_each: as for :meth:`start_online_record`, which creates recordings.
+        :param options: those of the kind's create action, in Python's case; for a push,
+            ``push_user_id`` is made up by default.
+        :raises ConfigurationError: the kind, an option or its value is invalid; nothing was sent.
+        :raises StartUncertain: it is not known whether the task was created.
+        :raises TiwError: nothing was created.
+        """
+        kind = find_kind(task_kind)
+        if kind is ONLINE_RECORD:
+            task_id = self.start_online_record(
+                user_sig_key=user_sig_key,
+                sdk_app_id=sdk_app_id,
+                before_each=before_each,
+                **options,
+            )
+            return TiwTask(self.sdk_app_id(sdk_app_id), kind.name, task_id)
+        params = self.create_task_params(
+            task_kind, user_sig_key=user_sig_key, sdk_app_id=sdk_app_id, **options
+        )
+        return self._create_task(kind, params, options, before_each)
+
+    def create_task_params(
+        self,
+        task_kind: str,
+        *,
+        user_sig_key: str | None = None,
+        sdk_app_id: int | str | None = None,
+        **options: Any,
+    ) -> dict[str, Any]:
+        """Return the parameters that :meth:`create_task` would send; send nothing.
+
+        The arguments are the same. The result may hold a user's signature, which is a secret.
+
+        :raises ConfigurationError: the kind, an option or its value is invalid.
+        """
+        kind = find_kind(task_kind)
+        app_id = self.sdk_app_id(sdk_app_id)
+        if kind is ONLINE_RECORD:
+            return self.start_online_record_params(
+                user_sig_key=user_sig_key, sdk_app_id=app_id, **options
+            )
+        if kind.user is not None:
+            id_option, sig_option = kind.user.id_option, kind.user.sig_option
+            room = check_room_id(options.get("room_id"))
+            user = options.get(id_option) or new_record_user_id(room, kind.user.prefix)
+            given = options.get(sig_option)
+            sig = given_or_made_sig(app_id, user, given, user_sig_key, sig_option)
+            options = {**options, id_option: user, sig_option: sig}
+        elif user_sig_key is not None:
+            raise ConfigurationError(f"A {kind.noun.lower()} has no user, and so no user_sig_key.")
+        is_intl = site_of(self.settings.host) is SITES["intl"]
+        return {"SdkAppId": app_id, **create_params(kind, options, is_intl=is_intl)}
+
+    @overload
+    def describe_task(  # type: ignore[overload-overlap]
+        self,
+        task_kind: Literal["online_record"],
+        task_id: str,
+        sdk_app_id: int | str | None = None,
+        *,
+        slot: Slot | None = None,
+    ) -> OnlineRecord: ...
+    @overload
+    def describe_task(
+        self,
+        task_kind: str,
+        task_id: str,
+        sdk_app_id: int | str | None = None,
+        *,
+        slot: Slot | None = None,
+    ) -> TiwTask: ...
+    def describe_task(
+        self,
+        task_kind: str,
+        task_id: str,
+        sdk_app_id: int | str | None = None,
+        *,
+        slot: Slot | None = None,
+    ) -> OnlineRecord | TiwTask:
+        """Return a task of any kind as it is now.
+
+        :param task_kind: a name of :data:`~tiw_automation.core.tasks.kinds.TASK_KINDS`.
+        :param slot: as for :meth:`describe_online_record`.
+        :raises TaskFailure: the task failed permanently.
+        :raises TaskNotFound: the application has no such task of this kind.
+        :raises ConfigurationError: the kind, the task id or the SdkAppId is invalid.
+        """
+        kind = find_kind(task_kind)
+        return self._describe(kind, check_task_id(task_id), self.sdk_app_id(sdk_app_id), slot)
+
+    def _describe(
+        self, kind: TaskKind, task_id: str, app_id: int, slot: Slot | None = None
+    ) -> OnlineRecord | TiwTask:
+        params = {"SdkAppId": app_id, kind.id_key: task_id}
+        try:
+            if slot is None:
+                response = self._repeatable(kind.describe_action, params)
+            else:
+                response = self.call(kind.describe_action, params, slot=slot)
+        except ApiError as error:
+            meant = kind.error_of(error, task_id)
+            if meant is error:
+                raise
+            raise meant from error
+        return kind.read(response, sdk_app_id=app_id, task_id=task_id)
+
+    def stop_whiteboard_push(self, task_id: str, sdk_app_id: int | str | None = None) -> bool:
+        """Stop a whiteboard push (StopWhiteboardPush); return whether this call did it.
+
+        A push that has ended already is not an error.
+
+        :raises ChangeUncertain: it may have been carried out.
+        """
+        stopped = self._change(STOP_PUSH, task_id, sdk_app_id)
+        hints.hint_all(task_id)
+        return stopped
+
+    def find_transcode(self, url: str, sdk_app_id: int | str | None = None) -> TiwTask | None:
+        """Return the newest transcode of a URL of the last day (DescribeTranscodeByUrl), if any.
+
+        Only its task id, status and progress are known. Only the Chinese site has this action.
+
+        :raises InvalidParameter: this site has no such look-up.
+        """
+        app_id, action = self.sdk_app_id(sdk_app_id), "DescribeTranscodeByUrl"
+        try:
+            response = self._repeatable(action, {"SdkAppId": app_id, "Url": url})
+        except TaskNotFound:
+            return None
+        read = Fields(response, "Response", action=action)
+        task_id = (read.text("TaskId") or "").strip()
+        if not task_id:
+            return None
+        status, progress = read.word("Status"), read.integer("Progress")
+        return TiwTask(app_id, "transcode", task_id, status, progress)
 
     def describe_online_record_callback(
         self, sdk_app_id: int | str | None = None
@@ -455,16 +605,86 @@ class TiwClient:
             lambda left_s: self._attempt(action, params).result(left_s), self.settings.timeout_s
         )
 
-    def _recordings_in(self, room: int, app_id: int, skip: Collection[str] = ()) -> Iterator[Seen]:
-        """Describe each recording of a room that the running list names.
+    def _create(
+        self,
+        start: Start,
+        params: Mapping[str, Any],
+        search: Callable[[], Iterable[Seen]] | None,
+        before_each: Callable[[], None],
+    ) -> CreateAttempt:
+        return CreateAttempt(
+            start,
+            before_each=before_each,
+            new_attempt=lambda: self._attempt(start.action, params),
+            search=search,
+            retry=self._retry,
+            timeout_s=self.settings.timeout_s,
+            clock=self._sdk.server_time,
+            known=self._known.snapshot(),
+            note=self._known.add,
+        )
 
-        An error that concerns one recording is yielded in its place. A task of the list that cannot
-        be read is an error too, without a task id.
+    def _create_task(
+        self,
+        kind: TaskKind,
+        params: Mapping[str, Any],
+        options: Mapping[str, Any],
+        before_each: Callable[[], None],
+    ) -> TiwTask:
+        app_id = params["SdkAppId"]
+        search: Callable[[], Iterable[Seen]] | None = None
+        if kind.user is not None:
+            user, room = params["PushUserId"], params["RoomId"]
+            is_made_up = not options.get(kind.user.id_option)
+            start = _start_of(kind, user, room, is_made_up=is_made_up)
+            search = self._user_search(kind, room, app_id)
+        else:
+            start = Start(kind.create_action, kind.noun, kind.noun.lower(), id_key=kind.id_key)
+            if kind.lookup == "url":
+                start = replace(start, user=params["Url"])
+                search = self._url_search(params["Url"], app_id)
+        attempt = self._create(start, params, search, before_each)
+        return kind.created(attempt.result(), attempt.response, app_id)
 
-        :param skip: the states, as the list shows them, of recordings that are left out.
+    def _user_search(self, kind: TaskKind, room: int, app_id: int) -> Callable[[], Iterable[Seen]]:
+        """Return the search for a task by its user, over the list of running tasks."""
+
+        def search() -> Iterable[Seen]:
+            for task_id, seen in self._listed_in_room(kind, room, app_id):
+                yield task_id, seen if isinstance(seen, TiwError) else _candidate(kind, seen)
+
+        return search
+
+    def _url_search(self, url: str, app_id: int) -> Callable[[], Iterable[Seen]] | None:
+        """Return the look-up of the transcode of a URL that is created after this call.
+
+        None where the site, the keys or a fault allow no look-up.
+        """
+        try:
+            before = self.find_transcode(url, app_id)
+        except TiwError as error:
+            logger.info("Transcodes cannot be looked up by their URL: %s", escaped(error))
+            return None
+
+        def search() -> Iterable[Seen]:
+            found = self.find_transcode(url, app_id)
+            if found is not None and (before is None or found.task_id != before.task_id):
+                yield found.task_id, Candidate(url)
+
+        return search
+
+    def _listed_in_room(
+        self, kind: TaskKind, room: int, app_id: int, skip: Collection[str] = ()
+    ) -> Iterator[tuple[str, OnlineRecord | TiwTask | TiwError]]:
+        """Describe each task of a room that the running list names.
+
+        An error that concerns one task is yielded in its place. A task of the list that cannot be
+        read is an error too, without a task id.
+
+        :param skip: the states, as the list shows them, of tasks that are left out.
         :raises TiwError: the list cannot be read, or an error concerns the account or the network.
         """
-        tasks, hidden = self._running_tasks("OnlineRecord", app_id)
+        tasks, hidden = self._running_tasks(kind.running_types[0], app_id)
         if hidden:
             message = "The list of running tasks names a task that cannot be read."
             yield "", BadAnswer(message, action=LIST)
@@ -472,7 +692,7 @@ class TiwClient:
             if task.room_id not in (room, None) or task.status in skip:
                 continue
             try:
-                yield task.task_id, self._describe(task.task_id, app_id)
+                yield task.task_id, self._describe(kind, task.task_id, app_id)
             except TiwError as error:
                 if _concerns_all(error):
                     raise
@@ -481,6 +701,7 @@ class TiwClient:
     def _change(self, change: Change, task_id: str, sdk_app_id: int | str | None) -> bool:
         task_id = check_task_id(task_id)
         app_id = self.sdk_app_id(sdk_app_id)
+        kind = find_kind("whiteboard_push") if change is STOP_PUSH else ONLINE_RECORD
         self._known.add(task_id)
         return ChangeAttempt(
             change,
@@ -488,7 +709,7 @@ class TiwClient:
             new_attempt=lambda: self._attempt(
                 change.action, {"SdkAppId": app_id, "TaskId": task_id}
             ),
-            status=lambda: self._describe(task_id, app_id).status,
+            status=lambda: self._describe(kind, task_id, app_id).status,
             retry=self._retry,
             timeout_s=self.settings.timeout_s,
         ).result()
@@ -505,9 +726,34 @@ def _check_call(action: object, params: object) -> None:
         )
 
 
+def _start_of(kind: TaskKind, user: str, room: int, *, is_made_up: bool) -> Start:
+    noun, option = kind.noun.lower(), kind.user.id_option if kind.user else ""
+    return Start(
+        kind.create_action,
+        kind.noun,
+        f"{noun} of {user} in room {room}",
+        user=user,
+        is_guarded=True,
+        is_made_up=is_made_up,
+        advice=(
+            f"Look in the TIW console. Or start it again with {option} {user}: while a {noun} of "
+            "that user runs, that never starts a second one."
+        ),
+        id_key=kind.id_key,
+    )
+
+
+def _candidate(kind: TaskKind, seen: OnlineRecord | TiwTask) -> Candidate:
+    has_ended = seen.status in ("STOPPED", *kind.states[-1])
+    if isinstance(seen, OnlineRecord):
+        return Candidate(seen.record_user_id, has_ended, seen.record_start_time)
+    user = seen.result.get(kind.user.id_option) if kind.user else None
+    return Candidate(user if isinstance(user, str) else None, has_ended, seen.active_since)
+
+
 def _warn_unread(task_id: str, error: TiwError) -> None:
     """Log a recording whose user is not known because it could not be read."""
-    if not isinstance(error, (RecordingFailure, TaskNotFound)):
+    if not isinstance(error, (TaskFailure, TaskNotFound)):
         logger.warning(
             "The user of recording %s could not be read: %s", escaped(task_id), escaped(error)
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A start: nothing is billed twice, and nothing is billed unknown.
+"""The start of a recording or another task: nothing is billed twice or billed unknown.
 
 StartOnlineRecord has no client token. The API has a guard: a second recording of a user whose first
 one *runs* is refused (``ResourceInUse.RecordUserId``). The guard does not cover a recording that
@@ -35,6 +35,11 @@ list is read, and DescribeOnlineRecord names the user of each recording of the r
   it may be this start's. If the first request is carried out after all and its recording runs, the
   guard refuses the second.
 
+A whiteboard push follows the same rules with its own list, guard and user. A transcode has a
+look-up by its URL (DescribeTranscodeByUrl): a task whose id differs from the one that was found
+before the create is this one's. The other kinds have neither. A create that no guard protects is
+never repeated once it is in doubt.
+
 An undecided start ends in ``StartUncertain``. So does a start in doubt where there is no list (the
 international site, keys without the permission, a fault that stays): the guard alone would let a
 repeated request start a second recording after the first one has ended, so none is sent.
@@ -62,22 +67,57 @@ from tiw_automation.core.errors import (
 )
 from tiw_automation.core.formatting import escaped, shown
 from tiw_automation.core.locks import ProcessLock
-from tiw_automation.core.records.record import OnlineRecord, RecordStatus
 from tiw_automation.core.retry import Retry
 
 logger = logging.getLogger(__name__)
 
-ACTION = "StartOnlineRecord"
-ENDED = (RecordStatus.STOPPED, RecordStatus.FINISHED)
-
 _SEARCHES = 3
 _MOST_SKEW_S = 300.0
-# Recordings begin at whole seconds.
+# Tasks begin at whole seconds.
 _ROUNDING_S = 1.0
 _SHOWN = 80
 
-Seen = tuple[str, OnlineRecord | TiwError]
-"""A TaskId of the running list, and what DescribeOnlineRecord answered about it."""
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A task that may be the one that was started.
+
+    :param user: its user, or what else names it.
+    :param has_ended: whether it runs no longer.
+    :param began_at: when it began, UNIX seconds; None where unknown.
+    """
+
+    user: str | None
+    has_ended: bool = False
+    began_at: int | None = None
+
+
+Seen = tuple[str, Candidate | TiwError]
+"""A TaskId that was found, and what was answered about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What is started, for requests and messages.
+
+    :param action: the create action.
+    :param noun: what messages call the task.
+    :param what: the same with its user and room, such as ``recording of u in room 5``.
+    :param user: its user, or what else names it among the candidates; empty for nothing.
+    :param is_guarded: whether the API refuses a second task of a user whose first one runs.
+    :param is_made_up: whether the user was made up for this start.
+    :param advice: what to do where it is not known whether it was started.
+    :param id_key: the API's name of the task id.
+    """
+
+    action: str
+    noun: str
+    what: str
+    user: str = ""
+    is_guarded: bool = False
+    is_made_up: bool = False
+    advice: str = "Look in the TIW console before you create it again."
+    id_key: str = "TaskId"
 
 
 class KnownIds:
@@ -100,31 +140,30 @@ class KnownIds:
 
 
 @dataclass(eq=False, slots=True)
-class StartAttempt:
-    """One start of a recording, from its first request to its result or error.
+class CreateAttempt:
+    """One start of a task, from its first request to its result or error.
 
-    :param user: the recording user.
-    :param is_made_up: whether the user was made up for this start.
     :param before_each: called before each request; an error that it raises ends the start.
-    :param new_attempt: returns a new call of StartOnlineRecord.
-    :param search: returns the recordings of the room that the running list names.
+    :param new_attempt: returns a new call of the create action.
+    :param search: returns the tasks that may be the one that was started; None where the API has
+        no such look-up.
     :param timeout_s: the deadline of the request and its repetitions.
     :param clock: the server's time as far as it is known, UNIX seconds.
     :param known: the TaskIds that were known before this start.
     :param note: called with the TaskId of this start.
     """
 
-    room: int
-    user: str
-    is_made_up: bool
+    start: Start
     before_each: Callable[[], None]
     new_attempt: Callable[[], Attempt]
-    search: Callable[[], Iterable[Seen]]
+    search: Callable[[], Iterable[Seen]] | None
     retry: Retry
     timeout_s: float
     clock: Callable[[], float]
     known: Collection[str]
     note: Callable[[str], None]
+    response: Mapping[str, Any] = field(default_factory=dict, init=False)
+    """The answer with the TaskId; empty where the task was found by the search."""
     # Why it is in doubt, and what was answered since.
     _doubts: list[BaseException] = field(default_factory=list, init=False)
     # When the first request in doubt was sent.
@@ -188,7 +227,8 @@ class StartAttempt:
             return None
         attempt = self.new_attempt()
         try:
-            self._answered = _task_id(attempt.result(left_s))
+            self.response = attempt.result(left_s)
+            self._answered = _task_id(self.response, self.start)
             return self._answered
         except BaseException as error:
             if not self._is_in_doubt(attempt, error):
@@ -197,8 +237,8 @@ class StartAttempt:
             if not isinstance(error, TiwError):
                 raise
             logger.warning(
-                "Whether a recording of %s was started is not known yet: %s",
-                self.user,
+                "Whether a %s was started is not known yet: %s",
+                self.start.what,
                 in_words([error]),
             )
             return None
@@ -211,16 +251,19 @@ class StartAttempt:
             self._may_repeat = False
         if not attempt.is_in_doubt(error):
             return False
+        self._may_repeat = self._may_repeat and self.start.is_guarded
         if self._sent_at is None:
             self._sent_at = attempt.sent_at
         return True
 
     def _found_or_started(self) -> str | None:
         """Search for the recording, and start it again where it was certainly not started."""
+        if self.search is None:
+            return None
         for number in range(1, _SEARCHES + 1):
             self.retry.pause(number)
             try:
-                found = self._found()
+                found = self._found(self.search())
             except TiwError as error:
                 self._doubts.append(error)
                 if not error.retryable:
@@ -232,65 +275,64 @@ class StartAttempt:
                 return found
         return None
 
-    def _found(self) -> str | None:
-        """Return the start's TaskId from the running list; None where no recording may be it.
+    def _found(self, candidates: Iterable[Seen]) -> str | None:
+        """Return the TaskId of the start among candidates; None where none of them may be it.
 
         :raises TiwError: it is undecided.
         """
         undecided: TiwError | None = None
         ended: str | None = None
-        for task_id, seen in self.search():
-            if isinstance(seen, OnlineRecord) and seen.record_user_id == self.user:
-                if seen.status not in ENDED:
+        for task_id, seen in candidates:
+            if isinstance(seen, Candidate) and seen.user == self.start.user:
+                if not seen.has_ended:
                     return task_id
                 is_it = self._has_just_ended(task_id, seen)
                 ended = task_id if is_it else ended
                 if is_it is None:
-                    undecided = _undecided(task_id, "has ended; it may be an earlier one")
+                    undecided = self._undecided(task_id, "has ended; it may be an earlier one")
             elif task_id in self.known or isinstance(seen, TaskNotFound):
                 continue
             elif isinstance(seen, TiwError):
                 undecided = seen
-            elif not seen.record_user_id:
-                undecided = _undecided(task_id, "has no RecordUserId in its answer")
+            elif not seen.user:
+                undecided = self._undecided(task_id, "has no user in its answer")
         if ended is None and undecided is not None:
             raise undecided
         return ended
 
-    def _has_just_ended(self, task_id: str, record: OnlineRecord) -> bool | None:
-        """Return whether an ended recording of this user is this start's; None: undecided."""
+    def _has_just_ended(self, task_id: str, candidate: Candidate) -> bool | None:
+        """Return whether an ended task of this user is this start's; None: undecided."""
         if task_id in self.known or self._sent_at is None:
             return False
-        if self.is_made_up:
+        if self.start.is_made_up:
             return True
-        began = record.record_start_time
+        began = candidate.began_at
         if began is None:
             return None
         if self._sent_at - _ROUNDING_S <= began <= self.clock() + _ROUNDING_S:
             return True
         return False if began < self._sent_at - _MOST_SKEW_S else None
 
+    def _undecided(self, task_id: str, why: str) -> TiwError:
+        return TiwError(f"{self.start.noun} {escaped(task_id, _SHOWN)} {why}.", code="Undecided")
+
     def _uncertain(self) -> StartUncertain:
-        whose = f"recording of {self.user} in room {self.room}"
-        hint = (
-            f"Look in the TIW console. Or start it again with record_user_id {self.user}: "
-            "while a recording of that user runs, that never starts a second one."
-        )
+        what, hint = self.start.what, self.start.advice
         if self._answered:
             answered = escaped(self._answered, _SHOWN)
-            message = f"A {whose} runs, its TaskId is {answered}, and the call was interrupted"
+            message = f"A {what} runs, its TaskId is {answered}, and the call was interrupted"
         elif self._runs:
-            message = f"A {whose} runs, but its TaskId is not known"
+            message = f"A {what} runs, but its TaskId is not known"
             hint = (
                 "Its callback or the TIW console shows the TaskId; or start one with another "
-                "record_user_id once this one has ended."
+                "user once this one has ended."
             )
         else:
-            message = f"Whether a {whose} was started is not known, and its TaskId is not known"
+            message = f"Whether a {what} was started is not known, and its TaskId is not known"
         return StartUncertain(
             f"{message}: {in_words(self._doubts)}.",
-            record_user_id=self.user,
-            action=ACTION,
+            record_user_id=self.start.user if self.start.is_guarded else "",
+            action=self.start.action,
             hint=hint,
         )
 
@@ -299,19 +341,15 @@ class _NoTaskId(BadAnswer):
     """The start was carried out, and the answer has no usable TaskId."""
 
 
-def _task_id(response: Mapping[str, Any]) -> str:
+def _task_id(response: Mapping[str, Any], start: Start) -> str:
     """Return the TaskId of an answer, exactly as it came; an integer as its digits."""
-    value = response.get("TaskId")
+    value = response.get(start.id_key)
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if isinstance(value, str) and value.strip():
         return value
     raise _NoTaskId(
-        f"{ACTION} answered without a usable TaskId ({shown(value, _SHOWN)}).",
-        action=ACTION,
+        f"{start.action} answered without a usable {start.id_key} ({shown(value, _SHOWN)}).",
+        action=start.action,
         retryable=False,
     )
-
-
-def _undecided(task_id: str, why: str) -> TiwError:
-    return TiwError(f"Recording {escaped(task_id, _SHOWN)} {why}.", code="Undecided")

@@ -32,12 +32,12 @@ _EXPIRE_END_S = 2**31
 _USER_ID = re.compile(r"[A-Za-z0-9_-]+")
 
 
-def new_record_user_id(room_id: int) -> str:
-    """Return a RecordUserId for a room that no other recording uses.
+def new_record_user_id(room_id: int, prefix: str = "tic_record_user") -> str:
+    """Return a user for a room that nothing else uses.
 
     It has the form of the StartOnlineRecord page: ``tic_record_user_<RoomId>_<random>``.
     """
-    return f"tic_record_user_{room_id}_{secrets.token_hex(8)}"
+    return f"{prefix}_{room_id}_{secrets.token_hex(8)}"
 
 
 def check_record_user_id(value: object, room_id: int) -> str:
@@ -118,24 +118,32 @@ def make_user_sig(
     return packed.translate(str.maketrans("+/=", "*-_"))
 
 
-def given_or_made_sig(sdk_app_id: int, user_id: str, signature: str | None, key: str | None) -> str:
+def given_or_made_sig(
+    sdk_app_id: int,
+    user_id: str,
+    signature: str | None,
+    key: str | None,
+    name: str = "record_user_sig",
+) -> str:
     """Return the signature that was given, or one that is made with the key that was given.
+
+    :param name: the signature's option, for messages.
 
     :raises ConfigurationError: not exactly one of them was given, or it is invalid.
     """
     if (signature is None) == (key is None):
         raise ConfigurationError(
-            "Exactly one of record_user_sig and user_sig_key is needed, "
+            f"Exactly one of {name} and user_sig_key is needed, "
             f"{'none' if signature is None else 'both'} given.",
-            hint="Give the recording user's signature, or the key to make it with.",
+            hint="Give the user's signature, or the key to make it with.",
         )
     if key is not None:
         return make_user_sig(sdk_app_id, user_id, key)
     checked = as_secret(signature)
     if checked is None:
         raise ConfigurationError(
-            "record_user_sig must be a text without blanks.",
-            hint="Give the signature that was made for the recording user.",
+            f"{name} must be a text without blanks.",
+            hint="Give the signature that was made for the user.",
         )
     return checked
 

@@ -12,7 +12,7 @@ import logging
 import re
 import string
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tiw_automation.core.errors import BadAnswer
 from tiw_automation.core.formatting import encodable, escaped
@@ -29,6 +29,10 @@ _LONGEST_WORD = 128
 _AROUND_WORDS = string.whitespace + "\x00\x85\xa0\u200b\u2060\u3000\ufeff"
 # The year 5138: a later time is not in seconds.
 _TIMES_END = 10**11
+
+# How many levels of nesting are kept of an answer.
+_DEEPEST = 64
+_SHOWN = 80
 
 _warned: set[str] = set()
 
@@ -89,6 +93,23 @@ class Fields:
         """Return a UNIX time in seconds; None for 0 and for an invalid time."""
         return self._read(key, _time) or None
 
+    def urls(self, key: str) -> tuple[str, ...]:
+        """Return the URLs of a list; one text counts as a list of one.
+
+        What is not a text, or is empty, is left out.
+        """
+        value = self.data.get(key)
+        rows = [value] if isinstance(value, str) else [] if value is None else value
+        if not isinstance(rows, list):
+            self._note(key, value)
+            return ()
+        found = [_url(row) for row in rows]
+        for row, url in zip(rows, found, strict=True):
+            if url is None and row is not None:
+                self.unreadable.add(key)
+                self._warn(f"{self.where}.{key}[]", row, "it is left out")
+        return tuple(filter(None, found))
+
     def items(self, key: str) -> list[Fields]:
         """Return a reader for each object of a list; a row that is not an object is left out.
 
@@ -128,6 +149,50 @@ class Fields:
         if field not in _warned:
             _warned.add(field)
             logger.warning("%s is unreadable (a %s); %s.", field, type(value).__name__, consequence)
+
+
+def request_id(read: Fields, key: str = "RequestId") -> str | None:
+    """Return an answer's RequestId, escaped."""
+    found = read.text(key)
+    return None if found is None else escaped(found, _SHOWN)
+
+
+def check_task_id_of_answer(read: Fields, key: str, task_id: str, noun: str) -> None:
+    """Refuse an answer about another task than the one that was asked for.
+
+    :param noun: what messages call the task.
+    :raises BadAnswer: its TaskId is another one, or unreadable.
+    """
+    answered = read.text(key) or task_id
+    if answered.strip() in (task_id.strip(), "") and key not in read.unreadable:
+        return
+    other = "unreadable" if key in read.unreadable else escaped(answered, _SHOWN)
+    raise BadAnswer(
+        f"Asked for {noun} '{escaped(task_id, _SHOWN)}', the answer's {key} is '{other}'.",
+        request_id=request_id(read),
+        action=read.action,
+    )
+
+
+def not_too_deep(response: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return an answer without the fields that are nested too deep to be copied or pickled."""
+    deep = [key for key, value in response.items() if _is_too_deep(value)]
+    return {**response, **dict.fromkeys(deep)} if deep else response
+
+
+def _is_too_deep(value: object) -> bool:
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for item in level
+            if isinstance(item, (dict, list))
+            for inner in (item.values() if isinstance(item, dict) else item)
+            if isinstance(inner, (dict, list))
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _rows(value: Mapping[str, object]) -> list[object]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an answer means for a recording: its verdict, and the outcome that a wait returns.
+"""What an answer means for a task: its verdict, and the outcome that a wait returns.
 
 :func:`judge` is the one place that decides a verdict.
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sized
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -17,12 +17,13 @@ from tiw_automation.core.checks import did_you_mean
 from tiw_automation.core.errors import (
     BadAnswer,
     ConfigurationError,
-    RecordingFailure,
+    TaskFailure,
     TaskNotFound,
     TiwError,
 )
 from tiw_automation.core.formatting import escaped, shown
-from tiw_automation.core.records.record import FinishReason, OnlineRecord, RecordStatus, Video
+from tiw_automation.core.records.record import FinishReason, OnlineRecord, RecordStatus
+from tiw_automation.core.records.task import TiwTask, noun_of
 
 logger = logging.getLogger(__name__)
 
@@ -136,11 +137,38 @@ def _check_finish_reason(given: object) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What is known of one recording, and what it means.
+class EndRules:
+    """How tasks of a kind end.
 
-    ``error`` is the reason of the verdict ``failed``, ``missing`` or ``unknown``, or a
-    :class:`WaitTimeout` where the timeout elapsed while the recording was still pending.
+    :param describe_action: the action that describes them.
+    :param final: the states after which nothing changes any more.
+    :param failed: those of them that mean a failure.
+    :param result: what a finished task must have, such as ``video``; None for nothing.
+    """
+
+    task_kind: str
+    describe_action: str
+    final: frozenset[str]
+    failed: frozenset[str] = frozenset()
+    result: str | None = None
+
+
+RECORD_RULES = EndRules(
+    "online_record",
+    "DescribeOnlineRecord",
+    final=frozenset({RecordStatus.FINISHED.value}),
+    result="video",
+)
+"""How recordings end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What is known of one task, and what it means.
+
+    ``record`` is what was seen of a recording, ``task`` of a task of another kind. ``error`` is
+    the reason of the verdict ``failed``, ``missing`` or ``unknown``, or a :class:`WaitTimeout`
+    where the timeout elapsed while the task was still pending.
     """
 
     sdk_app_id: int
@@ -148,6 +176,35 @@ class Outcome:
     verdict: Verdict
     record: OnlineRecord | None = None
     error: TiwError | None = None
+    task: TiwTask | None = None
+    task_kind: str = RECORD_RULES.task_kind
+
+    @classmethod
+    def about(
+        cls,
+        sdk_app_id: int,
+        task_id: str,
+        verdict: Verdict,
+        described: OnlineRecord | TiwTask | None,
+        *,
+        error: TiwError | None = None,
+        task_kind: str = RECORD_RULES.task_kind,
+    ) -> Outcome:
+        """Return the outcome of a task that was described, or could not be."""
+        if isinstance(described, TiwTask):
+            return cls(sdk_app_id, task_id, verdict, None, error, described, task_kind)
+        return cls(sdk_app_id, task_id, verdict, described, error, None, task_kind)
+
+    @property
+    def described(self) -> OnlineRecord | TiwTask | None:
+        """What was seen of it, whatever its kind."""
+        return self.record if self.task is None else self.task
+
+    def with_described(self, seen: OnlineRecord | TiwTask | None) -> Outcome:
+        """Return the same with another description of the task."""
+        if isinstance(seen, TiwTask):
+            return replace(self, record=None, task=seen)
+        return replace(self, record=seen, task=None)
 
     @property
     def is_final(self) -> bool:
@@ -159,38 +216,61 @@ class Outcome:
         """One sentence for a person, without a URL."""
         if self.error is not None:
             return str(self.error)
-        record, task_id = self.record, escaped(self.task_id, _SHOWN)
-        if record is None:
-            return f"Recording {task_id}: nothing is known yet."
-        if self.verdict is Verdict.FINISHED:
-            reason = escaped(record.finish_reason or "no reason given", _SHOWN)
-            return f"Recording {task_id} is FINISHED ({reason}), {_count(record.videos)}."
-        return f"Recording {task_id} is {escaped(record.status or 'without a status', _SHOWN)}."
+        seen, name = self.described, f"{noun_of(self.task_kind)} {escaped(self.task_id, _SHOWN)}"
+        if seen is None:
+            return f"{name}: nothing is known yet."
+        status = escaped(seen.status or "without a status", _SHOWN)
+        if self.verdict is not Verdict.FINISHED:
+            return f"{name} is {status}."
+        if isinstance(seen, TiwTask):
+            return f"{name} is {status}, {_count(seen.urls, 'URL')}."
+        reason = escaped(seen.finish_reason or "no reason given", _SHOWN)
+        return f"{name} is {status} ({reason}), {_count(seen.videos, 'video')}."
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON-native data with every key, always."""
+        """Return JSON-native data with every key, always.
+
+        ``record`` for a recording, ``task`` for a task of another kind.
+        """
+        key, seen = "record" if self.task_kind == "online_record" else "task", self.described
         return {
             "sdk_app_id": self.sdk_app_id,
             "task_id": self.task_id,
             "verdict": self.verdict.value,
             "message": self.message,
-            "record": self.record.to_dict() if self.record else None,
+            key: seen.to_dict() if seen else None,
             "error": self.error.to_dict() if self.error else None,
         }
 
     def raise_for_verdict(self) -> OnlineRecord:
-        """Return the finished recording.
+        """Return the finished recording; for a task of another kind see :meth:`finished`.
 
         :raises RecordFailed: the recording failed; the error holds this outcome.
         :raises TaskNotFound: the recording was not found.
         :raises WaitTimeout: it was still pending when the timeout elapsed.
+        :raises TiwError: the verdict is ``unknown``, or this is not about a recording.
+        """
+        seen = self.finished()
+        if isinstance(seen, TiwTask):
+            raise TiwError(f"Task {escaped(self.task_id, _SHOWN)} is not a recording.")
+        return seen
+
+    def finished(self) -> OnlineRecord | TiwTask:
+        """Return the finished task, whatever its kind.
+
+        :raises TaskFailed: it failed, a :class:`RecordFailed` for a recording; the error holds
+            this outcome.
+        :raises TaskNotFound: it was not found.
+        :raises WaitTimeout: it was still pending when the timeout elapsed.
         :raises TiwError: the verdict is ``unknown``.
         """
-        if self.verdict is Verdict.FINISHED and self.record is not None:
-            return self.record
+        seen = self.described
+        if self.verdict is Verdict.FINISHED and seen is not None:
+            return seen
         if self.verdict is Verdict.FAILED:
-            reason = self.error or RecordingFailure(self.message)
-            raise RecordFailed(
+            reason = self.error or TaskFailure(self.message)
+            failed = RecordFailed if self.task_kind == RECORD_RULES.task_kind else TaskFailed
+            raise failed(
                 reason.message,
                 code=reason.code,
                 outcome=self,
@@ -203,14 +283,20 @@ class Outcome:
         raise WaitTimeout(self.message, outcome=self)
 
 
-class RecordFailed(TiwError):
-    """A recording that was waited for has failed; ``outcome`` holds the reason."""
+class TaskFailed(TiwError):
+    """A task that was waited for has failed; ``outcome`` holds the reason."""
 
-    default_code = "RecordFailed"
+    default_code = "TaskFailed"
 
     def __init__(self, message: str, *, outcome: Outcome, **details: Any) -> None:
         super().__init__(message, **details)
         self.outcome = outcome
+
+
+class RecordFailed(TaskFailed):
+    """A recording that was waited for has failed."""
+
+    default_code = "RecordFailed"
 
 
 class WaitTimeout(TiwError):
@@ -224,59 +310,98 @@ class WaitTimeout(TiwError):
 
 
 def judge(
-    sdk_app_id: int, task_id: str, answer: OnlineRecord | TiwError, acceptance: Acceptance
+    sdk_app_id: int,
+    task_id: str,
+    answer: OnlineRecord | TiwTask | TiwError,
+    acceptance: Acceptance,
+    rules: EndRules = RECORD_RULES,
 ) -> Outcome:
-    """Return what an answer, or the error that came instead, means for a recording.
+    """Return what an answer, or the error that came instead, means for a task.
 
-    ``FailedOperation.Record`` is the recording's own failure, and permanent. An answer without a
-    status is ``unknown``: the API page shows one for a failed recording, but the same form arises
-    when an error is lost on the way, so the recording must be polled again.
+    A :class:`~tiw_automation.core.errors.TaskFailure` is the task's own failure, and permanent. An
+    answer without a status is ``unknown``: the API page shows one for a failed recording, but the
+    same form arises when an error is lost on the way, so the task must be polled again.
+
+    :param rules: how tasks of its kind end; by default those of recordings.
     """
+    kind = rules.task_kind
     if isinstance(answer, TiwError):
-        return Outcome(sdk_app_id, task_id, _verdict_of_error(answer), error=answer)
-    verdict, error = _judge_record(answer, acceptance)
-    return Outcome(sdk_app_id, task_id, verdict, answer, error)
+        verdict = _verdict_of_error(answer)
+        return Outcome(sdk_app_id, task_id, verdict, error=answer, task_kind=kind)
+    verdict, error = _judge_described(answer, acceptance, rules)
+    return Outcome.about(sdk_app_id, task_id, verdict, answer, error=error, task_kind=kind)
 
 
 def _verdict_of_error(error: TiwError) -> Verdict:
-    if isinstance(error, RecordingFailure):
+    if isinstance(error, TaskFailure):
         return Verdict.FAILED
     return Verdict.MISSING if isinstance(error, TaskNotFound) else Verdict.UNKNOWN
 
 
-def _judge_record(record: OnlineRecord, acceptance: Acceptance) -> tuple[Verdict, TiwError | None]:
-    if record.status is None:
-        return Verdict.UNKNOWN, _unreadable(record, "without a Status")
-    if record.status != RecordStatus.FINISHED:
+def _judge_described(
+    seen: OnlineRecord | TiwTask, acceptance: Acceptance, rules: EndRules
+) -> tuple[Verdict, TiwError | None]:
+    if seen.status is None:
+        return Verdict.UNKNOWN, _unreadable(seen, rules, "without a Status")
+    if seen.status not in rules.final:
         return Verdict.PENDING, None
-    if "finish_reason" in record.unreadable:
-        return Verdict.UNKNOWN, _unreadable(record, "with a FinishReason that is not a text")
-    if not acceptance.accepts(record.finish_reason):
-        return Verdict.FAILED, _ended_badly(record)
-    if not record.video_urls and "videos" in record.unreadable:
-        return Verdict.UNKNOWN, _unreadable(record, "with VideoInfos that cannot be read")
-    if not record.video_urls and acceptance.require_videos:
-        return Verdict.FAILED, _no_videos(record)
-    _warn_of_unknown_reason(record, acceptance)
+    if seen.status in rules.failed or (isinstance(seen, TiwTask) and seen.failure):
+        return Verdict.FAILED, _own_failure(seen, rules)
+    if "finish_reason" in seen.unreadable:
+        return Verdict.UNKNOWN, _unreadable(seen, rules, "with a FinishReason that is not a text")
+    if not acceptance.accepts(seen.finish_reason):
+        return Verdict.FAILED, _ended_badly(seen, rules)
+    return _judge_results(seen, acceptance, rules)
+
+
+def _judge_results(
+    seen: OnlineRecord | TiwTask, acceptance: Acceptance, rules: EndRules
+) -> tuple[Verdict, TiwError | None]:
+    urls: Sized = seen.urls if isinstance(seen, TiwTask) else seen.video_urls
+    if not urls and not seen.unreadable.isdisjoint(("videos", "urls")):
+        what = "with VideoInfos that cannot be read"
+        if isinstance(seen, TiwTask):
+            what = "with results that cannot be read"
+        return Verdict.UNKNOWN, _unreadable(seen, rules, what)
+    if not urls and rules.result and acceptance.require_videos:
+        return Verdict.FAILED, _no_results(seen, rules, rules.result)
+    _warn_of_unknown_reason(seen, acceptance)
     return Verdict.FINISHED, None
 
 
-def _unreadable(record: OnlineRecord, what: str) -> TiwError:
+def _named(seen: OnlineRecord | TiwTask, rules: EndRules) -> str:
+    return f"{noun_of(rules.task_kind)} {escaped(seen.task_id, _SHOWN)}"
+
+
+def _unreadable(seen: OnlineRecord | TiwTask, rules: EndRules, what: str) -> TiwError:
     return BadAnswer(
-        f"DescribeOnlineRecord answered for {escaped(record.task_id, _SHOWN)} {what}.",
-        request_id=record.request_id,
-        action="DescribeOnlineRecord",
+        f"{rules.describe_action} answered for {escaped(seen.task_id, _SHOWN)} {what}.",
+        request_id=seen.request_id,
+        action=rules.describe_action,
     )
 
 
-def _ended_badly(record: OnlineRecord) -> TiwError:
-    reason = escaped(record.finish_reason, _SHOWN)
+def _own_failure(seen: OnlineRecord | TiwTask, rules: EndRules) -> TiwError:
+    code, message = seen.status or "", ""
+    if isinstance(seen, TiwTask) and seen.failure:
+        code, message = seen.failure
+    reason = f"{escaped(code, _SHOWN)} {escaped(message)}".rstrip(". ")
+    return TaskFailure(
+        f"{_named(seen, rules)} failed: {reason}.",
+        code=escaped(code, _SHOWN),
+        request_id=seen.request_id,
+        action=rules.describe_action,
+    )
+
+
+def _ended_badly(seen: OnlineRecord | TiwTask, rules: EndRules) -> TiwError:
+    reason = escaped(seen.finish_reason, _SHOWN)
+    count = f" and {_count(seen.videos, 'video')}" if isinstance(seen, OnlineRecord) else ""
     return TiwError(
-        f"Recording {escaped(record.task_id, _SHOWN)} ended with FinishReason {reason} "
-        f"and {_count(record.videos)}.",
+        f"{_named(seen, rules)} ended with FinishReason {reason}{count}.",
         code=f"FinishReason.{reason}",
-        request_id=record.request_id,
-        action="DescribeOnlineRecord",
+        request_id=seen.request_id,
+        action=rules.describe_action,
         hint=(
             f"Add {reason} to accept_finish_reasons to take it as it is."
             if _FINISH_REASON.fullmatch(reason)
@@ -285,35 +410,36 @@ def _ended_badly(record: OnlineRecord) -> TiwError:
     )
 
 
-def _no_videos(record: OnlineRecord) -> TiwError:
+def _no_results(seen: OnlineRecord | TiwTask, rules: EndRules, result: str) -> TiwError:
+    of_record = isinstance(seen, OnlineRecord)
     return TiwError(
-        f"Recording {escaped(record.task_id, _SHOWN)} is FINISHED without a video.",
-        code="NoVideos",
-        request_id=record.request_id,
-        action="DescribeOnlineRecord",
-        hint="Set require_videos to false to take it as it is.",
+        f"{_named(seen, rules)} is {seen.status} without a {result}.",
+        code="NoVideos" if of_record else "NoUrls",
+        request_id=seen.request_id,
+        action=rules.describe_action,
+        hint=f"Set require_{'videos' if of_record else 'urls'} to false to take it as it is.",
     )
 
 
-def _warn_of_unknown_reason(record: OnlineRecord, acceptance: Acceptance) -> None:
+def _warn_of_unknown_reason(seen: OnlineRecord | TiwTask, acceptance: Acceptance) -> None:
     """Warn that an unknown reason is accepted by default; once for each answer."""
     global _warned_of
-    reason = record.finish_reason
+    reason = seen.finish_reason
     if acceptance.accept_finish_reasons is not None or not reason or reason in _FINISH_REASONS:
         return
     # An answer is judged once for each wait, one directly after the other.
-    if record is not _warned_of:
-        _warned_of = record
+    if seen is not _warned_of:
+        _warned_of = seen
         logger.warning(
             "Recording %s ended with FinishReason %s, which is unknown: it is accepted unless "
             "accept_finish_reasons names the reasons to accept.",
-            escaped(record.task_id, _SHOWN),
+            escaped(seen.task_id, _SHOWN),
             escaped(reason, _SHOWN),
         )
 
 
-_warned_of: OnlineRecord | None = None
+_warned_of: OnlineRecord | TiwTask | None = None
 
 
-def _count(videos: Sequence[Video]) -> str:
-    return "1 video" if len(videos) == 1 else f"{len(videos)} videos"
+def _count(found: Sized, noun: str) -> str:
+    return f"1 {noun}" if len(found) == 1 else f"{len(found)} {noun}s"

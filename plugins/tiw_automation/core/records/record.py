@@ -14,16 +14,19 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
 
-from tiw_automation.core.errors import BadAnswer, ConfigurationError
-from tiw_automation.core.formatting import escaped, shown, shown_url
-from tiw_automation.core.records.fields import Fields
+from tiw_automation.core.errors import ConfigurationError
+from tiw_automation.core.formatting import shown, shown_url
+from tiw_automation.core.records.fields import (
+    Fields,
+    check_task_id_of_answer,
+    not_too_deep,
+    request_id,
+)
 
 # Tencent's own bucket, used where an account configured none; files there live three days.
 _PUBLIC_HOST = "online-recording-1259648581.file.myqcloud.com"
 _PUBLIC_HOST_KEEPS_S = 3 * 24 * 3600
 _SHOWN = 80
-# How many levels of nesting are kept of an answer.
-_DEEPEST = 64
 
 
 class RecordStatus(StrEnum):
@@ -168,16 +171,8 @@ class OnlineRecord:
         :raises BadAnswer: the answer is about another recording, or is not an object.
         """
         read = Fields(response, "Response", action="DescribeOnlineRecord")
-        answered = read.text("TaskId") or task_id
-        if answered.strip() not in (task_id.strip(), "") or "TaskId" in read.unreadable:
-            other = "unreadable" if "TaskId" in read.unreadable else escaped(answered, _SHOWN)
-            raise BadAnswer(
-                f"Asked for recording '{escaped(task_id, _SHOWN)}', the answer's TaskId is "
-                f"'{other}'.",
-                request_id=_request_id(read, "RequestId"),
-                action="DescribeOnlineRecord",
-            )
-        return cls._read(read, _API_KEYS, sdk_app_id, task_id, _not_too_deep(response))
+        check_task_id_of_answer(read, "TaskId", task_id, "recording")
+        return cls._read(read, _API_KEYS, sdk_app_id, task_id, not_too_deep(response))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> OnlineRecord:
@@ -219,6 +214,16 @@ class OnlineRecord:
         if any(url not in item.data or url in item.unreadable for item in videos):
             unreadable.add("videos")
         return replace(record, unreadable=frozenset(unreadable)) if unreadable else record
+
+    @property
+    def active_since(self) -> int | None:
+        """When the recording began: :attr:`record_start_time`."""
+        return self.record_start_time
+
+    @property
+    def processing_since(self) -> int | None:
+        """When Tencent began to process it: :attr:`record_stop_time`."""
+        return self.record_stop_time
 
     @property
     def video_urls(self) -> list[str]:
@@ -302,11 +307,6 @@ def check_video_kinds(value: object) -> tuple[VideoKind, ...] | None:
     return tuple(kinds)
 
 
-def _request_id(read: Fields, key: str) -> str | None:
-    found = read.text(key)
-    return None if found is None else escaped(found, _SHOWN)
-
-
 # By the name of an attribute: its key in the API's JSON, and how it is read.
 _Table = Mapping[str, tuple[str, Callable[[Fields, str], Any]]]
 
@@ -321,7 +321,7 @@ _RECORD: _Table = {
     "total_time_ms": ("TotalTime", Fields.integer),
     "exception_count": ("ExceptionCnt", Fields.integer),
     "replay_url": ("ReplayUrl", Fields.url),
-    "request_id": ("RequestId", _request_id),
+    "request_id": ("RequestId", request_id),
 }
 _VIDEO: _Table = {
     "id": ("VideoId", Fields.text),
@@ -366,24 +366,3 @@ def _host(url: str) -> str | None:
         return urlsplit(url).hostname
     except ValueError:
         return None
-
-
-def _not_too_deep(response: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return an answer without the fields that are nested too deep to be copied or pickled."""
-    deep = [key for key, value in response.items() if _is_too_deep(value)]
-    return {**response, **dict.fromkeys(deep)} if deep else response
-
-
-def _is_too_deep(value: object) -> bool:
-    level = [value]
-    for _ in range(_DEEPEST):
-        level = [
-            inner
-            for item in level
-            if isinstance(item, (dict, list))
-            for inner in (item.values() if isinstance(item, dict) else item)
-            if isinstance(inner, (dict, list))
-        ]
-        if not level:
-            return False
-    return True

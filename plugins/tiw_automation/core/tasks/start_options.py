@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The options of StartOnlineRecord, as data, and the functions that check and translate them.
+"""The options of StartOnlineRecord, as data.
 
 The tables below are the only place that lists the options: the adapters derive their own arguments
 from them. The ranges are those of https://www.tencentcloud.com/document/product/1176/53505 and its
@@ -8,48 +8,14 @@ data types.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass
 from typing import Any
 
-from tiw_automation.core.checks import as_integer, as_text, did_you_mean
+from tiw_automation.core.checks import as_text, did_you_mean
 from tiw_automation.core.errors import ConfigurationError
-from tiw_automation.core.formatting import escaped, shown
-
-_LARGEST_ROOM = 2**32 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One option.
-
-    :param name: the name that users type; the API's own is :attr:`api_name`.
-    :param type: ``int``, ``str``, ``bool``, ``dict`` (of ``options``) or ``list`` (of ``options``,
-        or of strings).
-    :param description: a sentence for the adapters' documentation.
-    :param least: the smallest integer that is allowed.
-    :param most: the largest integer that is allowed.
-    :param choices: the only values that are allowed, where there are any.
-    :param pattern: a regular expression that a string must match.
-    """
-
-    name: str
-    type: str
-    description: str
-    required: bool = False
-    least: int | None = None
-    most: int | None = None
-    choices: tuple[Any, ...] = ()
-    pattern: str | None = None
-    options: tuple[Option, ...] = ()
-
-    @property
-    def api_name(self) -> str:
-        """The name that is sent, such as ``RecordMode`` for ``record_mode``."""
-        return self.name.title().replace("_", "").replace("Trtc", "TRTC")
-
+from tiw_automation.core.formatting import shown
+from tiw_automation.core.tasks.options import LARGEST_ROOM, Option, read_integer, read_options
 
 _COLOUR = r"#[0-9A-Fa-f]{6}"
 
@@ -200,7 +166,7 @@ START_OPTIONS = (
         "int",
         "The TRTC room, if it is not the room's number.",
         least=1,
-        most=_LARGEST_ROOM,
+        most=LARGEST_ROOM,
     ),
     Option("trtc_room_id_str", "str", "The TRTC room's name; replaces trtc_room_id."),
 )
@@ -224,20 +190,12 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 """Sets of options by name; an option that is given replaces the preset's."""
 
 
-# As templates render them.
-_FLAGS = {"true": True, "false": False}
-_READ_AS_DATA = (
-    "Give the text itself, in quotes: templates and YAML read {...}, [...], true and 1.5 as data."
-)
-_SHOWN = 200
-
-
 def check_room_id(value: object, name: str = "room_id") -> int:
     """Return a room's number.
 
     :raises ConfigurationError: it is not an integer from 1 to 4294967295.
     """
-    return _integer(value, name, 1, _LARGEST_ROOM)
+    return read_integer(value, name, 1, LARGEST_ROOM)
 
 
 def start_params(options: Mapping[str, Any], preset: str | None = None) -> dict[str, Any]:
@@ -251,7 +209,7 @@ def start_params(options: Mapping[str, Any], preset: str | None = None) -> dict[
     :raises ConfigurationError: a name, type or value is invalid.
     """
     merged = _merged(options, preset)
-    params = _object(merged, START_OPTIONS, "")
+    params = read_options(merged, START_OPTIONS)
     mixed = merged.get("mix_stream") or {}
     if mixed.get("enabled"):
         if mixed.get("model_id") is None and mixed.get("custom") is None:
@@ -277,98 +235,3 @@ def _merged(options: Mapping[str, Any], preset: object) -> dict[str, Any]:
         both = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping)
         merged[name] = {**merged[name], **value} if both else value
     return merged
-
-
-def _object(value: object, known: Sequence[Option], place: str) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        names = ", ".join(option.name for option in known)
-        raise ConfigurationError(f"{place} must hold {names}, not {shown(value)}.")
-    by_name = {option.name: option for option in known}
-    for name in value:
-        if name not in by_name:
-            unknown = escaped(_under(place, name), _SHOWN)
-            raise ConfigurationError(
-                f"{unknown} is not an option.{did_you_mean(as_text(name), by_name)}",
-                hint=f"Use any of {', '.join(by_name)}.",
-            )
-    params = {}
-    for option in known:
-        given = value.get(option.name)
-        inner = _under(place, option.name)
-        if given is not None:
-            params[option.api_name] = _READERS[option.type](given, option, inner)
-        elif option.required:
-            raise ConfigurationError(f"{inner} is missing.", hint=option.description)
-    return params
-
-
-def _read_list(value: object, option: Option, place: str) -> list[Any]:
-    if isinstance(value, str | Mapping) or not isinstance(value, Sequence):
-        raise ConfigurationError(f"{place} must be a list, not {shown(value)}.")
-    read_item = _READERS["dict" if option.options else "str"]
-    return [read_item(item, option, f"{place}[{number}]") for number, item in enumerate(value)]
-
-
-def _read_dict(value: object, option: Option, place: str) -> dict[str, Any]:
-    return _object(value, option.options, place)
-
-
-def _read_bool(value: object, option: Option, place: str) -> bool:
-    flag = _FLAGS.get(value.strip().lower()) if isinstance(value, str) else value
-    if not isinstance(flag, bool):
-        raise ConfigurationError(f"{place} must be true or false, not {shown(value)}.")
-    return flag
-
-
-def _read_int(value: object, option: Option, place: str) -> int:
-    number = _integer(value, place, option.least, option.most)
-    _check_choice(number, option, place)
-    return number
-
-
-def _read_text(value: object, option: Option, place: str) -> str:
-    text = as_text(value)
-    if text is None or not text.strip():
-        raise ConfigurationError(
-            f"{place} must be a text that is not empty, not {shown(value)}.",
-            hint=None if isinstance(value, str) else f"{_READ_AS_DATA} {option.description}",
-        )
-    _check_choice(text, option, place)
-    if option.pattern and not re.fullmatch(option.pattern, text):
-        raise ConfigurationError(f"{place}: {shown(value)} is malformed.", hint=option.description)
-    return text
-
-
-_READERS: Mapping[str, Callable[[object, Option, str], Any]] = {
-    "bool": _read_bool,
-    "dict": _read_dict,
-    "int": _read_int,
-    "list": _read_list,
-    "str": _read_text,
-}
-
-
-def _integer(value: object, place: str, least: int | None, most: int | None) -> int:
-    number = as_integer(value)
-    if (
-        number is None
-        or (least is not None and number < least)
-        or (most is not None and number > most)
-    ):
-        bounds = [f"from {least}" if least is not None else "", f"to {most}" if most else ""]
-        limits = " ".join(filter(None, ["an integer", *bounds]))
-        raise ConfigurationError(f"{place} must be {limits}, not {shown(value)}.")
-    return number
-
-
-def _check_choice(value: object, option: Option, place: str) -> None:
-    if option.choices and value not in option.choices:
-        choices = [str(choice) for choice in option.choices]
-        raise ConfigurationError(
-            f"{place}: {shown(value)} is not allowed.{did_you_mean(value, choices)}",
-            hint=f"Use {', '.join(choices)}.",
-        )
-
-
-def _under(place: str, name: object) -> str:
-    return f"{place}.{name}" if place else str(name)

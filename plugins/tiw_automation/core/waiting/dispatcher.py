@@ -15,27 +15,29 @@ from typing import Any
 from tiw_automation.core.api.client import TiwClient
 from tiw_automation.core.errors import ApiError, TiwError
 from tiw_automation.core.quota.quota import BUSY_PAUSE_S, Quota, Slot, WantedRate
-from tiw_automation.core.records.record import OnlineRecord
+from tiw_automation.core.tasks.kind import TaskKind
+from tiw_automation.core.waiting.durations import processing_durations, recording_durations
 from tiw_automation.core.waiting.outcomes import ENDS_THE_LOOP, request_error, watcher_error
 from tiw_automation.core.waiting.poll_order import PollOrder
 from tiw_automation.core.waiting.running_list import RunningHints
 from tiw_automation.core.waiting.stats import RequestRate, StatsReport, WatcherStats
 from tiw_automation.core.waiting.threads import DaemonThreads
-from tiw_automation.core.waiting.tracker import Caller, Key, TrackedTask, Tracker
-
-_ACTION = "DescribeOnlineRecord"
+from tiw_automation.core.waiting.tracker import Caller, Described, Key, TrackedTask, Tracker
 
 
 class Dispatcher:
-    """Polls the tasks that the calls of the running event loop wait for.
+    """Polls the tasks of one kind that the calls of the running event loop wait for.
 
     It runs as one asyncio task while there are waits. An error of its own ends every wait, and
     the next wait starts it anew.
 
     :param client: makes the calls.
+    :param kind: the kind of the tasks.
     :param threads: the threads that wait for the answers.
     :param report: where the counters are reported.
-    :param order: makes what decides which task is polled next.
+    :param stats: returns the counters to report, those of all kinds.
+    :param order: makes what decides which task is polled next; by default one that begins with
+        the first guesses of the kind.
     :param jitter: returns a number between 0 and 1.
     :param running_list: whether the list of running tasks may be read.
     """
@@ -43,20 +45,24 @@ class Dispatcher:
     def __init__(
         self,
         client: TiwClient,
+        kind: TaskKind,
         threads: DaemonThreads,
         report: StatsReport,
+        stats: Callable[[], WatcherStats],
         *,
-        order: Callable[[], PollOrder[TrackedTask]],
+        order: Callable[[], PollOrder[TrackedTask]] | None,
         jitter: Callable[[], float],
         running_list: bool,
     ) -> None:
         self.client = client
+        self.kind = kind
         self.loop = asyncio.get_running_loop()
         self.pid = os.getpid()
-        self.tracker = Tracker(order(), jitter, time.time)
+        self._order = order or self._new_order
+        self.tracker = Tracker(self._order(), jitter, time.time, kind)
         self._threads = threads
         self._report = report
-        self._order = order
+        self._stats = stats
         self._hints = RunningHints(client, self.tracker) if running_list else None
         self._rate = RequestRate()
         # Both run while there are waits, and only then (I8).
@@ -66,6 +72,12 @@ class Dispatcher:
         # Rings at the tracker's next event, whatever the task waits for (I2).
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = math.inf
+
+    def _new_order(self) -> PollOrder[TrackedTask]:
+        return PollOrder(
+            recording=recording_durations(self.kind.active_mean_s),
+            processing=processing_durations(self.kind.processing_mean_s),
+        )
 
     # What calls do.
 
@@ -126,7 +138,7 @@ class Dispatcher:
 
     async def _run(self) -> None:
         tracker = self.tracker
-        quota = self.client.quota(_ACTION)
+        quota = self.client.quota(self.kind.describe_action)
         quota.expect_answers()
         tracker.order.pace = quota.requests_per_second
         identity, wanted = object(), WantedRate()
@@ -135,7 +147,7 @@ class Dispatcher:
                 self._changed.clear()
                 now = time.monotonic()
                 self._read_running_list()
-                self._report.report(now, self.stats)
+                self._report.report(now, self._stats)
                 self._exchange_demand(quota, identity, wanted)
                 due = self._next_due(now)
                 if due <= now:
@@ -190,20 +202,20 @@ class Dispatcher:
         """Poll a task in a thread. Every request leaves in a slot of the quota (I1)."""
         self._rate.add(time_of_slot)
         app_id, task_id = task.key
-        describe, slot = self.client.describe_online_record, Slot(quota, time_of_slot)
+        describe, kind, slot = self.client.describe_task, self.kind.name, Slot(quota, time_of_slot)
 
-        def poll() -> OnlineRecord | BaseException:
-            answer: OnlineRecord | BaseException
+        def poll() -> Described | BaseException:
+            answer: Described | BaseException
             try:
-                answer = describe(task_id, app_id, slot=slot)
+                answer = describe(kind, task_id, app_id, slot=slot)
             except BaseException as error:
                 # A wait depends on the end of this request, whatever it is.
                 answer = error
-            if isinstance(answer, (OnlineRecord, ApiError)):
+            if isinstance(answer, ApiError) or not isinstance(answer, BaseException):
                 quota.answered(slot.time, time.monotonic() - slot.time)
             return answer
 
-        def complete(answer: OnlineRecord | BaseException) -> None:
+        def complete(answer: Described | BaseException) -> None:
             self._guarded(self._complete, task, answer)
 
         try:
@@ -212,13 +224,13 @@ class Dispatcher:
             quota.release(time_of_slot)
             self._complete(task, error)
 
-    def _complete(self, task: TrackedTask, answer: OnlineRecord | BaseException) -> None:
+    def _complete(self, task: TrackedTask, answer: Described | BaseException) -> None:
         was_down = self.tracker.is_down
         if isinstance(answer, BaseException):
             answer = request_error(answer)
         self.tracker.complete(task, answer, time.monotonic())
         if was_down and not self.tracker.is_down:
-            self.client.quota(_ACTION).forget_round_trips()
+            self.client.quota(self.kind.describe_action).forget_round_trips()
         self._changed.set()
         self._stop_if_idle()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long the stages of a recording last, learned from observations."""
+"""How long the stages of a task last, learned from observations."""
 
 from __future__ import annotations
 
@@ -176,11 +176,11 @@ def _spread(step: float, until: float, growth: float, limit: float) -> list[floa
     return edges
 
 
-def recording_durations() -> Durations:
-    """Return the prior for RECORDING: 51 minutes on average."""
-    return Durations(_spread(5 * _MINUTE, 3 * _HOUR, 1.4, _DAY), _PRIOR_RECORDING_S)
+def recording_durations(mean_s: float = _PRIOR_RECORDING_S) -> Durations:
+    """Return the prior for what comes before processing, such as a lesson of 51 minutes."""
+    return Durations(_spread(5 * _MINUTE, 3 * _HOUR, 1.4, _DAY), mean_s)
 
 
-def processing_durations() -> Processing:
-    """Return the prior for STOPPED: 5 minutes on average."""
-    return Processing(_spread(30.0, 15 * _MINUTE, 1.4, 4 * _HOUR), _PRIOR_PROCESSING_S)
+def processing_durations(mean_s: float = _PRIOR_PROCESSING_S) -> Processing:
+    """Return the prior for processing, by default that of recordings: 5 minutes on average."""
+    return Processing(_spread(30.0, 15 * _MINUTE, 1.4, 4 * _HOUR), mean_s)

@@ -11,8 +11,10 @@ from dataclasses import replace
 from tiw_automation.core.errors import TiwError
 from tiw_automation.core.records.outcome import Outcome, Verdict, WaitTimeout
 from tiw_automation.core.records.record import OnlineRecord
+from tiw_automation.core.records.task import TiwTask, noun_of
 from tiw_automation.core.retry import is_exhaustion
-from tiw_automation.core.tasks.until import out_of_reach_error, state_names
+from tiw_automation.core.tasks.kinds import find_kind
+from tiw_automation.core.tasks.until import out_of_reach_error, wanted_states
 from tiw_automation.core.waiting.tracker import Wait
 
 # asyncio lets these end the event loop.
@@ -40,7 +42,7 @@ def settled_outcome(wait: Wait) -> Outcome:
     if isinstance(outcome.error, _Interruption) and outcome.error.__cause__ is not None:
         raise outcome.error.__cause__
     if terms.until is not None:
-        error = out_of_reach_error(outcome, terms.until)
+        error = out_of_reach_error(outcome, terms.until, terms.kind)
         if error is not None:
             return replace(outcome, error=error)
         if terms.ended_by(outcome):
@@ -52,9 +54,9 @@ def settled_outcome(wait: Wait) -> Outcome:
 
 def timed_out(wait: Wait) -> Outcome:
     """Return the outcome of a wait whose time elapsed."""
-    caller = wait.caller
+    caller, terms = wait.caller, wait.caller.terms
     assert caller.timeout is not None
-    return out_of_time(wait.outcome, caller.timeout, state_names(caller.terms.until))
+    return out_of_time(wait.outcome, caller.timeout, wanted_states(terms.until, terms.kind))
 
 
 def out_of_time(outcome: Outcome, timeout_s: float, wanted: str = "FINISHED") -> Outcome:
@@ -64,32 +66,35 @@ def out_of_time(outcome: Outcome, timeout_s: float, wanted: str = "FINISHED") ->
     :param timeout_s: the seconds that the wait had.
     :param wanted: the names of the states that it was for.
     """
-    if outcome.record is not None and outcome.record.status:
-        seen = f"it was last seen {outcome.record.status}"
+    described = outcome.described
+    if described is not None and described.status:
+        seen = f"it was last seen {described.status}"
     elif outcome.error is not None:
         seen = f"the last answer was: {outcome.error}"
     else:
         seen = "the quota had no slot for it yet"
     error = WaitTimeout(
-        f"Recording {outcome.task_id} was not {wanted} within {timeout_s:g} s; {seen}.",
-        action="DescribeOnlineRecord",
+        f"{noun_of(outcome.task_kind)} {outcome.task_id} was not {wanted} within "
+        f"{timeout_s:g} s; {seen}.",
+        action=find_kind(outcome.task_kind).describe_action,
         outcome=outcome,
         hint="Wait longer, or ask again later: nothing is lost.",
     )
-    return Outcome(outcome.sdk_app_id, outcome.task_id, Verdict.PENDING, outcome.record, error)
+    return replace(outcome, verdict=Verdict.PENDING, error=error)
 
 
-def record_of(outcome: Outcome, until: frozenset[str] | None) -> OnlineRecord:
-    """Return the record of a wait that ended well.
+def described_at_end(outcome: Outcome, until: frozenset[str] | None) -> OnlineRecord | TiwTask:
+    """Return the task of a wait that ended well.
 
-    :param until: the states that it was for; None for FINISHED.
+    :param until: the states that it was for; None for a final one.
     :raises TiwError: it did not end well.
     """
+    seen = outcome.described
     if until is None or outcome.verdict is Verdict.FAILED:
-        return outcome.raise_for_verdict()
-    if outcome.error is not None or outcome.record is None:
+        return outcome.finished()
+    if outcome.error is not None or seen is None:
         raise outcome.error or TiwError(outcome.message)
-    return outcome.record
+    return seen
 
 
 class _Interruption(TiwError):

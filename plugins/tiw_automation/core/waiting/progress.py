@@ -99,7 +99,8 @@ class Reporter:
     def report(self, wait: Wait) -> None:
         """Report a wait's news, if its state has changed."""
         outcome = wait.outcome
-        status = outcome.record.status if outcome.record else None
+        seen = outcome.described
+        status = seen.status if seen else None
         # Thousands of waits share a few states.
         state = sys.intern(f"{outcome.verdict}/{status}")
         if state == wait.reported:

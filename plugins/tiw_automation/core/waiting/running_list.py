@@ -51,7 +51,8 @@ class RunningHints:
 
     def wanted(self) -> bool:
         """Return whether there is a list worth reading."""
-        return len(self._tracker.tasks) >= WORTH_IT and bool(self._applications())
+        types = self._tracker.kind.running_types
+        return bool(types) and len(self._tracker.tasks) >= WORTH_IT and bool(self._applications())
 
     async def keep_reading(self, threads: DaemonThreads, changed: Callable[[], None]) -> None:
         """Read the lists while they are worth it.
@@ -91,7 +92,11 @@ class RunningHints:
 
         def read() -> list[RunningTask] | BaseException:
             try:
-                return self._client.describe_running_tasks(sdk_app_id=app_id)
+                return [
+                    task
+                    for task_type in self._tracker.kind.running_types
+                    for task in self._client.describe_running_tasks(task_type, app_id)
+                ]
             except BaseException as error:
                 # The coroutine waits for an answer, whatever it is.
                 return error

@@ -18,11 +18,11 @@ _RATE_OVER_S = 10.0
 class WatcherStats:
     """The counters of a watcher.
 
-    :param waits: the recordings that are waited for now.
+    :param waits: the tasks that are waited for now, of all kinds.
     :param polls: the requests sent so far.
     :param rejects: how many of them the server refused as one too many.
     :param errors: how many of them ended with an error, those included.
-    :param oldest_unpolled_s: the longest time that a recording has had no answer, in seconds.
+    :param oldest_unpolled_s: the longest time that a task has had no answer, in seconds.
     :param rate: the requests a second over the last ten seconds.
     """
 
@@ -32,6 +32,17 @@ class WatcherStats:
     errors: int
     oldest_unpolled_s: float = 0.0
     rate: float = 0.0
+
+    def __add__(self, other: WatcherStats) -> WatcherStats:
+        """Return the counters of both."""
+        return WatcherStats(
+            self.waits + other.waits,
+            self.polls + other.polls,
+            self.rejects + other.rejects,
+            self.errors + other.errors,
+            max(self.oldest_unpolled_s, other.oldest_unpolled_s),
+            self.rate + other.rate,
+        )
 
 
 class RequestRate:

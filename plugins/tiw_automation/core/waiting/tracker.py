@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The state of all waits of an account: which call waits for which task, what is due or settled.
+"""The state of an account's waits of one kind: which call waits for which task, what is due.
 
 It has no clock, thread or socket: the dispatcher passes the time, sends the requests and hands
 back the answers. So a test can run any sequence of events on a fake clock.
@@ -34,8 +34,11 @@ from tiw_automation.core.records.outcome import (
     Verdict,
     judge,
 )
-from tiw_automation.core.records.record import OnlineRecord, RecordStatus
+from tiw_automation.core.records.record import OnlineRecord
+from tiw_automation.core.records.task import TiwTask
 from tiw_automation.core.retry import doubled, is_exhaustion
+from tiw_automation.core.tasks.kind import TaskKind
+from tiw_automation.core.tasks.kinds import ONLINE_RECORD
 from tiw_automation.core.tasks.until import ends_wait
 from tiw_automation.core.waiting.poll_order import Place, PollOrder, Stage
 
@@ -43,6 +46,8 @@ logger = logging.getLogger(__name__)
 
 Key = tuple[int, str]
 """An application and a task id."""
+Described = OnlineRecord | TiwTask
+"""A task as it was seen in one answer."""
 
 _RETRY_BASE_S = 1.0
 _RETRY_CAP_S = 30.0
@@ -82,6 +87,7 @@ class Terms:
     :param once: whether one answer is enough, whatever it is.
     :param until: the states to wait for; None waits for FINISHED.
     :param unconfirmed: whether the caller may not know the tasks.
+    :param kind: the kind of its tasks.
     """
 
     acceptance: Acceptance
@@ -89,10 +95,11 @@ class Terms:
     once: bool
     until: frozenset[str] | None = None
     unconfirmed: bool = False
+    kind: TaskKind = ONLINE_RECORD
 
     def ended_by(self, outcome: Outcome) -> bool:
         """Return whether an answer that is not final ends a wait for other states."""
-        return self.until is not None and ends_wait(outcome, self.until)
+        return self.until is not None and ends_wait(outcome, self.until, self.kind)
 
 
 class Wait:
@@ -103,14 +110,14 @@ class Wait:
     whatever it is (I5). ``reported`` is the state that was last reported to the caller.
     """
 
-    __slots__ = ("_outcome", "_record", "caller", "last", "reported", "settled", "task")
+    __slots__ = ("_outcome", "_seen", "caller", "last", "reported", "settled", "task")
 
     def __init__(self, caller: Caller, task: TrackedTask) -> None:
         self.caller = caller
         self.task = task
         # One of the two is enough for most waits: thousands are pending.
         self._outcome: Outcome | None = None
-        self._record: OnlineRecord | None = None
+        self._seen: Described | None = None
         self.settled = False
         self.last = False
         self.reported: str | None = None
@@ -118,21 +125,24 @@ class Wait:
     @property
     def outcome(self) -> Outcome:
         """What is known of the task."""
-        return self._outcome or Outcome(*self.task.key, Verdict.PENDING, self._record)
+        if self._outcome is not None:
+            return self._outcome
+        kind = self.caller.terms.kind.name
+        return Outcome.about(*self.task.key, Verdict.PENDING, self._seen, task_kind=kind)
 
     def learn_from(self, other: Wait) -> None:
-        """Take over the record that another wait for the same task has."""
+        """Take over what another wait for the same task has seen."""
         if other._outcome is None:
-            self._record = other._record
+            self._seen = other._seen
 
     def update(self, outcome: Outcome) -> None:
         """Take an answer."""
-        if outcome.verdict is Verdict.PENDING and outcome.record is not None:
-            self._outcome, self._record = None, outcome.record
+        if outcome.verdict is Verdict.PENDING and outcome.described is not None:
+            self._outcome, self._seen = None, outcome.described
         else:
-            # A fault does not discard the record that was seen before.
-            self._record = outcome.record or self._record
-            self._outcome = replace(outcome, record=self._record)
+            # A fault does not discard what was seen before.
+            self._seen = outcome.described or self._seen
+            self._outcome = outcome.with_described(self._seen)
         terms = self.caller.terms
         self.settled = (
             self.last
@@ -354,7 +364,7 @@ class TrackedTask(Place):
         """Count the errors in a row."""
         failed = outcome.verdict is Verdict.UNKNOWN
         self.errors_in_a_row = self.errors_in_a_row + 1 if failed else 0
-        statusless = failed and outcome.record is not None
+        statusless = failed and outcome.described is not None
         self.statusless_in_a_row = self.statusless_in_a_row + 1 if statusless else 0
 
     def gives_up(self, outcome: Outcome, once: bool) -> bool:
@@ -479,6 +489,7 @@ class Tracker:
     :param order: decides which task is polled next.
     :param jitter: returns a number between 0 and 1.
     :param wall_clock: returns UNIX seconds, only to compare with the times in an answer (I7).
+    :param kind: the kind of all its tasks.
     """
 
     def __init__(
@@ -486,7 +497,9 @@ class Tracker:
         order: PollOrder[TrackedTask],
         jitter: Callable[[], float],
         wall_clock: Callable[[], float],
+        kind: TaskKind = ONLINE_RECORD,
     ) -> None:
+        self.kind = kind
         self.order = order
         self.unconfirmed: PollOrder[TrackedTask] = PollOrder(learns=False)
         self.budget = Budget(SMALL_PART * order.pace)
@@ -716,7 +729,7 @@ class Tracker:
 
     # Answers.
 
-    def complete(self, task: TrackedTask, answer: OnlineRecord | TiwError, now: float) -> None:
+    def complete(self, task: TrackedTask, answer: Described | TiwError, now: float) -> None:
         """Take the answer to a request, or the error that came instead.
 
         It settles only waits for this task (I6).
@@ -730,9 +743,9 @@ class Tracker:
         self._note_endpoint(answer, now)
         if isinstance(answer, RequestLimitExceeded):
             self.rejects += 1
-        outcome = judge(*task.key, answer, DEFAULT_ACCEPTANCE)
+        outcome = self._judge(task, answer, DEFAULT_ACCEPTANCE)
         task.count(outcome)
-        if isinstance(answer, OnlineRecord) and not outcome.is_final:
+        if not isinstance(answer, TiwError) and not outcome.is_final:
             answer = _without_raw(answer)
         settled = self._update_waits(task, answer)
         if outcome.verdict is Verdict.UNKNOWN:
@@ -742,24 +755,29 @@ class Tracker:
             self._plan_next(task, outcome, now)
         self._drop(task, settled)
 
-    def _update_waits(self, task: TrackedTask, answer: OnlineRecord | TiwError) -> list[Wait]:
+    def _judge(
+        self, task: TrackedTask, answer: Described | TiwError, acceptance: Acceptance
+    ) -> Outcome:
+        return judge(*task.key, answer, acceptance, self.kind.rules)
+
+    def _update_waits(self, task: TrackedTask, answer: Described | TiwError) -> list[Wait]:
         """Pass an answer to all waits for a task; return those that it settles."""
         waits = task.waits
         task.interval_s = min((wait.caller.terms.poll_interval_s for wait in waits), default=0.0)
         for wait in waits:
-            wait.update(judge(*task.key, answer, wait.caller.terms.acceptance))
+            wait.update(self._judge(task, answer, wait.caller.terms.acceptance))
         return [wait for wait in waits if wait.settled]
 
-    def _retry_later(self, task: TrackedTask, answer: OnlineRecord | TiwError, now: float) -> None:
+    def _retry_later(self, task: TrackedTask, answer: Described | TiwError, now: float) -> None:
         ceiling = doubled(_RETRY_BASE_S, task.errors_in_a_row - 1, _RETRY_CAP_S)
         asked = answer.retry_after_s if isinstance(answer, TiwError) else None
         pause = max(task.interval_s, self._jitter() * ceiling, asked or 0.0)
         self._order_of(task).put_back(task, now, now + pause)
 
     def _plan_next(self, task: TrackedTask, outcome: Outcome, now: float) -> None:
-        record = outcome.record
-        if record is None:
-            # It failed or is missing, which shows nothing about how long recordings last.
+        seen = outcome.described
+        if seen is None:
+            # It failed or is missing, which shows nothing about how long tasks last.
             task.stage = Stage.FINISHED
             return
         if outcome.is_final:
@@ -768,9 +786,9 @@ class Tracker:
             if len(self.finished_at) > _FINISHED_KEPT:
                 del self.finished_at[next(iter(self.finished_at))]
         else:
-            stage = Stage.STOPPED if record.status == RecordStatus.STOPPED else Stage.ACTIVE
+            stage = Stage.STOPPED if seen.status in self.kind.processing else Stage.ACTIVE
         wall = self._wall_clock()
-        started, stopped = record.record_start_time, record.record_stop_time
+        started, stopped = seen.active_since, seen.processing_since
         self._order_of(task).answered(
             task,
             now,
@@ -792,7 +810,7 @@ class Tracker:
         for task in tasks:
             waits = task.waits
             for wait in waits:
-                wait.update(judge(*task.key, error, wait.caller.terms.acceptance))
+                wait.update(self._judge(task, error, wait.caller.terms.acceptance))
                 wait.settled = True
             task.remove(waits)
 
@@ -820,10 +838,10 @@ class Tracker:
         passing.retryable = True
         return passing
 
-    def _note_endpoint(self, answer: OnlineRecord | TiwError, now: float) -> None:
+    def _note_endpoint(self, answer: Described | TiwError, now: float) -> None:
         if isinstance(answer, TiwError) and self._shows_outage(answer):
             self._endpoint_failed(answer, now)
-        elif isinstance(answer, (OnlineRecord, ApiError, BadAnswer)):
+        elif isinstance(answer, (OnlineRecord, TiwTask, ApiError, BadAnswer)):
             # Whatever the answer means for its task, the endpoint answers.
             self._was_answered = self._was_answered or not isinstance(answer, BadAnswer)
             self._endpoint_answered(now)
@@ -867,7 +885,7 @@ class Tracker:
         for task in list(self._once):
             if task.in_flight:
                 continue
-            outcome = judge(*task.key, error, DEFAULT_ACCEPTANCE)
+            outcome = self._judge(task, error, DEFAULT_ACCEPTANCE)
             task.count(outcome)
             if task.errors_in_a_row >= _ATTEMPTS:
                 settled = [wait for wait in task.waits if wait.caller.terms.once]
@@ -876,7 +894,7 @@ class Tracker:
                 self._drop(task, settled)
 
 
-def _without_raw(record: OnlineRecord) -> OnlineRecord:
-    """Return a record without its raw answer: thousands of pending ones are kept."""
-    status = None if record.status is None else sys.intern(record.status)
-    return replace(record, status=status, raw=_NOTHING)
+def _without_raw(seen: Described) -> Described:
+    """Return what was seen without its raw answer: thousands of pending tasks are kept."""
+    status = None if seen.status is None else sys.intern(seen.status)
+    return replace(seen, status=status, raw=_NOTHING)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The public face: wait for one recording, watch many, describe them now, give hints."""
+"""The public face: wait for one task, watch many, describe them now, give hints."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from collections.abc import (
     Iterator,
     Mapping,
 )
-from typing import Any
+from functools import reduce
+from operator import add
+from typing import Any, Literal, overload
 
 from tiw_automation.core import hints
 from tiw_automation.core.api.client import TiwClient
@@ -25,10 +27,13 @@ from tiw_automation.core.errors import ConfigurationError
 from tiw_automation.core.formatting import shown
 from tiw_automation.core.records.outcome import DEFAULT_ACCEPTANCE, Acceptance, Outcome
 from tiw_automation.core.records.record import OnlineRecord
+from tiw_automation.core.records.task import TiwTask
 from tiw_automation.core.retry import chance
+from tiw_automation.core.tasks.kind import TaskKind
+from tiw_automation.core.tasks.kinds import find_kind
 from tiw_automation.core.tasks.until import check_until
 from tiw_automation.core.waiting.dispatcher import Dispatcher
-from tiw_automation.core.waiting.outcomes import record_of, settled_outcome, timed_out
+from tiw_automation.core.waiting.outcomes import described_at_end, settled_outcome, timed_out
 from tiw_automation.core.waiting.poll_order import PollOrder
 from tiw_automation.core.waiting.progress import LOG_ONLY, BatchReporter, Progress, Reporter
 from tiw_automation.core.waiting.stats import StatsReport, WatcherStats
@@ -44,17 +49,21 @@ _IDS_AT_ONCE = 250
 
 
 class RecordWatcher:
-    """Waits for recordings, many at a time, on one account's quota.
+    """Waits for recordings and other tasks, many at a time, on one account's quota.
+
+    Each kind of task has a quota, an order and threads apart from the others, so that none slows
+    another one. Every method takes ``task_kind``, a name of
+    :data:`~tiw_automation.core.tasks.kinds.TASK_KINDS`; by default it is about recordings.
 
     A watcher belongs to the event loop in which it is first used. It needs no closing and does
     nothing while there are no waits. A fault on the way (network, throttling, an error of
-    Tencent's) delays the recording that met it, with full jitter, and never ends a wait. An
-    error of the watcher itself ends every wait with a :class:`TiwError`; one that is not an
+    Tencent's) delays the task that met it, with full jitter, and never ends a wait. An error of
+    the watcher itself ends every wait with a :class:`TiwError`; one that is not an
     :class:`Exception`, as a signal handler may raise for the time limit of a task, is raised by
     every wait. The copy in a forked child starts empty.
 
     :param client: makes the calls; its ``sdk_app_id`` is the default of every method here.
-    :param order: makes what decides which recording is polled next.
+    :param order: makes what decides which task is polled next, for each kind.
     :param jitter: returns a number between 0 and 1.
     :param running_list: whether the list of running tasks may be read once several hundred
         recordings are waited for; it only changes the order of the polls.
@@ -64,7 +73,7 @@ class RecordWatcher:
         self,
         client: TiwClient,
         *,
-        order: Callable[[], PollOrder[TrackedTask]] = PollOrder,
+        order: Callable[[], PollOrder[TrackedTask]] | None = None,
         jitter: Callable[[], float] = chance.random,
         running_list: bool = True,
     ) -> None:
@@ -72,9 +81,10 @@ class RecordWatcher:
         self._order = order
         self._jitter = jitter
         self._running_list = running_list
-        self._threads = DaemonThreads(_CALLS_AT_ONCE, "tiw-call")
         self._report = StatsReport()
-        self._dispatcher: Dispatcher | None = None
+        # By kind.
+        self._threads: dict[str, DaemonThreads] = {}
+        self._dispatchers: dict[str, Dispatcher] = {}
         hints.listen(self)
 
     @classmethod
@@ -115,13 +125,15 @@ class RecordWatcher:
 
     def stats(self) -> WatcherStats:
         """Return the counters."""
-        dispatcher = self._current()
-        return WatcherStats(0, 0, 0, 0) if dispatcher is None else dispatcher.stats()
+        found = (dispatcher.stats() for dispatcher in self._current())
+        return reduce(add, found, WatcherStats(0, 0, 0, 0))
 
-    def wait(
+    @overload
+    def wait(  # type: ignore[overload-overlap]
         self,
         task_id: str,
         *,
+        task_kind: Literal["online_record"] = "online_record",
         sdk_app_id: int | str | None = None,
         timeout: float | None = None,
         acceptance: Acceptance | None = None,
@@ -131,28 +143,63 @@ class RecordWatcher:
         until: str | Collection[str] | None = None,
         on_change: Callable[[Outcome], None] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
-    ) -> Coroutine[Any, Any, OnlineRecord]:
-        """Wait until a recording is FINISHED, or in one of the states ``until``, and return it.
+    ) -> Coroutine[Any, Any, OnlineRecord]: ...
+    @overload
+    def wait(
+        self,
+        task_id: str,
+        *,
+        task_kind: str,
+        sdk_app_id: int | str | None = None,
+        timeout: float | None = None,
+        acceptance: Acceptance | None = None,
+        poll_interval: float = DEFAULT_POLL_INTERVAL_S,
+        initial_delay: float = 0.0,
+        expected_stop: float | None = None,
+        until: str | Collection[str] | None = None,
+        on_change: Callable[[Outcome], None] | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Coroutine[Any, Any, TiwTask]: ...
+    def wait(
+        self,
+        task_id: str,
+        *,
+        task_kind: str = "online_record",
+        sdk_app_id: int | str | None = None,
+        timeout: float | None = None,
+        acceptance: Acceptance | None = None,
+        poll_interval: float = DEFAULT_POLL_INTERVAL_S,
+        initial_delay: float = 0.0,
+        expected_stop: float | None = None,
+        until: str | Collection[str] | None = None,
+        on_change: Callable[[Outcome], None] | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Coroutine[Any, Any, OnlineRecord | TiwTask]:
+        """Wait until a task has ended, or is in one of the states ``until``, and return it.
+
+        A recording ends with FINISHED and is an :class:`OnlineRecord`, a task of another kind is
+        a :class:`TiwTask`.
 
         :param timeout: seconds to wait; None waits without limit.
-        :param acceptance: which finished recordings count as good.
-        :param poll_interval: the least seconds between two requests for this recording; the
+        :param acceptance: which finished tasks count as good.
+        :param poll_interval: the least seconds between two requests for this task; the
             quota decides the rest.
         :param initial_delay: seconds before the first request.
-        :param expected_stop: when the recording is going to stop or stopped, UNIX seconds.
+        :param expected_stop: when a recording is going to stop or stopped, UNIX seconds.
         :param until: as for :meth:`watch`.
         :param on_change: as for :meth:`watch`.
         :param on_progress: as for :meth:`watch`.
         :raises ConfigurationError: an argument is invalid; raised by the call, before any await.
-        :raises RecordFailed: it failed, or finished in a way that is not accepted.
-        :raises TaskNotFound: there is no such recording.
+        :raises TaskFailed: it failed, or finished in a way that is not accepted; for a recording
+            a :class:`RecordFailed`.
+        :raises TaskNotFound: there is no such task.
         :raises WaitTimeout: the time elapsed; it holds what was last seen.
         :raises TiwError: the API refuses to answer (keys, permission, settings), or, with the
-            code ``StateOutOfReach``, the recording can no longer reach a state of ``until``.
+            code ``StateOutOfReach``, the task can no longer reach a state of ``until``.
         """
         key = self.client.sdk_app_id(sdk_app_id), check_task_id(task_id)
-        states = check_until(until)
-        terms = _terms(timeout, acceptance, poll_interval, initial_delay, states)
+        kind = find_kind(task_kind)
+        terms = _terms(kind, timeout, acceptance, poll_interval, initial_delay, until)
         stop = _check_stop(expected_stop)
         reporter = Reporter(on_change, on_progress) if on_change or on_progress else LOG_ONLY
         return self._wait(key, terms, reporter, timeout, initial_delay, stop)
@@ -161,6 +208,7 @@ class RecordWatcher:
         self,
         task_ids: str | Iterable[str],
         *,
+        task_kind: str = "online_record",
         sdk_app_id: int | str | None = None,
         timeout: float | None = None,
         acceptance: Acceptance | None = None,
@@ -172,18 +220,19 @@ class RecordWatcher:
         on_change: Callable[[Outcome], None] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> AsyncGenerator[Outcome, None]:
-        """Yield the outcome of each recording as it is settled, once for each distinct id.
+        """Yield the outcome of each task as it is settled, once for each distinct id.
 
-        It raises nothing for a single recording: one that is still pending when the time elapses
+        It raises nothing for a single task: one that is still pending when the time elapses
         has a :class:`WaitTimeout` as its error, one that the API refuses has the refusal. A
         request that is in flight when the time elapses is still awaited. Close the generator
         (``contextlib.aclosing``) where it is left early.
 
         :param expected_stop: when the recordings are going to stop or stopped, UNIX seconds:
             one time, or one for each task id.
-        :param until: states (:class:`RecordStatus`). A recording's wait ends when it is in one of
-            them. It also ends when the recording can no longer reach any of them: then its
-            outcome has an error with the code ``StateOutOfReach``. None waits for FINISHED.
+        :param until: states (:class:`RecordStatus`, or those of the kind). A wait ends when its
+            task is in one of them. It also ends when the task can no longer reach any of them:
+            then its outcome has an error with the code ``StateOutOfReach``. None waits for the
+            end, FINISHED for recordings.
         :param unconfirmed: whether these ids come from a sender who may not know the recordings.
             Those that no other call of this watcher waits for get at most a tenth of the pace
             while anything else is due, here or in another process of the host.
@@ -194,8 +243,8 @@ class RecordWatcher:
         :raises ConfigurationError: an argument is invalid; nothing was sent.
         """
         app_id, ids = self.client.sdk_app_id(sdk_app_id), check_task_ids(task_ids)
-        states = check_until(until)
-        terms = _terms(timeout, acceptance, poll_interval, initial_delay, states, unconfirmed)
+        kind = find_kind(task_kind)
+        terms = _terms(kind, timeout, acceptance, poll_interval, initial_delay, until, unconfirmed)
         stops = _check_stops(expected_stop, ids)
         reporter = BatchReporter(len(ids), on_change, on_progress)
         return self._watch(app_id, ids, terms, reporter, timeout, initial_delay, stops)
@@ -204,28 +253,44 @@ class RecordWatcher:
         self,
         task_ids: str | Iterable[str],
         *,
+        task_kind: str = "online_record",
         sdk_app_id: int | str | None = None,
         acceptance: Acceptance | None = None,
         unconfirmed: bool = False,
     ) -> AsyncGenerator[Outcome, None]:
-        """Yield what is known of each recording now, once for each distinct id, as it arrives.
+        """Yield what is known of each task now, once for each distinct id, as it arrives.
 
-        Every recording is polled once; after a fault on the way it is polled a few times more.
+        Every task is polled once; after a fault on the way it is polled a few times more.
 
         :param unconfirmed: as for :meth:`watch`.
         :raises ConfigurationError: an argument is invalid; nothing was sent.
         """
         app_id, ids = self.client.sdk_app_id(sdk_app_id), check_task_ids(task_ids)
-        terms = Terms(acceptance or DEFAULT_ACCEPTANCE, 0.0, once=True, unconfirmed=unconfirmed)
+        terms = Terms(
+            acceptance or DEFAULT_ACCEPTANCE,
+            0.0,
+            once=True,
+            unconfirmed=unconfirmed,
+            kind=find_kind(task_kind),
+        )
         return self._watch(app_id, ids, terms, BatchReporter(len(ids)), None, 0.0, {})
 
-    def hint(self, task_id: str, *, expected_stop: float | None = None) -> None:
-        """Hint that a recording may have changed: it is polled as soon as the quota allows.
+    def hint(
+        self,
+        task_id: str,
+        *,
+        task_kind: str | None = None,
+        expected_stop: float | None = None,
+    ) -> None:
+        """Hint that a task may have changed: it is polled as soon as the quota allows.
 
         With ``expected_stop`` (UNIX seconds) the hint is when it is going to stop or stopped:
         before that time it is polled rarely, and after it as often as one that was seen STOPPED.
-        Only an answer decides anything. A hint for a recording without a wait is ignored. From
-        any thread.
+        Only an answer decides anything. A hint for a task without a wait is ignored. From any
+        thread.
+
+        :param task_kind: the task's kind; by default the hint is for the tasks of any kind with
+            this id.
 
         :raises ConfigurationError: ``expected_stop`` is not a time, or ``task_id`` not a string.
         """
@@ -235,9 +300,10 @@ class RecordWatcher:
                 hint="Give one hint for each recording.",
             )
         stop = _check_stop(expected_stop)
-        dispatcher = self._current()
-        if dispatcher is not None:
-            dispatcher.hint(task_id, stop)
+        kind = None if task_kind is None else find_kind(task_kind)
+        for dispatcher in self._current():
+            if kind in (None, dispatcher.kind):
+                dispatcher.hint(task_id, stop)
 
     async def _wait(
         self,
@@ -247,16 +313,16 @@ class RecordWatcher:
         timeout: float | None,
         initial_delay: float,
         stop: float | None,
-    ) -> OnlineRecord:
+    ) -> OnlineRecord | TiwTask:
         caller = Caller(terms, time.monotonic(), timeout)
-        dispatcher = self._attached()
+        dispatcher = self._attached(terms.kind)
         dispatcher.open(caller)
         try:
             dispatcher.join(caller, key, initial_delay, stop)
             while True:
                 await caller.changed()
                 for outcome in _new_outcomes(caller, dispatcher.tracker, reporter):
-                    return record_of(outcome, terms.until)
+                    return described_at_end(outcome, terms.until)
         finally:
             dispatcher.close(caller)
 
@@ -271,7 +337,7 @@ class RecordWatcher:
         stops: Mapping[str, float],
     ) -> AsyncGenerator[Outcome, None]:
         caller = Caller(terms, time.monotonic(), timeout)
-        dispatcher = self._attached()
+        dispatcher = self._attached(terms.kind)
         dispatcher.open(caller)
         try:
             for number, task_id in enumerate(task_ids, 1):
@@ -291,33 +357,39 @@ class RecordWatcher:
         finally:
             dispatcher.close(caller)
 
-    def _attached(self) -> Dispatcher:
-        """Return the dispatcher of the running loop, a new one where the old loop is closed.
+    def _attached(self, kind: TaskKind) -> Dispatcher:
+        """Return the running loop's dispatcher of a kind, a new one where the old loop is closed.
 
         :raises ConfigurationError: this watcher is in use in another event loop.
         """
-        dispatcher = self._current()
-        if dispatcher is not None and dispatcher.loop is asyncio.get_running_loop():
-            return dispatcher
-        if dispatcher is not None and not dispatcher.loop.is_closed():
+        loop = asyncio.get_running_loop()
+        current = self._current()
+        if any(known.loop is not loop and not known.loop.is_closed() for known in current):
             raise ConfigurationError(
                 "This RecordWatcher is in use in another event loop.",
                 hint="Make one for each loop, or use RecordWatcher.shared(client).",
             )
-        self._dispatcher = Dispatcher(
+        for dispatcher in current:
+            if dispatcher.kind is kind and dispatcher.loop is loop:
+                return dispatcher
+        threads = self._threads.setdefault(kind.name, DaemonThreads(_CALLS_AT_ONCE, "tiw-call"))
+        self._dispatchers[kind.name] = dispatcher = Dispatcher(
             self.client,
-            self._threads,
+            kind,
+            threads,
             self._report,
+            self.stats,
             order=self._order,
             jitter=self._jitter,
             running_list=self._running_list,
         )
-        return self._dispatcher
+        return dispatcher
 
-    def _current(self) -> Dispatcher | None:
-        """Return the dispatcher of this process; None before the first wait."""
-        dispatcher = self._dispatcher
-        return None if dispatcher is None or dispatcher.pid != os.getpid() else dispatcher
+    def _current(self) -> list[Dispatcher]:
+        """Return the dispatchers of this process; none before the first wait."""
+        pid = os.getpid()
+        # A copy: another thread may give a hint meanwhile.
+        return [known for known in list(self._dispatchers.values()) if known.pid == pid]
 
 
 def _new_outcomes(caller: Caller, tracker: Tracker, reporter: Reporter) -> Iterator[Outcome]:
@@ -354,13 +426,15 @@ def _watchers_of(loop: asyncio.AbstractEventLoop) -> dict[Settings, RecordWatche
 
 
 def _terms(
+    kind: TaskKind,
     timeout: float | None,
     acceptance: Acceptance | None,
     poll_interval: float,
     initial_delay: float,
-    until: frozenset[str] | None,
+    until: str | Collection[str] | None,
     unconfirmed: bool = False,
 ) -> Terms:
+    states = check_until(until, kind)
     if timeout is not None:
         check_seconds("timeout", timeout)
     check_seconds("poll_interval", poll_interval)
@@ -369,8 +443,9 @@ def _terms(
         acceptance or DEFAULT_ACCEPTANCE,
         poll_interval,
         once=False,
-        until=until,
+        until=states,
         unconfirmed=bool(unconfirmed),
+        kind=kind,
     )
 
 

@@ -12,7 +12,7 @@ from ansible_collections.tiw.automation.plugins.module_utils._start import START
 from ansible_collections.tiw.automation.plugins.modules.online_record import _start_options
 
 from tiw_automation.core import START_OPTIONS
-from tiw_automation.core.api import Option, start_params
+from tiw_automation.core.tasks import Option, start_params
 
 COLOUR = "#00ff7F"
 SAMPLES: dict[str, t.Any] = {"bool": True, "str": "abc", "list": ["abc"]}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tiw_automation.core import PRESETS, ConfigurationError
-from tiw_automation.core.api.start_options import check_room_id, start_params
+from tiw_automation.core.tasks.start_options import check_room_id, start_params
 
 LAYOUT = {"width": 640, "height": 360, "x": 0, "y": 3000, "z_order": 1}
 API_LAYOUT = {"Width": 640, "Height": 360, "X": 0, "Y": 3000, "ZOrder": 1}
