@@ -170,8 +170,7 @@ def _rss() -> int:
 
 async def _answer_all(watcher: RecordWatcher, count: int) -> None:
     """Give every wait a first answer, as it comes from the network."""
-    assert watcher._dispatcher is not None
-    tracker = watcher._dispatcher.tracker
+    tracker = watcher._dispatchers["online_record"].tracker
     answer = {
         "Status": "RECORDING",
         "RecordStartTime": 1700000000,

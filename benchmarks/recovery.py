@@ -53,9 +53,10 @@ async def measure(api: FarApi, count: int, outage_s: float) -> tuple[Stats, Stat
     await _until(api, count, 2 * count / (FAST * RATE) + 10)
     before = await asyncio.to_thread(api.control, limit=LIMIT, down=True)
     # The same as a new watcher with this pace.
-    assert watcher._dispatcher is not None
-    watcher._dispatcher.client = TiwClient(**api.settings(requests_per_second=RATE))
-    watcher._dispatcher.client.quota("DescribeOnlineRecord")
+    watcher._dispatchers["online_record"].client = TiwClient(
+        **api.settings(requests_per_second=RATE)
+    )
+    watcher._dispatchers["online_record"].client.quota("DescribeOnlineRecord")
     order.pace = RATE
     await asyncio.sleep(outage_s)
     await asyncio.to_thread(api.control, down=False, mark=True)

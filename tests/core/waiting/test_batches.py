@@ -72,8 +72,7 @@ async def test_six_odd_ones_do_not_stop_the_others(api: Simulator) -> None:
     ends = waits.watch([*odd, *good], timeout=3.0, poll_interval=0.1)
     found = {outcome.task_id: outcome.verdict async for outcome in ends}
     assert {found[task_id] for task_id in good} == {Verdict.FINISHED}
-    assert waits._dispatcher is not None
-    assert waits._dispatcher.tracker.breaker.down_since is None
+    assert waits._dispatchers["online_record"].tracker.breaker.down_since is None
 
 
 @pytest.mark.parametrize(("fault", "ends_all"), [("FailedOperation", False), ("AuthFailure", True)])

@@ -277,8 +277,7 @@ async def test_a_stop_by_this_process_is_a_hint_for_its_waits(api: Simulator) ->
     while mine.polls < 1 or mine.stats().errors:
         await asyncio.sleep(0.01)
     await asyncio.sleep(0.1)
-    assert mine._dispatcher is not None
-    (task,) = mine._dispatcher.tracker.tasks
+    (task,) = mine._dispatchers["online_record"].tracker.tasks
     assert task.stage is Stage.ACTIVE
     assert await asyncio.to_thread(mine.client.stop_online_record, task_id)
     await asyncio.sleep(0.1)
@@ -662,7 +661,12 @@ def test_a_child_that_is_forked_while_locks_are_held_works(api: Simulator) -> No
 
     def hold() -> None:
         quota = parents.client.quota("DescribeOnlineRecord")
-        with hints._lock, parents._threads._lock, quota._lock, quota_module._quotas_lock:
+        with (
+            hints._lock,
+            parents._threads["online_record"]._lock,
+            quota._lock,
+            quota_module._quotas_lock,
+        ):
             inside.set()
             leave.wait(30)
 

@@ -367,7 +367,8 @@ def find_kind(name: object) -> TaskKind:
     kind = TASK_KINDS.get(name) if isinstance(name, str) else None
     if kind is None:
         raise ConfigurationError(
-            f"task_kind: {shown(name)} is not a kind of task.{did_you_mean(as_text(name), TASK_KINDS)}",
+            f"task_kind: {shown(name)} is not a kind of task."
+            + did_you_mean(as_text(name), TASK_KINDS),
             hint=f"Use one of {', '.join(TASK_KINDS)}.",
         )
     return kind
