@@ -15,7 +15,7 @@ from typing import Any, Literal, Self, overload
 
 from tiw_automation.core import hints
 from tiw_automation.core.api.attempt import Attempt
-from tiw_automation.core.api.callbacks import (
+from tiw_automation.core.api.callback_settings import (
     PLAIN_HTTP,
     CallbackSettings,
     check_callback_key,
