@@ -686,3 +686,12 @@ def test_each_action_of_the_families_is_simulated() -> None:
             actions |= set(callback_actions(family))
     assert len(actions) == 24
     assert actions <= set(REQUESTS)
+
+
+def test_a_scripted_push_can_have_a_backup(still: Simulator, call: Call) -> None:
+    task_id = still.add_task("whiteboard_push", AutoManageBackup=True)
+    backup = json.loads(described(still, call, "whiteboard_push", task_id)["Backup"])
+    assert described(still, call, "whiteboard_push", backup["TaskId"])["Backup"] == ""
+    call(still, "StopWhiteboardPush", TaskId=backup["TaskId"])
+    call(still, "StopWhiteboardPush", TaskId=task_id)
+    assert [task["status"] for task in still.tasks] == ["STOPPED", "STOPPED"]

@@ -16,7 +16,7 @@ import random
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -24,6 +24,7 @@ import aiohttp
 from .clock import Clock, VirtualClock
 from .oddity import oddly
 from .recordings import Event
+from .task_state import AnyTask
 
 MODES = ("normal", "forged", "late", "doubled", "out_of_order")
 """How events are posted: correctly, with a wrong signature, after their ExpireTime, twice, or
@@ -39,26 +40,7 @@ _LOOK_AGAIN_S = 0.25
 _Key = tuple[str, int, str]
 
 
-class Source(Protocol):
-    """A recording or another task, whose events are posted."""
-
-    @property
-    def family_name(self) -> str: ...
-    @property
-    def sdk_app_id(self) -> int: ...
-    @property
-    def task_id(self) -> str: ...
-    @property
-    def created(self) -> float: ...
-    @property
-    def callback_url(self) -> str | None: ...
-    @property
-    def events(self) -> tuple[Event, ...]: ...
-
-    def event_data(self, event: Event, base_url: str) -> dict[str, Any]: ...
-
-
-def _key(task: Source) -> _Key:
+def _key(task: AnyTask) -> _Key:
     return (task.family_name, task.sdk_app_id, task.task_id)
 
 
@@ -107,7 +89,7 @@ class Courier:
         *,
         clock: Clock,
         virtual: VirtualClock,
-        destination: Callable[[Source], tuple[str, str]],
+        destination: Callable[[AnyTask], tuple[str, str]],
         base_url: Callable[[], str],
     ) -> None:
         self.mode = "normal"
@@ -119,12 +101,12 @@ class Courier:
         self._destination = destination
         self._base_url = base_url
         self._lock = threading.Lock()
-        self._plans: dict[_Key, Source] = {}
+        self._plans: dict[_Key, AnyTask] = {}
         self._fired: dict[_Key, int] = {}
-        self._due: list[tuple[float, int, _Key, Source]] = []
+        self._due: list[tuple[float, int, _Key, AnyTask]] = []
         self._number = 0
         self._deliveries: list[Delivery] = []
-        self._held: dict[_Key, tuple[Source, Event]] = {}
+        self._held: dict[_Key, tuple[AnyTask, Event]] = {}
         self._last_first_attempt: dict[_Key, asyncio.Event] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._changed = asyncio.Event()
@@ -136,7 +118,7 @@ class Courier:
         with self._lock:
             return [replace(delivery) for delivery in self._deliveries]
 
-    def schedule(self, task: Source) -> None:
+    def schedule(self, task: AnyTask) -> None:
         """Plan the events of a task that is new or has changed.
 
         Events before its ``created`` time, set by a script, are not posted.
@@ -177,14 +159,14 @@ class Courier:
                     posting.cancel()
                 await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _plan_next(self, key: _Key, task: Source) -> None:
+    def _plan_next(self, key: _Key, task: AnyTask) -> None:
         fired = self._fired[key]
         if fired < len(task.events):
             self._number += 1
             at = task.events[fired].at
             heapq.heappush(self._due, (at, self._number, key, task))
 
-    def _take_due(self) -> list[tuple[Source, Event]]:
+    def _take_due(self) -> list[tuple[AnyTask, Event]]:
         now, taken = self._virtual.now(), []
         with self._lock:
             while self._due and self._due[0][0] <= now:
@@ -211,7 +193,7 @@ class Courier:
             async with asyncio.timeout(seconds):
                 await changed.wait()
 
-    def _fire(self, session: aiohttp.ClientSession, task: Source, event: Event) -> None:
+    def _fire(self, session: aiohttp.ClientSession, task: AnyTask, event: Event) -> None:
         key = _key(task)
         for one in self._in_order(key, task, event):
             url, callback_key = self._destination(task)
@@ -219,7 +201,7 @@ class Courier:
                 if url:
                     self._post(session, url, callback_key, *one)
 
-    def _in_order(self, key: _Key, task: Source, event: Event) -> list[tuple[Source, Event]]:
+    def _in_order(self, key: _Key, task: AnyTask, event: Event) -> list[tuple[AnyTask, Event]]:
         held = self._held.pop(key, None)
         if held is not None:
             return [(task, event), held]
@@ -234,7 +216,7 @@ class Courier:
         session: aiohttp.ClientSession,
         url: str,
         callback_key: str,
-        task: Source,
+        task: AnyTask,
         event: Event,
     ) -> None:
         key = _key(task)
@@ -252,7 +234,7 @@ class Courier:
         self._tasks.add(posting)
         posting.add_done_callback(self._tasks.discard)
 
-    def _body(self, task: Source, event: Event, callback_key: str) -> bytes:
+    def _body(self, task: AnyTask, event: Event, callback_key: str) -> bytes:
         now = int(self._clock())
         body: dict[str, Any] = {
             "EventType": event.kind,

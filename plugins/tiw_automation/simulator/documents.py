@@ -10,6 +10,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Mapping
+from functools import lru_cache
 
 MEDIA_TYPES = {
     "mp4": "video/mp4",
@@ -25,6 +26,7 @@ MEDIA_TYPES = {
 """The Content-Type of a file by its suffix."""
 
 
+@lru_cache(maxsize=1024)
 def jpg(width: int, height: int, comment: str) -> bytes:
     """Return a grey JPEG picture.
 
@@ -49,6 +51,7 @@ def jpg(width: int, height: int, comment: str) -> bytes:
     )
 
 
+@lru_cache(maxsize=1024)
 def png(width: int, height: int, comment: str) -> bytes:
     """Return a white PNG picture; ``comment`` as for :func:`jpg`."""
     rows = (b"\0" + b"\xff" * width) * height

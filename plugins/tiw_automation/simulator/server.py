@@ -20,7 +20,7 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from .api import Api
-from .callbacks import MODES, Courier, Delivery, Source
+from .callbacks import MODES, Courier, Delivery
 from .clock import Clock, VirtualClock
 from .documents import MEDIA_TYPES
 from .families import CALLBACKS, FAMILIES
@@ -40,7 +40,7 @@ from .signature import Account, SignedRequest
 from .starting import Room
 from .sts import METADATA_PATH, TemporaryKeys
 from .task_script import parse_defaults, parse_task
-from .task_state import Task
+from .task_state import AnyTask, Task
 from .tasks import APP_STATES, App, Callback, Recorder
 from .wire import MAX_BODY_BYTES, Call, too_large
 
@@ -431,7 +431,7 @@ class Simulator:
             known = self._recorder.recordings.get((task.sdk_app_id, source_id))
             recording = known or default_recording(task.sdk_app_id, source_id)
             task = replace(task, recording=recording)
-        engine.put(replace(task, created=created))
+        engine.add(replace(task, created=created))
 
     def set_task_defaults(self, family: str, **defaults: Any) -> None:
         """Set what the tasks of a family have that requests create from now on.
@@ -519,7 +519,7 @@ class Simulator:
         with self._api.lock:
             apps[key] = replace(apps.get(key) or App(), **changes)
 
-    def _destination(self, task: Source) -> tuple[str, str]:
+    def _destination(self, task: AnyTask) -> tuple[str, str]:
         if task.callback_url is not None:
             return task.callback_url, ""
         with self._api.lock:

@@ -141,7 +141,7 @@ def _repaired_name(task: Task) -> str:
 def snapshot_answer(task: Task, now: float, url: str) -> dict[str, Any]:
     result = None
     if task.has_result(now):
-        pictures = [url + name for name in snapshot_files(task)]
+        pictures = [url + name for name in task.files]
         result = {"ErrorCode": "OK", "ErrorMessage": "", "Total": len(pictures)}
         result["Snapshots"] = pictures
     elif task.failure is not None and task.is_over(now):

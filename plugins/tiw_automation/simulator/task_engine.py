@@ -17,39 +17,14 @@ from .families import DAY_S, FAMILIES
 from .recordings import Recording
 from .task_state import Family, Task
 
-DEFAULT_PAGES = 3
 Action = Callable[[dict[str, Any]], dict[str, Any]]
 UserProblem = Callable[[int, str, str], str | None]
 """Returns what is wrong with a signature, for its application, its user and itself."""
 
 
-def new_task(
-    family: Family,
-    options: Mapping[str, Any],
-    *,
-    sdk_app_id: int,
-    created: float,
-    task_id: str | None = None,
-    pages: int = DEFAULT_PAGES,
-    queued_s: float | None = None,
-    duration_s: float | None = None,
-    failure: ApiFault | None = None,
-    fields: Mapping[str, Any] | None = None,
-) -> Task:
-    """Return a task; what is not given is what the family's table has."""
-    random_id = str(uuid.uuid4()) if family.id_key == "TaskID" else secrets.token_hex(10)
-    return Task(
-        family=family,
-        sdk_app_id=sdk_app_id,
-        task_id=task_id or random_id,
-        created=created,
-        options=options,
-        pages=pages,
-        queued_s=family.queued_s if queued_s is None else queued_s,
-        duration_s=family.duration_s if duration_s is None else duration_s,
-        failure=failure,
-        fields=fields or {},
-    )
+def new_id(family: Family) -> str:
+    """Return a task id of the form that a family has."""
+    return str(uuid.uuid4()) if family.id_key == "TaskID" else secrets.token_hex(10)
 
 
 class TaskEngine:
@@ -73,7 +48,7 @@ class TaskEngine:
     ) -> None:
         self.tasks: dict[tuple[str, int, str], Task] = {}
         self.defaults: dict[str, dict[str, Any]] = {}
-        """The arguments of :func:`new_task` for tasks that requests create, by family."""
+        """The optional arguments of a :class:`Task` that a request creates, by family."""
         self._virtual = virtual
         self._changed = changed
         self._recordings = recordings
@@ -93,9 +68,14 @@ class TaskEngine:
         return actions
 
     def put(self, task: Task) -> None:
-        """Add a task, or replace the one of the same family, application and id."""
+        """Add one task, or replace the one of the same family, application and id."""
         self.tasks[task.family_name, task.sdk_app_id, task.task_id] = task
         self._changed(task)
+
+    def add(self, task: Task) -> None:
+        """Add a task, and the second one that its options ask for."""
+        for one in self._with_backup(task):
+            self.put(one)
 
     def set_idle(self, sdk_app_id: int, task_id: str, idle: bool) -> bool:
         """Silence the room of a task, or end the silence; return whether there is such a task."""
@@ -109,17 +89,20 @@ class TaskEngine:
     def _create(self, family: Family, parameters: dict[str, Any]) -> dict[str, Any]:
         sdk_app_id, now = parameters["SdkAppId"], self._virtual()
         defaults = self.defaults.get(family.name, {})
-        task = new_task(family, parameters, sdk_app_id=sdk_app_id, created=now, **defaults)
-        task = replace(task, is_started=True, failure=task.failure or self._failure(task))
-        task = self._with_source(task)
-        backup = self._backup_of(task)
-        new = [task] if backup is None else [replace(task, backup_id=backup.task_id), backup]
+        task = Task(family, sdk_app_id, new_id(family), now, parameters, **defaults)
+        task = replace(
+            task,
+            failure=task.failure or self._failure(task),
+            recording=self._source(task),
+            is_started=True,
+        )
+        new = self._with_backup(task)
         self._check_users(new, now)
         for one in new:
             self.put(one)
         answer = {family.id_key: task.task_id}
-        if family.user_key:
-            answer["Backup"] = "" if backup is None else _text({"TaskId": backup.task_id})
+        if family.user_key is not None:
+            answer["Backup"] = _text({"TaskId": new[1].task_id}) if len(new) > 1 else ""
         return answer
 
     def _failure(self, task: Task) -> ApiFault | None:
@@ -136,31 +119,32 @@ class TaskEngine:
                 return ApiFault(task.family.failures[0], message)
         return None
 
-    def _with_source(self, task: Task) -> Task:
+    def _source(self, task: Task) -> Recording | None:
         key = task.family.source_key
         if key is None:
-            return task
+            return None
         recording = self._recordings.get((task.sdk_app_id, task.options[key]))
         if recording is None:
             raise ApiFault("InvalidParameter.TaskNotFound", "The recording does not exist.")
-        return replace(task, recording=recording)
+        return recording
 
-    def _backup_of(self, task: Task) -> Task | None:
-        """Return the second task that is started together with a task."""
+    def _with_backup(self, task: Task) -> list[Task]:
+        """Return a task, and the second one that its options ask for."""
         options, key = task.options, task.family.user_key
         if key is None or not (options.get("AutoManageBackup") or "Backup" in options):
-            return None
+            return [task]
         user = options.get("Backup") or {key: f"{options[key]}_backup"}
         own = {name: value for name, value in options.items() if name != "Backup"}
-        return replace(task, task_id=secrets.token_hex(10), options={**own, **user})
+        backup = replace(task, task_id=new_id(task.family), options={**own, **user})
+        return [replace(task, backup_id=backup.task_id), backup]
 
     def _check_users(self, new: list[Task], now: float) -> None:
-        key = new[0].family.user_key
+        key, first = new[0].family.user_key, new[0]
         if key is None:
             return
-        family, app = new[0].family_name, new[0].sdk_app_id
-        used = {task.options[key] for task in self._of(family, app) if not task.is_over(now)}
-        if used & {task.options[key] for task in new}:
+        known = self._of(first.family_name, first.sdk_app_id)
+        users = [task.options[key] for task in (*known, *new) if not task.is_over(now)]
+        if any(users.count(task.options[key]) > 1 for task in new):
             raise ApiFault("ResourceInUse.RecordUserId", "The user is used by another task.")
 
     def _of(self, family: str, sdk_app_id: int) -> Iterator[Task]:
@@ -178,8 +162,8 @@ class TaskEngine:
         task = self._find(family, parameters["SdkAppId"], parameters[family.id_key])
         answer = task.describe(self._virtual(), self._base_url())
         if task.backup_id is not None:
-            request = {"SdkAppId": task.sdk_app_id, "TaskId": task.backup_id}
-            answer["Backup"] = _text(self._attempt(self._describe, family, request))
+            backup = self._find(family, task.sdk_app_id, task.backup_id)
+            answer["Backup"] = _text(backup.answer(self._virtual(), self._base_url()))
         return answer
 
     def _stop(self, family: Family, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -187,20 +171,10 @@ class TaskEngine:
         self.put(task.stop(self._virtual()))
         if task.backup_id is None or not task.options.get("AutoManageBackup"):
             return {"Backup": ""}
-        request = {"SdkAppId": task.sdk_app_id, "TaskId": task.backup_id}
-        return {"Backup": _text(self._attempt(self._stop, family, request))}
-
-    def _attempt(
-        self,
-        action: Callable[[Family, dict[str, Any]], dict[str, Any]],
-        family: Family,
-        request: dict[str, Any],
-    ) -> dict[str, Any]:
-        """Return what an action on a backup answers, which may be an error."""
-        try:
-            return action(family, request)
-        except ApiFault as refused:
-            return {"Error": {"Code": refused.code, "Message": refused.message}}
+        backup = self._find(family, task.sdk_app_id, task.backup_id)
+        if not backup.is_over(self._virtual()):
+            self.put(backup.stop(self._virtual()))
+        return {"Backup": _text({})}
 
     def _find_by_url(self, family: Family, parameters: dict[str, Any]) -> dict[str, Any]:
         now = self._virtual()

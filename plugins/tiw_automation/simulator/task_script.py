@@ -11,7 +11,7 @@ from .families import FAMILIES
 from .parameters import check
 from .reading import Check, Place, Table, integer, mapping, number, one_of, positive, text
 from .schema import REQUESTS
-from .task_engine import new_task
+from .task_engine import new_id
 from .task_state import Family, Task
 
 _pages = integer(0, 2000, "a whole number from 0 to 2000")
@@ -45,7 +45,7 @@ def _failure(family: Family) -> Check[ApiFault | None]:
 
 
 def _plan(table: Table, family: Family) -> dict[str, Any]:
-    """Return the arguments of :func:`new_task` that both kinds of entries have."""
+    """Return the arguments of a :class:`Task` that both kinds of entries have."""
     given = {
         "pages": table.take("pages", _pages),
         "queued_s": table.take("queued_s", number),
@@ -56,7 +56,7 @@ def _plan(table: Table, family: Family) -> dict[str, Any]:
 
 
 def parse_defaults(value: object, place: Place, family_name: str) -> dict[str, Any]:
-    """Return the arguments of :func:`new_task` for the tasks that requests create.
+    """Return the arguments of a :class:`Task` for the tasks that requests create.
 
     :param value: ``pages``, ``queued_s``, ``duration_s``, ``failure``, fields of the answer
     """
@@ -84,12 +84,12 @@ def parse_task(value: object, place: Place, sdk_app_id: int) -> Task:
         )
     except ApiFault as fault:
         place.fail(fault.message)
-    task = new_task(
+    task = Task(
         family,
+        sdk_app_id,
+        table.take("task_id", text, new_id(family)),
+        -table.take("age", number, 0.0),
         options,
-        sdk_app_id=sdk_app_id,
-        task_id=table.take("task_id", text),
-        created=-table.take("age", number, 0.0),
         fields=of_the_api,
         **_plan(table, family),
     )

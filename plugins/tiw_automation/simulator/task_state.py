@@ -18,6 +18,7 @@ from .recordings import Event, Recording
 
 STARTED, PROGRESS, ENDED = "started", "progress", "ended"
 """When an event of a task is posted."""
+DEFAULT_PAGES = 3
 _PROGRESS_EVENTS = (0.25, 0.5, 0.75)
 
 
@@ -95,8 +96,9 @@ class Task:
     :param created: virtual UNIX seconds
     :param options: the parameters of its create action, checked
     :param pages: of its document, or the pictures of its snapshot
-    :param queued_s: how long it has its first status, virtual seconds
-    :param duration_s: how long it lasts in all, virtual seconds; infinite until it is stopped
+    :param queued_s: how long it has its first status, virtual seconds; else as its family
+    :param duration_s: how long it lasts in all, virtual seconds; else as its family; infinite
+        until it is stopped
     :param failure: the error with which it ends
     :param fields: by the API's names; they replace those of the answer once it has ended
     :param backup_id: the task that was started together with it
@@ -109,9 +111,9 @@ class Task:
     task_id: str
     created: float
     options: Mapping[str, Any]
-    pages: int
-    queued_s: float
-    duration_s: float
+    pages: int = DEFAULT_PAGES
+    queued_s: float | None = None
+    duration_s: float | None = None
     failure: ApiFault | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
     finish_reason: str = "AUTO"
@@ -127,14 +129,21 @@ class Task:
     @cached_property
     def started_at(self) -> float:
         """When its first status ends, virtual UNIX seconds."""
-        return self.created + min(self.queued_s, self.duration_s)
+        seconds = self.family.queued_s if self.queued_s is None else self.queued_s
+        return min(self.created + seconds, self._planned_end)
 
     @cached_property
     def ended_at(self) -> float:
         """When it ends, virtual UNIX seconds; infinite if nothing ends it."""
         # A task without an end of its own fails as soon as it is prepared.
-        endless_failure = self.failure is not None and math.isinf(self.duration_s)
-        return self.created + (self.queued_s if endless_failure else self.duration_s)
+        is_endless = math.isinf(self._planned_end)
+        return self.started_at if is_endless and self.failure is not None else self._planned_end
+
+    @cached_property
+    def _planned_end(self) -> float:
+        return self.created + (
+            self.family.duration_s if self.duration_s is None else self.duration_s
+        )
 
     def is_over(self, now: float) -> bool:
         """Whether it has ended at the virtual time ``now``, UNIX seconds."""
@@ -203,7 +212,12 @@ class Task:
     def file(self, name: str, now: float) -> bytes | None:
         """Return the content of a file, if it exists at the virtual time ``now``."""
         kept = self.has_result(now) and now < self.ended_at + self.family.files_kept_s
-        return self.family.files(self).get(name) if kept else None
+        return self.files.get(name) if kept else None
+
+    @cached_property
+    def files(self) -> Mapping[str, bytes]:
+        """Its files once it has succeeded, by their names."""
+        return self.family.files(self)
 
     def has_result(self, now: float) -> bool:
         """Whether it has succeeded at the virtual time ``now``."""
@@ -226,18 +240,17 @@ class Task:
     @cached_property
     def events(self) -> tuple[Event, ...]:
         """The events that Tencent posts, in order."""
-        return tuple(
-            Event(kind.name, at) for kind in self.family.events for at in self._moments(kind.moment)
-        )
-
-    def _moments(self, moment: str) -> list[float]:
         start, end = self.started_at, self.ended_at
-        if moment == ENDED:
-            return [end] if math.isfinite(end) else []
-        if end <= start:
-            return []
-        shares = _PROGRESS_EVENTS if moment == PROGRESS else (0.0,)
-        return [start + share * (end - start) if share else start for share in shares]
+        # A task that ends in its first status has neither a start nor progress.
+        began = [start] if start < end else []
+        steps = [start + share * (end - start) for share in _PROGRESS_EVENTS for _ in began]
+        moments = {STARTED: began, PROGRESS: steps, ENDED: [end]}
+        return tuple(
+            Event(kind.name, at)
+            for kind in self.family.events
+            for at in moments[kind.moment]
+            if math.isfinite(at)
+        )
 
     def event_data(self, event: Event, base_url: str) -> dict[str, Any]:
         """Return the ``EventData`` of the callback of ``event``."""
@@ -263,3 +276,6 @@ class Task:
             "created": self.created,
             "next_state_in_s": min(later) - now if later else None,
         }
+
+
+AnyTask = Recording | Task

@@ -21,7 +21,7 @@ from .families import CALLBACKS, DAY_S, FAMILIES, callback_actions
 from .recordings import DEFAULT_STOPPED_S, RUNNING, Recording
 from .starting import Room, check_options, new_recording, user_failure
 from .task_engine import Action, TaskEngine
-from .task_state import Task
+from .task_state import AnyTask, Task
 
 APP_STATES = ("active", "not_registered", "expired", "foreign")
 """The states of an application: usable, or why it is not."""
@@ -84,9 +84,7 @@ class Recorder:
     :param changed: called with each recording or other task that is new or has changed
     """
 
-    def __init__(
-        self, clock: Clock, virtual: Clock, changed: Callable[[Recording | Task], None]
-    ) -> None:
+    def __init__(self, clock: Clock, virtual: Clock, changed: Callable[[AnyTask], None]) -> None:
         self.apps: dict[int, App] = {}
         self.rooms: dict[int, Room] = {}
         self.recordings: dict[tuple[int, str], Recording] = {}
@@ -118,7 +116,7 @@ class Recorder:
             describe, set_url, set_key = callback_actions(family)
             self._actions[describe] = partial(self._describe_callback, family)
             self._actions[set_url] = partial(self._set_callback, family)
-            self._actions[set_key] = partial(self._set_callback_key, family)
+            self._actions[set_key] = partial(self._set_callback, family)
 
     def put(self, recording: Recording) -> None:
         """Add a recording, or replace the one of the same application and id."""
@@ -127,7 +125,7 @@ class Recorder:
         self._running[key] = None
         self._add(recording)
 
-    def _add(self, task: Recording | Task) -> None:
+    def _add(self, task: AnyTask) -> None:
         self.apps.setdefault(task.sdk_app_id, App())
         self._changed(task)
 
@@ -220,17 +218,15 @@ class Recorder:
 
     def _set_callback(self, family: str, parameters: dict[str, Any]) -> dict[str, Any]:
         app = self.apps[parameters["SdkAppId"]]
-        app.callbacks[family] = app.callback(family)._replace(url=parameters["Callback"])
-        return {}
-
-    def _set_callback_key(self, family: str, parameters: dict[str, Any]) -> dict[str, Any]:
-        app = self.apps[parameters["SdkAppId"]]
-        app.callbacks[family] = app.callback(family)._replace(key=parameters["CallbackKey"])
+        url, key = app.callback(family)
+        app.callbacks[family] = Callback(
+            parameters.get("Callback", url), parameters.get("CallbackKey", key)
+        )
         return {}
 
     def _running_tasks(self, parameters: dict[str, Any]) -> dict[str, Any]:
         now = self._virtual()
-        known: list[Recording | Task] = [*self.recordings.values(), *self.engine.tasks.values()]
+        known: list[AnyTask] = [*self.recordings.values(), *self.engine.tasks.values()]
         tasks = [
             _running_task(task, now)
             for task in known
@@ -243,7 +239,7 @@ class Recorder:
         return {"Total": len(tasks), "Tasks": tasks[first : first + parameters.get("Limit", 100)]}
 
 
-def _running_task(task: Recording | Task, now: float) -> dict[str, Any]:
+def _running_task(task: AnyTask, now: float) -> dict[str, Any]:
     # The times of this action have no zone; China's is the likely one.
     created = datetime.fromtimestamp(task.created + 8 * 3600, UTC)
     return {
