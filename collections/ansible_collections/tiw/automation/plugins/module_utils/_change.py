@@ -18,10 +18,12 @@ from ansible_collections.tiw.automation.plugins.module_utils._task_ids import (
     check_mode_outcome,
     is_check_mode_id,
     refuse_check_mode_ids,
+    running_state,
 )
 from ansible_collections.tiw.automation.plugins.module_utils._waiting import (
     Waiting,
     describe,
+    task_dict,
     watch_states,
 )
 
@@ -76,8 +78,11 @@ class Change:
         self.changed = False
         self.started = time.monotonic()
 
-    def find_running(self) -> str | None:
-        """Return the id of the task to start, if it runs already and can be found."""
+    def find(self) -> str | None:
+        """Return the id of the task to start, if it runs already.
+
+        :raises TiwError: it cannot be looked for.
+        """
         raise NotImplementedError
 
     def action_from(self, found: Outcome) -> str | None:
@@ -96,7 +101,7 @@ class Change:
 
     def assumed_status(self) -> str:
         """Return the status of a task of check mode before the action."""
-        raise NotImplementedError
+        return running_state(self.kind)
 
     def predicted_id(self) -> str:
         """Return the id of a task that would be started."""
@@ -104,7 +109,7 @@ class Change:
 
     def shown(self, outcome: Outcome) -> dict[str, t.Any]:
         """Return the task for the result."""
-        raise NotImplementedError
+        return task_dict(self.sdk_app_id, outcome.task_id, outcome, outcome.message, self.kind)
 
     def describe(self) -> Outcome:
         """Return the task as it is now.
@@ -130,7 +135,7 @@ class Change:
         if self.task_id is not None:
             self.before = self.describe()
         else:
-            self.task_id = self.find_running()
+            self.task_id = self._find_running()
             found = self.describe() if self.task_id is not None else None
             if found is None or has_ended(found):
                 self.task_id = None
@@ -138,6 +143,16 @@ class Change:
                 return
             self.before = found
         self.action = self.action_from(self.before)
+
+    def _find_running(self) -> str | None:
+        from tiw_automation.core import InvalidParameter, PermissionDenied
+
+        try:
+            return self.find()
+        except (InvalidParameter, PermissionDenied) as error:
+            if self.module.check_mode:
+                self.module.warn(f"Whether it runs already cannot be checked here: {error}")
+            return None
 
     def predict(self) -> None:
         """Predict the outcome of the action; nothing is sent."""

@@ -32,6 +32,7 @@ from ansible_collections.tiw.automation.plugins.module_utils._task_ids import (
 from ansible_collections.tiw.automation.plugins.module_utils._waiting import (
     WAIT_ARGUMENTS,
     Waiting,
+    end_states,
     record_dict,
     task_dict,
     watch_states,
@@ -73,16 +74,11 @@ class Request:
         self.sdk_app_id = client.sdk_app_id()
         self.task_ids = read_task_ids(params["task_ids"])
         self.wait: bool = params["wait"]
-        self.waiting = Waiting(params, self._wanted_states(), self.kind)
+        given = params["wait_for"]
+        self.waiting = Waiting(params, end_states(self.kind) if given is None else given, self.kind)
         check_seconds("progress_interval", params["progress_interval"])
         if not check_mode:
             refuse_check_mode_ids(self.task_ids, self.kind.noun.lower())
-
-    def _wanted_states(self) -> t.Sequence[str]:
-        given: t.Sequence[str] | None = self.params["wait_for"]
-        if given is None:
-            return [state for state in self.kind.states[-1] if state not in self.kind.failed]
-        return given
 
     @property
     def first_answer_s(self) -> float | None:

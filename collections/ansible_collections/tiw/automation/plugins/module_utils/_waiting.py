@@ -28,10 +28,17 @@ WAIT_ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "wait_timeout": {"type": "float", "default": 3600},
     "wait_sleep": {"type": "float", "default": 5},
 }
+_REASONS = {"type": "list", "elements": "str"}
 ACCEPTANCE_ARGUMENTS: dict[str, dict[str, t.Any]] = {
-    "accept_finish_reasons": {"type": "list", "elements": "str"},
+    "accept_finish_reasons": _REASONS,
     "require_videos": {"type": "bool", "default": True},
 }
+TASK_WAIT_ARGUMENTS: dict[str, dict[str, t.Any]] = {
+    "wait_for": {"type": "list", "elements": "str"},
+    "accept_finish_reasons": _REASONS,
+    "require_urls": {"type": "bool", "default": True},
+}
+"""The options of a wait for tasks of any kind, beside those of every wait."""
 
 
 class Waiting:
@@ -66,6 +73,11 @@ class Waiting:
     def first_state(self) -> str:
         """The first of the states in their order."""
         return next(state for state in self.kind.state_names if state in self.states)
+
+
+def end_states(kind: TaskKind) -> list[str]:
+    """Return the final states of a kind that are no failure."""
+    return [state for state in kind.states[-1] if state not in kind.failed]
 
 
 def _check_states(states: t.Sequence[str], kind: TaskKind) -> None:

@@ -454,16 +454,9 @@ class Recording(Change):
         if self.task_id is None:
             client.start_online_record_params(**self.start_options)
 
-    def find_running(self) -> str | None:
-        from tiw_automation.core import InvalidParameter, PermissionDenied
-
+    def find(self) -> str | None:
         options = self.start_options
-        try:
-            return self.client.find_online_record(options["room_id"], options["record_user_id"])
-        except (InvalidParameter, PermissionDenied) as error:
-            if self.module.check_mode:
-                self.module.warn(f"Whether it runs already cannot be checked here: {error}")
-            return None
+        return self.client.find_online_record(options["room_id"], options["record_user_id"])
 
     def action_from(self, found: Outcome) -> str | None:
         return _action(self.state, found)
