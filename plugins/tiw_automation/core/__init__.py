@@ -77,6 +77,7 @@ if TYPE_CHECKING:
         TransportError as TransportError,
         UnsupportedOperation as UnsupportedOperation,
     )
+    from tiw_automation.core.events.confirmation import hint_waits as hint_waits
     from tiw_automation.core.quota.quota import Quota as Quota
     from tiw_automation.core.records.outcome import (
         Acceptance as Acceptance,
@@ -137,6 +138,7 @@ else:
                 ServiceUnavailable SignatureExpired StartUncertain TaskFailure TaskNotFound
                 TiwError TransportError UnsupportedOperation
             """,
+            "events.confirmation": "hint_waits",
             "quota.quota": "Quota",
             "records.outcome": """
                 Acceptance Outcome RecordFailed TaskFailed Verdict WaitTimeout judge

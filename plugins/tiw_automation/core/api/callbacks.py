@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Callbacks, which Tencent posts when something happens to a recording: verify, then parse.
+"""Callbacks, which Tencent posts when something happens to a task: verify, then parse.
 
 https://www.tencentcloud.com/document/product/1176/55569. The signature covers the key and its
 ExpireTime, neither the body nor the task id: a party that has seen one callback can forge others
@@ -32,6 +32,7 @@ from tiw_automation.core.errors import (
 from tiw_automation.core.formatting import escaped
 from tiw_automation.core.records.fields import Fields
 from tiw_automation.core.records.record import OnlineRecord
+from tiw_automation.core.tasks.kinds import TASK_KINDS
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +96,16 @@ class Callback:
     task_id: str | None = None
     posted: bytes | Mapping[str, Any] = field(default=b"", repr=False, compare=False)
     """The body as it was given."""
+
+    @property
+    def concerns_recording(self) -> bool:
+        """Whether its event is one of recordings, not of another kind of task."""
+        return self.event_type.startswith("OnlineRecord")
+
+    @property
+    def is_progress(self) -> bool:
+        """Whether it only reports how far a task has come."""
+        return any(self.event_type in kind.progress_events for kind in TASK_KINDS.values())
 
     @property
     def is_finished(self) -> bool:
@@ -339,11 +350,11 @@ def _task_id(event: object) -> str | None:
         return None
     if not isinstance(event, Mapping):
         raise CallbackError("The callback's EventData is not an object.")
-    task_id = event.get("TaskId")
-    if task_id is None or task_id == "":
+    key = next((name for name in callback_body.TASK_IDS if event.get(name)), None)
+    if key is None:
         return None
     try:
-        return check_task_id(Fields(event, "EventData").text("TaskId") or task_id)
+        return check_task_id(Fields(event, "EventData").text(key) or event[key])
     except ConfigurationError as error:
         raise CallbackError(
             f"The callback's TaskId is invalid: {escaped(error.message, _SHOWN)}"
