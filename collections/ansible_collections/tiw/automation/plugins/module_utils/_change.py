@@ -30,8 +30,7 @@ from ansible_collections.tiw.automation.plugins.module_utils._waiting import (
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
-    from tiw_automation.core import Outcome, TiwClient, TiwError
-    from tiw_automation.core.tasks.kind import TaskKind
+    from tiw_automation.core import Outcome, TaskKind, TiwClient, TiwError
 
 
 class Change:

@@ -15,8 +15,7 @@ from __future__ import annotations
 import typing as t
 
 if t.TYPE_CHECKING:
-    from tiw_automation.core import Outcome
-    from tiw_automation.core.tasks.kind import TaskKind
+    from tiw_automation.core import Outcome, TaskKind
 
 _PREFIX = "check-mode:"
 

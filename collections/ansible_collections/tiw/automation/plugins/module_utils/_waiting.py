@@ -18,10 +18,10 @@ if t.TYPE_CHECKING:
         OnlineRecord,
         Outcome,
         RecordWatcher,
+        TaskKind,
         TiwClient,
         TiwTask,
     )
-    from tiw_automation.core.tasks.kind import TaskKind
 
 WAIT_ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "wait": {"type": "bool", "default": False},
