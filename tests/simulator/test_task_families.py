@@ -345,6 +345,8 @@ def test_one_push_a_user(still: Simulator, call: Call, code_of: CodeOf) -> None:
     assert code_of(still, "StartWhiteboardPush", **other, Backup=used) == (
         "ResourceInUse.RecordUserId"
     )
+    alone = {**other, "Backup": {"PushUserId": other["PushUserId"], "PushUserSig": "any"}}
+    assert code_of(still, "StartWhiteboardPush", **alone) == "ResourceInUse.RecordUserId"
     assert len(still.tasks) == 1
     call(still, "StopWhiteboardPush", TaskId=task_id)
     call(still, "StartWhiteboardPush", **PUSH)
