@@ -397,6 +397,25 @@ def test_a_url_of_another_form_fails_later(still: Simulator, call: Call, code_of
         assert code == "InvalidParameter.UrlFormatError"
 
 
+@pytest.mark.parametrize(
+    ("url", "title"),
+    [
+        ("http://[/a.pptx", "a.pptx"),
+        ("http://example.com/%3Cb%3E.pptx#x/y", "<b>.pptx"),
+        ("http://example.com", "example.com"),
+        ("http://example.com/?name=a.pptx", ""),
+    ],
+)
+def test_the_title_of_an_odd_url(still: Simulator, call: Call, url: str, title: str) -> None:
+    task_id = created(still, call, "transcode", Url=url)
+    still.advance(10)
+    answer = described(still, call, "transcode", task_id)
+    assert answer["Title"] == title
+    assert b"<b>" not in download(answer["ResourceListUrl"])[1]
+    if answer["ResultUrl"].endswith("html"):
+        assert b"<b>" not in download(answer["ResultUrl"])[1]
+
+
 def test_the_running_list(still: Simulator, call: Call) -> None:
     def listed(task_type: str) -> list[dict[str, Any]]:
         answer = call(still, "DescribeRunningTasks", TaskType=task_type)
