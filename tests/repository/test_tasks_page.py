@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The page about the kinds of tasks shows what the table says.
 
-    python tests/repository/test_tasks_page.py     updates the page
+python tests/repository/test_tasks_page.py     updates the page
 """
 
 from __future__ import annotations
