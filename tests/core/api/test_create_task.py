@@ -207,7 +207,7 @@ def test_kinds_share_a_watcher_and_not_their_ids(simulator: Simulator, client: T
 
 def test_a_callback_hints_the_wait_of_any_kind(simulator: Simulator, client: TiwClient) -> None:
     task_id = simulator.add_task("transcode", duration_s=10**6)
-    about = {"sdk_app_id": simulator.sdk_app_id, "task_id": task_id}
+    about: dict[str, Any] = {"sdk_app_id": simulator.sdk_app_id, "task_id": task_id}
 
     async def run() -> None:
         watcher = RecordWatcher(client)
