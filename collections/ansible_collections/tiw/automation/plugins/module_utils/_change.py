@@ -218,9 +218,8 @@ class Change:
         }
         if self.module._diff:
             status = self.status_after[self.action] if changed and self.action else previous
-            known = self.task_id if self.before else None
             result["diff"] = {
-                "before": {"task_id": known, "status": previous},
+                "before": {"task_id": self.before and self.task_id, "status": previous},
                 "after": {"task_id": self.task_id, "status": status},
             }
         return result
