@@ -293,7 +293,7 @@ async def _post_all(settings: dict[str, Any], key: str, ids: list[str]) -> dict[
         await receiver(scope, receive, send)
 
     await asyncio.gather(*map(post, ids))
-    while receiver._under_way:
+    while len(receiver._backlog):
         await asyncio.sleep(0.1)
     return {"stored": len(sink.stored), "seconds": time.monotonic() - began}
 

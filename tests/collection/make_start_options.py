@@ -57,9 +57,9 @@ class ModuleDocFragment:
 
 PRESET = {
     "description": [
-        "A named set of options of a start. An option beside it overrides the one of the set.",
-        "V(whiteboard_only) records only the whiteboard, V(mixed_stream) adds one picture of all "
-        "streams, V(audio_files) adds an mp3 for each stream.",
+        "A named set of start options. An option that is also given overrides that of the set.",
+        "V(whiteboard_only) records only the whiteboard, V(mixed_stream) adds one video that shows "
+        "all streams, V(audio_files) adds an mp3 for each stream.",
     ],
     "type": "str",
     "choices": list(PRESETS),

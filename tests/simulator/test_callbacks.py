@@ -333,3 +333,95 @@ def test_events_are_posted_to_loopback_only(still: Simulator, call: Call) -> Non
 )
 def test_which_hosts_are_loopback(url: str, expected: bool) -> None:
     assert is_loopback(url) is expected
+
+
+def lasting(simulator: Simulator, family: str, receiver: Receiver, **task: Any) -> str:
+    """Add a task of 10 s, whose events are signed with KEY and posted to the receiver."""
+    simulator.set_callback(receiver.url, KEY, family=family)
+    task_id = simulator.add_task(family, duration_s=10, **task)
+    # Each event is posted before the next one happens.
+    for _ in range(10):
+        simulator.advance(1)
+    return task_id
+
+
+def test_the_events_of_a_push(still: Simulator, call: Call, receiver: Receiver) -> None:
+    task_id = lasting(still, "whiteboard_push", receiver, RoomId=7)
+    started, stopped = receiver.wait_for(2)
+    described = call(still, "DescribeWhiteboardPush", TaskId=task_id)
+    assert started["EventType"] == "WhiteboardPushStarted"
+    assert stopped["EventType"] == "WhiteboardPushStopped"
+    assert set(started["EventData"]) == {"TaskId", "RoomId", "PushUserId", "PushStartTime"}
+    for body in (started, stopped):
+        assert {name: described[name] for name in body["EventData"]} == body["EventData"]
+        assert body["Sign"] == sign(KEY, body["ExpireTime"])
+        assert body["SdkAppId"] == still.sdk_app_id
+    assert stopped["EventData"]["FinishReason"] == "AUTO"
+
+
+def test_the_events_of_a_transcode(still: Simulator, call: Call, receiver: Receiver) -> None:
+    task_id = lasting(still, "transcode", receiver)
+    *progress, finished = receiver.wait_for(4)
+    assert {body["EventType"] for body in progress} == {"TranscodeProgressChanged"}
+    assert [body["EventData"]["Progress"] for body in progress] == [25, 50, 75]
+    assert {body["EventData"]["TaskId"] for body in progress} == {task_id}
+    assert finished["EventType"] == "TranscodeFinished"
+    described = call(still, "DescribeTranscode", TaskId=task_id)
+    assert finished["EventData"]["ResultUrl"] == described["ResultUrl"]
+    assert {name: described[name] for name in finished["EventData"]} == finished["EventData"]
+
+
+@pytest.mark.parametrize(
+    ("family", "event", "code"),
+    [
+        ("whiteboard_push", "WhiteboardPushStopped", "FailedOperation.WhiteboardPush"),
+        ("transcode", "TranscodeFinished", "FailedOperation.FileOpenFail"),
+        ("ppt_check", "PPTCheckFinished", "FailedOperation.Preprocess"),
+        ("video_generation", "VideoGenerationTaskFinished", "FailedOperation.Record"),
+    ],
+)
+def test_the_event_of_a_task_that_failed(
+    still: Simulator, receiver: Receiver, family: str, event: str, code: str
+) -> None:
+    task_id = lasting(still, family, receiver, failure=code)
+    settled_events = {"transcode": 4, "ppt_check": 4, "whiteboard_push": 2}
+    last = receiver.wait_for(settled_events.get(family, 1))[-1]
+    assert last["EventType"] == event
+    assert last["EventData"]["TaskId"] == task_id
+    assert last["EventData"]["Error"]["Code"] == code
+    assert not last["EventData"].get("ResultUrl")
+    assert not last["EventData"].get("VideoInfoList")
+
+
+@pytest.mark.parametrize("failure", [None, "NoMarks"])
+def test_a_snapshot_posts_to_its_own_address(
+    still: Simulator, call: Call, receiver: Receiver, failure: str | None
+) -> None:
+    still.set_callback("http://127.0.0.1:9/", KEY)
+    still.set_task_defaults("snapshot", failure=failure)
+    options = {"RoomId": 7, "Whiteboard": {}}
+    call(still, "CreateSnapshotTask", **options)
+    posting = call(still, "CreateSnapshotTask", **options, CallbackURL=receiver.url)["TaskID"]
+    still.advance(10)
+    (body,) = receiver.wait_for(1)
+    assert not {"Sign", "ExpireTime"} & set(body)
+    described = call(still, "DescribeSnapshotTask", TaskID=posting)
+    del described["RequestId"]
+    assert body["EventData"] == described
+    assert body["EventData"]["Result"]["ErrorCode"] == (failure or "OK")
+    assert settled(still) == [("SnapshotFinished", 1, 200)]
+
+
+def test_each_family_has_its_own_address(still: Simulator, receiver: Receiver) -> None:
+    still.set_callback(receiver.url, family="ppt_check")
+    still.add_task("transcode", "same id", duration_s=0)
+    still.add_task("ppt_check", "same id", duration_s=0)
+    assert receiver.wait_for(1)[0]["EventType"] == "PPTCheckFinished"
+    assert [delivery.event for delivery in still.callbacks] == ["PPTCheckFinished"]
+
+
+def test_progress_out_of_order(still: Simulator, receiver: Receiver) -> None:
+    still.callback_mode = "out_of_order"
+    lasting(still, "transcode", receiver)
+    data = [body["EventData"].get("Progress") for body in receiver.wait_for(4)]
+    assert data == [50, 25, None, 75]

@@ -16,13 +16,15 @@ from tiw_automation.core._lazy import lazy_names
 from tiw_automation.core._moved import keep_old_names
 
 if TYPE_CHECKING:
+    from tiw_automation.core.api.callback_settings import (
+        CallbackSettings as CallbackSettings,
+        new_callback_key as new_callback_key,
+    )
     from tiw_automation.core.api.callbacks import (
         Callback as Callback,
         CallbackError as CallbackError,
         CallbackExpired as CallbackExpired,
         CallbackForged as CallbackForged,
-        CallbackSettings as CallbackSettings,
-        new_callback_key as new_callback_key,
         parse_callback as parse_callback,
     )
     from tiw_automation.core.api.client import TiwClient as TiwClient
@@ -75,6 +77,7 @@ if TYPE_CHECKING:
         TransportError as TransportError,
         UnsupportedOperation as UnsupportedOperation,
     )
+    from tiw_automation.core.events.confirmation import hint_waits as hint_waits
     from tiw_automation.core.quota.quota import Quota as Quota
     from tiw_automation.core.records.outcome import (
         Acceptance as Acceptance,
@@ -114,9 +117,9 @@ else:
     __getattr__, __all__ = lazy_names(
         __name__,
         {
+            "api.callback_settings": "CallbackSettings new_callback_key",
             "api.callbacks": """
-                Callback CallbackError CallbackExpired CallbackForged
-                CallbackSettings new_callback_key parse_callback
+                Callback CallbackError CallbackExpired CallbackForged parse_callback
             """,
             "api.client": "TiwClient",
             "api.running_tasks": "RunningTask",
@@ -135,6 +138,7 @@ else:
                 ServiceUnavailable SignatureExpired StartUncertain TaskFailure TaskNotFound
                 TiwError TransportError UnsupportedOperation
             """,
+            "events.confirmation": "hint_waits",
             "quota.quota": "Quota",
             "records.outcome": """
                 Acceptance Outcome RecordFailed TaskFailed Verdict WaitTimeout judge

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 _NEW_NAMES = {
-    "callbacks": "api.callbacks",
+    "callbacks": "api.callback_settings",
     "confirmation": "events.confirmation",
     "download": "archive.download",
     "options": "api.options",

@@ -20,7 +20,8 @@ from .errors import ApiFault, missing
 from .faults import Fault
 from .limits import RateLimiter, rejection_message
 from .oddity import oddly
-from .schema import REQUESTS, check
+from .parameters import Schema, check
+from .schema import INTERNATIONAL, REQUESTS
 from .signature import Account, SignedRequest, verify, verify_v1
 from .sts import TemporaryKeys
 from .tasks import Recorder
@@ -30,7 +31,6 @@ VERSION = "2019-09-19"
 CN_REGION = "ap-guangzhou"
 REGIONS = ("ap-singapore", CN_REGION)
 """The regions of the international and of the Chinese site."""
-_CN_ONLY = ("DescribeRunningTasks",)
 
 
 class Api:
@@ -122,7 +122,7 @@ class Api:
             secret_id = verify(request, self._accounts, now)
         else:
             secret_id = verify_v1(request, call.v1, self._accounts, now)
-        _check_common(call)
+        schema = _check_common(call)
         counts = self._counts
         counts.request(call, request)
         owner = self._accounts[secret_id].owner or secret_id if secret_id else ""
@@ -138,7 +138,7 @@ class Api:
             if fault.kind.refuse is not None:
                 raise fault.kind.refuse(fault, call.language)
             return "{}"
-        parameters = check(call.parameters(), REQUESTS[call.action], is_flat=call.is_flat)
+        parameters = check(call.parameters(), schema, is_flat=call.is_flat)
         if call.action == "AssumeRole":
             return json.dumps(self._keys.assume_role(parameters, secret_id))
         if call.action == sts.WEB_IDENTITY:
@@ -146,13 +146,15 @@ class Api:
         return self._recorder.execute(call.action, parameters)
 
 
-def _check_common(call: Call) -> None:
+def _check_common(call: Call) -> Schema:
+    """Return the parameters that the action has on the call's site."""
     if not (call.action and call.version and call.region):
         name = "Region" if call.version else "Version"
         name = name if call.action else "Action"
         raise missing(name if call.v1 is not None else f"X-TC-{name}")
     is_sts = call.action in sts.ACTIONS
-    if call.action not in REQUESTS or (call.action in _CN_ONLY and call.region != CN_REGION):
+    schema = (REQUESTS if call.region == CN_REGION else INTERNATIONAL).get(call.action)
+    if schema is None:
         raise ApiFault(
             "InvalidAction", f"The request action=`{call.action}` is invalid or not found."
         )
@@ -164,6 +166,7 @@ def _check_common(call: Call) -> None:
         )
     if not is_sts and call.region not in REGIONS:
         raise ApiFault("UnsupportedRegion", f"The region `{call.region}` is not supported.")
+    return schema
 
 
 # Not the shared generator: a test that seeds that one would get the same ids again.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Delivers the events of recordings, signed and retried as Tencent does.
+"""Delivers the events of recordings and other tasks, signed and retried as Tencent does.
 
-Retries wait in virtual time, as recordings do; the timeout of an answer is in real seconds.
+Retries wait in virtual time, as tasks do; the timeout of an answer is in real seconds.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ import aiohttp
 
 from .clock import Clock, VirtualClock
 from .oddity import oddly
-from .recordings import Event, Recording
+from .recordings import Event
+from .task_state import AnyTask
 
 MODES = ("normal", "forged", "late", "doubled", "out_of_order")
 """How events are posted: correctly, with a wrong signature, after their ExpireTime, twice, or
@@ -36,7 +37,11 @@ VALID_S = 600
 """The seconds from an event's Timestamp to its ExpireTime."""
 _LOOK_AGAIN_S = 0.25
 
-_Key = tuple[int, str]
+_Key = tuple[str, int, str]
+
+
+def _key(task: AnyTask) -> _Key:
+    return (task.family_name, task.sdk_app_id, task.task_id)
 
 
 @dataclass(slots=True)
@@ -74,9 +79,9 @@ class Courier:
     """Posts each event at its virtual time; used from any thread.
 
     :param clock: the server's own time: events carry it and expire by it
-    :param virtual: the time of the recordings
-    :param destination: returns the address and the key of an application; either may be empty
-    :param base_url: returns the URL of the video files
+    :param virtual: the time of the tasks
+    :param destination: returns the address and the key of a task; either may be empty
+    :param base_url: returns the URL of the files
     """
 
     def __init__(
@@ -84,7 +89,7 @@ class Courier:
         *,
         clock: Clock,
         virtual: VirtualClock,
-        destination: Callable[[int], tuple[str, str]],
+        destination: Callable[[AnyTask], tuple[str, str]],
         base_url: Callable[[], str],
     ) -> None:
         self.mode = "normal"
@@ -96,12 +101,12 @@ class Courier:
         self._destination = destination
         self._base_url = base_url
         self._lock = threading.Lock()
-        self._plans: dict[_Key, Recording] = {}
+        self._plans: dict[_Key, AnyTask] = {}
         self._fired: dict[_Key, int] = {}
-        self._due: list[tuple[float, int, _Key, Recording]] = []
+        self._due: list[tuple[float, int, _Key, AnyTask]] = []
         self._number = 0
         self._deliveries: list[Delivery] = []
-        self._held: dict[_Key, tuple[Recording, Event]] = {}
+        self._held: dict[_Key, tuple[AnyTask, Event]] = {}
         self._last_first_attempt: dict[_Key, asyncio.Event] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._changed = asyncio.Event()
@@ -113,18 +118,18 @@ class Courier:
         with self._lock:
             return [replace(delivery) for delivery in self._deliveries]
 
-    def schedule(self, recording: Recording) -> None:
-        """Plan the events of a recording that is new or has changed.
+    def schedule(self, task: AnyTask) -> None:
+        """Plan the events of a task that is new or has changed.
 
         Events before its ``created`` time, set by a script, are not posted.
         """
-        key = (recording.sdk_app_id, recording.task_id)
+        key = _key(task)
         with self._lock:
             if key not in self._plans:
-                before = [event for event in recording.events if event.at < recording.created]
+                before = [event for event in task.events if event.at < task.created]
                 self._fired[key] = len(before)
-            self._plans[key] = recording
-            self._plan_next(key, recording)
+            self._plans[key] = task
+            self._plan_next(key, task)
         self.wake()
 
     def wake(self) -> None:
@@ -143,34 +148,34 @@ class Courier:
         async with aiohttp.ClientSession(trust_env=False) as session:
             try:
                 while True:
-                    for recording, event in self._take_due():
-                        self._fire(session, recording, event)
+                    for task, event in self._take_due():
+                        self._fire(session, task, event)
                     with self._lock:
                         next_at = self._due[0][0] if self._due else None
                     await self._wait(next_at)
             finally:
                 self._loop = None
-                for task in self._tasks:
-                    task.cancel()
+                for posting in self._tasks:
+                    posting.cancel()
                 await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _plan_next(self, key: _Key, recording: Recording) -> None:
+    def _plan_next(self, key: _Key, task: AnyTask) -> None:
         fired = self._fired[key]
-        if fired < len(recording.events):
+        if fired < len(task.events):
             self._number += 1
-            at = recording.events[fired].at
-            heapq.heappush(self._due, (at, self._number, key, recording))
+            at = task.events[fired].at
+            heapq.heappush(self._due, (at, self._number, key, task))
 
-    def _take_due(self) -> list[tuple[Recording, Event]]:
+    def _take_due(self) -> list[tuple[AnyTask, Event]]:
         now, taken = self._virtual.now(), []
         with self._lock:
             while self._due and self._due[0][0] <= now:
-                _, _, key, recording = heapq.heappop(self._due)
-                if self._plans[key] is not recording:
+                _, _, key, task = heapq.heappop(self._due)
+                if self._plans[key] is not task:
                     continue
-                taken.append((recording, recording.events[self._fired[key]]))
+                taken.append((task, task.events[self._fired[key]]))
                 self._fired[key] += 1
-                self._plan_next(key, recording)
+                self._plan_next(key, task)
         return taken
 
     def _ring(self) -> None:
@@ -188,56 +193,54 @@ class Courier:
             async with asyncio.timeout(seconds):
                 await changed.wait()
 
-    def _fire(self, session: aiohttp.ClientSession, recording: Recording, event: Event) -> None:
-        key = (recording.sdk_app_id, recording.task_id)
-        for one in self._in_order(key, recording, event):
-            url, callback_key = self._destination(recording.sdk_app_id)
+    def _fire(self, session: aiohttp.ClientSession, task: AnyTask, event: Event) -> None:
+        key = _key(task)
+        for one in self._in_order(key, task, event):
+            url, callback_key = self._destination(task)
             for _ in range(2 if self.mode == "doubled" and url else 1):
                 if url:
                     self._post(session, url, callback_key, *one)
 
-    def _in_order(
-        self, key: _Key, recording: Recording, event: Event
-    ) -> list[tuple[Recording, Event]]:
+    def _in_order(self, key: _Key, task: AnyTask, event: Event) -> list[tuple[AnyTask, Event]]:
         held = self._held.pop(key, None)
         if held is not None:
-            return [(recording, event), held]
-        swaps = event.kind not in ("OnlineRecordStarted", "OnlineRecordFinished")
+            return [(task, event), held]
+        swaps = event is not task.events[-1] and not event.kind.endswith("Started")
         if self.mode == "out_of_order" and swaps:
-            self._held[key] = (recording, event)
+            self._held[key] = (task, event)
             return []
-        return [(recording, event)]
+        return [(task, event)]
 
     def _post(
         self,
         session: aiohttp.ClientSession,
         url: str,
         callback_key: str,
-        recording: Recording,
+        task: AnyTask,
         event: Event,
     ) -> None:
-        key = (recording.sdk_app_id, recording.task_id)
-        delivery = Delivery(event.kind, *key, self.mode)
+        key = _key(task)
+        delivery = Delivery(event.kind, task.sdk_app_id, task.task_id, self.mode)
         with self._lock:
             self._deliveries.append(delivery)
         if not is_loopback(url):
             delivery.error = "only loopback hosts are allowed"
             delivery.is_over = True
             return
-        body = self._body(recording, event, callback_key)
+        body = self._body(task, event, callback_key)
         before = self._last_first_attempt.get(key)
         mine = self._last_first_attempt[key] = asyncio.Event()
-        task = asyncio.create_task(self._deliver(session, url, body, delivery, before, mine))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        posting = asyncio.create_task(self._deliver(session, url, body, delivery, before, mine))
+        self._tasks.add(posting)
+        posting.add_done_callback(self._tasks.discard)
 
-    def _body(self, recording: Recording, event: Event, callback_key: str) -> bytes:
+    def _body(self, task: AnyTask, event: Event, callback_key: str) -> bytes:
         now = int(self._clock())
         body: dict[str, Any] = {
             "EventType": event.kind,
-            "EventData": recording.event_data(event, self._base_url()),
+            "EventData": task.event_data(event, self._base_url()),
             "Timestamp": now,
-            "SdkAppId": recording.sdk_app_id,
+            "SdkAppId": task.sdk_app_id,
         }
         if callback_key or self.mode == "forged":
             expires = now - 60 if self.mode == "late" else now + VALID_S

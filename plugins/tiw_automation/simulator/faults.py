@@ -30,7 +30,7 @@ from .reading import Check, Place, Table, any_text, integer, number, one_of, tex
 from .schema import REQUESTS
 
 VIDEO = "video"
-"""Stands for an action: the download of a video."""
+"""Stands for an action: the download of a video, or of another file."""
 ACTIONS = (*REQUESTS, VIDEO)
 _LEAVE_CHECK_S = 0.05
 
@@ -110,7 +110,7 @@ class Fault:
 
     :param times: for how many more requests; ``None`` is without limit
     :param action: only for this action, or for ``video``
-    :param task_id: only for requests about this recording
+    :param task_id: only for requests about this task
     :param seconds: for how long, by the simulator's clock, from when it was set
     :param probability: how likely it strikes a matching request, 0 to 1
     :param options: those of its kind
@@ -288,6 +288,8 @@ def _null_arrays(response: dict[str, Any]) -> None:
     for name, value in response.items():
         if isinstance(value, list):
             response[name] = None
+        elif isinstance(value, dict):
+            _null_arrays(value)
 
 
 def _unknown_field(response: dict[str, Any]) -> None:
@@ -300,8 +302,9 @@ def _unknown_field(response: dict[str, Any]) -> None:
 
 
 def _other_task(response: dict[str, Any]) -> None:
-    if "TaskId" in response:
-        response["TaskId"] = "another-recording"
+    for name in ("TaskId", "TaskID"):
+        if name in response:
+            response[name] = "another-recording"
 
 
 def _unknown_enum(response: dict[str, Any]) -> None:

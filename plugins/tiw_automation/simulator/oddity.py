@@ -15,11 +15,14 @@ from typing import Any
 _WORDS = frozenset({"Status", "FinishReason"})
 # Numbers that no result depends on; some are unreadable now and then.
 _NOTES = frozenset(
-    {"ExceptionCnt", "Height", "TotalTime", "VideoDuration", "VideoPlayTime", "VideoSize", "Width"}
+    {
+        *("ExceptionCnt", "Height", "TotalTime", "VideoDuration", "VideoPlayTime", "VideoSize"),
+        *("Width", "IMSyncTime", "AssignTime", "FinishedTime", "FinishTime"),
+    }
 )
 _UNREADABLE: tuple[Any, ...] = ("n/a", [], {"value": 1}, "\u00b2", 10**400)
 # They belong to an error, or a caller needs them unchanged.
-_KEPT = frozenset({"Error", "ExpireTime", "RequestId", "Sign", "TaskId"})
+_KEPT = frozenset({"Error", "ExpireTime", "RequestId", "Sign", "TaskID", "TaskId"})
 
 
 def oddly(answer: Mapping[str, Any], dice: random.Random) -> dict[str, Any]:

@@ -25,6 +25,9 @@ th { border-bottom: 1px solid #999; } td { border-bottom: 1px solid #ddd; }
 <th>finish reason</th><th>videos</th><th>requests</th></tr></thead><tbody id="recordings"></tbody>
 </table>
 <p id="more"></p>
+<h2>Other tasks</h2>
+<table><thead><tr><th>family</th><th>task</th><th>state</th><th>progress</th>
+<th>next state in</th><th>requests</th></tr></thead><tbody id="tasks"></tbody></table>
 <h2>Faults</h2>
 <table><thead><tr><th>fault</th><th>hits</th></tr></thead><tbody id="faults"></tbody></table>
 <h2>Callbacks</h2>
@@ -46,14 +49,17 @@ function seconds(value) { return value === null ? "" : value.toFixed(1) + " s"; 
 async function get(what) { return (await fetch("/_simulator/" + what)).json(); }
 async function show() {
   try {
-    const [all, stats, faults, callbacks] = await Promise.all(
-      ["recordings", "stats", "faults", "callbacks"].map(get));
+    const [all, others, stats, faults, callbacks] = await Promise.all(
+      ["recordings", "tasks", "stats", "faults", "callbacks"].map(get));
     const recordings = all.recordings.slice(-MOST).reverse();
     fill("recordings", recordings.map((r) => row([r.task_id, r.room_id, r.status,
       seconds(r.next_state_in_s), r.finish_reason, r.videos, stats.by_task[r.task_id] ?? 0],
       r.status)));
     const hidden = all.recordings.length - recordings.length;
     document.getElementById("more").textContent = hidden ? `and ${hidden} older ones` : "";
+    fill("tasks", others.tasks.slice(-MOST).reverse().map((t) => row([t.family, t.task_id,
+      t.status, t.progress, seconds(t.next_state_in_s), stats.by_task[t.task_id] ?? 0],
+      t.status)));
     const requests = Object.entries(stats.requests).map(([name, n]) => `${name} ${n}`).join(", ");
     document.getElementById("counts").textContent = `Requests: ${requests || "none"}. ` +
       `Refused for the limit: ${stats.rejects}. Most within a second: ${stats.max_in_window}. ` +

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 from .errors import ApiFault
@@ -91,6 +91,29 @@ class VideoFile:
         )
         return mp4(width, height, min(self.duration_ms, 2**32 - 1))
 
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return f"{self.video_id}.{self.format}"
+
+    def info(self, url: str) -> dict[str, Any]:
+        """Return its ``VideoInfo`` in an answer.
+
+        :param url: where the videos are, with a slash at its end
+        """
+        return {
+            "VideoPlayTime": self.play_time_ms,
+            "VideoSize": len(self.content),
+            "VideoFormat": self.format,
+            "VideoDuration": self.duration_ms,
+            "VideoUrl": url + self.name,
+            "VideoId": self.video_id,
+            "VideoType": VIDEO_TYPES[self.source.kind],
+            "UserId": self.source.user_id,
+            "Width": self.source.width,
+            "Height": self.source.height,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -145,6 +168,9 @@ class Recording:
     auto_stop_s: float = DEFAULT_AUTO_STOP_S
     idle_since: float | None = None
     is_started: bool = False
+    family_name: ClassVar[str] = "online_record"
+    listed_as: ClassVar[str] = "OnlineRecord"
+    callback_url: ClassVar[None] = None
 
     @cached_property
     def _phases(self) -> tuple[Phase, ...]:
@@ -181,7 +207,8 @@ class Recording:
         return self._starts[-1]
 
     @cached_property
-    def _total_ms(self) -> int:
+    def total_ms(self) -> int:
+        """How long it recorded, milliseconds."""
         return sum(_ms(end - start) for start, end in self._stretches)
 
     @cached_property
@@ -190,7 +217,7 @@ class Recording:
         if not self._stretches or self.failure is not None:
             return ()
         if self.concat:
-            spans = [(0, self._total_ms)]
+            spans = [(0, self.total_ms)]
         else:
             spans, position = [], 0
             for start, end in self._stretches:
@@ -235,9 +262,15 @@ class Recording:
                 return phase.status
         return "FINISHED"
 
-    def are_videos_kept(self, now: float) -> bool:
-        """Whether the videos still exist at the virtual time ``now``."""
-        return now < self._stopped_at + VIDEOS_KEPT_S
+    def is_over(self, now: float) -> bool:
+        """Whether it is FINISHED at the virtual time ``now``."""
+        return self.status(now) == "FINISHED"
+
+    def file(self, name: str, now: float) -> bytes | None:
+        """Return the content of a video, if it exists at the virtual time ``now``."""
+        if not self.is_over(now) or now >= self._stopped_at + VIDEOS_KEPT_S:
+            return None
+        return next((file.content for file in self.files if file.name == name), None)
 
     def pause(self, now: float) -> Recording:
         """Return it as it is after PauseOnlineRecord.
@@ -310,7 +343,7 @@ class Recording:
             "RecordUserId": self.record_user_id,
             "RecordStartTime": int(self._stretches[0][0]) if started else 0,
             "RecordStopTime": int(self._stopped_at) if stopped else 0,
-            "TotalTime": self._total_ms if finished else 0,
+            "TotalTime": self.total_ms if finished else 0,
             "ExceptionCnt": self.exception_count if stopped else 0,
             "OmittedDurations": self._omitted if finished and self.concat else [],
             "VideoInfos": self._video_infos(base_url) if finished else [],
@@ -340,7 +373,7 @@ class Recording:
             "FinishReason": "EXCEPTION" if failed else self.finish_reason,
             "RecordStartTime": int(self._stretches[0][0]) if self._stretches and not failed else 0,
             "RecordStopTime": int(self._stopped_at),
-            "TotalTime": 0 if failed else self._total_ms,
+            "TotalTime": 0 if failed else self.total_ms,
             "ExceptionCnt": self.exception_count,
             "OmittedDurations": self._omitted if self.concat and not failed else [],
             "VideoInfos": self._video_infos(base_url),
@@ -433,23 +466,8 @@ class Recording:
         return self.replay_url
 
     def _video_infos(self, base_url: str) -> list[dict[str, Any]]:
-        return [self._video_info(file, base_url) for file in self.files]
-
-    def _video_info(self, file: VideoFile, base_url: str) -> dict[str, Any]:
-        source, task = file.source, quote(self.task_id, safe="")
-        url = f"{base_url}/videos/{self.sdk_app_id}/{task}/{file.video_id}.{file.format}"
-        return {
-            "VideoPlayTime": file.play_time_ms,
-            "VideoSize": len(file.content),
-            "VideoFormat": file.format,
-            "VideoDuration": file.duration_ms,
-            "VideoUrl": url,
-            "VideoId": file.video_id,
-            "VideoType": VIDEO_TYPES[source.kind],
-            "UserId": source.user_id,
-            "Width": source.width,
-            "Height": source.height,
-        }
+        task = quote(self.task_id, safe="")
+        return [file.info(f"{base_url}/videos/{self.sdk_app_id}/{task}/") for file in self.files]
 
     def _video_id(self, number: int, position_ms: int) -> str:
         name = f"{self.sdk_app_id}/{self.task_id}/{number}/{position_ms}"

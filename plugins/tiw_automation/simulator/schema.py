@@ -1,133 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parameters of each request: names, types, ranges; and the errors for invalid ones."""
+"""The parameters of each request: one table for each action."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
 
-from .errors import ApiFault, missing
-
-RECORD_PARAMETER = "InvalidParameter.RecordParameter"
-_MAX_ITEMS = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One parameter.
-
-    :param kind: ``int``, ``str``, ``bool``, or for an object its own fields
-    :param is_list: whether it is a list of that kind
-    :param least: of a number, or of the bytes of a text
-    :param most: of a number, or of the bytes of a text
-    :param choices: the values that are allowed
-    :param pattern: of the whole text
-    :param code: the error for a value that is out of range
-    """
-
-    kind: type | dict[str, Field]
-    required: bool = False
-    is_list: bool = False
-    least: int | None = None
-    most: int | None = None
-    choices: tuple[str | int, ...] = ()
-    pattern: str | None = None
-    code: str = RECORD_PARAMETER
-
-
-Schema = Mapping[str, Field]
-
-
-def check(parameters: Mapping[str, Any], schema: Schema, *, is_flat: bool) -> dict[str, Any]:
-    """Return the parameters in their types; absent and null ones are left out.
-
-    :param is_flat: whether numbers and booleans are texts, and lists are ``{"0": ...}``
-    :raises ApiFault: for the first mistake
-    """
-    return _object(parameters, schema, "", is_flat)
-
-
-def _object(data: Mapping[str, Any], schema: Schema, path: str, is_flat: bool) -> dict[str, Any]:
-    for name in data:
-        if name not in schema:
-            raise ApiFault("UnknownParameter", f"The parameter `{path}{name}` is not recognized.")
-    checked = {}
-    for name, field in schema.items():
-        value = data.get(name)
-        if value is not None:
-            checked[name] = _value(value, field, path + name, is_flat)
-        elif field.required:
-            raise missing(path + name)
-    return checked
-
-
-def _value(value: Any, field: Field, path: str, is_flat: bool) -> Any:
-    if not field.is_list:
-        return _single(value, field, path, is_flat)
-    if is_flat and isinstance(value, dict):
-        if not all(name.isdecimal() and int(name) < _MAX_ITEMS for name in value):
-            raise _mismatch(path, "a list")
-        value = [value[name] for name in sorted(value, key=int)]
-    if not isinstance(value, list):
-        raise _mismatch(path, "a list")
-    return [_single(item, field, f"{path}.{number}", is_flat) for number, item in enumerate(value)]
-
-
-def _single(value: Any, field: Field, path: str, is_flat: bool) -> Any:
-    if isinstance(field.kind, dict):
-        if not isinstance(value, dict):
-            raise _mismatch(path, "an object")
-        return _object(value, field.kind, f"{path}.", is_flat)
-    if is_flat:
-        value = _from_text(value, field.kind)
-    # In Python true is an integer, in JSON it is not.
-    if type(value) is not field.kind or (type(value) is int and not -(2**63) <= value < 2**63):
-        raise _mismatch(path, _NAMES[field.kind])
-    _check_range(value, field, path)
-    return value
-
-
-def _from_text(value: Any, kind: type) -> Any:
-    if not isinstance(value, str):
-        return value
-    if kind is int and re.fullmatch(r"-?[0-9]{1,19}", value):
-        return int(value)
-    if kind is bool:
-        # Python's SDK sends True, Node's true.
-        return {"true": True, "false": False}.get(value.lower(), value)
-    return value
-
-
-_NAMES = {int: "an integer", str: "a string", bool: "a boolean"}
-
-
-def _mismatch(path: str, wanted: str) -> ApiFault:
-    return ApiFault(
-        "InvalidParameter.BodyParameterTypeUnmatched",
-        f"The parameter type does not match: `{path}` must be {wanted}.",
-    )
-
-
-def _check_range(value: Any, field: Field, path: str) -> None:
-    size = len(value.encode()) if isinstance(value, str) else value
-    if field.least is not None and size < field.least:
-        raise _out_of_range(field, path, f"at least {field.least}", value)
-    if field.most is not None and size > field.most:
-        raise _out_of_range(field, path, f"at most {field.most}", value)
-    if field.choices and value not in field.choices:
-        raise _out_of_range(field, path, f"one of {', '.join(map(str, field.choices))}", value)
-    if field.pattern is not None and not re.fullmatch(field.pattern, value):
-        raise _out_of_range(field, path, f"of the form {field.pattern}", value)
-
-
-def _out_of_range(field: Field, path: str, allowed: str, value: object) -> ApiFault:
-    if isinstance(value, str) and not field.choices and field.pattern is None:
-        # It may be a key or a signature.
-        return ApiFault(field.code, f"`{path}` must be {allowed} bytes long.")
-    return ApiFault(field.code, f"`{path}` must be {allowed}, not `{value}`.")
-
+from .families import CALLBACKS, CN_ONLY_ACTIONS, CN_ONLY_PARAMETERS, FAMILIES, callback_actions
+from .parameters import Field, Schema
 
 _APP_ID = Field(int, required=True)
 _TASK = {"SdkAppId": _APP_ID, "TaskId": Field(str, required=True)}
@@ -161,38 +40,42 @@ _STREAM_SWITCHES = {
     "DisableAudio": Field(bool),
     "PullSmallVideo": Field(bool),
 }
+_WHITEBOARD = Field(
+    {"Width": Field(int, least=2), "Height": Field(int, least=2), "InitParam": Field(str)}
+)
+_CONCAT = Field({"Enabled": Field(bool, required=True), "Image": Field(str)})
+_MIX_STREAM = Field(
+    {
+        "Enabled": Field(bool, required=True),
+        "DisableAudio": Field(bool),
+        "ModelId": Field(int, choices=(1, 2)),
+        "TeacherId": Field(str),
+        "Custom": Field(_CUSTOM_LAYOUT),
+    }
+)
+_RECORD_CONTROL = Field(
+    {
+        "Enabled": Field(bool, required=True),
+        **_STREAM_SWITCHES,
+        "StreamControls": Field(
+            {"StreamId": Field(str, required=True), **_STREAM_SWITCHES}, is_list=True
+        ),
+    }
+)
 _START = {
     "SdkAppId": _APP_ID,
     "RoomId": Field(int, required=True, least=1, most=_MAX_ROOM_ID),
     "RecordUserId": Field(str, required=True, least=1, most=60),
     "RecordUserSig": Field(str, required=True, least=1),
     "GroupId": Field(str),
-    "Concat": Field({"Enabled": Field(bool, required=True), "Image": Field(str)}),
-    "Whiteboard": Field(
-        {"Width": Field(int, least=2), "Height": Field(int, least=2), "InitParam": Field(str)}
-    ),
-    "MixStream": Field(
-        {
-            "Enabled": Field(bool, required=True),
-            "DisableAudio": Field(bool),
-            "ModelId": Field(int, choices=(1, 2)),
-            "TeacherId": Field(str),
-            "Custom": Field(_CUSTOM_LAYOUT),
-        }
-    ),
+    "Concat": _CONCAT,
+    "Whiteboard": _WHITEBOARD,
+    "MixStream": _MIX_STREAM,
     "Extras": Field(
         str, is_list=True, choices=("MIX_STREAM",), code="InvalidParameter.InvalidExtra"
     ),
     "AudioFileNeeded": Field(bool),
-    "RecordControl": Field(
-        {
-            "Enabled": Field(bool, required=True),
-            **_STREAM_SWITCHES,
-            "StreamControls": Field(
-                {"StreamId": Field(str, required=True), **_STREAM_SWITCHES}, is_list=True
-            ),
-        }
-    ),
+    "RecordControl": _RECORD_CONTROL,
     "RecordMode": Field(str, choices=("REALTIME_MODE", "VIDEO_GENERATION_MODE")),
     "ChatGroupId": Field(str),
     "AutoStopTimeout": Field(int, least=300, most=86400),
@@ -200,6 +83,105 @@ _START = {
     "TRTCRoomId": Field(int, least=1, most=_MAX_ROOM_ID),
     "TRTCRoomIdStr": Field(str),
 }
+_AUTH = Field(
+    {
+        "SdkAppId": _APP_ID,
+        "UserId": Field(str, required=True),
+        "UserSig": Field(str, required=True),
+    }
+)
+_USER_DEFINED_ID = Field(str, pattern="[A-Za-z0-9_-]{1,64}")
+_PUSH = {
+    "SdkAppId": _APP_ID,
+    "RoomId": Field(int, required=True, least=1, most=_MAX_ROOM_ID),
+    "PushUserId": Field(str, required=True, least=1, most=60),
+    "PushUserSig": Field(str, required=True, least=1),
+    "Whiteboard": _WHITEBOARD,
+    "AutoStopTimeout": Field(int, least=300, most=259200),
+    "AutoManageBackup": Field(bool),
+    "Backup": Field(
+        {
+            "PushUserId": Field(str, required=True, least=1, most=60),
+            "PushUserSig": Field(str, required=True, least=1),
+        }
+    ),
+    "PrivateMapKey": Field(str),
+    "VideoFPS": Field(int, least=0, most=30),
+    "VideoBitrate": Field(int, least=0, most=2000),
+    "AutoRecord": Field(bool),
+    "UserDefinedRecordId": _USER_DEFINED_ID,
+    "AutoPublish": Field(bool),
+    "UserDefinedStreamId": _USER_DEFINED_ID,
+    "ExtraData": Field(str),
+    "TRTCRoomId": Field(int, least=1, most=_MAX_ROOM_ID),
+    "TRTCRoomIdStr": Field(str),
+    "IMAuthParam": _AUTH,
+    "TRTCAuthParam": _AUTH,
+    "TRTCEnterRoomMode": Field(str, choices=("TRTCAppSceneVideoCall", "TRTCAppSceneLIVE")),
+    "GroupId": Field(str),
+}
+
+
+def _document(code: str) -> dict[str, Field]:
+    """Return the parameters of both actions that read a document.
+
+    :param code: the error for a value that is out of range
+    """
+    return {
+        "SdkAppId": _APP_ID,
+        "Url": Field(str, required=True, least=1, code=code),
+        "AutoHandleUnsupportedElement": Field(bool),
+        "AutoHandleUnsupportedElementTypes": Field(int, is_list=True, least=0, most=13, code=code),
+    }
+
+
+_TRANSCODE = {
+    **_document("InvalidParameter.TranscodeParameter"),
+    "IsStaticPPT": Field(bool),
+    "MinResolution": Field(str),
+    "MinScaleResolution": Field(str),
+    "ThumbnailResolution": Field(str),
+    "CompressFileType": Field(str),
+    "Priority": Field(str),
+    "ExcelParam": Field({"PaperSize": Field(int), "PaperDirection": Field(int)}),
+    "ExtraData": Field(str),
+}
+_BAD_SNAPSHOT = "InvalidParameter"
+_PIXELS = Field(int, least=0, most=2560, code=_BAD_SNAPSHOT)
+_SNAPSHOT = {
+    "SdkAppId": _APP_ID,
+    "RoomId": Field(int, required=True, least=1, code=_BAD_SNAPSHOT),
+    "Whiteboard": Field(
+        {"Width": _PIXELS, "Height": _PIXELS, "InitParams": Field(str)}, required=True
+    ),
+    "CallbackURL": Field(str),
+    "COS": Field(
+        {
+            "Uin": Field(int, required=True, least=0, code=_BAD_SNAPSHOT),
+            "Region": Field(str, required=True),
+            "Bucket": Field(str, required=True),
+            "TargetDir": Field(str),
+            "Domain": Field(str),
+        }
+    ),
+    "SnapshotMode": Field(str, choices=("AllMarks", "LatestMarksOnly"), code=_BAD_SNAPSHOT),
+}
+_VIDEO_GENERATION = {
+    "SdkAppId": _APP_ID,
+    "OnlineRecordTaskId": Field(str, required=True),
+    "Whiteboard": _WHITEBOARD,
+    "Concat": _CONCAT,
+    "MixStream": _MIX_STREAM,
+    "RecordControl": _RECORD_CONTROL,
+    "ExtraData": Field(str),
+}
+_CALLBACK = Field(
+    str,
+    required=True,
+    pattern=r"|https?://[^\s/?#@]+([/?#]\S*)?",
+    code="InvalidParameter.CallbackAddressFormatError",
+)
+_CALLBACK_KEY = Field(str, required=True, most=64, code="InvalidParameter")
 _VALUE = "InvalidParameterValue"
 _ROLE_ARN = r"qcs::cam::uin/[0-9]+:role(Name)?/.+"
 _ROLE = {
@@ -216,19 +198,25 @@ REQUESTS: Mapping[str, Schema] = {
     "ResumeOnlineRecord": _TASK,
     "StopOnlineRecord": _TASK,
     "DescribeOnlineRecord": _TASK,
-    "DescribeOnlineRecordCallback": {"SdkAppId": _APP_ID},
-    "SetOnlineRecordCallback": {
-        "SdkAppId": _APP_ID,
-        "Callback": Field(
-            str,
-            required=True,
-            pattern=r"|https?://[^\s/?#@]+([/?#]\S*)?",
-            code="InvalidParameter.CallbackAddressFormatError",
-        ),
+    "StartWhiteboardPush": _PUSH,
+    "StopWhiteboardPush": _TASK,
+    "CreateTranscode": _TRANSCODE,
+    "DescribeTranscodeByUrl": {"SdkAppId": _APP_ID, "Url": Field(str, required=True, least=1)},
+    "CreatePPTCheckTask": _document("InvalidParameter.PreprocessParameter"),
+    "CreateSnapshotTask": _SNAPSHOT,
+    "CreateVideoGenerationTask": _VIDEO_GENERATION,
+    **{
+        family.describe: {"SdkAppId": _APP_ID, family.id_key: Field(str, required=True)}
+        for family in FAMILIES.values()
     },
-    "SetOnlineRecordCallbackKey": {
-        "SdkAppId": _APP_ID,
-        "CallbackKey": Field(str, required=True, most=64, code="InvalidParameter"),
+    **{
+        action: {"SdkAppId": _APP_ID, **parameters}
+        for family in CALLBACKS
+        for action, parameters in zip(
+            callback_actions(family),
+            ({}, {"Callback": _CALLBACK}, {"CallbackKey": _CALLBACK_KEY}),
+            strict=True,
+        )
     },
     "DescribeRunningTasks": {
         "SdkAppID": _APP_ID,
@@ -257,3 +245,14 @@ REQUESTS: Mapping[str, Schema] = {
     },
 }
 """The parameters of every action that is simulated."""
+
+INTERNATIONAL: Mapping[str, Schema] = {
+    action: {
+        name: field
+        for name, field in schema.items()
+        if name not in CN_ONLY_PARAMETERS.get(action, ())
+    }
+    for action, schema in REQUESTS.items()
+    if action not in CN_ONLY_ACTIONS
+}
+"""The same on the international site, which has fewer of them."""

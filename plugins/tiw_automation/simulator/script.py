@@ -17,6 +17,7 @@ import yaml
 from .api import REGIONS
 from .callbacks import MODES
 from .errors import ApiFault
+from .families import FAMILIES
 from .faults import Fault, parse_fault
 from .reading import (
     Check,
@@ -47,6 +48,8 @@ from .recordings import (
     VideoSource,
 )
 from .starting import Room
+from .task_script import parse_defaults, parse_task
+from .task_state import Task
 
 DEFAULT_SDK_APP_ID = 1400000001
 DEFAULT_ROOM_ID = 880528
@@ -65,6 +68,8 @@ class Script:
 
     :param rooms: who is in which room
     :param recordings: their ``created`` is relative to the moment when a simulator adds them
+    :param tasks: of the other families, with the same ``created``
+    :param task_defaults: by family, what tasks have that requests create
     """
 
     sdk_app_id: int | None
@@ -85,6 +90,8 @@ class Script:
     rooms: Mapping[int, Room]
     faults: tuple[Fault, ...]
     recordings: tuple[Recording, ...]
+    tasks: tuple[Task, ...]
+    task_defaults: Mapping[str, dict[str, Any]]
 
 
 def load_script(
@@ -123,6 +130,8 @@ def load_script(
         rooms=table.take("rooms", _rooms, {}),
         faults=table.take("faults", list_of(parse_fault), ()),
         recordings=table.take("recordings", _recordings(app_id or DEFAULT_SDK_APP_ID), ()),
+        tasks=table.take("tasks", _tasks(app_id or DEFAULT_SDK_APP_ID), ()),
+        task_defaults=table.take("task_defaults", _task_defaults, {}),
     )
     if (result.secret_id is None) != (result.secret_key is None):
         table.place.fail("secret_id and secret_key must be given together")
@@ -248,6 +257,22 @@ def _recordings(sdk_app_id: int) -> Check[tuple[Recording, ...]]:
     return check
 
 
+def _tasks(sdk_app_id: int) -> Check[tuple[Task, ...]]:
+    return list_of(lambda item, place: parse_task(item, place, sdk_app_id))
+
+
+def _task_defaults(value: object, place: Place) -> dict[str, dict[str, Any]]:
+    return {
+        one_of(FAMILIES)(name, place): parse_defaults(content, place.key(name), name)
+        for name, content in mapping(value, place).items()
+    }
+
+
+def default_recording(sdk_app_id: int, task_id: str) -> Recording:
+    """Return a recording that has finished, for a task that needs one."""
+    return parse_recording({"task_id": task_id, "timeline": []}, Place(task_id), sdk_app_id)
+
+
 def _room(value: object, place: Place) -> tuple[int, Room]:
     table = Table(value, place)
     room_id = table.require("room_id", room_number)
@@ -322,4 +347,4 @@ def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any
 
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_mapping)
 
-__all__ = ["Script", "ScriptError", "load_script", "parse_recording"]
+__all__ = ["Script", "ScriptError", "default_recording", "load_script", "parse_recording"]

@@ -22,22 +22,31 @@ from aiohttp import web
 from .api import Api
 from .callbacks import MODES, Courier, Delivery
 from .clock import Clock, VirtualClock
+from .documents import MEDIA_TYPES
+from .families import CALLBACKS, FAMILIES
 from .faults import VIDEO, Answer, Fault, Faults, Sent, parse_fault
 from .limits import DEFAULT_LIMIT
 from .pages import LIVE, REPLAY
 from .reading import Place, ScriptError, Table, count, number, one_of, secret
-from .recordings import Recording, VideoFile
-from .script import DEFAULT_SDK_APP_ID, Script, load_script, parse_recording
+from .recordings import Recording
+from .script import (
+    DEFAULT_SDK_APP_ID,
+    Script,
+    default_recording,
+    load_script,
+    parse_recording,
+)
 from .signature import Account, SignedRequest
 from .starting import Room
 from .sts import METADATA_PATH, TemporaryKeys
-from .tasks import APP_STATES, App, Recorder
+from .task_script import parse_defaults, parse_task
+from .task_state import AnyTask, Task
+from .tasks import APP_STATES, App, Callback, Recorder
 from .wire import MAX_BODY_BYTES, Call, too_large
 
 # Tencent's own keys look different.
 DEFAULT_SECRET_ID = "AKIDsimulatorsimulatorsimulator00001"
 DEFAULT_SECRET_KEY = "simulatorsimulatorsimulatorkey01"
-_TYPES = {"mp4": "video/mp4", "mp3": "audio/mpeg"}
 _MAX_LINE_BYTES = 64 * 1024
 
 
@@ -181,17 +190,17 @@ class Simulator:
         recorder = self._recorder
         if script.stopped_seconds is not None:
             recorder.stopped_s = script.stopped_seconds
-        app = App(
-            callback=script.callback or "",
-            callback_key=script.callback_key or "",
-            user_sig_key=script.user_sig_key,
-        )
+        callback = Callback(script.callback or "", script.callback_key or "")
+        app = App(callbacks={Recording.family_name: callback}, user_sig_key=script.user_sig_key)
         if script.max_recordings is not None:
             app.max_recordings = script.max_recordings
         recorder.apps[self.sdk_app_id] = app
         recorder.rooms.update(script.rooms)
+        recorder.engine.defaults.update(script.task_defaults)
         for recording in script.recordings:
             self._put(recording)
+        for task in script.tasks:
+            self._put_task(task, Place("tasks"))
         for fault in script.faults:
             self._faults.add(fault)
 
@@ -303,6 +312,13 @@ class Simulator:
             return [recording.facts(now) for recording in self._recorder.recordings.values()]
 
     @property
+    def tasks(self) -> list[dict[str, Any]]:
+        """The state of each task that is not a recording now, oldest first, as JSON."""
+        with self._api.lock:
+            now = self._virtual.now()
+            return [task.facts(now) for task in self._recorder.engine.tasks.values()]
+
+    @property
     def callbacks(self) -> list[Delivery]:
         """The events that were posted, oldest first, each as it stands now."""
         return self._courier.deliveries
@@ -390,25 +406,70 @@ class Simulator:
         created = self._virtual.now() + recording.created
         self._recorder.put(replace(recording, created=created))
 
+    def add_task(self, family: str, task_id: str | None = None, **task: Any) -> str:
+        """Add a task of another family that begins now; return its id.
+
+        The keys are those of a script's task.
+
+        :param family: one of ``whiteboard_push, transcode, ppt_check, snapshot, video_generation``
+        :param task_id: without one, the simulator makes one
+        :raises ScriptError: a key or a value is invalid, or the task exists already
+        """
+        own_id = {} if task_id is None else {"task_id": task_id}
+        given, place = {"family": family, **own_id, **task}, Place("add_task")
+        parsed = parse_task(given, place, self.sdk_app_id)
+        with self._api.lock:
+            self._put_task(parsed, place)
+        return parsed.task_id
+
+    def _put_task(self, task: Task, place: Place) -> None:
+        engine, created = self._recorder.engine, self._virtual.now() + task.created
+        if (task.family_name, task.sdk_app_id, task.task_id) in engine.tasks:
+            place.fail(f"a task with the task_id {task.task_id} exists already")
+        source_id = task.options.get(task.family.source_key or "")
+        if source_id is not None:
+            known = self._recorder.recordings.get((task.sdk_app_id, source_id))
+            recording = known or default_recording(task.sdk_app_id, source_id)
+            task = replace(task, recording=recording)
+        engine.add(replace(task, created=created))
+
+    def set_task_defaults(self, family: str, **defaults: Any) -> None:
+        """Set what the tasks of a family have that requests create from now on.
+
+        :param pages: of the document, or the pictures of the snapshot (3)
+        :param queued_s: how long a task has its first status
+        :param duration_s: how long a task lasts in all
+        :param failure: with which code it fails
+        :param defaults: also fields of the answer, by the API's names
+        :raises ScriptError: a name or a value is invalid
+        """
+        place = Place("set_task_defaults")
+        parsed = parse_defaults(defaults, place, one_of(FAMILIES)(family, place))
+        with self._api.lock:
+            self._recorder.engine.defaults[family] = parsed
+
     def advance(self, seconds: float) -> None:
-        """Move the recordings' time forward at once, by virtual seconds."""
+        """Move the tasks' time forward at once, by virtual seconds."""
         with self._api.lock:
             self._virtual.advance(seconds)
         self._courier.wake()
 
     def room_idle(self, task_id: str, *, sdk_app_id: int | None = None) -> None:
-        """Silence a recording's room: the recording stops after its AutoStopTimeout."""
+        """Silence the room of a recording or a push: it stops after its AutoStopTimeout."""
         self._set_idle(task_id, sdk_app_id, True)
 
     def room_active(self, task_id: str, *, sdk_app_id: int | None = None) -> None:
-        """End the silence in a recording's room."""
+        """End the silence in the room of a recording or a push."""
         self._set_idle(task_id, sdk_app_id, False)
 
     def _set_idle(self, task_id: str, sdk_app_id: int | None, idle: bool) -> None:
+        app = sdk_app_id or self.sdk_app_id
         with self._api.lock:
-            recording = self._recorder.recordings.get((sdk_app_id or self.sdk_app_id, task_id))
+            recording = self._recorder.recordings.get((app, task_id))
             if recording is None:
-                raise KeyError(f"recording {task_id!r} was not found")
+                if not self._recorder.engine.set_idle(app, task_id, idle):
+                    raise KeyError(f"recording {task_id!r} was not found")
+                return
             changed = recording.room_idle(self._virtual.now(), idle)
             if changed is not recording:
                 self._recorder.put(changed)
@@ -437,20 +498,32 @@ class Simulator:
         self._change_app(sdk_app_id, changes)
 
     def set_callback(
-        self, url: str, callback_key: str = "", *, sdk_app_id: int | None = None
+        self,
+        url: str,
+        callback_key: str = "",
+        *,
+        sdk_app_id: int | None = None,
+        family: str = Recording.family_name,
     ) -> None:
-        """Set where an application's events are posted, as the two API actions do."""
-        self._change_app(sdk_app_id, {"callback": url, "callback_key": callback_key})
+        """Set where an application's events are posted, as the two API actions do.
+
+        :param family: of which tasks; snapshots have no callback of the application
+        """
+        one_of(CALLBACKS)(family, Place("set_callback"))
+        app = self._recorder.apps.get(sdk_app_id or self.sdk_app_id) or App()
+        callbacks = {**app.callbacks, family: Callback(url, callback_key)}
+        self._change_app(sdk_app_id, {"callbacks": callbacks})
 
     def _change_app(self, sdk_app_id: int | None, changes: Mapping[str, Any]) -> None:
         key, apps = sdk_app_id or self.sdk_app_id, self._recorder.apps
         with self._api.lock:
             apps[key] = replace(apps.get(key) or App(), **changes)
 
-    def _destination(self, sdk_app_id: int) -> tuple[str, str]:
+    def _destination(self, task: AnyTask) -> tuple[str, str]:
+        if task.callback_url is not None:
+            return task.callback_url, ""
         with self._api.lock:
-            app = self._recorder.apps[sdk_app_id]
-            return app.callback, app.callback_key
+            return self._recorder.apps[task.sdk_app_id].callback(task.family_name)
 
     def add_account(self, secret_id: str, secret_key: str, token: str | None = None) -> None:
         """Accept these keys, too; they have their own quota."""
@@ -489,8 +562,9 @@ class Simulator:
 
         :param name: one of :data:`~tiw_automation.simulator.faults.FAULTS`
         :param times: for how many requests
-        :param action: only for this action, or for ``video``, the download of a video
-        :param task_id: only for requests about this recording
+        :param action: only for this action, or for ``video``, the download of a video or of
+            another file
+        :param task_id: only for requests about this task
         :param seconds: for how long, by the simulator's clock
         :param probability: how likely it strikes, 0 to 1; the same in every run
         :returns: the fault; its ``hits`` count
@@ -511,8 +585,8 @@ class Simulator:
             if not query and request.method == "GET" and _is_browser(request):
                 return _html(LIVE)
             return await self._answer(request, query)
-        if path.startswith("/videos/"):
-            return await self._video(request, path)
+        if path.startswith(("/videos/", "/files/")):
+            return await self._download(request, path)
         if path.startswith("/replays/"):
             return _html(REPLAY)
         if path.startswith(METADATA_PATH):
@@ -557,6 +631,8 @@ class Simulator:
                 "speed": self._virtual.speed,
                 "recordings": self.recordings,
             },
+            ("GET", "tasks"): lambda _: {"tasks": self.tasks},
+            ("POST", "tasks"): self._post_tasks,
             ("GET", "callbacks"): lambda _: {
                 "callbacks": [delivery.to_dict() for delivery in self.callbacks]
             },
@@ -585,6 +661,18 @@ class Simulator:
             self._faults.add(fault)
         return {"faults": self.faults}
 
+    def _post_tasks(self, given: object) -> object:
+        entries = given if isinstance(given, list) else [given]
+        places = [Place("tasks").item(number) for number in range(len(entries))]
+        parsed = [
+            parse_task(entry, place, self.sdk_app_id)
+            for entry, place in zip(entries, places, strict=True)
+        ]
+        with self._api.lock:
+            for task, place in zip(parsed, places, strict=True):
+                self._put_task(task, place)
+        return {"task_ids": [task.task_id for task in parsed]}
+
     def _post_advance(self, given: object) -> object:
         table = Table(given, Place("advance"))
         seconds = table.require("seconds", number)
@@ -601,35 +689,35 @@ class Simulator:
         with self._api.lock:
             return web.json_response(self._keys.of_the_server(), headers=headers)
 
-    async def _video(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
+    async def _download(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
         if request.method not in ("GET", "HEAD"):
             return web.Response(status=405, headers={"Allow": "GET, HEAD"})
-        parts = [unquote(part) for part in path.removeprefix("/videos/").split("/")]
-        task_id = parts[1] if len(parts) == 3 else None
-        struck = self._faults.take(VIDEO, lambda: task_id)
-        answer = self._video_answer(request, parts)
+        kind, *parts = [unquote(part) for part in path.strip("/").split("/")]
+        # A recording's video has no family in its URL, and no folder.
+        if kind == "videos":
+            parts = [Recording.family_name, *parts]
+        family, app, task_id, *names = [*parts, "", "", ""]
+        app_id = int(app) if app.isascii() and app.isdigit() else 0
+        struck = self._faults.take(VIDEO, lambda: task_id or None)
+        answer = self._file_answer(request, (family, app_id, task_id), "/".join(names).strip("/"))
         return answer.response() if struck is None else await struck.send(request, answer)
 
-    def _video_answer(self, request: web.BaseRequest, parts: list[str]) -> Answer:
-        recording = self._recording_of(parts)
-        if recording is not None and recording.private_bucket:
-            return _bucket_error(403, "AccessDenied", "Access Denied.")
-        file = None if recording is None else self._file(recording, parts[2])
-        if file is None:
-            return _bucket_error(404, "NoSuchKey", "The specified key does not exist.")
-        return _file_answer(request, file)
-
-    def _recording_of(self, parts: list[str]) -> Recording | None:
-        if len(parts) != 3 or not (parts[0].isascii() and parts[0].isdigit()):
-            return None
+    def _file_answer(
+        self, request: web.BaseRequest, key: tuple[str, int, str], name: str
+    ) -> Answer:
         with self._api.lock:
-            return self._recorder.recordings.get((int(parts[0]), parts[1]))
-
-    def _file(self, recording: Recording, name: str) -> VideoFile | None:
-        now = self._virtual.now()
-        if recording.status(now) != "FINISHED" or not recording.are_videos_kept(now):
-            return None
-        return next((f for f in recording.files if f"{f.video_id}.{f.format}" == name), None)
+            recording = self._recorder.recordings.get(key[1:])
+            task = self._recorder.engine.tasks.get(key)
+        now, content = self._virtual.now(), None
+        if key[0] == Recording.family_name and recording is not None:
+            if recording.private_bucket:
+                return _bucket_error(403, "AccessDenied", "Access Denied.")
+            content = recording.file(name, now)
+        elif task is not None:
+            content = task.file(name, now)
+        if content is None:
+            return _bucket_error(404, "NoSuchKey", "The specified key does not exist.")
+        return _content_answer(request, content, MEDIA_TYPES[name.rpartition(".")[2]])
 
 
 def _merged(script: str | Path | Mapping[str, Any] | None, arguments: Mapping[str, Any]) -> Script:
@@ -678,10 +766,9 @@ def _bucket_error(status: int, code: str, message: str) -> Answer:
     return Answer(body.encode(), {"Content-Type": "application/xml"}, status)
 
 
-def _file_answer(request: web.BaseRequest, file: VideoFile) -> Answer:
-    content = file.content
+def _content_answer(request: web.BaseRequest, content: bytes, media_type: str) -> Answer:
     tag = f'"{hashlib.md5(content, usedforsecurity=False).hexdigest()}"'
-    headers = {"Accept-Ranges": "bytes", "Content-Type": _TYPES[file.format], "ETag": tag}
+    headers = {"Accept-Ranges": "bytes", "Content-Type": media_type, "ETag": tag}
     # A download that continues must not mix two files.
     if "Range" not in request.headers or request.headers.get("If-Range", tag) != tag:
         return Answer(content, headers)

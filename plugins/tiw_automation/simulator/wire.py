@@ -71,7 +71,8 @@ class Call:
     def task_id(self) -> str | None:
         """Return the task that the request is about, if it can be read and names one."""
         try:
-            task_id = self.parameters().get("TaskId")
+            parameters = self.parameters()
+            task_id = parameters.get("TaskId") or parameters.get("TaskID")
         except ApiFault:
             return None
         return task_id if isinstance(task_id, str) else None

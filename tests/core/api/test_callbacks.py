@@ -21,15 +21,12 @@ from tiw_automation.core import (
     parse_callback,
 )
 from tiw_automation.core.api import callback_body
-from tiw_automation.core.api.callbacks import (
-    MAX_BODY_BYTES,
-    EventType,
+from tiw_automation.core.api.callback_settings import (
     check_callback_key,
     check_callback_url,
     is_plain_http,
-    sign,
-    warn_if_weak,
 )
+from tiw_automation.core.api.callbacks import MAX_BODY_BYTES, EventType, sign, warn_if_weak
 
 KEY = "Xz4ZgayTr7rMgWQrH"
 EXPIRES = 1588040109

@@ -19,7 +19,8 @@ from tiw_automation.core import (
     Verdict,
     WaitTimeout,
 )
-from tiw_automation.core.tasks.until import can_become, check_until
+from tiw_automation.core.tasks.kinds import ONLINE_RECORD
+from tiw_automation.core.tasks.until import check_until
 from tiw_automation.simulator import Simulator
 
 LENIENT = Acceptance(require_videos=False)
@@ -54,12 +55,12 @@ def test_a_recording_never_goes_back(status: str, wanted: str) -> None:
         "RECORDING",
         "PAUSED",
     }
-    assert can_become(status, frozenset({wanted})) is reachable
+    assert ONLINE_RECORD.can_become(status, frozenset({wanted})) is reachable
 
 
 @pytest.mark.parametrize("status", [None, "", "SOMETHING_NEW"])
 def test_a_recording_of_unknown_status_can_become_anything(status: str | None) -> None:
-    assert all(can_become(status, frozenset({state})) for state in STATES)
+    assert all(ONLINE_RECORD.can_become(status, frozenset({state})) for state in STATES)
 
 
 @pytest.mark.parametrize("given", [[], "Recording", ["RECORDING", "DONE"], [7], 7, [["PAUSED"]]])

@@ -570,10 +570,10 @@ def test_an_interrupt_from_the_keyboard_leaves_the_loop_once(
 
 async def test_any_error_of_a_request_in_its_thread_ends_one_wait(api: ScriptedApi) -> None:
     class Panicking(TiwClient):
-        def describe_online_record(self, task_id: str, *args: Any, **more: Any) -> OnlineRecord:
+        def describe_task(self, task_kind: str, task_id: str, *args: Any, **more: Any) -> Any:
             if task_id == "panic":
                 raise TimeLimit("in a thread")
-            return super().describe_online_record(task_id, *args, **more)
+            return super().describe_task(task_kind, task_id, *args, **more)
 
     client = Panicking(
         secret_id="AKID",

@@ -38,6 +38,7 @@ from tiw_automation.core.events import (
     confirmed_outcome,
     describe_unconfirmed,
     event_id,
+    hint_waits,
 )
 from tiw_automation.core.records import ANY_END
 
@@ -153,7 +154,8 @@ class CallbackReceiver:
         callback = await self._verified(connection, scope, receive)
         task_id = callback.task_id
         if not callback.is_finished:
-            logger.info("Callback %s: recording %s.", callback.event_type, task_id)
+            hint_waits(callback)
+            logger.info("Callback %s: task %s.", callback.event_type, task_id)
         elif task_id is None:
             logger.warning("A recording failed, and the callback does not name it.")
         else:

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING
 from tiw_automation.core._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from tiw_automation.core.api.callbacks import (
-        ANSWER as ANSWER,
-        MAX_BODY_BYTES as MAX_BODY_BYTES,
+    from tiw_automation.core.api.callback_settings import (
         PLAIN_HTTP as PLAIN_HTTP,
         SHORTEST_KEY as SHORTEST_KEY,
         check_callback_key as check_callback_key,
         check_callback_url as check_callback_url,
-        check_signed as check_signed,
         is_plain_http as is_plain_http,
+    )
+    from tiw_automation.core.api.callbacks import (
+        ANSWER as ANSWER,
+        MAX_BODY_BYTES as MAX_BODY_BYTES,
+        check_signed as check_signed,
         warn_if_weak as warn_if_weak,
     )
     from tiw_automation.core.api.options import (
@@ -32,10 +34,10 @@ else:
     __getattr__, __all__ = lazy_names(
         __name__,
         {
-            "callbacks": """
-                ANSWER MAX_BODY_BYTES PLAIN_HTTP SHORTEST_KEY check_callback_key
-                check_callback_url check_signed is_plain_http warn_if_weak
+            "callback_settings": """
+                PLAIN_HTTP SHORTEST_KEY check_callback_key check_callback_url is_plain_http
             """,
+            "callbacks": "ANSWER MAX_BODY_BYTES check_signed warn_if_weak",
             "options": "SETTINGS read_options",
             "running_tasks": "RunningListUnavailable check_lists_running",
             "sites": "site_of",

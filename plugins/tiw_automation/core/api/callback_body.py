@@ -17,6 +17,8 @@ from typing import Any
 
 FIELDS = ("EventType", "SdkAppId", "Timestamp", "ExpireTime", "Sign")
 """The fields that are read, beside the TaskId in EventData."""
+TASK_IDS = ("TaskId", "TaskID")
+"""The names of the task id in EventData; which one it is depends on the kind of task."""
 UNREADABLE = "(unreadable)"
 """Replaces a value that is too long or not JSON; it is invalid for every field."""
 
@@ -68,7 +70,7 @@ def signatures(body: bytes) -> list[str]:
 
 
 def read_fields(body: bytes) -> dict[str, Any]:
-    """Return the :data:`FIELDS` that a callback has, and EventData with its TaskId alone.
+    """Return the :data:`FIELDS` that a callback has, and EventData with its :data:`TASK_IDS` alone.
 
     A name that appears twice has its last value, as in Python's JSON.
 
@@ -113,7 +115,7 @@ def _object(
         name = _match(_NAME, body, at)
         key, at = _key(name[1]), name.end()
         if key == inner and body.startswith(b"{", at):
-            found[key], at = _object(body, at, ("TaskId",))
+            found[key], at = _object(body, at, TASK_IDS)
         else:
             begin, at = at, _after(body, at)
             if key == inner or key in wanted:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Callbacks, which Tencent posts when something happens to a recording: verify, then parse.
+"""Callbacks, which Tencent posts when something happens to a task: verify, then parse.
 
 https://www.tencentcloud.com/document/product/1176/55569. The signature covers the key and its
 ExpireTime, neither the body nor the task id: a party that has seen one callback can forge others
@@ -13,17 +13,15 @@ import hmac
 import json
 import logging
 import re
-import secrets
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
-from urllib.parse import urlsplit
 
 from tiw_automation.core.api import callback_body
-from tiw_automation.core.api.endpoints import is_loopback
+from tiw_automation.core.api.callback_settings import SHORTEST_KEY, check_key_text
 from tiw_automation.core.api.error_codes import api_error
 from tiw_automation.core.checks import check_task_id
 from tiw_automation.core.errors import (
@@ -34,16 +32,13 @@ from tiw_automation.core.errors import (
 from tiw_automation.core.formatting import escaped
 from tiw_automation.core.records.fields import Fields
 from tiw_automation.core.records.record import OnlineRecord
+from tiw_automation.core.tasks.kinds import TASK_KINDS
 
 logger = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 768 * 1024
 """The longest callback that is read, enough for 2,100 videos. Six streams that are cut every five
 minutes for a day are 628 KiB."""
-LONGEST_KEY = 64
-"""The most characters of a callback key."""
-SHORTEST_KEY = 16
-"""The fewest characters of a callback key that is set."""
 ANSWER = {"error_code": 0}
 """The answer to a callback, with HTTP 200. After any other answer Tencent posts again, every 5 s, 5
 times in total."""
@@ -83,14 +78,6 @@ class EventType(StrEnum):
     LONG_PAUSE_FORCE_STOPPED = "OnlineRecordLongPauseForceStopped"
 
 
-@dataclass(frozen=True, slots=True)
-class CallbackSettings:
-    """The address of an application's callbacks, and their key; None where nothing is set."""
-
-    url: str | None
-    key: str | None = field(default=None, repr=False)
-
-
 @dataclass(frozen=True)
 class Callback:
     """One event: a hint that names the recording to poll.
@@ -109,6 +96,16 @@ class Callback:
     task_id: str | None = None
     posted: bytes | Mapping[str, Any] = field(default=b"", repr=False, compare=False)
     """The body as it was given."""
+
+    @property
+    def concerns_recording(self) -> bool:
+        """Whether its event is one of recordings, not of another kind of task."""
+        return self.event_type.startswith("OnlineRecord")
+
+    @property
+    def is_progress(self) -> bool:
+        """Whether it only reports how far a task has come."""
+        return any(self.event_type in kind.progress_events for kind in TASK_KINDS.values())
 
     @property
     def is_finished(self) -> bool:
@@ -187,79 +184,6 @@ class Callback:
         return Fields(found if isinstance(found, Mapping) else {}, "EventData")
 
 
-def check_callback_url(url: str | None) -> str:
-    """Return the address of callbacks; an empty string for None.
-
-    :raises ConfigurationError: it is not an http:// or https:// URL.
-    """
-    if url is None or url == "":
-        return ""
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
-        parts.port  # noqa: B018  # raises for a port that is not a number
-    except (ValueError, AttributeError, TypeError):
-        usable = False
-    if not usable or not url.isprintable() or any(sign.isspace() for sign in url):
-        # The URL is not shown: its query may hold a secret.
-        raise ConfigurationError(
-            "The callback's URL is malformed.", hint="Give http:// or https:// with a host."
-        )
-    return url
-
-
-def is_plain_http(url: str) -> bool:
-    """Return whether others can read callbacks to this address, and use their signatures."""
-    parts = urlsplit(url)
-    return parts.scheme == "http" and not is_loopback(parts.netloc.rpartition("@")[2])
-
-
-PLAIN_HTTP = (
-    "The callbacks' address is plain http: anyone who sees a callback in transit can forge others "
-    "until its signature ends. Give an https:// address."
-)
-"""The warning for an address of which :func:`is_plain_http` is true."""
-
-
-def new_callback_key() -> str:
-    """Return a new random key for callbacks: 43 letters, digits, ``-`` and ``_``."""
-    return secrets.token_urlsafe(32)
-
-
-def check_callback_key(key: str | None) -> str:
-    """Return the key to sign callbacks with; an empty string for None.
-
-    :raises ConfigurationError: it has fewer than 16 characters or more than 64, or is not a text.
-    """
-    if not key:
-        return ""
-    _check_text(key)
-    if len(key) > LONGEST_KEY:
-        raise ConfigurationError(
-            f"A callback key must have at most {LONGEST_KEY} characters, not {len(key)}."
-        )
-    if len(key) < SHORTEST_KEY:
-        raise ConfigurationError(
-            f"A callback key must have at least {SHORTEST_KEY} characters, not {len(key)}.",
-            hint="One callback is enough to find a short one by trial. tiw_automation.core."
-            "new_callback_key() makes a good one.",
-        )
-    return key
-
-
-def _check_text(key: object) -> None:
-    try:
-        if isinstance(key, str) and key.encode():
-            return
-    except UnicodeEncodeError:
-        pass
-    # The key is not shown: it is a secret.
-    raise ConfigurationError(
-        "A callback key must be a text of whole Unicode characters.",
-        hint="tiw_automation.core.new_callback_key() makes a good one.",
-    )
-
-
 _weak_keys: set[int] = set()
 
 
@@ -268,7 +192,7 @@ def warn_if_weak(key: str) -> None:
 
     :raises ConfigurationError: it is not a text.
     """
-    _check_text(key)
+    check_key_text(key)
     if len(key) >= SHORTEST_KEY or hash(key) in _weak_keys:
         return
     _weak_keys.add(hash(key))
@@ -426,11 +350,11 @@ def _task_id(event: object) -> str | None:
         return None
     if not isinstance(event, Mapping):
         raise CallbackError("The callback's EventData is not an object.")
-    task_id = event.get("TaskId")
-    if task_id is None or task_id == "":
+    key = next((name for name in callback_body.TASK_IDS if event.get(name)), None)
+    if key is None:
         return None
     try:
-        return check_task_id(Fields(event, "EventData").text("TaskId") or task_id)
+        return check_task_id(Fields(event, "EventData").text(key) or event[key])
     except ConfigurationError as error:
         raise CallbackError(
             f"The callback's TaskId is invalid: {escaped(error.message, _SHOWN)}"

@@ -11,38 +11,12 @@ import logging
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from tiw_automation.core import hints
+from tiw_automation.core._lazy import LazyModule
 from tiw_automation.core.api.attempt import Attempt
-from tiw_automation.core.api.callbacks import (
-    PLAIN_HTTP,
-    CallbackSettings,
-    check_callback_key,
-    check_callback_url,
-    is_plain_http,
-)
-from tiw_automation.core.api.changes import (
-    PAUSE,
-    RESUME,
-    STOP,
-    STOP_PUSH,
-    Change,
-    ChangeAttempt,
-)
-from tiw_automation.core.api.create_attempt import (
-    Candidate,
-    CreateAttempt,
-    KnownIds,
-    Seen,
-    Start,
-)
-from tiw_automation.core.api.running_tasks import (
-    ACTION as LIST,
-    RunningTask,
-    check_task_type,
-    read_list,
-)
+from tiw_automation.core.api.known_ids import KnownIds
 from tiw_automation.core.api.sdk import TiwSdkClient
 from tiw_automation.core.api.settings import Settings
 from tiw_automation.core.api.sites import SITES, site_of
@@ -73,6 +47,14 @@ from tiw_automation.core.retry import Retry, RetryBudget
 from tiw_automation.core.tasks.kind import TaskKind
 from tiw_automation.core.tasks.kinds import ONLINE_RECORD, create_params, find_kind
 from tiw_automation.core.tasks.start_options import check_room_id, start_params
+
+if TYPE_CHECKING:
+    from tiw_automation.core.api import callback_settings, changes, create_attempt, running_tasks
+else:
+    callback_settings, changes, create_attempt, running_tasks = (
+        LazyModule(f"tiw_automation.core.api.{name}")
+        for name in ("callback_settings", "changes", "create_attempt", "running_tasks")
+    )
 
 logger = logging.getLogger(__name__)
 
@@ -316,7 +298,7 @@ class TiwClient:
         :raises UnsupportedOperation: it has ended or has not begun.
         :raises ChangeUncertain: it may have been carried out.
         """
-        return self._change(PAUSE, task_id, sdk_app_id)
+        return self._change(changes.PAUSE, task_id, sdk_app_id)
 
     def resume_online_record(self, task_id: str, sdk_app_id: int | str | None = None) -> bool:
         """Resume a paused recording (ResumeOnlineRecord); return whether this call did it.
@@ -326,7 +308,7 @@ class TiwClient:
         :raises UnsupportedOperation: it has ended.
         :raises ChangeUncertain: it may have been carried out.
         """
-        return self._change(RESUME, task_id, sdk_app_id)
+        return self._change(changes.RESUME, task_id, sdk_app_id)
 
     def stop_online_record(self, task_id: str, sdk_app_id: int | str | None = None) -> bool:
         """Stop a recording (StopOnlineRecord); return whether this call did it.
@@ -335,7 +317,7 @@ class TiwClient:
 
         :raises ChangeUncertain: it may have been carried out.
         """
-        stopped = self._change(STOP, task_id, sdk_app_id)
+        stopped = self._change(changes.STOP, task_id, sdk_app_id)
         hints.stopped(task_id)
         return stopped
 
@@ -490,7 +472,7 @@ class TiwClient:
 
         :raises ChangeUncertain: it may have been carried out.
         """
-        stopped = self._change(STOP_PUSH, task_id, sdk_app_id)
+        stopped = self._change(changes.STOP_PUSH, task_id, sdk_app_id)
         hints.hint_all(task_id)
         return stopped
 
@@ -515,12 +497,14 @@ class TiwClient:
 
     def describe_online_record_callback(
         self, sdk_app_id: int | str | None = None
-    ) -> CallbackSettings:
+    ) -> callback_settings.CallbackSettings:
         """Return the address of the application's callbacks, and their key."""
         action = "DescribeOnlineRecordCallback"
         response = self._repeatable(action, {"SdkAppId": self.sdk_app_id(sdk_app_id)})
         read = Fields(response, "Response", action=action)
-        return CallbackSettings(read.text("Callback") or None, read.text("CallbackKey") or None)
+        return callback_settings.CallbackSettings(
+            read.text("Callback") or None, read.text("CallbackKey") or None
+        )
 
     def set_online_record_callback(
         self, url: str | None, sdk_app_id: int | str | None = None
@@ -533,9 +517,9 @@ class TiwClient:
 
         :raises ConfigurationError: it is not an http:// or https:// URL.
         """
-        url = check_callback_url(url)
-        if is_plain_http(url):
-            logger.warning(PLAIN_HTTP)
+        url = callback_settings.check_callback_url(url)
+        if callback_settings.is_plain_http(url):
+            logger.warning(callback_settings.PLAIN_HTTP)
         params = {"SdkAppId": self.sdk_app_id(sdk_app_id), "Callback": url}
         self._repeatable("SetOnlineRecordCallback", params)
 
@@ -548,25 +532,29 @@ class TiwClient:
         """
         params = {
             "SdkAppId": self.sdk_app_id(sdk_app_id),
-            "CallbackKey": check_callback_key(key),
+            "CallbackKey": callback_settings.check_callback_key(key),
         }
         self._repeatable("SetOnlineRecordCallbackKey", params)
 
     def describe_running_tasks(
         self, task_type: str = "OnlineRecord", sdk_app_id: int | str | None = None
-    ) -> list[RunningTask]:
+    ) -> list[running_tasks.RunningTask]:
         """Return all tasks of a type that run, or ended within three days (DescribeRunningTasks).
 
         :param task_type: ``OnlineRecord``, ``WhiteboardPush``, ``TranscodeH5``, ``TranscodeJPG``.
         :raises InvalidParameter: this site has no such list; only the Chinese one has it.
         """
-        checked = check_task_type(task_type)
+        checked = running_tasks.check_task_type(task_type)
         return self._running_tasks(checked, self.sdk_app_id(sdk_app_id))[0]
 
-    def _running_tasks(self, task_type: str, app_id: int) -> tuple[list[RunningTask], bool]:
+    def _running_tasks(
+        self, task_type: str, app_id: int
+    ) -> tuple[list[running_tasks.RunningTask], bool]:
         """Return the tasks of the running list, and whether it holds others that were not read."""
-        return read_list(
-            lambda params: self._repeatable(LIST, params), sdk_app_id=app_id, task_type=task_type
+        return running_tasks.read_list(
+            lambda params: self._repeatable(running_tasks.ACTION, params),
+            sdk_app_id=app_id,
+            task_type=task_type,
         )
 
     def sdk_app_id(self, given: int | str | None = None) -> int:
@@ -607,12 +595,12 @@ class TiwClient:
 
     def _create(
         self,
-        start: Start,
+        start: create_attempt.Start,
         params: Mapping[str, Any],
-        search: Callable[[], Iterable[Seen]] | None,
+        search: Callable[[], Iterable[create_attempt.Seen]] | None,
         before_each: Callable[[], None],
-    ) -> CreateAttempt:
-        return CreateAttempt(
+    ) -> create_attempt.CreateAttempt:
+        return create_attempt.CreateAttempt(
             start,
             before_each=before_each,
             new_attempt=lambda: self._attempt(start.action, params),
@@ -632,30 +620,36 @@ class TiwClient:
         before_each: Callable[[], None],
     ) -> TiwTask:
         app_id = params["SdkAppId"]
-        search: Callable[[], Iterable[Seen]] | None = None
+        search: Callable[[], Iterable[create_attempt.Seen]] | None = None
         if kind.user is not None:
             user, room = params["PushUserId"], params["RoomId"]
             is_made_up = not options.get(kind.user.id_option)
             start = _start_of(kind, user, room, is_made_up=is_made_up)
             search = self._user_search(kind, room, app_id)
         else:
-            start = Start(kind.create_action, kind.noun, kind.noun.lower(), id_key=kind.id_key)
+            start = create_attempt.Start(
+                kind.create_action, kind.noun, kind.noun.lower(), id_key=kind.id_key
+            )
             if kind.lookup == "url":
                 start = replace(start, user=params["Url"])
                 search = self._url_search(params["Url"], app_id)
         attempt = self._create(start, params, search, before_each)
         return kind.created(attempt.result(), attempt.response, app_id)
 
-    def _user_search(self, kind: TaskKind, room: int, app_id: int) -> Callable[[], Iterable[Seen]]:
+    def _user_search(
+        self, kind: TaskKind, room: int, app_id: int
+    ) -> Callable[[], Iterable[create_attempt.Seen]]:
         """Return the search for a task by its user, over the list of running tasks."""
 
-        def search() -> Iterable[Seen]:
+        def search() -> Iterable[create_attempt.Seen]:
             for task_id, seen in self._listed_in_room(kind, room, app_id):
                 yield task_id, seen if isinstance(seen, TiwError) else _candidate(kind, seen)
 
         return search
 
-    def _url_search(self, url: str, app_id: int) -> Callable[[], Iterable[Seen]] | None:
+    def _url_search(
+        self, url: str, app_id: int
+    ) -> Callable[[], Iterable[create_attempt.Seen]] | None:
         """Return the look-up of the transcode of a URL that is created after this call.
 
         None where the site, the keys or a fault allow no look-up.
@@ -666,10 +660,10 @@ class TiwClient:
             logger.info("Transcodes cannot be looked up by their URL: %s", escaped(error))
             return None
 
-        def search() -> Iterable[Seen]:
+        def search() -> Iterable[create_attempt.Seen]:
             found = self.find_transcode(url, app_id)
             if found is not None and (before is None or found.task_id != before.task_id):
-                yield found.task_id, Candidate(url)
+                yield found.task_id, create_attempt.Candidate(url)
 
         return search
 
@@ -687,7 +681,7 @@ class TiwClient:
         tasks, hidden = self._running_tasks(kind.running_types[0], app_id)
         if hidden:
             message = "The list of running tasks names a task that cannot be read."
-            yield "", BadAnswer(message, action=LIST)
+            yield "", BadAnswer(message, action=running_tasks.ACTION)
         for task in tasks:
             if task.room_id not in (room, None) or task.status in skip:
                 continue
@@ -698,12 +692,12 @@ class TiwClient:
                     raise
                 yield task.task_id, error
 
-    def _change(self, change: Change, task_id: str, sdk_app_id: int | str | None) -> bool:
+    def _change(self, change: changes.Change, task_id: str, sdk_app_id: int | str | None) -> bool:
         task_id = check_task_id(task_id)
         app_id = self.sdk_app_id(sdk_app_id)
-        kind = find_kind("whiteboard_push") if change is STOP_PUSH else ONLINE_RECORD
+        kind = find_kind("whiteboard_push") if change is changes.STOP_PUSH else ONLINE_RECORD
         self._known.add(task_id)
-        return ChangeAttempt(
+        return changes.ChangeAttempt(
             change,
             task_id,
             new_attempt=lambda: self._attempt(
@@ -726,9 +720,9 @@ def _check_call(action: object, params: object) -> None:
         )
 
 
-def _start_of(kind: TaskKind, user: str, room: int, *, is_made_up: bool) -> Start:
+def _start_of(kind: TaskKind, user: str, room: int, *, is_made_up: bool) -> create_attempt.Start:
     noun, option = kind.noun.lower(), kind.user.id_option if kind.user else ""
-    return Start(
+    return create_attempt.Start(
         kind.create_action,
         kind.noun,
         f"{noun} of {user} in room {room}",
@@ -743,12 +737,14 @@ def _start_of(kind: TaskKind, user: str, room: int, *, is_made_up: bool) -> Star
     )
 
 
-def _candidate(kind: TaskKind, seen: OnlineRecord | TiwTask) -> Candidate:
+def _candidate(kind: TaskKind, seen: OnlineRecord | TiwTask) -> create_attempt.Candidate:
     has_ended = seen.status in ("STOPPED", *kind.states[-1])
     if isinstance(seen, OnlineRecord):
-        return Candidate(seen.record_user_id, has_ended, seen.record_start_time)
+        return create_attempt.Candidate(seen.record_user_id, has_ended, seen.record_start_time)
     user = seen.result.get(kind.user.id_option) if kind.user else None
-    return Candidate(user if isinstance(user, str) else None, has_ended, seen.active_since)
+    return create_attempt.Candidate(
+        user if isinstance(user, str) else None, has_ended, seen.active_since
+    )
 
 
 def _warn_unread(task_id: str, error: TiwError) -> None:

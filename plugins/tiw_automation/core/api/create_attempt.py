@@ -51,7 +51,6 @@ caller's ``before_each`` keep their class. In doubt, their ``__cause__`` is the 
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -66,7 +65,6 @@ from tiw_automation.core.errors import (
     TiwError,
 )
 from tiw_automation.core.formatting import escaped, shown
-from tiw_automation.core.locks import ProcessLock
 from tiw_automation.core.retry import Retry
 
 logger = logging.getLogger(__name__)
@@ -118,25 +116,6 @@ class Start:
     is_made_up: bool = False
     advice: str = "Look in the TIW console before you create it again."
     id_key: str = "TaskId"
-
-
-class KnownIds:
-    """The latest TaskIds that a client started, changed or found; thread-safe."""
-
-    def __init__(self) -> None:
-        self._lock = ProcessLock()
-        self._ids: deque[str] = deque(maxlen=1000)
-
-    def add(self, task_id: str) -> None:
-        """Note a TaskId."""
-        with self._lock:
-            if task_id not in self._ids:
-                self._ids.append(task_id)
-
-    def snapshot(self) -> frozenset[str]:
-        """Return the TaskIds that are known now."""
-        with self._lock:
-            return frozenset(self._ids)
 
 
 @dataclass(eq=False, slots=True)

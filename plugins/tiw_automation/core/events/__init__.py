@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         confirmation_pause_s as confirmation_pause_s,
         confirmed_outcome as confirmed_outcome,
         describe_unconfirmed as describe_unconfirmed,
+        hint_waits as hint_waits,
     )
     from tiw_automation.core.events.feed import RecordFeed as RecordFeed
     from tiw_automation.core.events.missing import (
@@ -36,6 +37,7 @@ else:
             "backlog": "Backlog NotConfirmed",
             "confirmation": """
                 CallbackConfirmer confirmation_pause_s confirmed_outcome describe_unconfirmed
+                hint_waits
             """,
             "feed": "RecordFeed",
             "missing": "Missing is_task_id",

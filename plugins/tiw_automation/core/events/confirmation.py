@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tiw_automation.core import hints
 from tiw_automation.core.api.callbacks import Callback
 from tiw_automation.core.api.client import TiwClient
 from tiw_automation.core.checks import check_task_id
@@ -49,6 +50,16 @@ _Key = tuple[int, str, bool]
 def confirmation_pause_s(age_s: float) -> float:
     """Return the seconds between two polls for a callback that arrived ``age_s`` seconds ago."""
     return min(max(LAG_POLL_S, age_s / 4), _LONGEST_PAUSE_S)
+
+
+def hint_waits(callback: Callback) -> None:
+    """Hint every wait of this process for the task that a verified callback names.
+
+    Whatever its kind and its event; an event of progress hints nothing, because each would cost a
+    poll.
+    """
+    if callback.task_id is not None and not callback.is_progress:
+        hints.hint_all(callback.task_id)
 
 
 async def describe_unconfirmed(

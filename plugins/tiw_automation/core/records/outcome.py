@@ -22,8 +22,8 @@ from tiw_automation.core.errors import (
     TiwError,
 )
 from tiw_automation.core.formatting import escaped, shown
-from tiw_automation.core.records.record import FinishReason, OnlineRecord, RecordStatus
-from tiw_automation.core.records.task import TiwTask, noun_of
+from tiw_automation.core.records.record import FinishReason, OnlineRecord
+from tiw_automation.core.records.task import RECORD_RULES, EndRules, TiwTask, noun_of
 
 logger = logging.getLogger(__name__)
 
@@ -134,32 +134,6 @@ def _check_finish_reason(given: object) -> str:
             hint=_REASONS_HINT,
         )
     return reason
-
-
-@dataclass(frozen=True, slots=True)
-class EndRules:
-    """How tasks of a kind end.
-
-    :param describe_action: the action that describes them.
-    :param final: the states after which nothing changes any more.
-    :param failed: those of them that mean a failure.
-    :param result: what a finished task must have, such as ``video``; None for nothing.
-    """
-
-    task_kind: str
-    describe_action: str
-    final: frozenset[str]
-    failed: frozenset[str] = frozenset()
-    result: str | None = None
-
-
-RECORD_RULES = EndRules(
-    "online_record",
-    "DescribeOnlineRecord",
-    final=frozenset({RecordStatus.FINISHED.value}),
-    result="video",
-)
-"""How recordings end."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a task of another kind than a recording is: one shape for all of them."""
+"""What a task of another kind than a recording is, and how the tasks of a kind end."""
 
 from __future__ import annotations
 
@@ -87,3 +87,29 @@ class TiwTask:
             result=result if isinstance(result, Mapping) else {},
             request_id=read.text("request_id"),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class EndRules:
+    """How tasks of a kind end.
+
+    :param describe_action: the action that describes them.
+    :param final: the states after which nothing changes any more.
+    :param failed: those of them that mean a failure.
+    :param result: what a finished task must have, such as ``video``; None for nothing.
+    """
+
+    task_kind: str
+    describe_action: str
+    final: frozenset[str]
+    failed: frozenset[str] = frozenset()
+    result: str | None = None
+
+
+RECORD_RULES = EndRules(
+    "online_record",
+    "DescribeOnlineRecord",
+    final=frozenset({"FINISHED"}),
+    result="video",
+)
+"""How recordings end."""

@@ -21,9 +21,8 @@ from tiw_automation.core.records.fields import (
     not_too_deep,
     request_id,
 )
-from tiw_automation.core.records.outcome import EndRules
 from tiw_automation.core.records.record import OnlineRecord
-from tiw_automation.core.records.task import TiwTask, noun_of
+from tiw_automation.core.records.task import EndRules, TiwTask, noun_of
 from tiw_automation.core.tasks.options import Option
 
 # Tencent's own account, in whose buckets files are deleted after some days.
@@ -32,7 +31,7 @@ _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _OWN_KEYS = ("Status", "Progress", "RequestId")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Results:
     """What a kind's answer holds beside its plain fields.
 
@@ -48,7 +47,7 @@ class Results:
     unreadable: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class TaskUser:
     """The user that TIW enters a room as for a task.
 
@@ -62,7 +61,7 @@ class TaskUser:
     prefix: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class TaskKind:
     """One family of the API.
 

@@ -16,7 +16,7 @@ LARGEST_ROOM = 2**32 - 1
 """The greatest number of a room."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Option:
     """One option.
 

@@ -12,10 +12,10 @@ options:
   secret_id:
     description:
       - The SecretId of a Tencent Cloud API key.
-      - Id, key and token are taken together from the first place that has id or key. The options
-        come first, then the environment variables E(TENCENTCLOUD_SECRET_ID),
-        E(TENCENTCLOUD_SECRET_KEY) and E(TENCENTCLOUD_TOKEN). They are never combined from several
-        places.
+      - SecretId, SecretKey and token all come from the first source that has a SecretId or a
+        SecretKey. They are never combined from several sources. The options come first, then
+        O(profile), then the environment variables E(TENCENTCLOUD_SECRET_ID),
+        E(TENCENTCLOUD_SECRET_KEY) and E(TENCENTCLOUD_TOKEN).
       - The environment is that of the process that runs the module. On the control node it is the
         environment of C(ansible-playbook).
     type: str
@@ -34,8 +34,9 @@ options:
       - A profile of Tencent Cloud's command line, as C(tccli configure) writes it. Its keys, its
         region and its role override those of the environment.
       - In the environment E(TENCENTCLOUD_PROFILE) or E(TCCLI_PROFILE).
-      - If no keys are given, those of the default profile, of C(~/.tencentcloud/credentials), of
-        the role of the pod on TKE and of the role of the cloud server are tried.
+      - If no keys are given, the next sources are, in this order, the default profile,
+        C(~/.tencentcloud/credentials), the role of the pod on TKE (Tencent Kubernetes Engine), and
+        the role of the cloud server.
     type: str
   role_arn:
     description:

@@ -7,14 +7,14 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 name: task_ids
-short_description: Read the ids of recordings as people write them
+short_description: Read task ids from a list or a text
 version_added: 0.2.0
 author:
   - The tiw-automation contributors (@tiw-automation)
 description:
-  - Returns a list of the task ids in a variable. It may hold a list, one id, or a text of ids with
-    commas between them, like the options of this collection that take ids. Each id is in the list
-    once.
+  - Returns a list of the task ids in a variable. The variable may hold a list, one id, or a text of
+    ids with commas between them, like the options of this collection that take ids. Each id is in
+    the list once.
   - A value that is not a task id of Tencent Cloud's Interactive Whiteboard is an error.
 positional: _input
 options:

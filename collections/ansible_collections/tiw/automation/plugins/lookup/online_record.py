@@ -25,8 +25,8 @@ options:
     description:
       - The C(TaskId) of each recording, as one id, a text of ids with commas between them, or a
         list. Each id must be a string.
-      - In check mode, an id that M(tiw.automation.online_record) returned in check mode for a
-        recording that would be started has no URLs.
+      - In check mode it may also be an id that M(tiw.automation.online_record) returned in check
+        mode for a recording that would be started. Such an id has no URLs.
     type: list
     elements: raw
     required: true

@@ -50,8 +50,8 @@ options:
       - Exactly one of O(task_id) and O(room_id) is required. V(paused) and V(stopped) require
         O(task_id).
       - In check mode it may also be the RV(task_id) that this module returned in check mode for a
-        recording that would be started. TIW is not asked for it. It is assumed to be in the state
-        that O(state) changes.
+        recording that would be started. No request is sent for it. The module predicts that
+        O(state) changes it.
     type: raw
   room_id:
     description:
@@ -59,12 +59,13 @@ options:
     type: int
   record_user_id:
     description:
-      - The user as which TIW enters the room. It begins with C(tic_record_user_<room_id>_) and has
-        at most 60 letters, digits, C(_) and C(-). No participant may use it.
+      - The id of the user with which TIW enters the room. It begins with
+        C(tic_record_user_<room_id>_) and has at most 60 letters, digits, C(_) and C(-). No
+        participant may use it.
       - It identifies the recording. While a recording of this user runs in the room, the task finds
         it; afterwards the task starts a new one. Required with O(room_id).
-      - Only the Chinese site lists running tasks (C(DescribeRunningTasks)). On the other site the
-        task fails if the recording runs already, because its O(task_id) cannot be found.
+      - Only the Chinese site lists running tasks (C(DescribeRunningTasks)). On the international
+        site the task fails if the recording runs already, because its O(task_id) cannot be found.
     type: str
   record_user_sig:
     description:
@@ -73,8 +74,8 @@ options:
     type: str
   user_sig_key:
     description:
-      - The key of the application, with which the signature is made. The console of IM or TRTC
-        shows it. It is never sent.
+      - The key of the application. The module makes the signature with it. Tencent Cloud's console
+        of IM or TRTC shows it. It is never sent.
     type: str
   wait_for:
     description:
@@ -169,8 +170,8 @@ previous_status:
 record:
   description:
     - The recording at the end of the task, in the form that M(tiw.automation.online_record_info)
-      returns. Right after a change the API may still return the state before. Null if the API did
-      not answer.
+      returns. Right after a change the API may still return the previous state. Null if the API
+      did not answer.
     - In check mode it is the recording as it is, or the predicted one if it would be started.
   returned: when the recording is known
   type: dict

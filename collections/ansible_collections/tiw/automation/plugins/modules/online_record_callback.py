@@ -40,20 +40,21 @@ options:
       - The address, a full C(http://) or C(https://) URL that Tencent Cloud can reach. Required for
         O(state=present).
       - An address that differs only in its query counts as the same one, and is updated.
-      - An C(http://) address causes a warning. A signature that is seen on the way is valid for
-        forged callbacks until it expires.
+      - An C(http://) address causes a warning. Over C(http://), signatures can be read on the way,
+        and callbacks can be forged with one until it expires.
     type: str
   key:
     description:
       - The key that signs callbacks, 16 to 64 characters. Without it and without
         O(generate_key=true) the current key stays.
-      - With the key, callbacks can be forged. A short key can be found by trial from one callback.
+      - Anyone who has the key can forge callbacks. A short key can be found by trial from one
+        callback.
     type: str
   generate_key:
     description:
-      - Whether to set a new random key of 43 characters and return it as RV(key) if no key is set,
-        or if O(force=true) replaces the address of another user, who knows the current key. In
-        other cases the current key stays.
+      - Whether to set a new random key of 43 characters and return it as RV(key). The module sets
+        one if no key is set, or if O(force=true) replaces the address of another user, who knows
+        the current key. In other cases the current key stays.
     type: bool
     default: false
   rotate_key:
@@ -63,8 +64,8 @@ options:
     default: false
   update_key:
     description:
-      - When O(key) is set. V(always) sets it if it differs from the current key, V(on_create) if
-        O(url) was not set before or there is no key, V(never) does not set it.
+      - When to set O(key). V(always) sets it if it differs from the current key, V(on_create) if
+        O(url) was not set before or there is no key. V(never) does not set it.
       - It does not affect O(generate_key).
     type: str
     choices:
@@ -146,9 +147,9 @@ callback:
       sample: true
 key:
   description:
-    - The generated key; null if none was generated, as in check mode. It is returned once, also if
-      the task fails later, and this collection cannot read it again. Set C(no_log=true) on the
-      task, or a log may contain it.
+    - The generated key. Null if none was generated, as in check mode. It is returned once, also if
+      the task fails later. This collection cannot read it again. Set C(no_log=true) on the task,
+      or a log may contain it.
   returned: with O(generate_key=true)
   type: str
   sample: MDtY0nT5hXn1vYq6bS1cJ2d3kL4mZ8wQe7rU9pA0fGs

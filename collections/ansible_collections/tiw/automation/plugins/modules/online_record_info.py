@@ -37,12 +37,11 @@ options:
         twice counts once.
       - Every item must be a string. A number is an error; quote it, because YAML changes numbers
         such as V(0123) or V(1_000) before a module gets them.
-      - One id, or several with commas between them, may be given without a list. Ansible makes a
-        string of a number there.
+      - One id, or several with commas between them, may be given without a list. There a number
+        becomes a string.
       - In check mode it may also be an id that M(tiw.automation.online_record) returned in check
-        mode for a recording that would be started. TIW is not asked for it. With O(wait=true) its
-        state is the first one of O(wait_for), by default FINISHED without a video; otherwise it is
-        V(RECORDING).
+        mode for a recording that would be started. No request is sent for it. With O(wait=true)
+        its state is the earliest one of O(wait_for), otherwise V(RECORDING). It has no videos.
     type: list
     elements: raw
     required: true
@@ -70,7 +69,7 @@ options:
     default: 0
   progress_interval:
     description:
-      - About how many seconds lie between two lines of progress. V(0) shows none.
+      - About how many seconds there are between two lines of progress. V(0) shows none.
       - The wait is cut into slices of that length. Each slice is a process that asks only for
         unfinished recordings. A slice is longer if O(wait_sleep) or the number of recordings
         requires it.
@@ -188,7 +187,7 @@ EXAMPLES = r"""
 RETURN = r"""
 records:
   description:
-    - What is known of each recording, in the order asked, each once.
+    - What is known of each recording, in the order of O(task_ids), each once.
     - Each has every key. For a recording that is missing or failed, all keys except RV(records[].sdk_app_id),
       RV(records[].task_id), RV(records[].exists), RV(records[].verdict) and RV(records[].message) may be null or empty.
   returned: always, except when an option is invalid
@@ -394,8 +393,8 @@ records:
       sample: 9a7d5b54-77b3-40f0-9a5f-d7e1ba8ab7e1
 video_urls:
   description:
-    - The URLs of the videos of all recordings whose verdict is V(finished), in the order asked, as
-      far as O(video_kinds) wants them.
+    - The URLs of the videos of all recordings whose verdict is V(finished), in the order of
+      O(task_ids). O(video_kinds) limits them.
   returned: always, except when an option is invalid
   type: list
   elements: str

@@ -15,7 +15,7 @@ author:
 description:
   - Lists all running tasks of Tencent Cloud's Interactive Whiteboard (TIW) in an application
     (C(DescribeRunningTasks)).
-  - Only the Chinese site has this action, so O(site=cn) or its region is required.
+  - Only the Chinese site has this action, so O(site=cn) or the region V(ap-guangzhou) is required.
 extends_documentation_fragment:
   - tiw.automation._attributes
   - tiw.automation._attributes.info_module

@@ -33,7 +33,13 @@ try:
     )
     from tiw_automation.core.api import SETTINGS, read_options, warn_if_weak
     from tiw_automation.core.checks import check_sdk_app_id
-    from tiw_automation.core.events import TRANSITION, CallbackConfirmer, event_id, to_event
+    from tiw_automation.core.events import (
+        TRANSITION,
+        CallbackConfirmer,
+        event_id,
+        hint_waits,
+        to_event,
+    )
 except ImportError as error:
     IMPORT_ERROR: ImportError | None = error
 else:
@@ -241,6 +247,10 @@ class CallbackGate:
             logger.warning("A post was dropped: %.400s", error)
             return []
         # From here on an error is not the sender's.
+        hint_waits(callback)
+        if not callback.concerns_recording:
+            logger.info("A post was dropped: %.80s is no event of recordings.", callback.event_type)
+            return []
         made = []
         if not (callback.is_finished and self._is_published(finish_id)):
             outcome = self._confirmer.ask(callback, self._options.confirm_timeout_s)
