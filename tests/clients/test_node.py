@@ -72,6 +72,10 @@ def test_node_calls_every_action(call: Call, all_actions: Callable[[Call], None]
     all_actions(call)
 
 
+def test_node_runs_a_task_of_each_family(call: Call, all_families: Callable[[Call], None]) -> None:
+    all_families(call)
+
+
 PAGE = """
 const elements = {};
 function element() {

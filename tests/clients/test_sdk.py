@@ -46,18 +46,31 @@ def content(answer: Any) -> dict[str, Any]:
     return read
 
 
-@pytest.mark.parametrize("sign_method", ["TC3-HMAC-SHA256", "HmacSHA1", "HmacSHA256"])
-@pytest.mark.parametrize("http_method", ["POST", "GET"])
-def test_the_synchronous_client(
-    simulator: Simulator, all_actions: Callable[[Call], None], sign_method: str, http_method: str
-) -> None:
+@pytest.fixture(params=["TC3-HMAC-SHA256", "HmacSHA1", "HmacSHA256"])
+def sign_method(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=["POST", "GET"])
+def synchronous(simulator: Simulator, sign_method: str, request: pytest.FixtureRequest) -> Call:
+    """Return a function that makes a call from the synchronous client."""
     keys = Credential(simulator.secret_id, simulator.secret_key)
     client = tiw_client.TiwClient(
-        keys, simulator.region, profile(simulator, sign_method, http_method)
+        keys, simulator.region, profile(simulator, sign_method, request.param)
     )
-    all_actions(
-        lambda action, parameters: content(getattr(client, action)(request_for(action, parameters)))
+    return lambda action, parameters: content(
+        getattr(client, action)(request_for(action, parameters))
     )
+
+
+def test_the_synchronous_client(synchronous: Call, all_actions: Callable[[Call], None]) -> None:
+    all_actions(synchronous)
+
+
+def test_the_synchronous_client_runs_a_task_of_each_family(
+    synchronous: Call, all_families: Callable[[Call], None]
+) -> None:
+    all_families(synchronous)
 
 
 @pytest.fixture
@@ -104,6 +117,12 @@ def test_the_asynchronous_client(
     http_method: str,
 ) -> None:
     all_actions(asynchronous(sign_method, http_method))
+
+
+def test_the_asynchronous_client_runs_a_task_of_each_family(
+    asynchronous: Callable[[str, str], Call], all_families: Callable[[Call], None]
+) -> None:
+    all_families(asynchronous("TC3-HMAC-SHA256", "POST"))
 
 
 @pytest.mark.parametrize("sign_method", ["HmacSHA1", "HmacSHA256"])

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -15,6 +16,8 @@ from typing import Any
 import pytest
 
 from tiw_automation.simulator import Simulator
+from tiw_automation.simulator.parameters import Schema
+from tiw_automation.simulator.schema import REQUESTS
 
 Call = Callable[[str, dict[str, Any]], dict[str, Any]]
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -60,6 +63,46 @@ def call(run: Run) -> Call:
 
 def test_tccli_calls_every_action(call: Call, all_actions: Callable[[Call], None]) -> None:
     all_actions(call)
+
+
+def test_tccli_runs_a_task_of_each_family(call: Call, all_families: Callable[[Call], None]) -> None:
+    all_families(call)
+
+
+def test_each_request_has_the_parameters_of_the_service() -> None:
+    tccli = importlib.util.find_spec("tccli")
+    assert tccli is not None
+    assert tccli.origin is not None
+    source = Path(tccli.origin).with_name("services") / "tiw/v20190919/api.json"
+    api = json.loads(source.read_text(encoding="utf-8"))
+
+    def parameters(name: str) -> dict[str, tuple[Any, ...]]:
+        described = {}
+        for member in api["objects"][name]["members"]:
+            is_list = member["type"] == "list"
+            nested = member["member"] in api["objects"]
+            kind = parameters(member["member"]) if nested else _TYPES[member["member"]]
+            described[member["name"]] = (kind, is_list, member["required"])
+        return described
+
+    def simulated(schema: Schema) -> dict[str, tuple[Any, ...]]:
+        return {
+            name: (
+                simulated(field.kind) if isinstance(field.kind, dict) else field.kind,
+                field.is_list,
+                field.required,
+            )
+            for name, field in schema.items()
+        }
+
+    actions = [name for name in REQUESTS if not name.startswith("AssumeRole")]
+    # The warnings, which are on an allow list, are not simulated.
+    assert set(api["actions"]) - set(actions) == {"DescribeWarningCallback", "SetWarningCallback"}
+    for name in actions:
+        assert simulated(REQUESTS[name]) == parameters(api["actions"][name]["input"]), name
+
+
+_TYPES = {"int64": int, "uint64": int, "string": str, "bool": bool}
 
 
 def test_its_waiter_sees_the_end(simulator: Simulator, run: Run) -> None:
