@@ -300,7 +300,7 @@ def test_templates_are_rendered_and_texts_stay_texts(
         whole = TiwCreateTaskOperator(
             task_id="whole", task_kind="transcode", options="{{ {'url': deck} }}"
         )
-    values = {"deck": DECK, "yes": True, "text": '{"a": 7}', "types": [0, 13]}
+    values: dict[str, Any] = {"deck": DECK, "yes": True, "text": '{"a": 7}', "types": [0, 13]}
     for operator in (typed, generic, whole):
         where = context(**values)
         operator.render_template_fields(where)

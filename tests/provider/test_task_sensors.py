@@ -350,7 +350,8 @@ def test_the_generic_sensor_waits_for_any_kind_recordings_too(simulator: Simulat
     shot = add(simulator, "snapshot")
     simulator.advance(100)
     waiting = TiwTaskSensor(task_id="shot", task_kind="{{ kind }}", tiw_task_id="{{ id }}")
-    waiting.render_template_fields({"kind": "snapshot", "id": shot})  # type: ignore[arg-type]
+    values: Any = {"kind": "snapshot", "id": shot}
+    waiting.render_template_fields(values)
     assert len(waiting.poke(context(Pushes())).xcom_value or ()) == 3
 
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -27,7 +26,7 @@ class KeptTask:
     :param log: the task's logger.
     """
 
-    def __init__(self, context: Any, name: str, log: logging.Logger) -> None:
+    def __init__(self, context: Any, name: str, log: Any) -> None:
         self._name = name
         self._key = f"tiw_{name.removeprefix('tiw_')}"
         self._log = log
