@@ -127,9 +127,9 @@ def test_what_an_error_means(kind: str, code: str, verdict: str) -> None:
     ("kind", "task_id", "hint"),
     [
         ("transcode", "g6ls63ps49vteb8bk1mb", "the id of another kind"),
-        ("transcode", "f2e1728c-6e87-4481-abe1-cde8542a5a10", "another form"),
+        ("transcode", "f2e1728c-6e87-4481-abe1-cde8542a5a10", "not the form"),
         ("snapshot", "f2e1728c-6e87-4481-abe1-cde8542a5a10", "the id of another kind"),
-        ("snapshot", "g6ls63ps49vteb8bk1mb", "another form"),
+        ("snapshot", "g6ls63ps49vteb8bk1mb", "not the form"),
     ],
 )
 def test_an_id_that_was_not_found_may_be_of_another_kind(

@@ -663,7 +663,7 @@ def test_a_child_that_is_forked_while_locks_are_held_works(api: Simulator) -> No
         quota = parents.client.quota("DescribeOnlineRecord")
         with (
             hints._lock,
-            parents._threads["online_record"]._lock,
+            parents._threads.setdefault("online_record", DaemonThreads(1, "test"))._lock,
             quota._lock,
             quota_module._quotas_lock,
         ):
