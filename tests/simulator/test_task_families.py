@@ -345,6 +345,8 @@ def test_one_push_a_user(still: Simulator, call: Call, code_of: CodeOf) -> None:
     assert code_of(still, "StartWhiteboardPush", **other, Backup=used) == (
         "ResourceInUse.RecordUserId"
     )
+    alone = {**other, "Backup": {"PushUserId": other["PushUserId"], "PushUserSig": "any"}}
+    assert code_of(still, "StartWhiteboardPush", **alone) == "ResourceInUse.RecordUserId"
     assert len(still.tasks) == 1
     call(still, "StopWhiteboardPush", TaskId=task_id)
     call(still, "StartWhiteboardPush", **PUSH)
@@ -393,6 +395,25 @@ def test_a_url_of_another_form_fails_later(still: Simulator, call: Call, code_of
         still.advance(10)
         code = code_of(still, FAMILIES[family].describe, TaskId=task_id)
         assert code == "InvalidParameter.UrlFormatError"
+
+
+@pytest.mark.parametrize(
+    ("url", "title"),
+    [
+        ("http://[/a.pptx", "a.pptx"),
+        ("http://example.com/%3Cb%3E.pptx#x/y", "<b>.pptx"),
+        ("http://example.com", "example.com"),
+        ("http://example.com/?name=a.pptx", ""),
+    ],
+)
+def test_the_title_of_an_odd_url(still: Simulator, call: Call, url: str, title: str) -> None:
+    task_id = created(still, call, "transcode", Url=url)
+    still.advance(10)
+    answer = described(still, call, "transcode", task_id)
+    assert answer["Title"] == title
+    assert b"<b>" not in download(answer["ResourceListUrl"])[1]
+    if answer["ResultUrl"].endswith("html"):
+        assert b"<b>" not in download(answer["ResultUrl"])[1]
 
 
 def test_the_running_list(still: Simulator, call: Call) -> None:

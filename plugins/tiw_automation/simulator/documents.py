@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gzip
+import html
 import io
 import struct
 import tarfile
@@ -11,19 +12,6 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from functools import lru_cache
-
-MEDIA_TYPES = {
-    "mp4": "video/mp4",
-    "mp3": "audio/mpeg",
-    "jpg": "image/jpeg",
-    "png": "image/png",
-    "html": "text/html; charset=utf-8",
-    "txt": "text/plain; charset=utf-8",
-    "zip": "application/zip",
-    "gz": "application/gzip",
-    "pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
-}
-"""The Content-Type of a file by its suffix."""
 
 
 @lru_cache(maxsize=1024)
@@ -67,7 +55,8 @@ def png(width: int, height: int, comment: str) -> bytes:
 
 def page(title: str) -> bytes:
     """Return an HTML page."""
-    return f"<!doctype html>\n<meta charset='utf-8'>\n<title>{title}</title>\n".encode()
+    head = f"<!doctype html>\n<meta charset='utf-8'>\n<title>{html.escape(title)}</title>\n"
+    return head.encode()
 
 
 def zipped(files: Mapping[str, bytes]) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import json
 import threading
 import time
@@ -22,7 +21,7 @@ from aiohttp import web
 from .api import Api
 from .callbacks import MODES, Courier, Delivery
 from .clock import Clock, VirtualClock
-from .documents import MEDIA_TYPES
+from .downloads import ACCESS_DENIED, NO_SUCH_KEY, file_answer
 from .families import CALLBACKS, FAMILIES
 from .faults import VIDEO, Answer, Fault, Faults, Sent, parse_fault
 from .limits import DEFAULT_LIMIT
@@ -711,13 +710,11 @@ class Simulator:
         now, content = self._virtual.now(), None
         if key[0] == Recording.family_name and recording is not None:
             if recording.private_bucket:
-                return _bucket_error(403, "AccessDenied", "Access Denied.")
+                return ACCESS_DENIED
             content = recording.file(name, now)
         elif task is not None:
             content = task.file(name, now)
-        if content is None:
-            return _bucket_error(404, "NoSuchKey", "The specified key does not exist.")
-        return _content_answer(request, content, MEDIA_TYPES[name.rpartition(".")[2]])
+        return NO_SUCH_KEY if content is None else file_answer(request, name, content)
 
 
 def _merged(script: str | Path | Mapping[str, Any] | None, arguments: Mapping[str, Any]) -> Script:
@@ -756,28 +753,3 @@ def _html(page: str) -> web.Response:
 
 def _not_found() -> web.Response:
     return web.Response(status=404, text="Not found.\n")
-
-
-def _bucket_error(status: int, code: str, message: str) -> Answer:
-    body = (
-        "<?xml version='1.0' encoding='utf-8' ?>\n"
-        f"<Error><Code>{code}</Code><Message>{message}</Message></Error>\n"
-    )
-    return Answer(body.encode(), {"Content-Type": "application/xml"}, status)
-
-
-def _content_answer(request: web.BaseRequest, content: bytes, media_type: str) -> Answer:
-    tag = f'"{hashlib.md5(content, usedforsecurity=False).hexdigest()}"'
-    headers = {"Accept-Ranges": "bytes", "Content-Type": media_type, "ETag": tag}
-    # A download that continues must not mix two files.
-    if "Range" not in request.headers or request.headers.get("If-Range", tag) != tag:
-        return Answer(content, headers)
-    try:
-        start, stop, _ = request.http_range.indices(len(content))
-    except ValueError:
-        start = stop = 0
-    if start >= stop:
-        headers["Content-Range"] = f"bytes */{len(content)}"
-        return Answer(b"", headers, 416)
-    headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(content)}"
-    return Answer(content[start:stop], headers, 206)

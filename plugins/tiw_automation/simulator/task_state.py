@@ -7,11 +7,12 @@ A :class:`Family` describes what its tasks have in common, as data; ``families.p
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 from .errors import ApiFault
 from .recordings import Event, Recording
@@ -172,7 +173,8 @@ class Task:
     @property
     def title(self) -> str:
         """The name of its document."""
-        return unquote(urlsplit(self.options.get("Url", "")).path.rpartition("/")[2])
+        path = re.split("[?#]", self.options.get("Url", ""))[0]
+        return unquote(path.rpartition("/")[2])
 
     @property
     def listed_as(self) -> str | None:
