@@ -7,8 +7,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from tiw_automation.core import TaskFailure, TaskNotFound, TiwClient
-from tiw_automation.core.formatting import escaped
+from tiw_automation.core import OnlineRecord, TaskFailure, TaskNotFound, TiwClient, TiwTask
 from tiw_automation.core.tasks import find_kind
 
 # How long a kill may wait for Airflow: Airflow gives it five seconds in total.
@@ -34,8 +33,10 @@ class KeptTask:
         # Grows when the task is cleared, and never by a retry.
         self._max_tries = None if self._store is None else context["ti"].max_tries
 
-    def find(self, client: TiwClient, task_kind: str, sdk_app_id: int | str | None) -> str | None:
-        """Return the task's id, also if it has ended, but not if it failed."""
+    def find(
+        self, client: TiwClient, task_kind: str, sdk_app_id: int | str | None
+    ) -> OnlineRecord | TiwTask | None:
+        """Poll the task once and return it, also if it has ended, but not if it failed."""
         try:
             known = None if self._store is None else self._store.get(self._key)
         except Exception as error:
@@ -44,18 +45,14 @@ class KeptTask:
         if not isinstance(known, Mapping) or known.get("max_tries") != self._max_tries:
             return None
         kind, kept = find_kind(task_kind), str(known[self._name])
-        try:
-            status = client.describe_task(kind.name, kept, sdk_app_id).status
-        except (TaskFailure, TaskNotFound) as error:
-            status, failed = escaped(error), True
-        else:
-            failed = status in kind.failed
         what = f"An earlier try has created {kind.noun.lower()} {kept}"
-        if failed:
-            self._log.warning("%s, which failed: %s", what, status)
+        try:
+            seen = client.describe_task(task_kind, kept, sdk_app_id)
+        except (TaskFailure, TaskNotFound) as error:
+            self._log.warning("%s, which failed: %s", what, error)
             return None
-        self._log.info("%s, which is %s.", what, status)
-        return kept
+        self._log.info("%s, which is %s.", what, seen.status)
+        return None if seen.status in kind.failed else seen
 
     def keep(self, task_id: str) -> None:
         """Keep the id for later tries."""

@@ -191,9 +191,10 @@ class TiwStartOnlineRecordOperator(TiwOperator):
         user = self.record_user_id or user_of_task("tic_record_user", room_id, context)
         self._kept = KeptTask(context, "record_task_id", self.log)
         with self.client() as self._client:
-            self._started = self._kept.find(self._client, "online_record", self.sdk_app_id)
-            if self._started is not None:
-                return self._started
+            found = self._kept.find(self._client, "online_record", self.sdk_app_id)
+            if found is not None:
+                self._started = found.task_id
+                return found.task_id
             self._started = self._start(self._client, room_id, user)
         self.log.info("Room %s is recorded by %s: recording %s.", room_id, user, self._started)
         self._kept.keep(self._started)

@@ -27,6 +27,7 @@ from tiw_automation.core import (
     StartUncertain,
     TaskKind,
     TiwClient,
+    TiwTask,
     check_task_ids,
 )
 from tiw_automation.core.formatting import shown
@@ -59,12 +60,12 @@ class TiwCreateTaskOperator(MayWait):
 
     With ``wait_for_completion`` it waits until the task has ended and pushes what the sensor
     pushes: the URLs, and under ``tasks`` the results. Until then ``tasks`` holds what the create
-    action returned.
+    action returned. A kill ends no TIW task.
 
-    On Airflow 3.3 the TaskId is kept in the task's state store: a retry goes on with the TIW task
-    that an earlier try has created, unless that failed. Before 3.3 a retry creates another one;
-    only a push is found by its user while it runs. Where it is unknown whether a task was
-    created, and a retry could not find it, the Airflow task fails without a retry.
+    On Airflow 3.3 the TaskId is kept in the task's state store: a retry continues with the TIW
+    task that an earlier try has created, unless that one failed. Before 3.3 a retry creates
+    another one; only a push is found by its user while it runs. If it is unknown whether a task
+    was created, and a retry could not find it, the Airflow task fails without a retry.
 
     :param task_kind: the kind, such as ``transcode``; the operators of one kind have their own.
     :param options: the options of the kind's create action, in snake case.
@@ -119,16 +120,24 @@ class TiwCreateTaskOperator(MayWait):
         given = {} if self.options is None else self.options
         if not isinstance(given, Mapping):
             raise ConfigurationError(f"options must be a dictionary, not {shown(given)}.")
-        known = find_kind(self.task_kind).options if type(self).task_kind else ()
+        own_kind = type(self).task_kind
+        known = TASK_KINDS[own_kind].options if own_kind else ()
         own = {option.name: getattr(self, option.name) for option in known}
         return {**given, **{name: value for name, value in own.items() if value is not None}}
 
     def execute(self, context: Context) -> Any:
         """Create, and wait if that was asked for."""
         self.check_arguments()
+        kept = KeptTask(context, "tiw_task_id", self.log)
+        task_instance: Any = context["ti"]
         with self.client() as client:
-            task_id = self._task(context, client, find_kind(self.task_kind))
-            return self.wait_if_asked(context, client, task_id)
+            task = kept.find(client, self.task_kind, self.sdk_app_id)
+            if task is None:
+                task = self._create(context, client, find_kind(self.task_kind))
+                kept.keep(task.task_id)
+            if self.do_xcom_push:
+                task_instance.xcom_push(key="tasks", value=[task.to_dict()])
+            return self.wait_if_asked(context, client, task.task_id)
 
     def asked_ids(self, context: Context) -> list[str]:
         """Return the task that was created before a deferral of which Airflow has kept nothing."""
@@ -143,20 +152,18 @@ class TiwCreateTaskOperator(MayWait):
         source = self.given_options().get("url")
         return lineage(inputs=[source] if source else [], outputs=self._found_urls)
 
-    def _task(self, context: Context, client: TiwClient, kind: TaskKind) -> str:
-        options = self.given_options()
-        kept = KeptTask(context, "tiw_task_id", self.log)
-        found = kept.find(client, kind.name, self.sdk_app_id)
-        if found is not None:
-            return found
+    def _create(self, context: Context, client: TiwClient, kind: TaskKind) -> TiwTask:
+        options, user_sig_key = self.given_options(), None
         if kind.user is not None:
             room_id = check_room_id(options.get("room_id"))
             user = options.get(kind.user.id_option)
             options[kind.user.id_option] = user or user_of_task(kind.user.prefix, room_id, context)
+            if options.get(kind.user.sig_option) is None:
+                user_sig_key = TiwHook(self.tencentcloud_conn_id).user_sig_key
         try:
             task = client.create_task(
                 kind.name,
-                user_sig_key=self._user_sig_key(kind, options),
+                user_sig_key=user_sig_key,
                 sdk_app_id=self.sdk_app_id,
                 **options,
             )
@@ -165,16 +172,7 @@ class TiwCreateTaskOperator(MayWait):
                 raise
             raise TiwTaskFailed(f"{error} No retry creates it again: clear the task.") from error
         self.log.info("%s %s was created.", kind.noun, task.task_id)
-        kept.keep(task.task_id)
-        ti: Any = context["ti"]
-        if self.do_xcom_push:
-            ti.xcom_push(key="tasks", value=[task.to_dict()])
-        return task.task_id
-
-    def _user_sig_key(self, kind: TaskKind, options: Mapping[str, Any]) -> str | None:
-        if kind.user is None or options.get(kind.user.sig_option) is not None:
-            return None
-        return TiwHook(self.tencentcloud_conn_id).user_sig_key
+        return task
 
     def _do_render_template_fields(
         self,
