@@ -13,11 +13,14 @@ from fuzzing import examples
 from hypothesis import given, strategies as st
 
 from tiw_automation.core import (
+    TASK_KINDS,
     Acceptance,
     ConfigurationError,
     OnlineRecord,
     Outcome,
+    TaskKind,
     TiwError,
+    TiwTask,
     Verdict,
     judge,
     tracks_of,
@@ -115,6 +118,49 @@ def test_an_answer_is_a_record_or_an_error(answer: Any, acceptance: Acceptance) 
         encoded([track.to_dict() for track in tracks_of(read)])
     if outcome.is_final:
         encoded(to_event(outcome))
+
+
+task_answers = objects(
+    [
+        "TaskId", "TaskID", "Status", "Progress", "FinishReason", "Pages", "ResultUrl",
+        "ThumbnailUrl", "ThumbnailResolution", "IsOK", "Slides", "Backup", "PushStartTime",
+        "CreateTime", "FinishTime", "FinishedTime", "Result", "VideoInfoList", "RequestId", "New",
+    ],
+    {
+        "TaskId": st.sampled_from([TASK, None, ""]),
+        "TaskID": st.sampled_from([TASK, None, ""]),
+        "Status": words,
+        "FinishReason": words,
+        "ResultUrl": st.sampled_from(["https://h/x/", "https://h/x/index.html", ""]),
+        "Pages": st.integers(-1, 20_000),
+        "Backup": st.sampled_from(['{"TaskId": "b"}', "{", "[" * 5000, ""]),
+        "Result": objects(["ErrorCode", "ErrorMessage", "Total", "Snapshots"], {}),
+        "VideoInfoList": lists_of(videos),
+    },
+)  # fmt: skip
+others = st.sampled_from([kind for kind in TASK_KINDS.values() if kind.name != "online_record"])
+
+
+@examples()
+@given(others, task_answers | anything, acceptances)
+def test_an_answer_is_a_task_or_an_error(
+    kind: TaskKind, answer: Any, acceptance: Acceptance
+) -> None:
+    read = attempt(lambda: kind.read(answer, sdk_app_id=APP, task_id=TASK))
+    outcome = judge(APP, TASK, read, acceptance, kind.rules)
+    assert outcome.message.isprintable()
+    data = outcome.to_dict()
+    assert encoded(data) == data
+    assert pickle.loads(pickle.dumps(outcome)).to_dict() == data
+    if isinstance(read, TiwTask):
+        assert TiwTask.from_dict(data["task"]).to_dict() == data["task"]
+        assert all(isinstance(url, str) for url in read.urls + read.thumbnail_urls)
+    if outcome.verdict is Verdict.UNKNOWN:
+        assert outcome.error is not None
+        assert outcome.error.retryable
+    if outcome.is_final:
+        assert isinstance(read, TiwTask)
+        assert read.status in kind.states[-1]
 
 
 @examples()

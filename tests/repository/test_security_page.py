@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from tiw_automation.core import TASK_KINDS
 from tiw_automation.simulator.schema import REQUESTS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,9 +34,15 @@ def test_each_policy_has_the_form_of_cam() -> None:
 
 
 def test_policies_name_every_action_of_the_client_and_only_those() -> None:
-    named = set.union(*map(actions, policies()))
-    served = {f"{'sts' if name.startswith('AssumeRole') else 'tiw'}:{name}" for name in REQUESTS}
-    assert named - {"sts:AssumeRole"} == {name for name in served if name.startswith("tiw:")}
+    named = set.union(*map(actions, policies())) - {"sts:AssumeRole"}
+    kinds = TASK_KINDS.values()
+    used = {kind.create_action for kind in kinds} | {kind.describe_action for kind in kinds}
+    used |= {kind.stop_action for kind in kinds if kind.stop_action is not None}
+    used |= {"PauseOnlineRecord", "ResumeOnlineRecord", "DescribeRunningTasks"}
+    used |= {"DescribeTranscodeByUrl", "DescribeOnlineRecordCallback"}
+    used |= {"SetOnlineRecordCallback", "SetOnlineRecordCallbackKey"}
+    assert named == {f"tiw:{action}" for action in used}
+    assert used <= set(REQUESTS)
 
 
 def test_waiting_needs_one_action() -> None:

@@ -28,6 +28,8 @@ from tiw_automation.core.tasks.options import Option
 # Tencent's own account, in whose buckets files are deleted after some days.
 _PUBLIC_BUCKET = re.compile(r"-1259648581\.(?:file|cos\.[a-z0-9-]+)\.myqcloud\.com")
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+# The largest float is below it.
+_NUMBERS_END = 10**309
 _OWN_KEYS = ("Status", "Progress", "RequestId")
 
 
@@ -244,11 +246,16 @@ def python_name(api_name: str) -> str:
 
 
 def python_names(value: Any) -> Any:
-    """Return JSON with the names of its objects in Python's case."""
+    """Return JSON with the names of its objects in Python's case.
+
+    A number that not every reader of JSON takes (NaN, infinity, hundreds of digits) becomes None.
+    """
     if isinstance(value, Mapping):
         return {python_name(key): python_names(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [python_names(inner) for inner in value]
+    if isinstance(value, (int, float)) and not abs(value) < _NUMBERS_END:
+        return None
     return encodable(value) if isinstance(value, str) else value
 
 
