@@ -276,14 +276,29 @@ class TiwClient:
         :raises PermissionDenied: these keys may not read it.
         :raises TiwError: the list could not be read, or the keys or the network failed.
         """
+        return self._find_running(ONLINE_RECORD, room_id, record_user_id, sdk_app_id)
+
+    def find_whiteboard_push(
+        self, room_id: int | str, push_user_id: str, sdk_app_id: int | str | None = None
+    ) -> str | None:
+        """Return the TaskId of the whiteboard push of a user in a room, if it runs.
+
+        As :meth:`find_online_record`, with DescribeWhiteboardPush.
+        """
+        kind = find_kind("whiteboard_push")
+        return self._find_running(kind, room_id, push_user_id, sdk_app_id)
+
+    def _find_running(
+        self, kind: TaskKind, room_id: int | str, user: str, sdk_app_id: int | str | None
+    ) -> str | None:
         room = check_room_id(room_id)
         app_id = self.sdk_app_id(sdk_app_id)
-        for task_id, seen in self._listed_in_room(ONLINE_RECORD, room, app_id, skip=("FINISHED",)):
+        for task_id, seen in self._listed_in_room(kind, room, app_id, skip=kind.states[-1]):
             if isinstance(seen, TiwError):
                 _warn_unread(task_id, seen)
                 continue
-            candidate = _candidate(ONLINE_RECORD, seen)
-            if candidate.user == record_user_id:
+            candidate = _candidate(kind, seen)
+            if candidate.user == user:
                 self._known.add(task_id)
                 if not candidate.has_ended:
                     allow_task_id(task_id)

@@ -5,7 +5,7 @@
 
 Ansible shows the output of a module only when the module ends. So this plugin cuts a wait into
 slices. Each slice is a run of the module that asks only for the recordings that are unfinished,
-and a line follows it.
+and a line follows it. The module task_info uses this plugin too, see C(meta/runtime.yml).
 
 Ansible masks the result of a slice, so the plugin decides with the note that comes beside it, see
 the module util C(_report). The lines go to standard error: standard output belongs to the callback
@@ -25,7 +25,9 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.tiw.automation.plugins.module_utils._report import (
+    RECORDS,
     REPORT_ARGUMENTS,
+    TASKS,
     Note,
     Report,
 )
@@ -145,11 +147,11 @@ class ActionModule(ActionBase):
         found, note = self._run_slice(length, {}, task_vars)
         if note is None or note.fatal:
             return found
-        report = Report(plan.report)
+        report = Report(plan.report, TASKS if "task_kind" in self._task.args else RECORDS)
         warnings: list[t.Any] = []
         while note is not None and not (note.fatal and not note.retryable):
             warnings += [text for text in found.get("warnings", []) if text not in warnings]
-            report.add(found["records"], found["errors"], note.polls, note.known)
+            report.add(found[report.form.key], found["errors"], note.polls, note.known)
             report.elapsed = time.monotonic() - started
             waiting = _unfinished(report, note)
             left = plan.timeout - report.elapsed
@@ -184,7 +186,7 @@ class ActionModule(ActionBase):
         if len(waiting) > _NAMES_IN_LINE:
             names += f" and {len(waiting) - _NAMES_IN_LINE} more"
         display.display(
-            f"{self._task.get_name()}: {total - len(waiting)} of {total} recordings done after "
+            f"{self._task.get_name()}: {total - len(waiting)} of {total} {report.form.noun} done after "
             f"{_clock(report.elapsed)} ({summary}); waiting for {names}, {_clock(left)} at most",
             stderr=True,
         )
@@ -193,7 +195,10 @@ class ActionModule(ActionBase):
 def _unfinished(report: Report, note: Note) -> list[str]:
     """Return the ids to wait for; those without an answer in the last slice come first."""
     answered = {known.task_id for known in note.known if known.answered}
-    return sorted(filter(report.is_open, report.known), key=answered.__contains__)
+    return sorted(
+        (task_id for task_id, known in report.known.items() if known.is_open),
+        key=answered.__contains__,
+    )
 
 
 def _joined(report: Report, last: dict[str, t.Any]) -> dict[str, t.Any]:

@@ -123,14 +123,16 @@ class LookupModule(LookupBase):
 
     def _urls(self, task_ids: list[str]) -> Iterator[str]:
         from tiw_automation.core import Acceptance, TiwClient, check_video_kinds
+        from tiw_automation.core.tasks import find_kind
 
+        recording = find_kind("online_record")
         kinds = check_video_kinds(self.get_option("kinds"))
         acceptance = Acceptance.of(
             self.get_option("accept_finish_reasons"), self.get_option("require_videos")
         )
         with TiwClient(**{name: self.get_option(name) for name in ACCOUNT_ARGUMENTS}) as client:
             for task_id in task_ids:
-                record = _finished(describe(client, task_id, acceptance))
+                record = _finished(describe(client, recording, task_id, acceptance))
                 yield from (video.url for video in record.select(kinds) if video.url)
 
 

@@ -11,6 +11,7 @@ This module util is PRIVATE to the collection; it may change with any version.
 from __future__ import annotations
 
 import logging
+import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -25,6 +26,18 @@ if t.TYPE_CHECKING:
     from tiw_automation.core import TiwClient, TiwError
 
 
+class _Module(AnsibleModule):
+    """Adds the nearest name to Ansible's message about an unknown kind of task."""
+
+    def fail_json(self, msg: str, **result: t.Any) -> None:
+        found = re.fullmatch(r"value of task_kind must be one of: (.*), got: (.*)", str(msg))
+        if found:
+            from tiw_automation.core.checks import did_you_mean
+
+            msg = f"{msg}.{did_you_mean(found[2], found[1].split(', '))}"
+        super().fail_json(msg=msg, **result)
+
+
 def run_module(
     run: t.Callable[[AnsibleModule, TiwClient], dict[str, t.Any]],
     arguments: dict[str, dict[str, t.Any]],
@@ -37,7 +50,7 @@ def run_module(
     :param arguments: the module's own options, beside those of the account.
     :param rules: what an ``AnsibleModule`` takes to check them, such as ``required_if``.
     """
-    module = AnsibleModule({**arguments, **ACCOUNT_ARGUMENTS}, supports_check_mode=True, **rules)
+    module = _Module({**arguments, **ACCOUNT_ARGUMENTS}, supports_check_mode=True, **rules)
     hide_secrets(module)
     hide_query(module, module.params.get("url"))
     require_core(module)

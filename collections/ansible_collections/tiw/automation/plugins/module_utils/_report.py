@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The report of a task on many recordings, made from record dicts alone.
 
-The module online_record_info uses it, and so does the action plugin of that name: it waits in
-slices and joins them, in a Python that may lack the core.
+The modules online_record_info and task_info use it, and so do the action plugins of these names:
+they wait in slices and join them, in a Python that may lack the core.
 
 Ansible masks the result of a module before the action plugin gets it: each value that equals or
 contains a secret is replaced, be it an id, a state or a number. So a result is for people. What
@@ -19,82 +19,67 @@ import json
 import typing as t
 from dataclasses import asdict, dataclass
 
-STATES = ("PREPARED", "RECORDING", "PAUSED", "STOPPED", "FINISHED")
-FINAL = ("finished", "failed", "missing")
-
 REPORT_ARGUMENTS: dict[str, dict[str, t.Any]] = {
-    "wait_for": {
-        "type": "list",
-        "elements": "str",
-        "choices": list(STATES),
-        "default": ["FINISHED"],
-    },
     "fail_on": {
         "type": "list",
         "elements": "str",
         "choices": ["missing", "failed", "timeout"],
         "default": ["timeout"],
     },
-    "video_kinds": {
-        "type": "list",
-        "elements": "str",
-        "choices": ["camera", "screen_share", "whiteboard", "mixed", "audio", "unknown"],
-    },
 }
 """The options of a report, beside wait."""
 
-_LATER = {
-    "RECORDING": ("RECORDING", "PAUSED", "STOPPED", "FINISHED"),
-    "PAUSED": ("RECORDING", "PAUSED", "STOPPED", "FINISHED"),
-    "STOPPED": ("STOPPED", "FINISHED"),
-    "FINISHED": ("FINISHED",),
-}
 _PROBLEMS_IN_MESSAGE = 10
 
 
-def can_become(status: str | None, states: t.Iterable[str]) -> bool:
-    """Return whether a recording of this status is in one of the states or may reach one."""
-    later = _LATER.get(status or "", STATES)
-    return any(state in later for state in states)
+@dataclass(frozen=True)
+class Form:
+    """The names in the result of a module.
+
+    :param key: the key of the list of what was asked for.
+    :param urls: the key of the list of all URLs.
+    :param noun: what messages call several of them.
+    """
+
+    key: str
+    urls: str
+    noun: str
 
 
-def was_answered(record: dict[str, t.Any]) -> bool:
-    """Return whether the API has answered for a recording."""
-    return record["verdict"] in FINAL or record["status"] is not None
+RECORDS = Form("records", "video_urls", "recordings")
+TASKS = Form("tasks", "urls", "tasks")
 
 
 @dataclass(frozen=True)
 class Known:
-    """What decides how the wait for a recording continues, unmasked."""
+    """What decides how the wait for a task continues, unmasked.
+
+    :param answered: whether the API has answered for it.
+    :param chosen: the positions of the URLs that are reported, in the list of :func:`urls_of`.
+    :param reached: whether it is in one of the states that end the wait.
+    :param is_open: whether it may still reach one of them.
+    """
 
     task_id: str
     verdict: str
     status: str | None
     answered: bool
     chosen: list[int]
-    """The positions of the videos whose URL is reported."""
+    reached: bool
+    is_open: bool
 
-    @classmethod
-    def of(cls, record: dict[str, t.Any], kinds: t.Collection[str] | None) -> Known:
-        """Read a record dict in which nothing is masked.
 
-        :param kinds: the kinds of video to report, None for all.
-        """
-        chosen = [
-            position
-            for position, video in enumerate(record["videos"])
-            if video["url"] and (kinds is None or video["kind"] in kinds)
-        ]
-        return cls(
-            record["task_id"], record["verdict"], record["status"], was_answered(record), chosen
-        )
+def urls_of(record: t.Mapping[str, t.Any]) -> list[str | None]:
+    """Return the URLs of a task, or of the videos of a recording."""
+    urls: list[str | None] | None = record.get("urls")
+    return [video["url"] for video in record["videos"]] if urls is None else urls
 
 
 @dataclass(frozen=True)
 class Note:
     """What one run of the module found, for the action plugin.
 
-    :param known: in the order of the records of the result.
+    :param known: in the order of the result.
     :param fatal: whether it ended before the first answer of the API.
     :param retryable: whether the same task may succeed later without any change.
     """
@@ -117,13 +102,14 @@ class Note:
 
 
 class Report:
-    """What is known of the recordings of a task.
+    """What is known of what a task asked for.
 
-    :param options: the task's options, of which wait, wait_for, fail_on and video_kinds are used.
+    :param options: the task's options, of which wait and fail_on are used.
     """
 
-    def __init__(self, options: t.Mapping[str, t.Any]) -> None:
+    def __init__(self, options: t.Mapping[str, t.Any], form: Form) -> None:
         self.options = options
+        self.form = form
         # To show; values may be masked.
         self.records: dict[str, dict[str, t.Any]] = {}
         self.errors: dict[str, dict[str, t.Any]] = {}
@@ -137,16 +123,13 @@ class Report:
         records: t.Iterable[dict[str, t.Any]],
         errors: t.Mapping[str, dict[str, t.Any]],
         polls: int,
-        known: t.Iterable[Known] | None = None,
+        known: t.Iterable[Known],
     ) -> None:
         """Add what a run found. It replaces what was known, unless the API did not answer.
 
-        :param known: one for each record; required if the records may be masked.
+        :param known: one for each record.
         """
         self.polls += polls
-        records = list(records)
-        if known is None:
-            known = [Known.of(record, self.options["video_kinds"]) for record in records]
         for record, found in zip(records, known, strict=True):
             task_id = found.task_id
             earlier = self.known.get(task_id)
@@ -167,27 +150,14 @@ class Report:
         """Return the ids with this verdict, in the order asked."""
         return [name for name, known in self.known.items() if known.verdict == verdict]
 
-    def has_reached(self, task_id: str) -> bool:
-        """Return whether a recording is in one of the states of wait_for."""
-        return self.known[task_id].status in self.options["wait_for"]
-
-    def is_open(self, task_id: str) -> bool:
-        """Return whether a recording may still reach one of the states of wait_for."""
-        known = self.known[task_id]
-        return (
-            known.verdict == "pending"
-            and not self.has_reached(task_id)
-            and can_become(known.status, self.options["wait_for"])
-        )
-
     def unreached(self) -> list[str]:
-        """Return the ids of a wait that are in none of the states of wait_for."""
+        """Return the ids of a wait that are in none of the states that end it."""
         if not self.options["wait"]:
             return []
         return [
             task_id
             for task_id, known in self.known.items()
-            if known.verdict in ("pending", "finished") and not self.has_reached(task_id)
+            if known.verdict in ("pending", "finished") and not known.reached
         ]
 
     def to_result(self) -> dict[str, t.Any]:
@@ -195,9 +165,9 @@ class Report:
         good = self.ids("finished")
         return {
             "changed": False,
-            "records": list(self.records.values()),
-            "video_urls": [
-                self.records[task_id]["videos"][position]["url"]
+            self.form.key: list(self.records.values()),
+            self.form.urls: [
+                urls_of(self.records[task_id])[position]
                 for task_id in good
                 for position in self.known[task_id].chosen
             ],
@@ -221,13 +191,13 @@ class Report:
             for task_id, reason in bad[:_PROBLEMS_IN_MESSAGE]
         ]
         if len(bad) > len(named):
-            named.append(f"and {len(bad) - len(named)} more, see records")
+            named.append(f"and {len(bad) - len(named)} more, see {self.form.key}")
         error: dict[str, t.Any] = next(
             (self.errors[i] for i, reason in bad if i in self.errors), {}
         )
         return {
             "failed": True,
-            "msg": f"{len(bad)} of {len(self.records)} recordings: {'; '.join(named)}",
+            "msg": f"{len(bad)} of {len(self.records)} {self.form.noun}: {'; '.join(named)}",
             **{name: error.get(name) for name in ("code", "request_id", "hint", "retryable")},
         }
 

@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, The tiw-automation contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Task ids as users write them, and the ids that stand for a recording in check mode.
+"""Task ids as users write them, and the ids that stand for a task of TIW in check mode.
 
-Check mode starts nothing, but the tasks that follow need the id of the recording that would be
-started. So check mode returns an id that TIW never makes, ``check-mode:`` and the recording user.
-Every task of the collection recognizes it.
+Check mode starts nothing, but the tasks that follow need the id of what would be started. So check
+mode returns an id that TIW never makes, ``check-mode:`` and a name, for a recording its user. Every
+task of the collection recognizes it.
 
 This module util is PRIVATE to the collection; it may change with any version.
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 import typing as t
 
 if t.TYPE_CHECKING:
-    from tiw_automation.core import Outcome
+    from tiw_automation.core import Outcome, TaskKind
 
 _PREFIX = "check-mode:"
 
@@ -34,9 +34,9 @@ def read_task_ids(value: t.Any) -> list[str]:
     return check_task_ids(value)
 
 
-def check_mode_id(record_user_id: str) -> str:
-    """Return the id of a recording that would be started."""
-    return f"{_PREFIX}{record_user_id}"
+def check_mode_id(name: str) -> str:
+    """Return the id of a recording or another task that would be started."""
+    return f"{_PREFIX}{name}"
 
 
 def is_check_mode_id(task_id: str) -> bool:
@@ -44,7 +44,7 @@ def is_check_mode_id(task_id: str) -> bool:
     return task_id.startswith(_PREFIX)
 
 
-def refuse_check_mode_ids(task_ids: t.Iterable[str]) -> None:
+def refuse_check_mode_ids(task_ids: t.Iterable[str], noun: str = "recording") -> None:
     """Refuse the ids of check mode before TIW is asked.
 
     :raises ConfigurationError: there is one.
@@ -53,15 +53,22 @@ def refuse_check_mode_ids(task_ids: t.Iterable[str]) -> None:
 
     for task_id in filter(is_check_mode_id, task_ids):
         raise ConfigurationError(
-            f"{task_id} is not a recording: check mode returned it for one that would be started.",
+            f"{task_id} is not a {noun}: check mode returned it for one that would be started.",
             hint="Run this task in check mode too, or the task that starts it without check mode.",
         )
 
 
-def check_mode_outcome(sdk_app_id: int, task_id: str, status: str) -> Outcome:
-    """Return the outcome of a recording that would be started and have this status."""
-    from tiw_automation.core import OnlineRecord, Outcome, Verdict
+def check_mode_outcome(sdk_app_id: int, task_id: str, status: str, kind: TaskKind) -> Outcome:
+    """Return the outcome of a task that would be started and have this status."""
+    from tiw_automation.core import OnlineRecord, Outcome, TiwTask, Verdict
 
-    verdict = Verdict.FINISHED if status == "FINISHED" else Verdict.PENDING
-    record = OnlineRecord(sdk_app_id, task_id, status=status)
-    return Outcome(sdk_app_id, task_id, verdict, record=record)
+    verdict = Verdict.FINISHED if status in kind.rules.final else Verdict.PENDING
+    seen: OnlineRecord | TiwTask = TiwTask(sdk_app_id, kind.name, task_id, status)
+    if kind.name == "online_record":
+        seen = OnlineRecord(sdk_app_id, task_id, status=status)
+    return Outcome.about(sdk_app_id, task_id, verdict, seen, task_kind=kind.name)
+
+
+def running_state(kind: TaskKind) -> str:
+    """Return the state of a task while it does what it is for, such as RECORDING."""
+    return kind.states[min(1, len(kind.states) - 2)][0]

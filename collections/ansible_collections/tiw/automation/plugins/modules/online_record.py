@@ -400,36 +400,34 @@ retryable:
   sample: false
 """
 
-import asyncio
-import time
 import typing as t
-from contextlib import aclosing
 
-from ansible_collections.tiw.automation.plugins.module_utils._module import failure, run_module
-from ansible_collections.tiw.automation.plugins.module_utils._report import STATES
-from ansible_collections.tiw.automation.plugins.module_utils._start import START_ARGUMENTS
-from ansible_collections.tiw.automation.plugins.module_utils._task_ids import (
-    check_mode_id,
-    check_mode_outcome,
-    is_check_mode_id,
-    refuse_check_mode_ids,
+from ansible_collections.tiw.automation.plugins.module_utils._change import (
+    Change,
+    has_ended,
+    run_change,
+    status_of,
+    without_none,
 )
+from ansible_collections.tiw.automation.plugins.module_utils._module import run_module
+from ansible_collections.tiw.automation.plugins.module_utils._start import START_ARGUMENTS
+from ansible_collections.tiw.automation.plugins.module_utils._task_ids import check_mode_id
 from ansible_collections.tiw.automation.plugins.module_utils._waiting import (
     ACCEPTANCE_ARGUMENTS,
     WAIT_ARGUMENTS,
-    Waiting,
-    describe,
     record_dict,
-    watch_states,
 )
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
-    from tiw_automation.core import Outcome, TiwClient, TiwError
+    from tiw_automation.core import Outcome, TiwClient
 
-_ENDED = ("STOPPED", "FINISHED")
-_STATES_OF = {"started": ("RECORDING",), "paused": ("PAUSED",), "stopped": _ENDED}
+_STATES_OF = {
+    "started": ("RECORDING",),
+    "paused": ("PAUSED",),
+    "stopped": ("STOPPED", "FINISHED"),
+}
 _STATUS_AFTER = {
     "start": "RECORDING",
     "resume": "RECORDING",
@@ -438,189 +436,53 @@ _STATUS_AFTER = {
 }
 
 
-class Recording:
-    """The recording of the task: its outcome before and after, and the action between them.
+class Recording(Change):
+    """The recording of the task.
 
-    :ivar before: None where there is no recording yet.
-    :ivar action: a key of ``_STATUS_AFTER``, None if the recording is in the wanted state.
-    :ivar changed: whether the action changed something.
     :raises ConfigurationError: an option is invalid; nothing was sent.
     """
 
+    key = "record"
+
     def __init__(self, module: AnsibleModule, client: TiwClient) -> None:
-        from tiw_automation.core import check_task_id
+        from tiw_automation.core.tasks import find_kind
 
         params = module.params
-        self.module = module
-        self.client = client
-        self.state: str = params["state"]
-        self.sdk_app_id = client.sdk_app_id()
-        self.waiting = Waiting(params, params["wait_for"] or _STATES_OF[self.state])
+        states = params["wait_for"] or _STATES_OF[params["state"]]
+        super().__init__(module, client, find_kind("online_record"), states, _STATUS_AFTER)
         self.start_options = _start_options(params)
-        self.task_id: str | None = None
-        if params["room_id"] is None:
-            self.task_id = check_task_id(params["task_id"])
-            if not module.check_mode:
-                refuse_check_mode_ids([self.task_id])
-        else:
+        if self.task_id is None:
             client.start_online_record_params(**self.start_options)
-        self.before: Outcome | None = None
-        self.after: Outcome | None = None
-        self.action: str | None = None
-        self.changed = False
-        self.started = time.monotonic()
 
-    def describe(self) -> Outcome:
-        """Return the recording as it is now.
-
-        :raises TiwError: the API did not answer, or there is no such recording.
-        """
-        task_id = t.cast(str, self.task_id)
-        if is_check_mode_id(task_id):
-            status = "PAUSED" if self.state == "started" else "RECORDING"
-            return check_mode_outcome(self.sdk_app_id, task_id, status)
-        outcome = describe(self.client, task_id, self.waiting.acceptance)
-        if outcome.verdict == "unknown" and outcome.error is not None:
-            raise outcome.error
-        return outcome
-
-    def choose_action(self) -> None:
-        """Choose the action that brings the recording into the wanted state.
-
-        :raises TiwError: its state is unknown, or no action can do that.
-        """
-        if self.task_id is not None:
-            self.before = self.describe()
-        else:
-            self.task_id = self._find_running()
-            found = self.describe() if self.task_id is not None else None
-            if found is None or _has_ended(found):
-                self.task_id = None
-                self.action = "start"
-                return
-            self.before = found
-        self.action = _action(self.state, self.before)
-
-    def _find_running(self) -> str | None:
-        """Return the TaskId of the recording to start, if it runs already and can be found."""
-        from tiw_automation.core import InvalidParameter, PermissionDenied
-
+    def find(self) -> str | None:
         options = self.start_options
-        try:
-            return self.client.find_online_record(options["room_id"], options["record_user_id"])
-        except (InvalidParameter, PermissionDenied) as error:
-            if self.module.check_mode:
-                self.module.warn(f"Whether it runs already cannot be checked here: {error}")
-            return None
+        return self.client.find_online_record(options["room_id"], options["record_user_id"])
 
-    def act(self) -> None:
-        """Carry out the action.
+    def action_from(self, found: Outcome) -> str | None:
+        return _action(self.state, found)
 
-        :raises TiwError: it failed.
-        """
-        if self.action == "start":
+    def act(self, action: str) -> bool:
+        if action == "start":
             self.task_id = self.client.start_online_record(**self.start_options)
-            self.changed = True
-        elif self.action is not None:
-            change = getattr(self.client, f"{self.action}_online_record")
-            self.changed = change(self.task_id)
+            return True
+        changed: bool = getattr(self.client, f"{action}_online_record")(self.task_id)
+        return changed
 
-    def predict(self) -> None:
-        """Predict the outcome of the action; nothing is sent."""
-        self.after = self.before
-        if self.action == "start":
-            self.task_id = check_mode_id(self.module.params["record_user_id"])
-        if self.action is not None and self.task_id is not None and is_check_mode_id(self.task_id):
-            status = _STATUS_AFTER[self.action]
-            if self.module.params["wait"]:
-                status = next(state for state in STATES if state in self.waiting.states)
-            self.after = check_mode_outcome(self.sdk_app_id, self.task_id, status)
+    def assumed_status(self) -> str:
+        return "PAUSED" if self.state == "started" else "RECORDING"
 
-    def follow_up(self) -> None:
-        """Ask for the recording after the action, or wait for it."""
-        from tiw_automation.core import TiwError
+    def predicted_id(self) -> str:
+        return check_mode_id(self.module.params["record_user_id"])
 
-        if self.module.params["wait"]:
-            asyncio.run(self._wait())
-        elif not self.changed:
-            self.after = self.before
-        else:
-            try:
-                self.after = self.describe()
-            except TiwError as error:
-                # The action is done all the same.
-                self.module.warn(f"The state after the change could not be read: {error}")
-
-    async def _wait(self) -> None:
-        from tiw_automation.core import RecordWatcher
-
-        watcher = RecordWatcher(self.client)
-        ends = watch_states(watcher, [t.cast(str, self.task_id)], self.waiting, lambda _: None)
-        async with aclosing(ends) as outcomes:
-            async for outcome in outcomes:
-                self.after = outcome
-
-    def wait_error(self) -> TiwError | None:
-        """Return why a wait did not reach what it was for, or None."""
-        from tiw_automation.core import TiwError
-
-        outcome = self.after
-        if not self.module.params["wait"] or outcome is None:
-            return None
-        reached = _status(outcome) in self.waiting.states
-        if self.module.params["wait_for"] is None and self.state == "stopped":
-            # The recording has ended, however: more was not asked for.
-            reached = _has_ended(outcome)
-        elif outcome.verdict == "failed" and "FINISHED" in self.waiting.states:
-            reached = False
-        return None if reached else outcome.error or TiwError(outcome.message)
-
-    def to_result(self) -> dict[str, t.Any]:
-        """Return the result of the task."""
-        changed = self.changed or (self.module.check_mode and self.action is not None)
-        previous = _status(self.before)
-        record = self.after and record_dict(
-            self.sdk_app_id, self.after.task_id, self.after, self.after.message
-        )
-        result: dict[str, t.Any] = {
-            "changed": changed,
-            "task_id": self.task_id,
-            "previous_status": previous,
-            "record": record,
-            "elapsed": round(time.monotonic() - self.started, 3),
-        }
-        if self.module._diff:
-            status = _STATUS_AFTER[self.action] if changed and self.action else previous
-            known = self.task_id if self.before else None
-            result["diff"] = {
-                "before": {"task_id": known, "status": previous},
-                "after": {"task_id": self.task_id, "status": status},
-            }
-        return result
+    def shown(self, outcome: Outcome) -> dict[str, t.Any]:
+        return record_dict(self.sdk_app_id, outcome.task_id, outcome, outcome.message)
 
 
 def _start_options(params: dict[str, t.Any]) -> dict[str, t.Any]:
     """Return the arguments of a start; Ansible sets every option that is left out to None."""
     names = ("room_id", "record_user_id", "record_user_sig", "user_sig_key", *START_ARGUMENTS)
-    given: dict[str, t.Any] = _without_none({name: params[name] for name in names})
+    given: dict[str, t.Any] = without_none({name: params[name] for name in names})
     return given
-
-
-def _without_none(value: t.Any) -> t.Any:
-    if isinstance(value, dict):
-        return {name: _without_none(item) for name, item in value.items() if item is not None}
-    if isinstance(value, list):
-        return [_without_none(item) for item in value]
-    return value
-
-
-def _status(outcome: Outcome | None) -> str | None:
-    return outcome.record.status if outcome and outcome.record else None
-
-
-def _has_ended(outcome: Outcome) -> bool:
-    # A recording that failed may have no status.
-    return outcome.is_final or _status(outcome) in _ENDED
 
 
 def _action(state: str, outcome: Outcome) -> str | None:
@@ -630,10 +492,10 @@ def _action(state: str, outcome: Outcome) -> str | None:
     """
     from tiw_automation.core import UnsupportedOperation
 
-    status = _status(outcome)
+    status = status_of(outcome)
     if state == "stopped":
-        return None if _has_ended(outcome) else "stop"
-    if _has_ended(outcome):
+        return None if has_ended(outcome) else "stop"
+    if has_ended(outcome):
         raise UnsupportedOperation(
             f"It cannot be {state} any more: {outcome.message.rstrip('.')}.",
             code="UnsupportedOperation.TaskHasAlreadyStopped",
@@ -652,22 +514,7 @@ def _action(state: str, outcome: Outcome) -> str | None:
 
 
 def run(module: AnsibleModule, client: TiwClient) -> dict[str, t.Any]:
-    from tiw_automation.core import TiwError
-
-    recording = Recording(module, client)
-    try:
-        recording.choose_action()
-        if module.check_mode:
-            recording.predict()
-            return recording.to_result()
-        recording.act()
-        recording.follow_up()
-    except TiwError as error:
-        recording.after = recording.after or recording.before
-        return failure(error, **recording.to_result())
-    unreached = recording.wait_error()
-    result = recording.to_result()
-    return result if unreached is None else failure(unreached, **result)
+    return run_change(Recording(module, client))
 
 
 def main() -> None:

@@ -484,189 +484,27 @@ retryable:
   sample: false
 """
 
-import asyncio
-import time
-import typing as t
-from contextlib import aclosing
-
-from ansible_collections.tiw.automation.plugins.module_utils._module import failure, run_module
-from ansible_collections.tiw.automation.plugins.module_utils._report import (
-    REPORT_ARGUMENTS,
-    STATES,
-    Report,
-)
-from ansible_collections.tiw.automation.plugins.module_utils._task_ids import (
-    check_mode_outcome,
-    is_check_mode_id,
-    read_task_ids,
-    refuse_check_mode_ids,
-)
-from ansible_collections.tiw.automation.plugins.module_utils._waiting import (
-    ACCEPTANCE_ARGUMENTS,
-    WAIT_ARGUMENTS,
-    Waiting,
-    record_dict,
-    watch_states,
-)
-
-if t.TYPE_CHECKING:
-    from ansible.module_utils.basic import AnsibleModule
-
-    from tiw_automation.core import Outcome, RecordWatcher, TiwClient, TiwError
-
-# Before the first answer, the time of so many calls may elapse.
-_CALLS_WITHOUT_ANSWER = 3
-
-
-class Request:
-    """The options of the task, checked.
-
-    :param check_mode: whether ids of check mode are accepted; TIW is not asked for them.
-    :raises ConfigurationError: an option is invalid; nothing was sent.
-    """
-
-    def __init__(self, params: dict[str, t.Any], client: TiwClient, *, check_mode: bool) -> None:
-        from tiw_automation.core.checks import check_seconds
-
-        self.client = client
-        self.params = params
-        self.sdk_app_id = client.sdk_app_id()
-        self.task_ids = read_task_ids(params["task_ids"])
-        self.wait: bool = params["wait"]
-        self.waiting = Waiting(params, params["wait_for"])
-        check_seconds("progress_interval", params["progress_interval"])
-        if not check_mode:
-            refuse_check_mode_ids(self.task_ids)
-
-    @property
-    def first_answer_s(self) -> float | None:
-        """How many seconds a wait may last without any answer; None if it does not wait."""
-        if not self.wait:
-            return None
-        return self.waiting.delay + _CALLS_WITHOUT_ANSWER * self.client.settings.timeout_s
-
-    def check_mode_outcomes(self) -> dict[str, Outcome]:
-        """Return the outcomes of the recordings that would be started."""
-        states = self.waiting.states if self.wait else {"RECORDING"}
-        status = next(state for state in STATES if state in states)
-        return {
-            task_id: check_mode_outcome(self.sdk_app_id, task_id, status)
-            for task_id in filter(is_check_mode_id, self.task_ids)
-        }
-
-
-class Findings:
-    """The outcomes so far.
-
-    :ivar trouble: the latest error that left a recording without an answer.
-    :ivar answered: whether the API has answered for any recording.
-    """
-
-    def __init__(self, request: Request) -> None:
-        self.request = request
-        self.outcomes: dict[str, Outcome] = request.check_mode_outcomes()
-        self.trouble: TiwError | None = None
-        self.answered = False
-        self.polls = 0
-        self.started = time.monotonic()
-
-    def note(self, outcome: Outcome) -> None:
-        """Note what an outcome, final or not, shows about the API."""
-        if outcome.record is not None or outcome.is_final:
-            self.answered = True
-        elif outcome.verdict == "unknown":
-            self.trouble = outcome.error
-
-    def report(self) -> Report:
-        """Return the report on them."""
-        report = Report(self.request.params)
-        errors = {name: o.error.to_dict() for name, o in self.outcomes.items() if o.error}
-        report.add(map(self._record, self.request.task_ids), errors, self.polls)
-        report.elapsed = time.monotonic() - self.started
-        return report
-
-    def _record(self, task_id: str) -> dict[str, t.Any]:
-        outcome = self.outcomes.get(task_id)
-        message = outcome.message if outcome else "The task stopped before there was an answer."
-        return record_dict(self.request.sdk_app_id, task_id, outcome, message)
-
-
-async def ask(request: Request, found: Findings) -> TiwError | None:
-    """Ask for every recording, or wait for it; return the error that ends the task, or None.
-
-    An error of the account (wrong keys, wrong endpoint) before the first answer concerns every
-    recording, so it ends the task at once. So does a wait that gets no answer at all.
-    """
-    from tiw_automation.core import RecordWatcher, TransportError
-
-    watcher = RecordWatcher(request.client)
-    try:
-        async with asyncio.timeout(request.first_answer_s) as first_answer:
-            await _collect(request, found, watcher, first_answer)
-    except TimeoutError:
-        seconds = request.first_answer_s
-        found.trouble = found.trouble or TransportError(f"No answer of the API in {seconds:g} s.")
-    finally:
-        found.polls = watcher.polls
-    return None if found.answered else found.trouble
-
-
-async def _collect(
-    request: Request, found: Findings, watcher: RecordWatcher, first_answer: asyncio.Timeout
-) -> None:
-    """Add each outcome to the findings, until the last or until an error of the account.
-
-    :param first_answer: is lifted by the first answer.
-    """
-
-    def note(outcome: Outcome) -> None:
-        found.note(outcome)
-        if found.answered:
-            first_answer.reschedule(None)
-
-    task_ids = [task_id for task_id in request.task_ids if task_id not in found.outcomes]
-    if not task_ids:
-        return
-    if request.wait:
-        ends = watch_states(watcher, task_ids, request.waiting, note)
-    else:
-        ends = watcher.describe(task_ids, acceptance=request.waiting.acceptance)
-    async with aclosing(ends) as outcomes:
-        async for outcome in outcomes:
-            found.outcomes[outcome.task_id] = outcome
-            note(outcome)
-            if not found.answered and outcome.error and outcome.error.concerns_account:
-                return
-
-
-def run(module: AnsibleModule, client: TiwClient) -> dict[str, t.Any]:
-    request = Request(module.params, client, check_mode=module.check_mode)
-    found = Findings(request)
-    fatal = asyncio.run(ask(request, found))
-    report = found.report()
-    result = report.to_result()
-    if request.wait:
-        retryable = fatal is not None and fatal.retryable
-        result["slice"] = report.note(fatal=fatal is not None, retryable=retryable).to_result()
-    if fatal is not None:
-        return failure(fatal, **result)
-    return {**result, **report.failure()}
+from ansible_collections.tiw.automation.plugins.module_utils._info import INFO_ARGUMENTS, run
+from ansible_collections.tiw.automation.plugins.module_utils._module import run_module
+from ansible_collections.tiw.automation.plugins.module_utils._waiting import ACCEPTANCE_ARGUMENTS
 
 
 def main() -> None:
     run_module(
         run,
         {
-            "task_ids": {
+            **INFO_ARGUMENTS,
+            "wait_for": {
                 "type": "list",
-                "elements": "raw",
-                "required": True,
-                "aliases": ["task_id"],
+                "elements": "str",
+                "choices": ["PREPARED", "RECORDING", "PAUSED", "STOPPED", "FINISHED"],
+                "default": ["FINISHED"],
             },
-            "wait_delay": {"type": "float", "default": 0},
-            "progress_interval": {"type": "float", "default": 30},
-            **REPORT_ARGUMENTS,
-            **WAIT_ARGUMENTS,
+            "video_kinds": {
+                "type": "list",
+                "elements": "str",
+                "choices": ["camera", "screen_share", "whiteboard", "mixed", "audio", "unknown"],
+            },
             **ACCEPTANCE_ARGUMENTS,
         },
     )

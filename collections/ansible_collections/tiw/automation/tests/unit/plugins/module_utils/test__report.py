@@ -5,15 +5,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 
-import pytest
 from ansible_collections.tiw.automation.plugins.module_utils._report import (
-    STATES,
+    RECORDS,
+    TASKS,
+    Known,
     Note,
     Report,
-    can_become,
-    was_answered,
+    urls_of,
 )
 
 
@@ -28,33 +29,46 @@ def record(task_id: str, verdict: str, status: str | None = None) -> dict[str, t
     }
 
 
-def report(**options: t.Any) -> Report:
-    defaults = {"wait": True, "wait_for": ["FINISHED"], "fail_on": ["timeout"], "video_kinds": None}
-    return Report({**defaults, **options})
+def known(seen: dict[str, t.Any], states: t.Collection[str] = ("FINISHED",)) -> Known:
+    verdict, status = seen["verdict"], seen["status"]
+    return Known(
+        seen["task_id"],
+        verdict,
+        status,
+        answered=verdict in ("finished", "failed", "missing") or status is not None,
+        chosen=[position for position, url in enumerate(urls_of(seen)) if url],
+        reached=status in states,
+        is_open=verdict == "pending" and status not in states,
+    )
 
 
-@pytest.mark.parametrize("status", [None, "", "PREPARED", "SOMETHING_NEW"])
-def test_an_unknown_status_may_become_any_state(status: str | None) -> None:
-    assert all(can_become(status, [state]) for state in STATES)
+class Found(Report):
+    """A report that takes what is known of the records from them."""
+
+    def __init__(self, **options: t.Any) -> None:
+        self.states = options.pop("states", ["FINISHED"])
+        super().__init__({"wait": True, "fail_on": ["timeout"], **options}, RECORDS)
+
+    def note_all(
+        self, records: list[dict[str, t.Any]], errors: dict[str, dict[str, t.Any]], polls: int
+    ) -> None:
+        self.add(records, errors, polls, [known(seen, self.states) for seen in records])
 
 
-def test_a_stopped_recording_only_finishes() -> None:
-    assert [state for state in STATES if can_become("STOPPED", [state])] == ["STOPPED", "FINISHED"]
-    assert [state for state in STATES if can_become("FINISHED", [state])] == ["FINISHED"]
-    assert not can_become("RECORDING", ["PREPARED"])
-    assert can_become("RECORDING", ["PREPARED", "PAUSED"])
+def report(**options: t.Any) -> Found:
+    return Found(**options)
 
 
 def test_a_later_slice_replaces_what_was_known_unless_it_got_no_answer() -> None:
     found = report()
     late = {"code": "WaitTimeout"}
-    found.add(
+    found.note_all(
         [record("a", "pending", "RECORDING"), record("b", "pending"), record("c", "missing")],
         {"a": late, "b": late, "c": {"code": "TaskNotFound"}},
         5,
     )
-    assert [name for name in found.records if found.is_open(name)] == ["a", "b"]
-    found.add([record("b", "finished", "FINISHED"), record("a", "unknown")], {"a": {}}, 2)
+    assert [name for name in found.records if found.known[name].is_open] == ["a", "b"]
+    found.note_all([record("b", "finished", "FINISHED"), record("a", "unknown")], {"a": {}}, 2)
     assert list(found.records) == ["a", "b", "c"]
     assert found.records["a"]["status"] == "RECORDING"
     assert found.errors == {"a": late, "c": {"code": "TaskNotFound"}}
@@ -66,9 +80,24 @@ def test_a_later_slice_replaces_what_was_known_unless_it_got_no_answer() -> None
     assert result["pending"] == ["a"]
 
 
-def test_only_the_wanted_kinds_are_reported() -> None:
-    found = report(video_kinds=["audio"])
-    found.add([record("a", "finished", "FINISHED")], {}, 1)
+def test_tasks_are_reported_like_recordings_under_other_names() -> None:
+    found = Report({"wait": False, "fail_on": ["missing"]}, TASKS)
+    tasks: list[dict[str, t.Any]] = [
+        {"task_id": "a", "verdict": "finished", "status": "FINISHED", "urls": ["http://a/1", "2"]},
+        {"task_id": "b", "verdict": "missing", "status": None, "urls": [], "message": "b is gone"},
+    ]
+    found.add(tasks, {}, 2, map(known, tasks))
+    result = found.to_result()
+    assert result["tasks"] == tasks
+    assert result["urls"] == ["http://a/1", "2"]
+    assert "records" not in result
+    assert found.failure()["msg"] == "1 of 2 tasks: b (missing): b is gone"
+
+
+def test_only_the_chosen_urls_are_reported() -> None:
+    found = report()
+    seen = record("a", "finished", "FINISHED")
+    found.add([seen], {}, 1, [dataclasses.replace(known(seen), chosen=[1])])
     assert found.to_result()["video_urls"] == ["http://a/audio"]
     assert found.to_result()["all_finished"] is True
     assert found.failure() == {}
@@ -83,7 +112,7 @@ def test_the_message_names_the_problems_in_the_order_asked() -> None:
     ]
     found = report(fail_on=["timeout", "missing"])
     error = {"code": "Odd", "request_id": "r", "hint": "h", "retryable": False, "action": "A"}
-    found.add(records, {"odd": error}, 4)
+    found.note_all(records, {"odd": error}, 4)
     failure = found.failure()
     assert failure["msg"] == (
         "3 of 4 recordings: late (timeout): late is pending; gone (missing): gone is missing; "
@@ -93,15 +122,15 @@ def test_the_message_names_the_problems_in_the_order_asked() -> None:
     assert "action" not in failure
     # An unknown recording always fails the task; the others only with fail_on.
     lenient = report(fail_on=[])
-    lenient.add([*records[:2], records[3]], {}, 3)
+    lenient.note_all([*records[:2], records[3]], {}, 3)
     assert lenient.failure() == {}
-    lenient.add(records, {}, 4)
+    lenient.note_all(records, {}, 4)
     assert lenient.failure()["msg"].startswith("1 of 4 recordings: odd")
 
 
 def test_a_long_list_of_problems_is_cut() -> None:
     found = report(fail_on=["missing"])
-    found.add([record(f"r{number}", "missing") for number in range(25)], {}, 25)
+    found.note_all([record(f"r{number}", "missing") for number in range(25)], {}, 25)
     message = found.failure()["msg"]
     assert "r9 (missing)" in message
     assert "r10" not in message
@@ -109,19 +138,12 @@ def test_a_long_list_of_problems_is_cut() -> None:
 
 
 def test_a_recording_that_ended_without_reaching_the_state_is_unreached() -> None:
-    found = report(wait_for=["RECORDING"])
-    found.add([record("over", "finished", "FINISHED"), record("on", "pending", "RECORDING")], {}, 2)
+    found = report(states=["RECORDING"])
+    found.note_all(
+        [record("over", "finished", "FINISHED"), record("on", "pending", "RECORDING")], {}, 2
+    )
     assert found.unreached() == ["over"]
-    assert not found.is_open("over")
-    assert not found.is_open("on")
     assert report(wait=False).unreached() == []
-
-
-def test_which_records_count_as_answers() -> None:
-    assert was_answered(record("a", "missing"))
-    assert was_answered(record("a", "pending", "PAUSED"))
-    assert not was_answered(record("a", "pending"))
-    assert not was_answered(record("a", "unknown"))
 
 
 def masked(value: t.Any) -> t.Any:
@@ -138,11 +160,11 @@ def test_masked_results_of_slices_are_joined_like_unmasked_ones() -> None:
         ([record("algebra", "finished", "FINISHED"), record("long", "pending", "RECORDING")], {}),
         ([record("long", "failed")], {"long": {"code": "FailedOperation.Record"}}),
     ]
-    options = {"fail_on": ["failed"], "video_kinds": ["camera"]}
+    options = {"fail_on": ["failed"]}
     plain, joined = report(**options), report(**options)
     for records, errors in slices:
         found = report(**options)
-        found.add(records, errors, 3)
+        found.note_all(records, errors, 3)
         result = {
             **found.to_result(),
             "slice": found.note(fatal=False, retryable=False).to_result(),
@@ -150,12 +172,12 @@ def test_masked_results_of_slices_are_joined_like_unmasked_ones() -> None:
         note = Note.of(masked(result)["slice"])
         shown = masked(result)
         joined.add(shown["records"], shown["errors"], note.polls, note.known)
-        plain.add(records, errors, 3)
+        plain.note_all(records, errors, 3)
     names = ("all_finished", "pending", "missing", "failed_ids", "unreached", "polls")
     for name in names:
         assert joined.to_result()[name] == plain.to_result()[name], name
     assert [entry["task_id"] for entry in joined.to_result()["records"]] == ["algebra", "long"]
-    assert len(joined.to_result()["video_urls"]) == len(plain.to_result()["video_urls"]) == 1
+    assert len(joined.to_result()["video_urls"]) == len(plain.to_result()["video_urls"]) == 2
     assert list(joined.errors) == ["long"]
     failure = joined.failure()
     assert failure["msg"] == "1 of 2 recordings: long (failed): ********"
@@ -163,7 +185,7 @@ def test_masked_results_of_slices_are_joined_like_unmasked_ones() -> None:
 
 def test_a_note_survives_the_result() -> None:
     found = report()
-    found.add([record("a", "unknown"), record("b", "pending", "RECORDING")], {}, 1)
+    found.note_all([record("a", "unknown"), record("b", "pending", "RECORDING")], {}, 1)
     note = found.note(fatal=True, retryable=False)
     assert Note.of(note.to_result()) == note
     assert [known.answered for known in note.known] == [False, True]

@@ -14,9 +14,11 @@ from ansible_collections.tiw.automation.plugins.module_utils._task_ids import (
     is_check_mode_id,
     read_task_ids,
     refuse_check_mode_ids,
+    running_state,
 )
 
-from tiw_automation.core import ConfigurationError
+from tiw_automation.core import TASK_KINDS, ConfigurationError
+from tiw_automation.core.tasks import find_kind
 
 
 @pytest.mark.parametrize(
@@ -79,6 +81,21 @@ def test_an_id_of_check_mode_is_an_id(user: str) -> None:
     refuse_check_mode_ids(["algebra"])
 
 
-def test_the_outcome_of_a_recording_that_would_be_started() -> None:
-    assert check_mode_outcome(1, "check-mode:a", "FINISHED").verdict == "finished"
-    assert check_mode_outcome(1, "check-mode:a", "PAUSED").verdict == "pending"
+def test_the_outcome_of_a_task_that_would_be_started() -> None:
+    recording, deck = find_kind("online_record"), find_kind("transcode")
+    assert check_mode_outcome(1, "check-mode:a", "FINISHED", recording).verdict == "finished"
+    assert check_mode_outcome(1, "check-mode:a", "PAUSED", recording).verdict == "pending"
+    found = check_mode_outcome(1, "check-mode:a", "FINISHED", deck)
+    assert (found.verdict, found.task_kind) == ("finished", "transcode")
+    assert found.task is not None
+
+
+def test_the_state_of_a_task_that_runs() -> None:
+    assert {name: running_state(kind) for name, kind in TASK_KINDS.items()} == {
+        "online_record": "RECORDING",
+        "whiteboard_push": "PUSHING",
+        "transcode": "PROCESSING",
+        "ppt_check": "PROCESSING",
+        "snapshot": "RUNNING",
+        "video_generation": "PROCESSING",
+    }
