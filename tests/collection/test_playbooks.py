@@ -152,7 +152,7 @@ def test_archiving_reports_failures_after_it_has_kept_the_others(
 ) -> None:
     tiw_simulator.add("good", timeline=[])
     tiw_simulator.add("drama", error={"message": "code: 40004, msg: now, im login failed"})
-    variables = {
+    variables: dict[str, Any] = {
         "task_ids": ["drama", "good", "absent"],
         "folder": str(tmp_path / "lessons"),
         "archive_recordings_kinds": ["whiteboard"],
@@ -165,10 +165,8 @@ def test_archiving_reports_failures_after_it_has_kept_the_others(
     skipping = {**variables, "archive_recordings_skip_bad": True}
     # A download that breaks is repeated; one that stays short is a failure.
     tiw_simulator.add("short", timeline=[], videos=[{"kind": "whiteboard"}])
-    variables = {
-        **{**variables, "task_ids": ["short"]},
-        **{"archive_recordings_retries": 1, "archive_recordings_retry_delay": 1},
-    }
+    more = {"archive_recordings_retries": 1, "archive_recordings_retry_delay": 1}
+    variables = {**variables, "task_ids": ["short"], **more}
     tiw_simulator.inject("truncated", action="video", times=1)
     playbooks(("archive", skipping), ("archive", variables))
     (tmp_path / "lessons/short/001-whiteboard.mp4").unlink()
