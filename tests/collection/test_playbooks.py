@@ -129,7 +129,7 @@ def test_archiving_is_complete_and_idempotent(
 def test_archiving_on_a_host_that_has_neither_the_core_nor_the_account(
     tiw_simulator: Simulator, playbooks: Playbooks, tmp_path: Path
 ) -> None:
-    tiw_simulator.add("lesson", timeline=[], videos=[{"kind": "mixed"}])
+    tiw_simulator.add("lesson", timeline=[], videos=[{"kind": "whiteboard"}])
     bare = tmp_path / "bare"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(bare)], check=True)
     inventory = tmp_path / "inventory.ini"
@@ -143,7 +143,7 @@ def test_archiving_on_a_host_that_has_neither_the_core_nor_the_account(
     output, again = playbooks(archive, archive, arguments=("-i", str(inventory)))
     assert "files -> localhost" in output
     assert "changed: [files" in output
-    assert list(files(folder)) == ["lesson/001-mixed.mp4", "lesson/manifest.json"]
+    assert list(files(folder)) == ["lesson/001-whiteboard.mp4", "lesson/manifest.json"]
     assert "changed: [files" not in again
 
 
@@ -240,7 +240,7 @@ def refused(command: Command, tmp_path: Path) -> Callable[..., int]:
 def test_an_event_is_only_a_hint(
     tiw_simulator: Simulator, playbook: Playbook, refused: Callable[..., int], tmp_path: Path
 ) -> None:
-    tiw_simulator.add("lesson", timeline=[{"RECORDING": 1000}], videos=[{"kind": "mixed"}])
+    tiw_simulator.add("lesson", timeline=[{"RECORDING": 1000}], videos=[{"kind": "whiteboard"}])
     folder = tmp_path / "lessons"
     event = {
         "EventType": "OnlineRecordFinished",
@@ -252,7 +252,7 @@ def test_an_event_is_only_a_hint(
     assert not folder.exists()
     tiw_simulator.advance(2000)
     assert "lesson is FINISHED" in playbook("react", **event)
-    assert list(files(folder)) == ["lesson/001-mixed.mp4", "lesson/manifest.json"]
+    assert list(files(folder)) == ["lesson/001-whiteboard.mp4", "lesson/manifest.json"]
     assert "not an event of a recording" in playbook("react", **{**event, "EventData": {}}, rc=2)
     assert refused({**event, "EventType": "Something"}, {**event, "EventData": "lesson"}) == 2
 
@@ -260,7 +260,7 @@ def test_an_event_is_only_a_hint(
 def test_an_event_is_not_a_template(
     tiw_simulator: Simulator, playbook: Playbook, refused: Callable[..., int], tmp_path: Path
 ) -> None:
-    tiw_simulator.add("lesson", timeline=[], videos=[{"kind": "mixed"}])
+    tiw_simulator.add("lesson", timeline=[], videos=[{"kind": "whiteboard"}])
     run, folder = tmp_path / "run", str(tmp_path / "lessons")
     template = f"{{{{ lookup('ansible.builtin.pipe', 'touch {run}') }}}}"
 
