@@ -133,15 +133,12 @@ class Ansible:
         files = [self.folder / f"results-{number}.json" for number in range(len(plays))]
         for file in files:
             file.unlink(missing_ok=True)
+        whole = [
+            _play(tasks, file, keywords)
+            for (tasks, keywords), file in zip(plays, files, strict=True)
+        ]
         book = self.folder / "play.yml"
-        book.write_text(
-            json.dumps(
-                [
-                    _play(tasks, file, keywords)
-                    for (tasks, keywords), file in zip(plays, files, strict=True)
-                ]
-            )
-        )
+        book.write_text(json.dumps(whole))
         # What a play writes to standard error stays between its other lines.
         done = self.command(
             *("ansible-playbook", str(book), *arguments),
