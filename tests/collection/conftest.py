@@ -208,12 +208,6 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Keep tests that share a playbook in one process of pytest-xdist (``--dist loadgroup``)."""
-    if item.get_closest_marker("tasks") and item.config.pluginmanager.hasplugin("xdist"):
-        item.add_marker(pytest.mark.xdist_group(item.path.stem))
-
-
 @dataclass(frozen=True)
 class Shared:
     """What a test has of the playbook of its module."""

@@ -208,8 +208,12 @@ def test_what_is_known_of_tasks(played: Any) -> None:
     {
         "name": "Slow",
         **info(
-            *("transcode", ["done", "runs-transcode"]),
-            **{"wait": True, "wait_timeout": 8, "wait_sleep": 0.5, "timeout": 1},
+            "transcode",
+            ["done", "runs-transcode"],
+            wait=True,
+            wait_timeout=8,
+            wait_sleep=0.5,
+            timeout=1,
             progress_interval=2,
         ),
     }
