@@ -282,7 +282,7 @@ def test_bad_input(played: Any, shared_simulator: Simulator) -> None:
         assert found["failed"], step
         assert words in found["msg"], step
     assert missing["failed"]
-    assert "is it of another kind of task?" in missing["hint"]
+    assert "of another kind of task" in missing["hint"]
     assert shared_simulator.requests_by_task.get("a") is None
 
 
