@@ -43,6 +43,11 @@ _JOBS = {
 }
 
 _PATIENCE_S = 15.0
+# Where all end, nothing is worth a longer wait: an api-server spends seconds on a last garbage
+# collection, and a triggerer's child may wait 10 s for an answer of its parent.
+_STOP_S = 5.0
+# Between two looks. Each takes the api-server about 16 ms of CPU time.
+_LOOK_S = 0.5
 _TAIL_LINES = 25
 _PAGE = 100
 
@@ -162,12 +167,12 @@ class AirflowStack:
         while sick := self._not_healthy():
             self._check_time(deadline, f"the health of {', '.join(sick)}")
             self.check_alive()
-            time.sleep(0.25)
+            time.sleep(_LOOK_S)
 
     def stop(self) -> None:
         """End all components, the last one first. Safe to call twice, from any thread.
 
-        Each gets a SIGTERM; one that still runs after 15 s is killed with its children.
+        Each gets a SIGTERM; one that still runs after 5 s is killed with its children.
         """
         with self._lock:
             self._stopped = True
@@ -176,7 +181,7 @@ class AirflowStack:
         for process in running:
             if process.poll() is None:
                 _signal(process.pid, signal.SIGTERM, group=False)
-        deadline = time.monotonic() + _PATIENCE_S
+        deadline = time.monotonic() + _STOP_S
         for process in running:
             _reap(process, max(deadline - time.monotonic(), 0.0))
 
@@ -264,7 +269,7 @@ class AirflowStack:
             if errors := self.import_errors():
                 raise AirflowStackError(f"A DAG file does not import:\n{errors[0]}")
             self._check_time(deadline, f"the DAG {dag_id}")
-            time.sleep(0.5)
+            time.sleep(_LOOK_S)
         return str(run["dag_run_id"])
 
     def run_state(self, dag_id: str, run_id: str) -> str:
@@ -311,7 +316,7 @@ class AirflowStack:
         while not any(wanted.items() <= task.items() for task in self.task_states(dag_id, run_id)):
             self.check_alive()
             self._check_time(deadline, f"{task_id} being {state}")
-            time.sleep(0.25)
+            time.sleep(_LOOK_S)
 
     def wait_for_run(
         self, dag_id: str, run_id: str, *, timeout_s: float = 120.0
@@ -324,7 +329,7 @@ class AirflowStack:
         while self.run_state(dag_id, run_id) not in ("success", "failed"):
             self.check_alive()
             self._check_time(deadline, f"the end of {run_id}")
-            time.sleep(0.25)
+            time.sleep(_LOOK_S)
         return {
             (task["task_id"], task["map_index"]): task["state"]
             for task in self.task_states(dag_id, run_id)

@@ -2,17 +2,20 @@
 """A real ansible-playbook that asks the simulator.
 
 A run of ``ansible-playbook`` takes seconds. Tests that need no run of their own mark their tasks
-with ``pytest.mark.tasks``: the tasks of all such tests of a module run in one playbook, on one
-simulator, and the fixture ``played`` returns the results of the test's own tasks.
+with ``pytest.mark.tasks``: all such tests of a module run in one playbook, each as a play, before
+the first of them. The fixture ``played`` returns the results of the test's own tasks, and
+``simulator`` the one that they have asked.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +27,7 @@ from tiw_automation.simulator import Simulator
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 COLLECTION = ROOT / "collections/ansible_collections/tiw/automation"
-PLUGINS = Path(__file__).with_name("filter_plugins")
+HERE = Path(__file__).parent
 
 Environment = dict[str, str]
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -45,13 +48,15 @@ class Played:
 
 
 Play = Callable[..., Played]
-Run = Callable[..., dict[str, Any]]
 
 
 class Ansible:
-    """Ansible's commands in a folder, with the simulator's account in the environment."""
+    """Ansible's commands in a folder, with the simulator's account in the environment.
 
-    def __init__(self, folder: Path, simulator: Simulator) -> None:
+    :param bytecode: the folder that startup/sitecustomize.py uses.
+    """
+
+    def __init__(self, folder: Path, simulator: Simulator, bytecode: Path) -> None:
         self.folder = folder
         self.environment: Environment = {
             **{
@@ -62,7 +67,8 @@ class Ansible:
             **simulator.environment(),
             "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),
             "ANSIBLE_ASYNC_DIR": str(folder / "async"),
-            "ANSIBLE_FILTER_PLUGINS": str(PLUGINS),
+            "ANSIBLE_CONFIG": str(HERE / "ansible.cfg"),
+            "ANSIBLE_FILTER_PLUGINS": str(HERE / "filter_plugins"),
             "ANSIBLE_HOME": str(folder / "ansible"),
             # Newer Ansible shows a task's arguments only on demand, older always: there must be
             # no secret in them.
@@ -74,17 +80,26 @@ class Ansible:
             "HOME": str(folder),
             "NO_PROXY": "127.0.0.1",
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": os.pathsep.join(
+                [str(HERE / "startup"), *filter(None, [os.environ.get("PYTHONPATH")])]
+            ),
+            "TESTS_BYTECODE": str(bytecode),
             # Linters of documentation write their cache here.
             "XDG_CACHE_HOME": str(folder / "cache"),
         }
 
     def command(
-        self, name: str, *arguments: str, environment: Environment | None = None
+        self,
+        name: str,
+        *arguments: str,
+        environment: Environment | None = None,
+        stderr: int = subprocess.PIPE,
     ) -> subprocess.CompletedProcess[str]:
         """Run one of Ansible's commands."""
         return subprocess.run(
             [str(BIN / name), *arguments],
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
             text=True,
             env={**self.environment, **(environment or {})},
             cwd=self.folder,
@@ -102,33 +117,68 @@ class Ansible:
         """Run tasks in one playbook and return the results; a failed task does not end it.
 
         The result of the first task is the variable ``result_0``, and so on.
+
+        :param keywords: further keywords of the play, such as ``vars``.
         """
-        result = self.folder / "results.json"
-        result.unlink(missing_ok=True)
-        names = [f"result_{number}" for number in range(len(tasks))]
-        steps = [
-            {**task, "register": name, "ignore_errors": True}
-            for task, name in zip(tasks, names, strict=True)
+        (played,) = self.plays((tasks, keywords), arguments=arguments, environment=environment)
+        return played
+
+    def plays(
+        self,
+        *plays: tuple[Sequence[Task], dict[str, Any]],
+        arguments: tuple[str, ...] = (),
+        environment: Environment | None = None,
+    ) -> list[Played]:
+        """Run several plays, each with its tasks and keywords, in one process."""
+        files = [self.folder / f"results-{number}.json" for number in range(len(plays))]
+        for file in files:
+            file.unlink(missing_ok=True)
+        whole = [
+            _play(tasks, file, keywords)
+            for (tasks, keywords), file in zip(plays, files, strict=True)
         ]
-        write = "{{ [" + ", ".join(names) + f"] | to_json | write_file({str(result)!r}) }}}}"
-        last = {"ansible.builtin.debug": {"msg": write}, "no_log": True}
-        hosts = {"hosts": "localhost", "connection": "local", "gather_facts": False}
-        variables = {
-            "ansible_python_interpreter": "{{ ansible_playbook_python }}",
-            **keywords.pop("vars", {}),
-        }
-        whole = {**hosts, "vars": variables, **keywords, "tasks": [*steps, last]}
         book = self.folder / "play.yml"
-        book.write_text(json.dumps([whole]))
-        done = self.command("ansible-playbook", str(book), *arguments, environment=environment)
-        output = done.stdout + done.stderr
-        assert result.exists(), output
-        return Played(json.loads(result.read_text()), output)
+        book.write_text(json.dumps(whole))
+        # What a play writes to standard error stays between its other lines.
+        done = self.command(
+            *("ansible-playbook", str(book), *arguments),
+            environment=environment,
+            stderr=subprocess.STDOUT,
+        )
+        assert all(file.exists() for file in files), done.stdout
+        before, *outputs = re.split(r"^(?=PLAY \[)", done.stdout, flags=re.MULTILINE)
+        return [
+            Played(json.loads(file.read_text()), before + output)
+            for file, output in zip(files, outputs, strict=True)
+        ]
+
+
+def _play(tasks: Sequence[Task], file: Path, keywords: dict[str, Any]) -> dict[str, Any]:
+    """Return a play that runs the tasks and writes their results to a file."""
+    names = [f"result_{number}" for number in range(len(tasks))]
+    steps = [
+        {**task, "register": name, "ignore_errors": True}
+        for task, name in zip(tasks, names, strict=True)
+    ]
+    write = "{{ [" + ", ".join(names) + f"] | to_json | write_file({str(file)!r}) }}}}"
+    last = {"ansible.builtin.debug": {"msg": write}, "no_log": True}
+    python = {"ansible_python_interpreter": "{{ ansible_playbook_python }}"}
+    return {
+        **{"hosts": "localhost", "connection": "local", "gather_facts": False},
+        **keywords,
+        "vars": {**python, **keywords.get("vars", {})},
+        "tasks": [*steps, last],
+    }
+
+
+@pytest.fixture(scope="session")
+def bytecode(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("bytecode")
 
 
 @pytest.fixture
-def ansible(tmp_path: Path, tiw_simulator: Simulator) -> Ansible:
-    return Ansible(tmp_path, tiw_simulator)
+def ansible(tmp_path: Path, tiw_simulator: Simulator, bytecode: Path) -> Ansible:
+    return Ansible(tmp_path, tiw_simulator, bytecode)
 
 
 @pytest.fixture
@@ -146,70 +196,66 @@ def play(ansible: Ansible) -> Play:
     return ansible.play
 
 
-@pytest.fixture
-def run(play: Play) -> Run:
-    """Return a function that runs online_record_info in a playbook and returns its result."""
-
-    def one(*arguments: str, environment: Environment | None = None, **options: Any) -> Any:
-        played = play(
-            {"tiw.automation.online_record_info": options},
-            arguments=arguments,
-            environment=environment,
-        )
-        return {**played.results[0], "_output": played.output}
-
-    return one
-
-
 # Tests that share a playbook
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
-        "tasks(*tasks): the tasks of a test, which run in one playbook with those of its module",
+        "tasks(*tasks, prepare=None, **keywords): the tasks of a test, a play of its own in the "
+        "playbook of its module. With prepare, a function that adds the recordings, they ask a "
+        "simulator of their own, and otherwise the module's. keywords are the play's.",
     )
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Keep tests that share a playbook in one process of pytest-xdist (``--dist loadgroup``)."""
-    if item.get_closest_marker("tasks") and item.config.pluginmanager.hasplugin("xdist"):
-        item.add_marker(pytest.mark.xdist_group(item.path.stem))
+@dataclass(frozen=True)
+class Shared:
+    """What a test has of the playbook of its module."""
+
+    played: Played
+    simulator: Simulator
 
 
 @pytest.fixture(scope="module")
-def shared_simulator() -> Iterator[Simulator]:
-    """Yield the simulator of the tests that share a playbook."""
-    with Simulator() as simulator:
-        yield simulator
+def shared(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, bytecode: Path
+) -> Iterator[dict[str, Shared]]:
+    """Run the tasks of the selected tests of a module, in one playbook, and yield them by test.
 
-
-@pytest.fixture(scope="module")
-def shared_results(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-    shared_simulator: Simulator,
-) -> dict[str, Played]:
-    """Run the tasks of the selected tests of a module; return the results by test.
-
-    The function ``prepare`` of the module adds the recordings to the simulator.
+    The function ``prepare`` of the module, if it has one, prepares the module's simulator.
     """
-    tasks: dict[str, list[Task]] = {}
-    for item in request.session.items:
-        mark = item.get_closest_marker("tasks")
-        if mark is not None and item.path == request.path:
-            tasks[item.nodeid] = list(mark.args)
-    request.module.prepare(shared_simulator)
-    ansible = Ansible(tmp_path_factory.mktemp("shared"), shared_simulator)
-    played = ansible.play(*(task for of_test in tasks.values() for task in of_test))
-    results = iter(played.results)
-    return {
-        test: Played([next(results) for _ in of_test], played.output)
-        for test, of_test in tasks.items()
+    marks = {
+        item.nodeid: mark
+        for item in request.session.items
+        if item.path == request.path and (mark := item.get_closest_marker("tasks"))
     }
+    with ExitStack() as cleanup:
+        of_module = cleanup.enter_context(Simulator())
+        getattr(request.module, "prepare", lambda _: None)(of_module)
+        simulators, plays = [], []
+        for mark in marks.values():
+            keywords = dict(mark.kwargs)
+            prepare = keywords.pop("prepare", None)
+            simulator = cleanup.enter_context(Simulator()) if prepare else of_module
+            if prepare:
+                prepare(simulator)
+            # -vvv prints it, so the keys, which are the same for all, are not in it.
+            address = {"TIW_ENDPOINT": simulator.environment()["TIW_ENDPOINT"]}
+            environment = {**address, **keywords.pop("environment", {})}
+            simulators.append(simulator)
+            plays.append((mark.args, {**keywords, "environment": environment}))
+        ansible = Ansible(tmp_path_factory.mktemp("shared"), of_module, bytecode)
+        played = ansible.plays(*plays, arguments=("-vvv",))
+        yield dict(zip(marks, map(Shared, played, simulators), strict=True))
 
 
 @pytest.fixture
-def played(request: pytest.FixtureRequest, shared_results: dict[str, Played]) -> Played:
-    """Return the results of the tasks that the test is marked with."""
-    return shared_results[request.node.nodeid]
+def played(request: pytest.FixtureRequest, shared: dict[str, Shared]) -> Played:
+    """Return the results of the tasks that the test is marked with, and what its play printed."""
+    return shared[request.node.nodeid].played
+
+
+@pytest.fixture
+def simulator(request: pytest.FixtureRequest, shared: dict[str, Shared]) -> Simulator:
+    """Return the simulator that the tasks of the test have asked."""
+    return shared[request.node.nodeid].simulator

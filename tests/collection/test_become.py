@@ -16,7 +16,7 @@ from tiw_automation.simulator import Simulator
 COLLECTION = Path(__file__).resolve().parents[2] / "collections/ansible_collections/tiw/automation"
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
-# Drops the environment as sudo does, without another user.
+# Drops the environment as sudo does, but for what Python needs, and stays the same user.
 BECOME = '''
 import shlex
 from ansible.plugins.become import BecomeBase
@@ -50,7 +50,8 @@ class BecomeModule(BecomeBase):
         super().build_become_command(cmd, shell)
         if not cmd:
             return cmd
-        return 'env -i HOME="$HOME" PATH="$PATH" ' + self._build_success_command(cmd, shell)
+        kept = " ".join(f'{n}="${n}"' for n in ("HOME", "PATH", "PYTHONPATH", "TESTS_BYTECODE"))
+        return f"env -i {kept} {self._build_success_command(cmd, shell)}"
 '''
 
 

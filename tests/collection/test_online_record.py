@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ import pytest
 from tiw_automation.core import OnlineRecord
 from tiw_automation.simulator import Simulator
 
-Play = Callable[..., Any]
 KEY = "user-signature-key-user-signature-key"
 ROOM = 29001
 USER = f"tic_record_user_{ROOM}_algebra"
@@ -35,30 +33,43 @@ def waiting(**options: Any) -> dict[str, Any]:
     return {"wait": True, "wait_timeout": 30, "wait_sleep": 0.3, **options}
 
 
-@pytest.fixture
-def china(tiw_simulator: Simulator, ansible_environment: dict[str, str]) -> Simulator:
-    """Ask the site that lists running tasks."""
-    del ansible_environment["TENCENTCLOUD_REGION"]
-    tiw_simulator.set_app(user_sig_key=KEY)
-    return tiw_simulator
+def room(simulator: Simulator) -> None:
+    simulator.set_app(user_sig_key=KEY)
 
 
-def test_the_life_of_a_recording(china: Simulator, play: Play) -> None:
-    lesson = {"task_id": "{{ result_0.task_id }}"}
-    played = play(
-        start(**waiting()),
-        start(),
-        record("paused", **lesson, **waiting()),
-        record("paused", **lesson),
-        start(**waiting()),
-        record("paused", **lesson),
-        record("started", **lesson, **waiting()),
-        record("started", **lesson),
-        record("stopped", **lesson, **waiting()),
-        record("stopped", **lesson, **waiting(wait_for=["FINISHED"])),
-        record("paused", **lesson),
-        record("started", **lesson),
-    )
+def recordings(simulator: Simulator) -> None:
+    room(simulator)
+    simulator.add("runs", timeline=[{"RECORDING": 1000}], room_id=7)
+    simulator.add("rests", timeline=[{"RECORDING": 1}, {"PAUSED": 1000}])
+    simulator.add("over", timeline=[{"RECORDING": 1}])
+    simulator.advance(3)
+
+
+def lost_answers(simulator: Simulator) -> None:
+    room(simulator)
+    for action in ("StartOnlineRecord", "PauseOnlineRecord", "StopOnlineRecord"):
+        simulator.inject("answer_lost", action=action, times=1)
+
+
+LESSON = {"task_id": "{{ result_0.task_id }}"}
+
+
+@pytest.mark.tasks(
+    start(**waiting()),
+    start(),
+    record("paused", **LESSON, **waiting()),
+    record("paused", **LESSON),
+    start(**waiting()),
+    record("paused", **LESSON),
+    record("started", **LESSON, **waiting()),
+    record("started", **LESSON),
+    record("stopped", **LESSON, **waiting()),
+    record("stopped", **LESSON, **waiting(wait_for=["FINISHED"])),
+    record("paused", **LESSON),
+    record("started", **LESSON),
+    prepare=room,
+)
+def test_the_life_of_a_recording(played: Any, simulator: Simulator) -> None:
     results = played.results
     assert [bool(result.get("failed")) for result in results] == [False] * 10 + [True] * 2, (
         played.output
@@ -77,37 +88,35 @@ def test_the_life_of_a_recording(china: Simulator, play: Play) -> None:
     assert len({result["task_id"] for result in results}) == 1
     assert results[10]["code"] == "UnsupportedOperation.TaskHasAlreadyStopped"
     assert "cannot be paused any more" in results[10]["msg"]
-    assert china.started == 1
-    assert china.writes == 6
+    assert simulator.started == 1
+    assert simulator.writes == 6
     keys = set(OnlineRecord(1, "t").to_dict()) | {"exists", "verdict", "message"}
     assert set(results[0]["record"]) == keys
 
 
-def test_check_mode_predicts_and_writes_nothing(china: Simulator, play: Play) -> None:
-    china.add("runs", timeline=[{"RECORDING": 1000}], room_id=7)
-    china.add("rests", timeline=[{"RECORDING": 1}, {"PAUSED": 1000}])
-    china.add("over", timeline=[{"RECORDING": 1}])
-    china.advance(3)
-    played = play(
-        start(),
-        start(room_id=7, record_user_id="tic_record_user_7_runs"),
-        record("paused", task_id="runs"),
-        record("paused", task_id="rests"),
-        record("started", task_id="rests"),
-        record("stopped", task_id="runs", **waiting(wait_for=["FINISHED"])),
-        record("stopped", task_id="over"),
-        record("paused", task_id="over"),
-        record("stopped", task_id="absent"),
-        start(auto_stop_timeout=5),
-        arguments=("--check", "--diff"),
-    )
+@pytest.mark.tasks(
+    start(),
+    start(room_id=7, record_user_id="tic_record_user_7_runs"),
+    record("paused", task_id="runs"),
+    record("paused", task_id="rests"),
+    record("started", task_id="rests"),
+    record("stopped", task_id="runs", **waiting(wait_for=["FINISHED"])),
+    record("stopped", task_id="over"),
+    record("paused", task_id="over"),
+    record("stopped", task_id="absent"),
+    start(auto_stop_timeout=5),
+    prepare=recordings,
+    check_mode=True,
+    diff=True,
+)
+def test_check_mode_predicts_and_writes_nothing(played: Any, simulator: Simulator) -> None:
     results = played.results
     failed = [bool(result.get("failed")) for result in results]
     assert failed == [False] * 7 + [True] * 3, played.output
     changed = [result["changed"] for result in results[:7]]
     assert changed == [True, False, True, False, True, True, False]
-    assert china.writes == 0
-    assert china.started == 0
+    assert simulator.writes == 0
+    assert simulator.started == 0
     diffs = [result["diff"] for result in results[:7]]
     assert diffs[0] == {
         "before": {"task_id": None, "status": None},
@@ -122,38 +131,41 @@ def test_check_mode_predicts_and_writes_nothing(china: Simulator, play: Play) ->
     assert "auto_stop_timeout must be an integer from 300" in results[9]["msg"]
 
 
-def test_a_lost_answer_never_starts_a_second_one(china: Simulator, play: Play) -> None:
-    china.inject("answer_lost", action="StartOnlineRecord", times=1)
-    china.inject("answer_lost", action="PauseOnlineRecord", times=1)
-    china.inject("answer_lost", action="StopOnlineRecord", times=1)
-    lesson = {"task_id": "{{ result_0.task_id }}"}
-    played = play(
-        start(**waiting()), record("paused", **lesson), record("stopped", **lesson), start()
-    )
+@pytest.mark.tasks(
+    start(**waiting()),
+    record("paused", **LESSON),
+    record("stopped", **LESSON),
+    start(),
+    prepare=lost_answers,
+)
+def test_a_lost_answer_never_starts_a_second_one(played: Any, simulator: Simulator) -> None:
     results = played.results
     assert not [result["msg"] for result in results if result.get("failed")], played.output
     assert [result["changed"] for result in results] == [True] * 4
     # The last one is a new lesson of the same user: the first has ended.
     assert results[3]["task_id"] != results[0]["task_id"]
-    assert china.started == 2
+    assert simulator.started == 2
 
 
-def test_a_site_without_a_list_of_running_tasks(tiw_simulator: Simulator, play: Play) -> None:
-    tiw_simulator.set_app(user_sig_key=KEY)
-    abroad = start(region="ap-singapore")
-    played = play({**abroad, "check_mode": True}, abroad, abroad)
+ABROAD = start(region="ap-singapore")
+
+
+@pytest.mark.tasks({**ABROAD, "check_mode": True}, ABROAD, ABROAD, prepare=room)
+def test_a_site_without_a_list_of_running_tasks(played: Any, simulator: Simulator) -> None:
     checked, first, second = played.results
     assert checked["changed"] is True
     assert "Whether it runs already cannot be checked here" in " ".join(played.output.split())
     assert first["changed"] is True
     assert second["failed"]
     assert second["code"] == "StartUncertain"
-    assert tiw_simulator.started == 1
+    assert simulator.started == 1
 
 
-def test_a_recording_that_fails_after_its_start(china: Simulator, play: Play) -> None:
-    wrong = {"user_sig_key": "another-key-another-key-another-key"}
-    played = play(start(**wrong, **waiting()), start(**wrong))
+WRONG = {"user_sig_key": "another-key-another-key-another-key"}
+
+
+@pytest.mark.tasks(start(**WRONG, **waiting()), start(**WRONG), prepare=room)
+def test_a_recording_that_fails_after_its_start(played: Any) -> None:
     failed, second = played.results
     assert failed["failed"]
     assert failed["code"] == "FailedOperation.Record"
@@ -166,11 +178,12 @@ def test_a_recording_that_fails_after_its_start(china: Simulator, play: Play) ->
     assert not second.get("failed")
 
 
-def test_the_timeout_elapses(tiw_simulator: Simulator, play: Play) -> None:
-    tiw_simulator.add("runs", timeline=[{"RECORDING": 1000}])
-    (late,) = play(
-        record("started", task_id="runs", **{**waiting(wait_for=["PAUSED"]), "wait_timeout": 1.5})
-    ).results
+@pytest.mark.tasks(
+    record("started", task_id="runs", **{**waiting(wait_for=["PAUSED"]), "wait_timeout": 1.5}),
+    prepare=recordings,
+)
+def test_the_timeout_elapses(played: Any) -> None:
+    (late,) = played.results
     assert late["failed"]
     assert late["code"] == "WaitTimeout"
     assert late["retryable"] is True
@@ -178,18 +191,19 @@ def test_the_timeout_elapses(tiw_simulator: Simulator, play: Play) -> None:
     assert late["changed"] is False
 
 
-def test_options_of_a_start_reach_the_api(china: Simulator, play: Play) -> None:
-    played = play(
-        start(preset="audio_files", concat={"enabled": True}, **waiting()),
-        record("stopped", task_id="{{ result_0.task_id }}", **waiting(wait_for=["FINISHED"])),
-        start(
-            preset="whiteboard_only",
-            record_control={"enabled": True, "disable_audio": False},
-            record_user_id=f"tic_record_user_{ROOM}_board",
-            **waiting(),
-        ),
-        record("stopped", task_id="{{ result_2.task_id }}", **waiting(wait_for=["FINISHED"])),
-    )
+@pytest.mark.tasks(
+    start(preset="audio_files", concat={"enabled": True}, **waiting()),
+    record("stopped", **LESSON, **waiting(wait_for=["FINISHED"])),
+    start(
+        preset="whiteboard_only",
+        record_control={"enabled": True, "disable_audio": False},
+        record_user_id=f"tic_record_user_{ROOM}_board",
+        **waiting(),
+    ),
+    record("stopped", task_id="{{ result_2.task_id }}", **waiting(wait_for=["FINISHED"])),
+    prepare=room,
+)
+def test_options_of_a_start_reach_the_api(played: Any) -> None:
     results = played.results
     assert not [result["msg"] for result in results if result.get("failed")], played.output
     assert "audio" in {video["kind"] for video in results[1]["record"]["videos"]}
@@ -197,33 +211,35 @@ def test_options_of_a_start_reach_the_api(china: Simulator, play: Play) -> None:
     assert {video["kind"] for video in results[3]["record"]["videos"]} == {"whiteboard"}
 
 
-def test_invalid_options_send_nothing(tiw_simulator: Simulator, play: Play) -> None:
-    canvas = {"layout_params": {"width": 1, "height": 720}}
-    cases: list[tuple[dict[str, Any], str]] = [
-        (record("started"), "one of the following is required: task_id, room_id"),
-        (record("stopped"), "task_id"),
-        (record("stopped", room_id=ROOM, record_user_id=USER), "task_id"),
-        (record("begun", task_id="a"), "state"),
-        (record("paused", task_id=12), "must be a string"),
-        (record("paused", task_id="a", room_id=1, record_user_id="u"), "mutually exclusive"),
-        (record("paused", task_id="a", **waiting(wait_for=["PREPARED"])), "wait_for"),
-        (record("paused", task_id="a", wait_timeout=-1), "wait_timeout"),
-        (record("started", room_id=ROOM), "record_user_id"),
-        (record("started", room_id=ROOM, record_user_id=USER), "Exactly one of record_user_sig"),
-        (start(record_user_sig="both"), "mutually exclusive"),
-        (start(user_sig_key="with a blank"), "user_sig_key"),
-        (start(record_user_id="me"), f"It must begin with tic_record_user_{ROOM}_"),
-        (start(room_id=0), "room_id"),
-        (start(preset="whiteboard"), "preset"),
-        (start(mix_stream={"enabled": True}), "model_id"),
-        (start(mix_stream={"enabled": True, "custom": {"canvas": canvas}}), "input_stream_list"),
-        (start(auto_stop_timeout=299), "auto_stop_timeout"),
-        (start(whiteboard={"width": "wide"}), "width"),
-        (start(extras=["MIX"]), "extras"),
-        (start(record_control={"disable_audio": True}), "enabled"),
-    ]
-    played = play(*(task for task, _words in cases))
-    for result, (task, words) in zip(played.results, cases, strict=True):
+CANVAS = {"layout_params": {"width": 1, "height": 720}}
+INVALID: list[tuple[dict[str, Any], str]] = [
+    (record("started"), "one of the following is required: task_id, room_id"),
+    (record("stopped"), "task_id"),
+    (record("stopped", room_id=ROOM, record_user_id=USER), "task_id"),
+    (record("begun", task_id="a"), "state"),
+    (record("paused", task_id=12), "must be a string"),
+    (record("paused", task_id="a", room_id=1, record_user_id="u"), "mutually exclusive"),
+    (record("paused", task_id="a", **waiting(wait_for=["PREPARED"])), "wait_for"),
+    (record("paused", task_id="a", wait_timeout=-1), "wait_timeout"),
+    (record("started", room_id=ROOM), "record_user_id"),
+    (record("started", room_id=ROOM, record_user_id=USER), "Exactly one of record_user_sig"),
+    (start(record_user_sig="both"), "mutually exclusive"),
+    (start(user_sig_key="with a blank"), "user_sig_key"),
+    (start(record_user_id="me"), f"It must begin with tic_record_user_{ROOM}_"),
+    (start(room_id=0), "room_id"),
+    (start(preset="whiteboard"), "preset"),
+    (start(mix_stream={"enabled": True}), "model_id"),
+    (start(mix_stream={"enabled": True, "custom": {"canvas": CANVAS}}), "input_stream_list"),
+    (start(auto_stop_timeout=299), "auto_stop_timeout"),
+    (start(whiteboard={"width": "wide"}), "width"),
+    (start(extras=["MIX"]), "extras"),
+    (start(record_control={"disable_audio": True}), "enabled"),
+]
+
+
+@pytest.mark.tasks(*(task for task, _words in INVALID), prepare=room)
+def test_invalid_options_send_nothing(played: Any, simulator: Simulator) -> None:
+    for result, (task, words) in zip(played.results, INVALID, strict=True):
         assert result["failed"], task
         assert words in result["msg"], task
-    assert tiw_simulator.requests == {}
+    assert simulator.requests == {}

@@ -13,8 +13,8 @@ import pytest
 
 from tiw_automation.core import OnlineRecord
 from tiw_automation.simulator import Simulator
+from tiw_automation.simulator.server import DEFAULT_SECRET_ID
 
-Run = Callable[..., dict[str, Any]]
 Play = Callable[..., Any]
 Command = Callable[..., subprocess.CompletedProcess[str]]
 LESSONS = ["algebra", "history", "chemistry", "drama", "absent"]
@@ -60,13 +60,13 @@ def prepare(simulator: Simulator) -> None:
 
 @pytest.mark.tasks({**info(task_ids=["once", "absent-once"]), "check_mode": True})
 def test_without_waiting_each_is_asked_once_also_in_check_mode(
-    played: Any, shared_simulator: Simulator
+    played: Any, simulator: Simulator
 ) -> None:
     (found,) = played.results
     assert not found.get("failed"), played.output
     assert found["pending"] == ["once"]
     assert found["records"][0]["status"] == "RECORDING"
-    asked = shared_simulator.requests_by_task
+    asked = simulator.requests_by_task
     assert (asked["once"], asked["absent-once"], found["polls"]) == (1, 1, 2)
 
 
@@ -98,13 +98,13 @@ def test_what_to_fail_on(played: Any) -> None:
 
 @pytest.mark.tasks(info(task_ids=MANY, wait=True))
 def test_a_hundred_recordings_are_one_process_and_one_request_each(
-    played: Any, shared_simulator: Simulator
+    played: Any, simulator: Simulator
 ) -> None:
     (found,) = played.results
     assert found["all_finished"] is True
     assert found["polls"] == 100
-    assert {shared_simulator.requests_by_task[task_id] for task_id in MANY} == {1}
-    assert shared_simulator.rejects == 0
+    assert {simulator.requests_by_task[task_id] for task_id in MANY} == {1}
+    assert simulator.rejects == 0
 
 
 INVALID: list[tuple[dict[str, Any], str]] = [
@@ -129,11 +129,11 @@ INVALID: list[tuple[dict[str, Any], str]] = [
         for number, (options, words) in enumerate(INVALID)
     ],
 )
-def test_invalid_options_send_nothing(words: str, played: Any, shared_simulator: Simulator) -> None:
+def test_invalid_options_send_nothing(words: str, played: Any, simulator: Simulator) -> None:
     (found,) = played.results
     assert found["failed"]
     assert words in found["msg"]
-    assert "a" not in shared_simulator.requests_by_task
+    assert "a" not in simulator.requests_by_task
 
 
 SHORT = {"wait": True, "wait_timeout": 8, "wait_sleep": 0.5, "timeout": 1, "fail_on": []}
@@ -147,6 +147,27 @@ def test_no_progress_where_none_is_wanted(played: Any) -> None:
     lines = progress(played.output)
     assert [line for line in lines if line.startswith(("Quiet", "Secret"))] == []
     assert [result["pending"] for result in played.results] == [["quiet"], ["secret"]]
+
+
+WRONG_KEY = "wrongkeywrongkeywrongkeywrongkey"
+
+
+def fifty(simulator: Simulator) -> None:
+    simulator.add_finished(50)
+
+
+@pytest.mark.tasks(
+    info(task_ids=MANY[:50], secret_id=DEFAULT_SECRET_ID, secret_key=WRONG_KEY), prepare=fifty
+)
+def test_wrong_keys_are_one_error_without_a_secret(played: Any, simulator: Simulator) -> None:
+    (found,) = played.results
+    assert found["failed"]
+    assert found["code"] == "AuthFailure.SignatureFailure"
+    assert found["hint"]
+    assert found["request_id"]
+    assert sum(simulator.requests.values()) == 0
+    assert WRONG_KEY not in played.output
+    assert simulator.secret_key not in played.output
 
 
 # In a playbook each
@@ -182,19 +203,6 @@ def test_five_lessons_are_waited_for_also_in_check_mode(
     assert "im login failed" in found["records"][3]["message"]
     keys = set(OnlineRecord(1, "t").to_dict()) | {"exists", "verdict", "message"}
     assert all(set(record) == keys for record in found["records"])
-
-
-def test_wrong_keys_are_one_error_without_a_secret(tiw_simulator: Simulator, run: Run) -> None:
-    wrong = "wrongkeywrongkeywrongkeywrongkey"
-    ids = tiw_simulator.add_finished(50)
-    found = run("-vvv", task_ids=ids, secret_id=tiw_simulator.secret_id, secret_key=wrong)
-    assert found["failed"]
-    assert found["code"] == "AuthFailure.SignatureFailure"
-    assert found["hint"]
-    assert found["request_id"]
-    assert sum(tiw_simulator.requests.values()) == 0
-    assert wrong not in found["_output"]
-    assert tiw_simulator.secret_key not in found["_output"]
 
 
 def test_the_playbook_reports(tiw_simulator: Simulator, command: Command) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tiw_automation.core import OnlineRecord, TiwClient, tracks_of
 from tiw_automation.core.api.running_tasks import RunningTask
 from tiw_automation.simulator import Simulator
@@ -22,20 +24,32 @@ def shown(expression: str) -> dict[str, Any]:
     return {"ansible.builtin.debug": {"msg": "{{ " + expression + " }}"}}
 
 
-def test_running_tasks(
-    tiw_simulator: Simulator, play: Play, ansible_environment: dict[str, str]
-) -> None:
-    del ansible_environment["TENCENTCLOUD_REGION"]
+def prepare(simulator: Simulator) -> None:
+    """Add the recordings of the lookup, which asks from Ansible's own process."""
+    videos = [{"kind": "camera"}, {"kind": "whiteboard"}]
+    simulator.add("one", timeline=[], videos=videos)
+    simulator.add("two", timeline=[], videos=videos)
+    simulator.add("runs", timeline=[{"RECORDING": 1000}])
+    simulator.add("bad", timeline=[], finish_reason="EXCEPTION")
+    simulator.add("drama", error={"message": "code: 40004, msg: now, im login failed"})
+
+
+def two_pages(simulator: Simulator) -> None:
     for number in range(501):
-        tiw_simulator.add(f"lesson-{number}", timeline=[{"RECORDING": 1000}], room_id=number + 1)
-    tiw_simulator.add("over", timeline=[])
-    all_of_them, others, abroad, wrong = play(
-        running(region="ap-guangzhou"),
-        running(region="ap-guangzhou", task_type="TranscodeH5"),
-        running(region="ap-singapore"),
-        running(region="ap-guangzhou", task_type="Everything"),
-        arguments=("--check",),
-    ).results
+        simulator.add(f"lesson-{number}", timeline=[{"RECORDING": 1000}], room_id=number + 1)
+    simulator.add("over", timeline=[])
+
+
+@pytest.mark.tasks(
+    running(region="ap-guangzhou"),
+    running(region="ap-guangzhou", task_type="TranscodeH5"),
+    running(region="ap-singapore"),
+    running(region="ap-guangzhou", task_type="Everything"),
+    prepare=two_pages,
+    check_mode=True,
+)
+def test_running_tasks(played: Any, simulator: Simulator) -> None:
+    all_of_them, others, abroad, wrong = played.results
     assert all_of_them["task_ids"] == [f"lesson-{number}" for number in range(501)]
     first = all_of_them["tasks"][0]
     assert set(first) == set(RunningTask.__slots__)
@@ -47,36 +61,32 @@ def test_running_tasks(
     assert "DescribeRunningTasks" in abroad["hint"]
     assert "task_type" in wrong["msg"]
     # Two pages, and one request of each other task.
-    assert tiw_simulator.requests["DescribeRunningTasks"] == 3
+    assert simulator.requests["DescribeRunningTasks"] == 3
 
 
-def test_the_lookup(tiw_simulator: Simulator, play: Play) -> None:
-    videos = [{"kind": "camera"}, {"kind": "whiteboard"}]
-    tiw_simulator.add("one", timeline=[], videos=videos)
-    tiw_simulator.add("two", timeline=[], videos=videos)
-    tiw_simulator.add("runs", timeline=[{"RECORDING": 1000}])
-    tiw_simulator.add("bad", timeline=[], finish_reason="EXCEPTION")
-    tiw_simulator.add("drama", error={"message": "code: 40004, msg: now, im login failed"})
-    name = "'tiw.automation.online_record'"
-    played = play(
-        shown(f"query({name}, 'one', 'two')"),
-        shown(f"query({name}, ids, kinds=['whiteboard'])"),
-        shown(f"lookup({name}, 'one', kinds='camera')"),
-        shown(f"lookup({name}, 'one', wantlist=True)"),
-        shown(f"query({name}, 'bad', accept_finish_reasons=['EXCEPTION'])"),
-        shown(f"query({name}, 'one', 'runs')"),
-        shown(f"query({name}, 'bad')"),
-        shown(f"query({name}, 'drama')"),
-        shown(f"query({name}, 'absent')"),
-        shown(f"query({name}, 12)"),
-        shown(f"query({name})"),
-        shown(f"query({name}, 'one', kinds=['film'])"),
-        shown(f"query({name}, 'one', secret_key='short-of-an-id')"),
-        vars={"ids": ["two", "one"]},
-    )
+LOOKUP = "'tiw.automation.online_record'"
+
+
+@pytest.mark.tasks(
+    shown(f"query({LOOKUP}, 'one', 'two')"),
+    shown(f"query({LOOKUP}, ids, kinds=['whiteboard'])"),
+    shown(f"lookup({LOOKUP}, 'one', kinds='camera')"),
+    shown(f"lookup({LOOKUP}, 'one', wantlist=True)"),
+    shown(f"query({LOOKUP}, 'bad', accept_finish_reasons=['EXCEPTION'])"),
+    shown(f"query({LOOKUP}, 'one', 'runs')"),
+    shown(f"query({LOOKUP}, 'bad')"),
+    shown(f"query({LOOKUP}, 'drama')"),
+    shown(f"query({LOOKUP}, 'absent')"),
+    shown(f"query({LOOKUP}, 12)"),
+    shown(f"query({LOOKUP})"),
+    shown(f"query({LOOKUP}, 'one', kinds=['film'])"),
+    shown(f"query({LOOKUP}, 'one', secret_key='short-of-an-id')"),
+    vars={"ids": ["two", "one"]},
+)
+def test_the_lookup(played: Any, simulator: Simulator) -> None:
     results = played.results
     assert not [result["msg"] for result in results[:5] if result.get("failed")], played.output
-    with TiwClient(**tiw_simulator.settings()) as client:
+    with TiwClient(**simulator.settings()) as client:
         one, two = (client.describe_online_record(task_id) for task_id in ("one", "two"))
     assert results[0]["msg"] == [*one.video_urls, *two.video_urls]
     assert results[1]["msg"] == [two.video_urls[1], one.video_urls[1]]
@@ -105,11 +115,10 @@ def test_no_secret_is_in_ansibles_log(tiw_simulator: Simulator, play: Play, tmp_
     log = tmp_path / "ansible.log"
     token = "token-token-token-token-token-token"
     password = "proxy-password-proxy-password"
-    name = "'tiw.automation.online_record', 'one'"
     good, refused, lost = play(
-        shown(f"query({name})"),
-        shown(f"query({name}, secret_id=id, secret_key=key, token=token)"),
-        shown(f"query({name}, proxy=proxy, timeout=1)"),
+        shown(f"query({LOOKUP}, 'one')"),
+        shown(f"query({LOOKUP}, 'one', secret_id=id, secret_key=key, token=token)"),
+        shown(f"query({LOOKUP}, 'one', proxy=proxy, timeout=1)"),
         arguments=("-vvvv",),
         environment={"ANSIBLE_LOG_PATH": str(log), "ANSIBLE_LOG_VERBOSITY": "6"},
         vars={
@@ -126,23 +135,27 @@ def test_no_secret_is_in_ansibles_log(tiw_simulator: Simulator, play: Play, tmp_
         assert secret not in text
 
 
-def test_the_filter(tiw_simulator: Simulator, play: Play) -> None:
-    tiw_simulator.add(
+def two_tracks(simulator: Simulator) -> None:
+    simulator.add(
         "lesson",
         timeline=[{"RECORDING": 4}, {"PAUSED": 2}, {"RECORDING": 3}],
         videos=[{"kind": "camera", "user_id": user} for user in ("teacher", "anna")],
     )
-    tiw_simulator.advance(60)
-    played = play(
-        {"tiw.automation.online_record_info": {"task_id": "lesson"}},
-        shown("result_0.records[0] | tiw.automation.tracks"),
-        shown("result_0.records[0] | tiw.automation.tracks(least_gap_ms=100000)"),
-        shown("result_0.records | map('tiw.automation.tracks') | list"),
-        shown("result_0.records[0] | tiw.automation.tracks(least_gap_ms='100000')"),
-        shown("result_0.records | tiw.automation.tracks"),
-        shown("{'task_id': 'a'} | tiw.automation.tracks"),
-        shown("result_0.records[0] | tiw.automation.tracks('wide')"),
-    )
+    simulator.advance(60)
+
+
+@pytest.mark.tasks(
+    {"tiw.automation.online_record_info": {"task_id": "lesson"}},
+    shown("result_0.records[0] | tiw.automation.tracks"),
+    shown("result_0.records[0] | tiw.automation.tracks(least_gap_ms=100000)"),
+    shown("result_0.records | map('tiw.automation.tracks') | list"),
+    shown("result_0.records[0] | tiw.automation.tracks(least_gap_ms='100000')"),
+    shown("result_0.records | tiw.automation.tracks"),
+    shown("{'task_id': 'a'} | tiw.automation.tracks"),
+    shown("result_0.records[0] | tiw.automation.tracks('wide')"),
+    prepare=two_tracks,
+)
+def test_the_filter(played: Any) -> None:
     results = played.results
     assert not [result["msg"] for result in results[:5] if result.get("failed")], played.output
     record = OnlineRecord.from_dict(results[0]["records"][0])

@@ -86,7 +86,7 @@ def test_the_playbooks_accept_a_text_from_the_command_line(
     tiw_simulator: Simulator, command: Command, tmp_path: Path
 ) -> None:
     for task_id in IDS:
-        tiw_simulator.add(task_id, timeline=[{"RECORDING": 10_000}])
+        tiw_simulator.add(task_id, timeline=[{"RECORDING": 10_000}], videos=[{"kind": "mixed"}])
     names = ["pause", "resume", "stop", "report", "archive"]
     book = tmp_path / "all.yml"
     book.write_text("".join(f"- import_playbook: tiw.automation.{name}\n" for name in names))

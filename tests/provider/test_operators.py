@@ -338,7 +338,7 @@ def test_a_store_that_fails_loses_no_recording(
     # The log names the recording in any case.
     _, started, after = logged.partition(f"recording {task_id}.")
     assert started
-    assert f"Recording {task_id} could not be kept" in after
+    assert f"Task {task_id} could not be kept" in after
     assert "no api-server to write to" in after
 
 

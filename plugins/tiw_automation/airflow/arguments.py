@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from tiw_automation.core import ConfigurationError
+from tiw_automation.core import ConfigurationError, check_task_ids
 from tiw_automation.core.checks import as_integer, check_seconds
 from tiw_automation.core.formatting import shown
 
@@ -40,3 +40,17 @@ def count(name: str, value: object) -> int:
     if number is None or number < 1:
         raise ConfigurationError(f"{name} must be a whole number, 1 or more, not {shown(value)}.")
     return number
+
+
+def one_task_id(name: str, value: object) -> str:
+    """Return one task id.
+
+    :raises ConfigurationError: it is not one, or there are several.
+    """
+    ids = check_task_ids(value)
+    if len(ids) > 1:
+        raise ConfigurationError(
+            f"{name} must be one task, not {len(ids)}.",
+            hint=f"Map the task: .partial(...).expand({name}=ids).",
+        )
+    return ids[0]

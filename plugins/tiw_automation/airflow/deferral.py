@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a task keeps while it is deferred, and what its return means: no Airflow, no requests.
 
-The worker that resumes the task polls every recording itself, and its answers count: its
+The worker that resumes the task polls every TIW task itself, and its answers count: its
 connection and its environment are the task's, and the triggerer may have others. What the
-triggerer reported counts only for a recording that the worker cannot reach.
+triggerer reported counts only for a task that the worker cannot reach.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from tiw_automation.airflow.trigger_event import Report, Settled, from_rows, settled, to_rows
@@ -18,7 +19,7 @@ from tiw_automation.core import ConfigurationError, Outcome, Verdict, check_task
 from tiw_automation.core.checks import check_seconds
 from tiw_automation.core.waiting import out_of_time
 
-# How many recordings a line about many names.
+# How many tasks a line about many names.
 _SHOWN = 3
 
 
@@ -32,14 +33,15 @@ class Deferral:
     :param deferred_at: when the task was deferred first, UNIX seconds.
     :param failed_returns: how many returns in a row brought nothing: the worker could not reach
         TIW, or contradicted the triggerer.
-    :param record_task_ids: all recordings in their order, where some had ended before.
+    :param task_ids: all TIW tasks in their order; empty in those of the first release where none
+        had ended before.
     :param ended: how those had ended.
     """
 
     end_time: float | None = None
     deferred_at: float | None = None
     failed_returns: int = 0
-    record_task_ids: tuple[str, ...] = ()
+    task_ids: tuple[str, ...] = ()
     ended: tuple[Settled, ...] = ()
 
     @classmethod
@@ -55,7 +57,7 @@ class Deferral:
             end_time=_seconds(kept.get("end_time")),
             deferred_at=_seconds(kept.get("deferred_at")),
             failed_returns=int(_seconds(kept.get("in_vain")) or 0),
-            record_task_ids=tuple(check_task_ids(ids)) if ids else (),
+            task_ids=tuple(check_task_ids(ids)) if ids else (),
             ended=tuple(from_rows(kept.get("ended") or [])),
         )
 
@@ -71,9 +73,9 @@ class Deferral:
         kept = {
             "end_time": self.end_time,
             "deferred_at": self.deferred_at,
-            # The key of the first release, whose deferred tasks this version resumes.
+            # These keys are those of the first release, whose deferred tasks this version resumes.
             "in_vain": self.failed_returns or None,
-            "record_task_ids": list(self.record_task_ids) or None,
+            "record_task_ids": list(self.task_ids) or None,
             "ended": to_rows(self.ended) or None,
         }
         return {name: value for name, value in kept.items() if value is not None}
@@ -83,7 +85,7 @@ class Deferral:
 class Return:
     """What is known once the worker has polled.
 
-    :param ends: how each recording has ended, in the order of the answers; what is pending is
+    :param ends: how each task has ended, in the order of the answers; what is pending is
         left out.
     :param pending: what has not ended, while there is time left.
     :param contradiction: what is wrong with the triggerer's report, or None.
@@ -100,22 +102,30 @@ class Return:
 
 
 def settle(
-    answers: Sequence[Outcome], deferral: Deferral, report: Report, *, now: float, limit_s: float
+    answers: Sequence[Outcome],
+    deferral: Deferral,
+    report: Report,
+    *,
+    now: float,
+    limit_s: float,
+    wanted: str = "FINISHED",
 ) -> Return:
     """Return what the worker's answers mean.
 
-    :param answers: what the worker found, for each recording.
+    :param answers: what the worker found, for each task.
     :param deferral: what the task was deferred with.
     :param report: what the triggerer found.
     :param now: UNIX seconds.
     :param limit_s: how long the wait could last, in seconds.
+    :param wanted: the names of the states that it is for.
     """
     app_id = answers[0].sdk_app_id
     is_of_another = report.sdk_app_id not in (0, app_id)
-    reported = {} if is_of_another else {end.record_task_id: end for end in report.ends}
-    known = {end.record_task_id: end for end in deferral.ended} | reported
+    reported = {} if is_of_another else {end.task_id: end for end in report.ends}
+    known = {end.task_id: end for end in deferral.ended} | reported
     is_over = deferral.is_over(now) or any(end.timed_out for end in report.ends)
-    ends = [_end(answer, known.get(answer.task_id), is_over, limit_s) for answer in answers]
+    late = partial(out_of_time, timeout_s=limit_s, wanted=wanted) if is_over else None
+    ends = [_end(answer, known.get(answer.task_id), late) for answer in answers]
     pending = tuple(answer for answer, end in zip(answers, ends, strict=True) if end is None)
     denied = {a.task_id: a for a in answers if _denies(a, reported.get(a.task_id))}
     is_cut_off = all(answer.verdict is Verdict.UNKNOWN for answer in pending)
@@ -133,28 +143,33 @@ def may_change(outcome: Outcome) -> bool:
     """
     if outcome.verdict is Verdict.UNKNOWN:
         error = outcome.error
-        return outcome.record is None and error is not None and error.retryable
+        return outcome.described is None and error is not None and error.retryable
     return outcome.verdict is Verdict.PENDING
 
 
-def _end(answer: Outcome, known: Settled | None, is_over: bool, limit_s: float) -> Settled | None:
-    """Return how a recording has ended, or None where it is pending."""
+def _end(
+    answer: Outcome, known: Settled | None, late: Callable[[Outcome], Outcome] | None
+) -> Settled | None:
+    """Return how a task has ended, or None where it is pending.
+
+    :param late: makes the outcome of a wait whose time elapsed; None while there is time left.
+    """
     if not may_change(answer):
         return settled(answer)
     is_cut_off = answer.verdict is Verdict.UNKNOWN
     if is_cut_off and known is not None:
         if known.verdict in (Verdict.FAILED, Verdict.MISSING):
             return known
-        if is_over:
+        if late:
             # A network fault is less informative than what the trigger last saw.
             return known if known.timed_out else settled(answer)
-    return settled(out_of_time(answer, limit_s)) if is_over else None
+    return settled(late(answer)) if late else None
 
 
 def _denies(answer: Outcome, reported: Settled | None) -> bool:
     """Return whether an answer contradicts the triggerer's, and so its settings differ.
 
-    A recording that failed and has finished since does not: its videos may have come late.
+    A task that failed and has finished since does not: its videos may have come late.
     """
     if reported is None or reported.timed_out or answer.verdict is Verdict.UNKNOWN:
         return False
@@ -167,7 +182,7 @@ def _examples(reported: Mapping[str, Settled], denied: Mapping[str, Outcome], co
         f"{task_id} {reported[task_id].verdict}, this worker finds: {answer.message}"
         for task_id, answer in itertools.islice(denied.items(), _SHOWN)
     )
-    return f"was wrong about {len(denied)} of {count} recordings. It reported {shown}"
+    return f"was wrong about {len(denied)} of {count} tasks. It reported {shown}"
 
 
 def _seconds(value: object) -> float | None:

@@ -19,7 +19,8 @@ def get_provider_info() -> dict[str, Any]:
         # Airflow refuses to start unless this is the distribution's name.
         "package-name": "tiw-automation",
         "name": "Tencent Cloud Interactive Whiteboard",
-        "description": "Waits for TIW recordings without a worker and pushes their videos to XCom.",
+        "description": "Waits for TIW recordings and other tasks without a worker, and pushes "
+        "the URLs of their results to XCom.",
         "integrations": [
             {
                 "integration-name": integration,
@@ -29,7 +30,10 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "hooks": [{"integration-name": integration, "python-modules": [f"{package}.hooks"]}],
         "operators": [
-            {"integration-name": integration, "python-modules": [f"{package}.operators"]}
+            {
+                "integration-name": integration,
+                "python-modules": [f"{package}.operators", f"{package}.task_operators"],
+            }
         ],
         "extra-links": [f"{package}.links.TiwConsoleLink", f"{package}.links.TiwReplayLink"],
         "sensors": [{"integration-name": integration, "python-modules": [f"{package}.sensors"]}],

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The operators that start, pause, resume, stop and describe recordings."""
+"""The operators that start, pause, resume, stop and describe recordings.
+
+Those of the other tasks are in :mod:`~tiw_automation.airflow.task_operators`, and imported from
+here as well.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
@@ -15,18 +17,25 @@ from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains
 from airflow.providers.common.compat.sdk import AirflowException, conf  # isort: skip
 from airflow.sdk.log import mask_secret  # isort: skip
 
-from tiw_automation.airflow.arguments import flag, seconds
-from tiw_automation.airflow.deferral import Deferral
+from tiw_automation.airflow.arguments import flag, one_task_id
 from tiw_automation.airflow.hooks import TiwHook
-from tiw_automation.airflow.wait_operator import TiwOperator, WaitLimits, WaitsForRecords
+from tiw_automation.airflow.kept_task import KeptTask
+from tiw_automation.airflow.task_operators import (
+    TiwCreateTaskOperator as TiwCreateTaskOperator,
+    TiwPptCheckOperator as TiwPptCheckOperator,
+    TiwSnapshotOperator as TiwSnapshotOperator,
+    TiwStopWhiteboardPushOperator as TiwStopWhiteboardPushOperator,
+    TiwTranscodeOperator as TiwTranscodeOperator,
+    TiwVideoGenerationOperator as TiwVideoGenerationOperator,
+    TiwWhiteboardPushOperator as TiwWhiteboardPushOperator,
+    user_of_task,
+)
+from tiw_automation.airflow.wait_operator import MayWait, TiwOperator, WaitsForRecords
 from tiw_automation.core import (
     START_OPTIONS,
     ConfigurationError,
-    RecordingFailure,
-    TaskNotFound,
     TiwClient,
     TiwError,
-    check_task_ids,
 )
 from tiw_automation.core.tasks import check_room_id
 from tiw_automation.core.waiting import DEFAULT_POLL_INTERVAL_S
@@ -35,11 +44,8 @@ if TYPE_CHECKING:
     import jinja2
     from airflow.sdk import Context, XComArg
 
-_KEPT_AS = "tiw_record_task_id"
 # About two seconds after its start a recording is listed.
 _LISTED_AFTER_S = 2.5
-# How long a kill may wait for Airflow: Airflow gives it five seconds in total.
-_FORGET_WITHIN_S = 1.0
 _OPTIONS = tuple(option.name for option in START_OPTIONS)
 
 
@@ -143,7 +149,7 @@ class TiwStartOnlineRecordOperator(TiwOperator):
         self.trtc_room_id = trtc_room_id
         self.trtc_room_id_str = trtc_room_id_str
         self._client: TiwClient | None = None
-        self._store: Any = None
+        self._kept: KeptTask | None = None
         self._started: str | None = None
         # The room and the user of the start, and how many requests the client had sent before it
         # and before its latest attempt: as long as the number is the same, nothing was sent.
@@ -182,18 +188,16 @@ class TiwStartOnlineRecordOperator(TiwOperator):
     def _recording(self, context: Context) -> str:
         room_id = check_room_id(self.room_id)
         flag("stop_on_kill", self.stop_on_kill)
-        user = self.record_user_id or _record_user_id(room_id, context)
-        # Airflow 3.3 keeps the store from one try to the next.
-        self._store = context.get("task_state_store")
-        # Grows when the task is cleared, and never by a retry.
-        max_tries = None if self._store is None else context["ti"].max_tries
+        user = self.record_user_id or user_of_task("tic_record_user", room_id, context)
+        self._kept = KeptTask(context, "record_task_id", self.log)
         with self.client() as self._client:
-            self._started = self._kept(self._client, max_tries)
-            if self._started is not None:
-                return self._started
+            found = self._kept.find(self._client, "online_record", self.sdk_app_id)
+            if found is not None:
+                self._started = found.task_id
+                return found.task_id
             self._started = self._start(self._client, room_id, user)
         self.log.info("Room %s is recorded by %s: recording %s.", room_id, user, self._started)
-        self._keep(self._started, max_tries)
+        self._kept.keep(self._started)
         return self._started
 
     def _start(self, client: TiwClient, room_id: int, user: str) -> str:
@@ -222,40 +226,6 @@ class TiwStartOnlineRecordOperator(TiwOperator):
             before_each=before_each,
             **{name: getattr(self, name) for name in _OPTIONS},
         )
-
-    def _kept(self, client: TiwClient, max_tries: int | None) -> str | None:
-        """Return the recording of an earlier try, also if it has ended, but not if it failed."""
-        try:
-            known = None if self._store is None else self._store.get(_KEPT_AS)
-        except Exception as error:
-            self.log.warning("It is unknown whether an earlier try started a recording: %s", error)
-            return None
-        if not isinstance(known, Mapping) or known.get("max_tries") != max_tries:
-            return None
-        kept = str(known["record_task_id"])
-        try:
-            record = client.describe_online_record(kept, self.sdk_app_id)
-        except (RecordingFailure, TaskNotFound) as error:
-            self.log.warning(
-                "An earlier try has started recording %s, which failed: %s", kept, error
-            )
-            return None
-        self.log.info("An earlier try has started recording %s, which is %s.", kept, record.status)
-        return kept
-
-    def _keep(self, record_task_id: str, max_tries: int | None) -> None:
-        if self._store is None:
-            return
-        try:
-            self._store.set(_KEPT_AS, {"record_task_id": record_task_id, "max_tries": max_tries})
-        except Exception as error:
-            # The recording runs in any case.
-            self.log.warning(
-                "Recording %s could not be kept for a later try, which finds it only while it "
-                "runs: %s",
-                record_task_id,
-                error,
-            )
 
     def on_kill(self) -> None:
         """Stop the recording if ``stop_on_kill`` is set, also one that is just being started."""
@@ -295,7 +265,8 @@ class TiwStartOnlineRecordOperator(TiwOperator):
                 return
         if did:
             self.log.info("Recording %s was stopped, because the task was killed.", started)
-            self._forget()
+            if self._kept is not None:
+                self._kept.forget()
         else:
             self.log.info("Recording %s had already ended when the task was killed.", started)
 
@@ -320,26 +291,6 @@ class TiwStartOnlineRecordOperator(TiwOperator):
             )
         return found
 
-    def _forget(self) -> None:
-        """Let a later try start anew.
-
-        In another thread: at a kill the interrupted call may hold the store's lock until this
-        returns.
-        """
-        store = self._store
-        if store is None:
-            return
-
-        def delete() -> None:
-            try:
-                store.delete(_KEPT_AS)
-            except Exception as error:
-                self.log.warning("A later try may return the recording that was stopped: %s", error)
-
-        thread = threading.Thread(target=delete, name="tiw-forget", daemon=True)
-        thread.start()
-        thread.join(_FORGET_WITHIN_S)
-
 
 class _ChangeOperator(TiwOperator):
     template_fields: Sequence[str] = ("record_task_id", "sdk_app_id", "tencentcloud_conn_id")
@@ -358,7 +309,7 @@ class _ChangeOperator(TiwOperator):
         self.tencentcloud_conn_id = tencentcloud_conn_id
 
     def _change(self, change: Callable[..., bool], done: str) -> str:
-        task_id = _one_task_id(self.record_task_id)
+        task_id = one_task_id("record_task_id", self.record_task_id)
         with self.client() as client:
             _log_change(self, task_id, change(client, task_id, self.sdk_app_id), done)
         return task_id
@@ -400,14 +351,14 @@ class TiwDescribeOnlineRecordOperator(_ChangeOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Poll."""
-        task_id = _one_task_id(self.record_task_id)
+        task_id = one_task_id("record_task_id", self.record_task_id)
         with self.client() as client:
             record = client.describe_online_record(task_id, self.sdk_app_id)
         self.log.info("Recording %s is %s.", record.task_id, record.status)
         return record.to_dict()
 
 
-class TiwStopOnlineRecordOperator(WaitsForRecords):
+class TiwStopOnlineRecordOperator(WaitsForRecords, MayWait):
     """Stops a recording; succeeds also where it has ended already.
 
     Pushes the TaskId; with ``wait_for_completion`` waits until the videos are ready and pushes
@@ -463,53 +414,13 @@ class TiwStopOnlineRecordOperator(WaitsForRecords):
     def execute(self, context: Context) -> Any:
         """Stop, and wait if that was asked for."""
         self.check_arguments()
-        limits = self._limits()
-        waits = flag("wait_for_completion", self.wait_for_completion)
-        deferrable = flag("deferrable", self.deferrable)
-        task_id = _one_task_id(self.record_task_id)
+        task_id = one_task_id("record_task_id", self.record_task_id)
         with self.client() as client:
             did = client.stop_online_record(task_id, self.sdk_app_id)
             _log_change(self, task_id, did, "stopped")
-            if not waits:
-                return task_id
-            if not deferrable:
-                outcomes = self.wait(client, [task_id], limits)
-                return self.finish(context, outcomes, limits)
-        self.defer_until_settled([task_id], limits)
-
-    def execute_complete(self, context: Context, event: Any, **kept: Any) -> list[str]:
-        """Go on with the trigger's event.
-
-        :param kept: see :class:`~tiw_automation.airflow.deferral.Deferral`.
-        :raises ConfigurationError: the event is not of this version's trigger.
-        """
-        return self.complete(context, event, Deferral.of(kept), self._limits())
-
-    def _limits(self) -> WaitLimits:
-        return WaitLimits(
-            poll_interval_s=seconds("poll_interval", self.poll_interval),
-            timeout_s=seconds("wait_timeout", self.wait_timeout),
-            execution_timeout=self.execution_timeout,
-        )
-
-
-def _one_task_id(value: object) -> str:
-    ids = check_task_ids(value)
-    if len(ids) > 1:
-        raise ConfigurationError(
-            f"record_task_id must be one recording, not {len(ids)}.",
-            hint="Map the task: .partial(...).expand(record_task_id=ids).",
-        )
-    return ids[0]
+            return self.wait_if_asked(context, client, task_id)
 
 
 def _log_change(operator: Any, task_id: str, did: bool, what: str) -> None:
     done = "was" if did else "had already been"
     operator.log.info("Recording %s %s %s.", task_id, done, what)
-
-
-def _record_user_id(room_id: int, context: Context) -> str:
-    """Return a name that is the same for every try of one task in a run, and unique to it."""
-    ti: Any = context["ti"]
-    whose = "\0".join(map(str, (ti.dag_id, ti.run_id, ti.task_id, ti.map_index)))
-    return f"tic_record_user_{room_id}_{hashlib.sha256(whose.encode()).hexdigest()[:24]}"

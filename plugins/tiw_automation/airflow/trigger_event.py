@@ -2,13 +2,13 @@
 """The one form of the event that the trigger sends to the waiting task.
 
 Airflow logs events and stores them unencrypted: so they carry ids and verdicts, and the worker
-polls each finished recording once more to get its URLs.
+polls each finished task once more to get its URLs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from tiw_automation.core import (
@@ -16,13 +16,15 @@ from tiw_automation.core import (
     ConfigurationError,
     OnlineRecord,
     Outcome,
-    RecordFailed,
+    TaskFailed,
     TiwError,
+    TiwTask,
     Verdict,
     WaitTimeout,
     judge,
 )
 from tiw_automation.core.formatting import escaped, shown
+from tiw_automation.core.tasks import ends_wait, find_kind, out_of_reach_error
 
 _KEYS = {"sdk_app_id", "outcomes"}
 _SHOWN = 80
@@ -30,9 +32,9 @@ _SHOWN = 80
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """How the wait for one recording ended; ``message`` is one sentence without a URL."""
+    """How the wait for one task ended; ``message`` is one sentence without a URL."""
 
-    record_task_id: str
+    task_id: str
     verdict: Verdict
     message: str
     timed_out: bool = False
@@ -62,21 +64,44 @@ def settled(outcome: Outcome) -> Settled:
 
 def settled_by(
     sdk_app_id: int,
-    record_task_id: str,
-    answer: OnlineRecord | TiwError,
+    task_id: str,
+    answer: OnlineRecord | TiwTask | TiwError,
     acceptance: Acceptance,
+    task_kind: str,
 ) -> Settled:
-    """Return the same for what a wait for one recording returned or raised."""
-    if isinstance(answer, RecordFailed):
+    """Return the same for what a wait for the end of one task returned or raised."""
+    if isinstance(answer, TaskFailed):
         return settled(answer.outcome)
     if isinstance(answer, WaitTimeout):
-        return settled(Outcome(sdk_app_id, record_task_id, Verdict.PENDING, error=answer))
-    return settled(judge(sdk_app_id, record_task_id, answer, acceptance))
+        return settled(Outcome(sdk_app_id, task_id, Verdict.PENDING, error=answer))
+    rules = find_kind(task_kind).rules
+    return settled(judge(sdk_app_id, task_id, answer, acceptance, rules))
+
+
+def reached(outcome: Outcome, until: Iterable[str] | None) -> Outcome:
+    """Return what an outcome means for a wait for these states.
+
+    A task that is in one of them counts as finished, and one that can no longer reach any of them
+    as failed.
+
+    :param until: the states; None stands for the end.
+    """
+    if until is None:
+        return outcome
+    states, kind = frozenset(until), find_kind(outcome.task_kind)
+    error = out_of_reach_error(outcome, states, kind)
+    if error is not None:
+        return replace(outcome, verdict=Verdict.FAILED, error=error)
+    if ends_wait(outcome, states, kind):
+        return replace(outcome, verdict=Verdict.FINISHED)
+    return outcome
 
 
 def to_rows(ends: Iterable[Settled]) -> list[dict[str, Any]]:
     """Return ends as JSON-native data."""
-    return [asdict(end) | {"verdict": end.verdict.value} for end in ends]
+    rows = [asdict(end) | {"verdict": end.verdict.value} for end in ends]
+    # The key of the first release.
+    return [{"record_task_id": row.pop("task_id"), **row} for row in rows]
 
 
 def from_rows(rows: object) -> list[Settled]:

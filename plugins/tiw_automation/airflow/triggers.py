@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The triggers: a wait of a deferred task, and the finished recordings of an asset."""
+"""The triggers: a wait of a deferred Airflow task, and the finished recordings of an asset."""
 
 from __future__ import annotations
 
@@ -33,7 +33,13 @@ from tiw_automation.airflow.events.shared_feed import AcknowledgedFeed, Snapshot
 from tiw_automation.airflow.events.state_store import AssetStore, Store, VariableStore
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.airflow.shared_watcher import shared_watcher
-from tiw_automation.airflow.trigger_event import Settled, settled, settled_by, to_payload
+from tiw_automation.airflow.trigger_event import (
+    Settled,
+    reached,
+    settled,
+    settled_by,
+    to_payload,
+)
 from tiw_automation.core import (
     Acceptance,
     ConfigurationError,
@@ -55,30 +61,39 @@ _APART_S = 10.0
 _MOST_IN_AN_EVENT = 50
 # When a write to the state store that failed is repeated.
 _KEEP_AGAIN_S = 1.0
+# The arguments of a wait that the first release did not have.
+_LATER_ARGUMENTS = ("initial_delay", "task_kind", "until")
 
 
 class TiwOnlineRecordTrigger(BaseTrigger):
-    """Fires once, when every given recording has ended or the timeout elapsed.
+    """Fires once, when every given task has ended or the timeout elapsed.
+
+    It waits for tasks of any kind; it and its arguments have the names of the first release, whose
+    deferred tasks this version resumes.
 
     The event carries ids and verdicts, never a URL. A network fault or throttling delays the
-    recording that met it and fires nothing; a connection that is temporarily unreadable is read
+    task that met it and fires nothing; a connection that is temporarily unreadable is read
     again until the timeout elapses. All triggers of a triggerer share one watcher for each
     account, so that any number of them keeps to its quota. A restart resumes the wait: its state
     is these arguments.
 
-    :param record_task_ids: the recordings.
+    :param record_task_ids: the tasks.
     :param end_time: when the wait ends, UNIX seconds by the wall clock, or None for never.
     :param sdk_app_id: the application, or None for the connection's.
     :param tencentcloud_conn_id: the connection, or None for the environment's settings.
-    :param poll_interval: the least seconds between two polls of one recording, and the time
+    :param poll_interval: the least seconds between two polls of one task, and the time
         before the first: the sensor has just polled.
     :param accept_finish_reasons: the reasons that are not a failure; None means all but EXCEPTION.
-    :param require_videos: whether a finished recording without a video is a failure.
+    :param require_videos: whether a finished task without its result is a failure.
     :param initial_delay: another time before the first poll, in seconds.
+    :param task_kind: the tasks' kind.
+    :param until: the states that the wait is for; None waits for the end.
     """
 
-    # A default of the class: ten thousand triggers hold no delay.
+    # Defaults of the class: ten thousand triggers do not hold them.
     initial_delay: float | None = None
+    task_kind = "online_record"
+    until: list[str] | None = None
 
     def __init__(
         self,
@@ -91,10 +106,16 @@ class TiwOnlineRecordTrigger(BaseTrigger):
         accept_finish_reasons: list[str] | None = None,
         require_videos: bool = True,
         initial_delay: float | None = None,
+        task_kind: str = "online_record",
+        until: list[str] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         if initial_delay is not None:
             self.initial_delay = initial_delay
+        if task_kind != self.task_kind:
+            self.task_kind = sys.intern(task_kind)
+        if until is not None:
+            self.until = until
         self.record_task_ids = record_task_ids
         self.end_time = end_time
         self.sdk_app_id = sdk_app_id
@@ -115,15 +136,16 @@ class TiwOnlineRecordTrigger(BaseTrigger):
                 "poll_interval": self.poll_interval,
                 "accept_finish_reasons": self.accept_finish_reasons,
                 "require_videos": self.require_videos,
-                # Usually left out: a triggerer of an older version does not know it.
-                **({"initial_delay": self.initial_delay} if self.initial_delay is not None else {}),
+                # Only what differs from the default: a triggerer of an older version does not
+                # know these.
+                **{name: vars(self)[name] for name in _LATER_ARGUMENTS if name in vars(self)},
             },
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, then yield the one event."""
-        # A triggerer holds ten thousand of these. So equal arguments are one object, and a single
-        # recording is awaited in this frame, without another one.
+        # A triggerer holds ten thousand of these. So equal arguments are one object, and the end of
+        # a single task is awaited in this frame, without another one.
         if self.tencentcloud_conn_id is not None:
             self.tencentcloud_conn_id = sys.intern(self.tencentcloud_conn_id)
         self.poll_interval = _one_of_equal(self.poll_interval)
@@ -132,17 +154,18 @@ class TiwOnlineRecordTrigger(BaseTrigger):
             watcher = await shared_watcher(self.tencentcloud_conn_id, self.end_time)
             if isinstance(watcher, TiwError):
                 payload = self._never_polled(watcher)
-            elif len(ids) == 1:
+            elif len(ids) == 1 and self.until is None:
                 app_id = watcher.client.sdk_app_id(self.sdk_app_id)
                 try:
                     answer: Any = await watcher.wait(ids[0], **self._terms())
                 except TiwError as error:
                     answer = error
-                end = settled_by(app_id, ids[0], answer, self._acceptance())
+                end = settled_by(app_id, ids[0], answer, self._acceptance(), self.task_kind)
                 payload = to_payload(app_id, [end])
             else:
                 app_id = watcher.client.sdk_app_id(self.sdk_app_id)
-                outcomes = await in_order(watcher.watch(ids, **self._terms()), ids)
+                watch = watcher.watch(ids, until=self.until, **self._terms())
+                outcomes = [reached(end, self.until) for end in await in_order(watch, ids)]
                 payload = to_payload(app_id, map(settled, outcomes))
         except ConfigurationError as error:
             raise with_more(
@@ -164,6 +187,7 @@ class TiwOnlineRecordTrigger(BaseTrigger):
         timeout = None if self.end_time is None else max(self.end_time - time.time(), 0.0)
         delay = self.poll_interval if self.initial_delay is None else self.initial_delay
         return {
+            "task_kind": self.task_kind,
             "sdk_app_id": self.sdk_app_id,
             "timeout": timeout,
             "acceptance": self._acceptance(),

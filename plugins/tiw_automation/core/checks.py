@@ -15,7 +15,7 @@ _SHOWN = 80
 
 # The form of TIW's ids, with room for more. No character of it is special in a shell or a template.
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:=@+-]{0,127}")
-_TASK_ID_HINT = "Give the TaskId that StartOnlineRecord returned, as a string."
+_TASK_ID_HINT = "Give the TaskId that the create action (StartOnlineRecord) returned, as a string."
 # Ids of another form that StartOnlineRecord returned to this process.
 _started_task_ids: set[str] = set()
 

@@ -32,6 +32,16 @@ EXAMPLES = (
 # Tencent allows 20; a thousand recordings would take a minute.
 PER_SECOND = 100
 
+PYTHON_TASKS = "airflow.providers.standard.decorators.python._PythonDecoratedOperator"
+
+# Airflow's processes import it when they start. Each task is a fork of one of them, and would
+# otherwise import the provider again.
+LOCAL_SETTINGS = """
+import tiw_automation.airflow.operators
+import tiw_automation.airflow.sensors
+import tiw_automation.airflow.transfers
+"""
+
 # The tests' own DAGs, beside the examples.
 MORE_DAGS = '''
 from datetime import timedelta
@@ -137,6 +147,8 @@ def airflow(
     for name in EXAMPLES:
         shutil.copy(ROOT / "dags" / f"{name}.py", dags)
     (dags / "more.py").write_text(MORE_DAGS)
+    (home / "config").mkdir()
+    (home / "config/airflow_local_settings.py").write_text(LOCAL_SETTINGS)
     connections = {
         "TENCENTCLOUD_DEFAULT": {
             "conn_type": "tencentcloud",
@@ -164,6 +176,10 @@ def airflow(
             "AIRFLOW__TIW__CALLBACK_CONN_IDS": "callbacks",
             "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(lineage),
             "AIRFLOW__OPENLINEAGE__NAMESPACE": "lessons",
+            # No test reads the lineage of Airflow's own tasks, which costs two processes a task.
+            "AIRFLOW__OPENLINEAGE__DISABLED_FOR_OPERATORS": PYTHON_TASKS,
+            # No DAG file changes. One that was not stored at first is read again.
+            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "120",
             "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
         },
         start_timeout_s=300.0,

@@ -25,6 +25,7 @@ import json
 
 from airflow.models.xcom import XComModel
 from airflow.sdk import DAG, task
+from airflow.utils.db import initdb
 from airflow.utils.session import create_session
 
 from tiw_automation.airflow.operators import TiwStopOnlineRecordOperator
@@ -60,6 +61,8 @@ if __name__ == "__main__":
     import many_recordings as chunks
     import publish_what_finished as plain
 
+    # As `airflow db migrate`, without another process.
+    initdb()
     found = {
         "deferred": result(deferred),
         "quiet": result(quiet),
@@ -90,8 +93,6 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             "AIRFLOW_HOME": str(home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(home),
         }
-        migrate = [sys.executable, "-m", "airflow", "db", "migrate"]
-        subprocess.run(migrate, env=environment, check=True, capture_output=True, timeout=300)
         log = run_lessons(home, environment, simulator)
     printed = log.partition("RESULT ")[2]
     assert printed, log

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
         check_room_id as check_room_id,
         start_params as start_params,
     )
+    from tiw_automation.core.tasks.until import (
+        check_until as check_until,
+        ends_wait as ends_wait,
+        out_of_reach_error as out_of_reach_error,
+        wanted_states as wanted_states,
+    )
 else:
     __getattr__, __all__ = lazy_names(
         __name__,
@@ -23,5 +29,6 @@ else:
             "kinds": "find_kind",
             "options": "Option",
             "start_options": "check_room_id start_params",
+            "until": "check_until ends_wait out_of_reach_error wanted_states",
         },
     )
