@@ -350,7 +350,8 @@ def _task_id(event: object) -> str | None:
         return None
     if not isinstance(event, Mapping):
         raise CallbackError("The callback's EventData is not an object.")
-    key = next((name for name in callback_body.TASK_IDS if event.get(name)), None)
+    named = (name for name in callback_body.TASK_IDS if event.get(name) not in (None, ""))
+    key = next(named, None)
     if key is None:
         return None
     try:
