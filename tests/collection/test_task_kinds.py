@@ -150,7 +150,7 @@ STOP = task("whiteboard_push", state="stopped", task_id="to-stop", **SOON)
 
 
 @pytest.mark.tasks(checked(START), START, START, checked(START), checked(STOP), STOP, STOP)
-def test_a_push_is_started_once_and_stopped(played: Any, shared_simulator: Simulator) -> None:
+def test_a_push_is_started_once_and_stopped(played: Any, simulator: Simulator) -> None:
     assert not [result["msg"] for result in played.results if result.get("failed")], played.output
     predicted, started, again, found, to_stop, stopped, ended = played.results
     changed = [result["changed"] for result in played.results]
@@ -166,7 +166,7 @@ def test_a_push_is_started_once_and_stopped(played: Any, shared_simulator: Simul
     assert to_stop["diff"]["after"] == {"task_id": "to-stop", "status": "STOPPED"}
     assert (stopped["previous_status"], stopped["task"]["status"]) == ("PUSHING", "STOPPED")
     assert (stopped["task"]["verdict"], ended["previous_status"]) == ("finished", "STOPPED")
-    assert shared_simulator.requests["StartWhiteboardPush"] == 1
+    assert simulator.requests["StartWhiteboardPush"] == 1
 
 
 RUNNING = [f"runs-{kind}" for kind in TASK_KINDS if kind not in ("online_record", "snapshot")]
@@ -276,14 +276,14 @@ BAD: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.tasks(
     *(step for step, _words in BAD), info("transcode", "runs-whiteboard_push", fail_on=["missing"])
 )
-def test_bad_input(played: Any, shared_simulator: Simulator) -> None:
+def test_bad_input(played: Any, simulator: Simulator) -> None:
     *refused, missing = played.results
     for found, (step, words) in zip(refused, BAD, strict=True):
         assert found["failed"], step
         assert words in found["msg"], step
     assert missing["failed"]
     assert "of another kind of task" in missing["hint"]
-    assert shared_simulator.requests_by_task.get("a") is None
+    assert simulator.requests_by_task.get("a") is None
 
 
 PUSH_SECRETS = {
@@ -302,7 +302,7 @@ PUSH_SECRETS = {
     {**info("snapshot", ["check-mode:a"]), "check_mode": True},
 )
 def test_check_mode_shows_what_it_would_send_and_no_secret(
-    played: Any, shared_simulator: Simulator
+    played: Any, simulator: Simulator
 ) -> None:
     assert not [result["msg"] for result in played.results if result.get("failed")], played.output
     *created, given, made, waited, asked = played.results
