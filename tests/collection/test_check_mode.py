@@ -111,13 +111,21 @@ def test_every_playbook_of_the_collection_accepts_it(
         **{"room_id": 29001, "user_sig_key": KEY, "task_ids": predicted, "folder": str(folder)},
         **{"wait": "yes", "fail_on": "missing,failed,timeout"},
         **{"url": "https://hooks.example.com/tiw", "callback_key": "k" * 32},
+        **{"base_url": "https://files.example.com", "files": "algebra.pptx"},
         **{"EventType": "OnlineRecordFinished", "EventData": {"TaskId": predicted}},
     }
     folder.mkdir()
     done = command("ansible-playbook", str(book), "--check", "-e", json.dumps(variables))
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"Would start {predicted}" in done.stdout
-    for name in ("Pause", "Resume", "Stop", "Set or remove", "Archive the videos"):
+    for name in (
+        "Pause",
+        "Resume",
+        "Stop",
+        "Set or remove",
+        "Archive the videos",
+        "Wait for all transcodes",
+    ):
         assert f"TASK [{name}]" in done.stdout, name
     assert tiw_simulator.writes == 0
     assert not tiw_simulator.requests_by_task
