@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from tiw_automation.core import (
     TaskFailed,
     TaskFailure,
     TaskNotFound,
+    TiwClient,
     TiwError,
     TiwTask,
     judge,
@@ -138,6 +140,20 @@ def test_an_id_that_was_not_found_may_be_of_another_kind(
     error = TASK_KINDS[kind].error_of(TaskNotFound("It does not exist."), task_id)
     assert error.hint is not None
     assert hint in error.hint
+
+
+def test_a_vague_error_of_a_snapshot_may_mean_a_wrong_id() -> None:
+    error = TASK_KINDS["snapshot"].error_of(api_error("InvalidParameter", "It is so."), "t")
+    assert error.hint is not None
+    assert "may be of another kind" in error.hint
+
+
+def test_a_kind_that_the_site_lacks_is_refused_before_anything_is_sent() -> None:
+    client = TiwClient(secret_id="AKID", secret_key="key", sdk_app_id=APP, site="intl")
+    for call in (partial(client.describe_task, task_id="t"), client.create_task_params):
+        with pytest.raises(ConfigurationError, match="international site has no ppt_check"):
+            call("ppt_check")
+    assert client.requests_sent == 0
 
 
 def test_a_static_deck_has_a_url_for_each_page() -> None:

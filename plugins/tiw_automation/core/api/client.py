@@ -45,7 +45,7 @@ from tiw_automation.core.records.record import OnlineRecord
 from tiw_automation.core.records.task import TiwTask
 from tiw_automation.core.retry import Retry, RetryBudget
 from tiw_automation.core.tasks.kind import TaskKind
-from tiw_automation.core.tasks.kinds import ONLINE_RECORD, create_params, find_kind
+from tiw_automation.core.tasks.kinds import ONLINE_RECORD, check_site, create_params, find_kind
 from tiw_automation.core.tasks.start_options import check_room_id, start_params
 
 if TYPE_CHECKING:
@@ -424,8 +424,7 @@ class TiwClient:
             options = {**options, id_option: user, sig_option: sig}
         elif user_sig_key is not None:
             raise ConfigurationError(f"A {kind.noun.lower()} has no user, and so no user_sig_key.")
-        is_intl = site_of(self.settings.host) is SITES["intl"]
-        return {"SdkAppId": app_id, **create_params(kind, options, is_intl=is_intl)}
+        return {"SdkAppId": app_id, **create_params(kind, options, is_intl=self._is_intl)}
 
     @overload
     def describe_task(  # type: ignore[overload-overlap]
@@ -467,6 +466,7 @@ class TiwClient:
     def _describe(
         self, kind: TaskKind, task_id: str, app_id: int, slot: Slot | None = None
     ) -> OnlineRecord | TiwTask:
+        check_site(kind, is_intl=self._is_intl)
         params = {"SdkAppId": app_id, kind.id_key: task_id}
         try:
             if slot is None:
@@ -585,6 +585,11 @@ class TiwClient:
                 hint="Give it as an argument or set TIW_SDK_APP_ID; the TIW console shows it.",
             )
         return self.settings.sdk_app_id
+
+    @property
+    def _is_intl(self) -> bool:
+        """Whether the host is the international site's; one that is not Tencent's is not."""
+        return site_of(self.settings.host) is SITES["intl"]
 
     def _attempt(self, action: str, params: Mapping[str, Any], slot: Slot | None = None) -> Attempt:
         _check_call(action, params)

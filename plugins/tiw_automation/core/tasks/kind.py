@@ -78,6 +78,7 @@ class TaskKind:
     :param failure_codes: errors of the describe action that are the task's own failure; one with a
         dot at its end stands for all codes below it.
     :param caller_codes: those below them that are the caller's mistake.
+    :param vague_codes: errors that may mean that the id does not exist, and may mean other things.
     :param result: what a finished task must have; None for nothing.
     :param read_results: returns what an answer holds beside its plain fields.
     :param active_since: the API's name of the time when its work for people began.
@@ -112,6 +113,7 @@ class TaskKind:
     id_pattern: str = "[a-z0-9]{20}"
     failure_codes: tuple[str, ...] = ()
     caller_codes: tuple[str, ...] = ()
+    vague_codes: tuple[str, ...] = ()
     result: str | None = None
     read_results: Callable[[Fields], Results] = lambda read: Results()
     active_since: str | None = None
@@ -162,8 +164,8 @@ class TaskKind:
 
     def error_of(self, error: ApiError, task_id: str) -> ApiError:
         """Return an error of the describe action as what it means for the task."""
-        if isinstance(error, TaskNotFound):
-            error.hint = f"{error.hint} {self._not_found_hint(task_id)}"
+        if isinstance(error, TaskNotFound) or error.code in self.vague_codes:
+            error.hint = " ".join(filter(None, [error.hint, self._not_found_hint(task_id)]))
         elif self._is_own_failure(error.code) and not isinstance(error, TaskFailure):
             return TaskFailure(
                 error.message, code=error.code, request_id=error.request_id, action=error.action

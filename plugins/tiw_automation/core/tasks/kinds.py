@@ -313,6 +313,7 @@ _SNAPSHOT = TaskKind(
         ),
     ),
     id_key="TaskID",
+    vague_codes=("InvalidParameter",),
     id_pattern="[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}",
     processing=frozenset({"RUNNING"}),
     processing_mean_s=2 * _MINUTE_S,
@@ -381,14 +382,22 @@ def create_params(kind: TaskKind, options: Mapping[str, Any], *, is_intl: bool) 
     :raises ConfigurationError: the site does not have this kind, or a name, type or value is
         invalid.
     """
+    check_site(kind, is_intl=is_intl)
+    known = kind.options_at(is_intl)
+    unknown = [name for name in options if name not in {option.name for option in known}]
+    return read_options(options, known, hint=_hint(kind, unknown[0]) if unknown else None)
+
+
+def check_site(kind: TaskKind, *, is_intl: bool) -> None:
+    """Refuse a kind that the international site lacks.
+
+    :raises ConfigurationError: it is one, and the site is the international one.
+    """
     if is_intl and kind.cn_only:
         raise ConfigurationError(
             f"The international site has no {kind.name} ({kind.create_action}).",
             hint="Only the Chinese site has it: set site to cn, with keys of that site.",
         )
-    known = kind.options_at(is_intl)
-    unknown = [name for name in options if name not in {option.name for option in known}]
-    return read_options(options, known, hint=_hint(kind, unknown[0]) if unknown else None)
 
 
 def _hint(kind: TaskKind, name: object) -> str | None:
