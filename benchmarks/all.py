@@ -61,7 +61,7 @@ QUICK = (
     (Benchmark("simulation.py", limit_s=600),),
     (Benchmark("cost.py", limit_s=600),),
     (Benchmark("loop_lag.py"),),
-    (Benchmark("pacing.py"), Benchmark("batch.py")),
+    (Benchmark("pacing.py"), Benchmark("batch.py"), Benchmark("two_kinds.py")),
     (Benchmark("processes.py", limit_s=600),),
 )
 FULL = (

@@ -262,10 +262,19 @@ async def test_a_failing_recording_does_not_delay_the_others(api: ScriptedApi) -
     api.scripts["bad"] = [error("InternalError")]
     slow = RecordWatcher(api.client(), jitter=lambda: 1.0)
     ids = ["bad", *(f"t{n}" for n in range(20))]
-    outcomes = [o async for o in slow.watch(ids, timeout=0.7, poll_interval=0.01)]
-    assert sum(o.verdict is Verdict.FINISHED for o in outcomes) == 20
+    seen: dict[str, Outcome] = {}
+    watched = slow.watch(ids, poll_interval=60, on_change=lambda o: seen.update({o.task_id: o}))
+    async with asyncio.timeout(20), contextlib.aclosing(watched):
+        outcomes = [await anext(watched) for _ in range(20)]
+        last = asyncio.ensure_future(anext(watched))
+        while "bad" not in seen:
+            await asyncio.sleep(0.01)
+        last.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await last
+    assert all(outcome.verdict is Verdict.FINISHED for outcome in outcomes)
     assert Counter(api.asked)["bad"] == 1
-    assert "InternalError" in next(o for o in outcomes if o.task_id == "bad").message
+    assert "InternalError" in seen["bad"].message
 
 
 async def test_describe_polls_each_recording_once(api: ScriptedApi) -> None:
