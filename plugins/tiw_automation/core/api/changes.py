@@ -29,6 +29,7 @@ from tiw_automation.core.errors import (
 )
 from tiw_automation.core.formatting import escaped
 from tiw_automation.core.records.record import RecordStatus
+from tiw_automation.core.records.task import noun_of
 from tiw_automation.core.retry import Retry
 
 _STOPPED = "UnsupportedOperation.TaskHasAlreadyStopped"
@@ -41,18 +42,18 @@ class Change:
 
     :param action: the API's name of it.
     :param states: the states in which it is done.
-    :param noun: what messages call the task.
+    :param task_kind: the kind of its tasks.
     """
 
     action: str
     states: tuple[str, ...]
-    noun: str = "recording"
+    task_kind: str = "online_record"
 
 
 PAUSE = Change("PauseOnlineRecord", (RecordStatus.PAUSED,))
 RESUME = Change("ResumeOnlineRecord", (RecordStatus.RECORDING,))
 STOP = Change("StopOnlineRecord", (RecordStatus.STOPPED, RecordStatus.FINISHED))
-STOP_PUSH = Change("StopWhiteboardPush", ("STOPPED",), "whiteboard push")
+STOP_PUSH = Change("StopWhiteboardPush", ("STOPPED",), "whiteboard_push")
 
 
 @dataclass(eq=False, slots=True)
@@ -135,8 +136,8 @@ class ChangeAttempt:
 
     def _uncertain(self) -> ChangeUncertain:
         return ChangeUncertain(
-            f"{self.change.action} of {self.change.noun} {escaped(self.task_id, _SHOWN)} may have "
-            f"been carried out: {in_words(self._doubts)}.",
+            f"{self.change.action} of {noun_of(self.change.task_kind).lower()} "
+            f"{escaped(self.task_id, _SHOWN)} may have been carried out: {in_words(self._doubts)}.",
             task_id=self.task_id,
             action=self.change.action,
         )

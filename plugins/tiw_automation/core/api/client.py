@@ -715,7 +715,7 @@ class TiwClient:
     def _change(self, change: changes.Change, task_id: str, sdk_app_id: int | str | None) -> bool:
         task_id = check_task_id(task_id)
         app_id = self.sdk_app_id(sdk_app_id)
-        kind = find_kind("whiteboard_push") if change is changes.STOP_PUSH else ONLINE_RECORD
+        kind = find_kind(change.task_kind)
         self._known.add(task_id)
         return changes.ChangeAttempt(
             change,
