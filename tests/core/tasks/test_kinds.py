@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -26,6 +27,7 @@ from tiw_automation.core import (
 )
 from tiw_automation.core.api.error_codes import api_error
 from tiw_automation.core.records import DEFAULT_ACCEPTANCE
+from tiw_automation.core.records.task import RECORD_RULES
 from tiw_automation.core.tasks import find_kind
 from tiw_automation.core.tasks.kinds import create_params
 
@@ -327,6 +329,8 @@ def test_the_table_is_consistent(kind: Any) -> None:
     assert kind.failed <= set(kind.states[-1])
     assert kind.processing <= states - set(kind.states[-1])
     assert kind.rules.final == set(kind.states[-1])
+    if kind.name == RECORD_RULES.task_kind:
+        assert asdict(kind.rules) == asdict(RECORD_RULES)
     if kind.user is not None:
         options = {option.name for option in kind.options}
         assert kind.name == "online_record" or {kind.user.id_option} <= options

@@ -554,7 +554,7 @@ class TiwClient:
     def describe_running_tasks(
         self, task_type: str = "OnlineRecord", sdk_app_id: int | str | None = None
     ) -> list[running_tasks.RunningTask]:
-        """Return all tasks of a type that run, or ended within three days (DescribeRunningTasks).
+        """Return the listed tasks of a type: created within three days (DescribeRunningTasks).
 
         :param task_type: ``OnlineRecord``, ``WhiteboardPush``, ``TranscodeH5``, ``TranscodeJPG``.
         :raises InvalidParameter: this site has no such list; only the Chinese one has it.
