@@ -85,7 +85,8 @@ class Retry:
     """Repeats a call while its error is retryable, within a deadline and a budget.
 
     The pauses have full jitter: uniform between zero and 0.25 s, then twice as much each time, at
-    most 4 s. They are at least as long as the server asked for (``Retry-After``).
+    most 4 s. They are at least as long as the server asked for (``Retry-After``). No attempt begins
+    in the last tenth of the time: it would end with the deadline, and hide the error that counts.
 
     :param clock: a monotonic clock in seconds.
     :param uniform: draws a random number between two others.
@@ -122,15 +123,18 @@ class Retry:
         :raises TiwError: the last error: it is not retryable, or time or budget are used up.
         """
         deadline = self._clock() + timeout_s
+        last_begin = deadline - timeout_s / 10
         for number in itertools.count(1):
             try:
                 result = attempt(deadline - self._clock())
             except TiwError as error:
                 delay = max(self._delay_s(number), error.retry_after_s or 0.0)
-                out_of_time = self._clock() + delay >= deadline
+                out_of_time = self._clock() + delay > last_begin
                 if not error.retryable or out_of_time or not self._budget.take():
                     raise
                 self._sleep(delay)
+                if self._clock() > last_begin:
+                    raise
             else:
                 self._budget.earn()
                 return result

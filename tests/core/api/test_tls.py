@@ -183,6 +183,12 @@ def test_a_role_is_not_assumed_without_authorities(
 
 
 def test_a_proxy_that_refuses_is_named(port: int, bundle: Path, refusing_proxy: int) -> None:
-    with pytest.raises(TransportError, match="proxy") as caught:
-        status(port, ca_file=bundle, proxy=f"http://127.0.0.1:{refusing_proxy}")
+    proxy = f"http://127.0.0.1:{refusing_proxy}"
+    keys = {"secret_id": "AKIDexample", "secret_key": "keyexample"}
+    with (
+        TiwClient(endpoint=f"https://127.0.0.1:{port}", ca_file=bundle, proxy=proxy, **keys) as c,
+        pytest.raises(TransportError, match="proxy") as caught,
+    ):
+        # One call, without the repetitions of a method.
+        c.call("DescribeOnlineRecord", {"SdkAppId": 1, "TaskId": "t"})
     assert caught.value.code == "ProxyError"
