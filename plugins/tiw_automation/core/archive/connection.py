@@ -30,7 +30,6 @@ from tiw_automation.core.errors import (
 from tiw_automation.core.formatting import escaped
 from tiw_automation.core.route import Proxy, find_ca, find_proxy
 
-_RECEIVE_BYTES = 4 * 1024 * 1024
 _INTERIM_ANSWERS = 20
 _REASON = 200
 
@@ -135,18 +134,18 @@ class Response:
         self.status = answer.status
         self.headers = answer.headers
 
-    def readinto(self, buffer: memoryview, deadline: float) -> int:
+    def readinto(self, buffer: memoryview, began: float, timeout_s: float) -> int:
         """Read a part of the body and return how many bytes it has; 0 is the end.
 
-        :param deadline: the monotonic time by which they must arrive.
+        :param began: when their time began, in monotonic seconds.
         """
-        with self._connection.bounded(deadline):
+        with self._connection.bounded(began, timeout_s):
             count: int = self._answer.readinto(buffer)
             return count
 
-    def read(self, most: int, deadline: float) -> bytes:
+    def read(self, most: int, timeout_s: float) -> bytes:
         """Return the beginning of the body."""
-        with self._connection.bounded(deadline):
+        with self._connection.bounded(time.monotonic(), timeout_s):
             return self._answer.read(most)
 
     def done(self) -> None:
@@ -206,10 +205,14 @@ class Connection(http.client.HTTPConnection):
             target = f"{parts.scheme}://{host}{target}"
             sent.update(self._proxy.headers or {})
             sent["Host"] = host
-        with self.bounded(time.monotonic() + timeout_s):
+        with self.bounded(time.monotonic(), timeout_s):
             # What is not ASCII, and spaces, would end the request line early.
             self.request("GET", _ascii(target), headers=sent)
-            return self.getresponse()
+            answer = self.getresponse()
+            # http.client takes a part of a chunk for a broken connection.
+            if isinstance(answer.fp, _Reader):
+                answer.fp.returns_parts = not answer.chunked
+            return answer
 
     def connect(self) -> None:
         """Connect to the origin or the proxy, by an address that is allowed."""
@@ -230,8 +233,6 @@ class Connection(http.client.HTTPConnection):
             try:
                 if self._proxy is None:
                     self._policy.check_address(self._name, str(where[0]))
-                with contextlib.suppress(OSError):
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BYTES)
                 sock.settimeout(self._left_s())
                 sock.connect(where)
                 return sock
@@ -266,16 +267,17 @@ class Connection(http.client.HTTPConnection):
         """Return an answer whose every read has the connection's deadline."""
         answer = _Answer(sock, *args, **kwargs)
         answer.fp.close()
-        answer.fp = io.BufferedReader(_DeadlineReader(sock, self._left_s))
+        answer.fp = _Reader(_DeadlineReader(sock, self._left_s))
         return answer
 
     @contextlib.contextmanager
-    def bounded(self, deadline: float) -> Iterator[None]:
-        """Do something within a monotonic time, and translate its errors.
+    def bounded(self, began: float, timeout_s: float) -> Iterator[None]:
+        """Do something within a time, and translate its errors.
 
+        :param began: when the time began, in monotonic seconds.
         :raises TransportError: it failed or the time elapsed; the connection is closed then.
         """
-        self._deadline, self._limit_s = deadline, deadline - time.monotonic()
+        self._deadline, self._limit_s = began + timeout_s, timeout_s
         try:
             if self.sock is not None:
                 self.sock.settimeout(self._left_s())
@@ -339,6 +341,14 @@ class _Answer(http.client.HTTPResponse):
             # http.client would read everything, without a limit.
             raise http.client.HTTPException("a chunk has a negative size")
         return size
+
+
+class _Reader(io.BufferedReader):
+    returns_parts = False
+    """Whether ``readinto`` returns what has arrived, instead of waiting for a full buffer."""
+
+    def readinto(self, buffer: Any) -> int:
+        return self.readinto1(buffer) if self.returns_parts else super().readinto(buffer)
 
 
 class _DeadlineReader(io.RawIOBase):

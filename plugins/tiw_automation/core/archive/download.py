@@ -281,7 +281,7 @@ class VideoDownloader:
         elif status == 416 and state.offset:
             raise VideoChanged(f"{state.shown}: it is shorter than before ({state.offset} bytes).")
         elif status != 200:
-            page = response.read(_ERROR_PAGE_BYTES, time.monotonic() + self.timeout_s)
+            page = response.read(_ERROR_PAGE_BYTES, self.timeout_s)
             raise _refusal(state, response, page)
         else:
             if state.offset:
@@ -329,14 +329,14 @@ class VideoDownloader:
         state.total = total
 
     def _read(self, state: _State, response: Response) -> None:
-        piece_ends, deadline = state.offset, 0.0
+        piece_ends, began = state.offset, 0.0
         while True:
             if state.offset >= piece_ends:
                 piece_ends = state.offset + PIECE_BYTES
-                deadline = time.monotonic() + self.timeout_s
+                began = time.monotonic()
             buffer = state.hashing.buffer()
             try:
-                count = response.readinto(buffer, deadline)
+                count = response.readinto(buffer, began, self.timeout_s)
                 self._check_stop(state)
                 if state.offset + count > (state.expected or 0):
                     raise _wrong_size(state, f"more than {state.expected}")

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterable
 
 _BUFFERS = 4
-BUFFER_BYTES = 512 * 1024
+BUFFER_BYTES = 256 * 1024
 """The most bytes that are read at once; a download holds four times as many in memory."""
 
 
