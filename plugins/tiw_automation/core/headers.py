@@ -6,7 +6,8 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from datetime import UTC
+from datetime import timezone
+from email.message import Message
 from email.utils import parsedate_to_datetime
 
 from tiw_automation.core.errors import BadAnswer
@@ -18,7 +19,7 @@ _DATES_BEGIN, _DATES_END = 946684800, 4102444800
 _LENGTH = re.compile(r"(\d{1,15})(\s*,\s*\1)*", re.ASCII)
 
 
-def content_length(headers: Mapping[str, str]) -> int | None:
+def content_length(headers: Mapping[str, str] | Message) -> int | None:
     """Return the announced length of a body in bytes, or None where none is announced.
 
     :raises BadAnswer: it is not a number, so the end of the answer is unknown.
@@ -32,7 +33,7 @@ def content_length(headers: Mapping[str, str]) -> int | None:
     return int(found[1])
 
 
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
+def retry_after_s(headers: Mapping[str, str] | Message) -> float | None:
     """Return the pause that ``Retry-After`` asks for, at most 300 s, or None.
 
     It may be seconds or a date; anything else is ignored.
@@ -53,7 +54,7 @@ def http_date(text: str) -> float | None:
     """Return the UNIX seconds of an HTTP date; None where it is malformed or implausible."""
     try:
         found = parsedate_to_datetime(text)
-        seconds = (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+        seconds = (found if found.tzinfo else found.replace(tzinfo=timezone.utc)).timestamp()
         return seconds if _DATES_BEGIN <= seconds < _DATES_END else None
     except (ValueError, TypeError, OverflowError, IndexError):
         return None

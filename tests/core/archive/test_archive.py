@@ -516,7 +516,7 @@ class Running:
         self.thread = threading.Thread(target=self.run)
         self.thread.start()
         assert bucket.holding.acquire(timeout=10)
-        eventually(lambda: any(part.stat().st_size for part in folder.rglob(".*.part")))
+        eventually(lambda: any(part.stat().st_size for part in folder.rglob(".*.mp4.part")))
 
     def run(self) -> None:
         try:
