@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         Progress as Progress,
         RecordArchive as RecordArchive,
     )
+    from tiw_automation.core.archive.bucket import Bucket as Bucket, storage_for as storage_for
     from tiw_automation.core.archive.download import DEFAULT_MAX_BYTES as DEFAULT_MAX_BYTES
     from tiw_automation.core.archive.errors import (
         DownloadStopped as DownloadStopped,
@@ -38,6 +39,7 @@ else:
         {
             ".records.record": "public_record",
             "archive": "ArchiveFailed ArchivedVideo PlannedVideo Progress RecordArchive",
+            "bucket": "Bucket storage_for",
             "download": "DEFAULT_MAX_BYTES",
             "errors": "DownloadStopped FileInTheWay",
             "local": "LocalStorage",
