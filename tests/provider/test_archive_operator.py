@@ -712,19 +712,20 @@ def test_the_connections_proxy_is_used(
 def test_hosts_sizes_and_modes_are_the_operators(tmp_path: Path, bucket: Any) -> None:
     given = records(video(bucket.put("v1.mp4", SMALL)))
     url = f"file://{tmp_path}/new"
-    with pytest.raises(TiwArchiveFailed, match="may not come from the host 127.0.0.1"):
+    with pytest.raises(TiwArchiveFailed, match=r"may not come from the host 127\.0\.0\.1"):
         operator(url, records=given, hosts=["videos.example.com"]).execute(fresh_context())
     with pytest.raises(TiwArchiveFailed, match="more than 1000"):
         operator(url, records=given, max_bytes="1000").execute(fresh_context())
-    operator(url, records=given, file_mode="0600", folder_mode=0o700).execute(fresh_context())
+    modes_given = {"file_mode": "0600", "folder_mode": 0o700}
+    operator(f"{url}/deep", records=given, **modes_given).execute(fresh_context())
     modes = {
         str(path.relative_to(tmp_path)): oct(path.stat().st_mode & 0o777)
-        for path in (tmp_path / "new").rglob("*")
+        for path in (tmp_path / "new/deep").rglob("*")
     }
     assert modes == {
-        "new/lesson": "0o700",
-        "new/lesson/manifest.json": "0o600",
-        "new/lesson/whiteboard-v1.mp4": "0o600",
+        "new/deep/lesson": "0o700",
+        "new/deep/lesson/manifest.json": "0o600",
+        "new/deep/lesson/whiteboard-v1.mp4": "0o600",
     }
     with pytest.raises(ConfigurationError, match="file_mode must be permissions"):
         operator(url, records=given, file_mode="rw").execute(fresh_context())
