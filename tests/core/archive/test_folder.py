@@ -95,6 +95,28 @@ def test_odd_values_of_a_record_cost_only_themselves(bucket: Any, tmp_path: Path
     assert one.name == "lesson/unknown-v1.mp4"
 
 
+def test_an_id_that_is_not_unique_or_too_long_fails_alone(bucket: Any, tmp_path: Path) -> None:
+    given = lesson(bucket, "v1", "v1", "v2", "x" * 300)
+    given["videos"][1]["url"] += "&other"
+    with pytest.raises(ArchiveFailed) as caught:
+        archive(tmp_path).run([given])
+    reasons = [str(error) for _, error in caught.value.failures]
+    assert len(reasons) == 2
+    assert "an earlier video has it" in reasons[0]
+    assert "more than 220 bytes" in reasons[1]
+    assert [one.name for one in caught.value.archived] == [NAME, "lesson/whiteboard-v2.mp4"]
+    same = lesson(bucket, "v1")
+    assert len(archive(tmp_path).run([{**same, "videos": same["videos"] * 2}])) == 1
+
+
+def test_half_a_character_is_escaped(bucket: Any, tmp_path: Path) -> None:
+    given = {**lesson(bucket, "v1"), "record_user_id": "\ud800"}
+    names = "{task_id}/{record_user_id}-{video_id}.{format}"
+    (one,) = archive(tmp_path, names=names).run([given])
+    assert one.name == "lesson/%5Cud800-v1.mp4"
+    assert {finding.state for finding in verify(LocalStorage(tmp_path))} == {"whole"}
+
+
 def test_the_kinds_are_those_of_a_record() -> None:
     assert tuple(kind.value for kind in VideoKind) == VIDEO_KINDS
 

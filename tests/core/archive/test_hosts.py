@@ -77,6 +77,8 @@ def test_addresses_that_are_refused(host: str, address: str) -> None:
         "0xa9fea9fe",
         "0251.0376.0251.0376",
         "[::ffff:a9fe:a9fe]",
+        "[64:ff9b::a9fe:a9fe]",
+        "\uff11\uff16\uff19.254.169.254",
         "metadata.tencentyun.com",
         "METADATA.tencentyun.com.",
         "169.254.0.23",

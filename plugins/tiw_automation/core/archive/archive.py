@@ -42,7 +42,7 @@ from tiw_automation.core.archive.names import (
 from tiw_automation.core.archive.records import check_kinds, record_dict
 from tiw_automation.core.archive.storage import Lock, Storage, Target
 from tiw_automation.core.errors import ConfigurationError, TiwError
-from tiw_automation.core.formatting import amount, shown_url
+from tiw_automation.core.formatting import amount, shown, shown_url
 
 logger = logging.getLogger(__name__)
 
@@ -136,13 +136,15 @@ class ArchiveFailed(TiwError):
 class _Job:
     """One video and the name that it gets.
 
-    ``given`` is the video as the caller gave it, ``video`` its JSON form.
+    ``given`` is the video as the caller gave it, ``video`` its JSON form. ``error`` is why it has
+    no name of its own and cannot be archived.
     """
 
     name: str
     video: dict[str, Any]
     given: Any
     manifest: Manifest
+    error: TiwError | None = None
 
     @property
     def url(self) -> str:
@@ -297,9 +299,15 @@ class RecordArchive:
                 raise _collision(name, manifests[name].record, record)
             manifests[name] = Manifest(self.storage, name, record, overwrite=self.overwrite)
             for job in self._jobs_of(manifests[name], given):
-                if job.name in jobs:
-                    raise _collision(job.name, jobs[job.name].manifest.record, record)
-                jobs[job.name] = job
+                earlier = jobs.get(job.name)
+                if earlier is not None and earlier.manifest is not job.manifest:
+                    raise _collision(job.name, earlier.manifest.record, record)
+                if earlier is None:
+                    jobs[job.name] = job
+                elif job.video != earlier.video:
+                    # The API has returned one id for two videos.
+                    job = _nameless(job, f"{job.name} ({len(jobs)})", "an earlier video has it")
+                    jobs[job.name] = job
         for name in jobs.keys() & manifests.keys():
             raise _collision(name, jobs[name].manifest.record, manifests[name].record)
         return list(jobs.values())
@@ -318,8 +326,13 @@ class RecordArchive:
                     video["id"],
                 )
                 continue
-            name = self.names.render(video_values(record, index, video))
-            yield _Job(name, video, original, manifest)
+            try:
+                name = self.names.render(video_values(record, index, video))
+            except ConfigurationError as error:
+                name = f"{record['task_id']} ({index})"
+                yield _Job(name, video, original, manifest, error)
+            else:
+                yield _Job(name, video, original, manifest)
 
     def _planned(self, job: _Job) -> PlannedVideo:
         whole = self._whole(job)
@@ -411,6 +424,8 @@ class RecordArchive:
 
     def _archive(self, job: _Job) -> ArchivedVideo:
         """Copy one video, unless the archive has it."""
+        if job.error is not None:
+            raise job.error
         whole = self._whole(job)
         if whole is not None:
             return self._found(job, whole)
@@ -594,6 +609,14 @@ class _Copy:
     def end(self) -> None:
         """Close the file; what can be continued stays."""
         self.target.abort(keep=self._can_continue)
+
+
+def _nameless(job: _Job, name: str, why: str) -> _Job:
+    error = FileInTheWay(
+        f"{job.name} cannot be the name of the video {shown(job.video['id'])}: {why}.",
+        hint="Put {index} into names.",
+    )
+    return _Job(name, job.video, job.given, job.manifest, error)
 
 
 def _identity(record: Mapping[str, Any]) -> tuple[int, str]:

@@ -141,7 +141,9 @@ class Manifest:
                 "record": stored_form(self.record),
                 "files": sorted(known.values(), key=lambda file: str(file["name"])),
             }
-            text = json.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n"
+            # JSON may hold half a character, which no file can.
+            shown = json.dumps(content, indent=2, ensure_ascii=False)
+            text = shown.encode("utf-8", "backslashreplace") + b"\n"
             target = self._storage.create(self.name, len(text))
             try:
                 target.restart()

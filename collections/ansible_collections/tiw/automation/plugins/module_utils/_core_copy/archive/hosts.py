@@ -11,8 +11,9 @@ from __future__ import annotations
 import os
 import re
 import socket
+import unicodedata
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Union
 
 from ansible_collections.tiw.automation.plugins.module_utils._core_copy.archive.errors import VideoHostRefused
@@ -27,6 +28,7 @@ _Address = Union[IPv4Address, IPv6Address]
 _TENCENT = ("myqcloud.com", "tencentcos.cn")
 # These give keys to whoever asks from inside the machine.
 _METADATA_NAMES = ("metadata.tencentyun.com", "metadata.google.internal")
+_NAT64 = ip_network("64:ff9b::/96")
 _METADATA = frozenset(map(ip_address, ("169.254.169.254", "169.254.0.23", "fd00:ec2::254")))
 _PATTERN = re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|[0-9a-f:.]*:[0-9a-f:.]*")
 
@@ -69,7 +71,7 @@ class HostPolicy:
         """
         found = ip_address(address.partition("%")[0])
         if isinstance(found, IPv6Address):
-            found = found.ipv4_mapped or found.sixtofour or found
+            found = found.ipv4_mapped or found.sixtofour or _from_nat64(found) or found
         if found in _METADATA:
             raise _refused(host, f"{found} is a metadata service")
         if self._hosts is not None:
@@ -106,7 +108,8 @@ def _checked(hosts: object) -> tuple[str, ...]:
 
 
 def _plain(host: str) -> str:
-    return host.strip().strip("[]").rstrip(".").lower()
+    # As a resolver reads it: full-width digits and dots are digits and dots.
+    return unicodedata.normalize("NFKC", host).strip().strip("[]").rstrip(".").lower()
 
 
 def _matches(name: str, pattern: str) -> bool:
@@ -129,6 +132,10 @@ def _as_address(name: str) -> _Address | None:
         return IPv4Address(socket.inet_aton(name))
     except (OSError, UnicodeError):
         return None
+
+
+def _from_nat64(address: IPv6Address) -> IPv4Address | None:
+    return IPv4Address(int(address) & 0xFFFFFFFF) if address in _NAT64 else None
 
 
 def _refused(host: str, why: str = "") -> VideoHostRefused:

@@ -122,7 +122,7 @@ def _parse(template: object, what: str, keys: Sequence[str]) -> list[tuple[str, 
 def _rendered(value: str | int | None, spec: str) -> str:
     if isinstance(value, int):
         return format(value, spec)
-    text = quote(value or "none", safe=_PLAIN)
+    text = quote(value or "none", safe=_PLAIN, errors="backslashreplace")
     return "%2E" + text[1:] if text.startswith(".") else text
 
 
