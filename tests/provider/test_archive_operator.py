@@ -727,8 +727,11 @@ def test_hosts_sizes_and_modes_are_the_operators(tmp_path: Path, bucket: Any) ->
         "new/deep/lesson/manifest.json": "0o600",
         "new/deep/lesson/whiteboard-v1.mp4": "0o600",
     }
-    with pytest.raises(ConfigurationError, match="file_mode must be permissions"):
-        operator(url, records=given, file_mode="rw").execute(fresh_context())
+    # 0 is no limit.
+    operator(url, records=given, max_bytes=0).execute(fresh_context())
+    for wrong in ("rw", 640, True):
+        with pytest.raises(ConfigurationError, match="file_mode must be permissions"):
+            operator(url, records=given, file_mode=wrong).execute(fresh_context())
 
 
 def test_no_keys_are_needed_for_records(tmp_path: Path, bucket: Any) -> None:

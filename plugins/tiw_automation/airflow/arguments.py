@@ -43,6 +43,17 @@ def count(name: str, value: object) -> int:
     return number
 
 
+def whole_number(name: str, value: object) -> int:
+    """Return a whole number, 0 or more, which may be given as digits.
+
+    :raises ConfigurationError: it is not such a number.
+    """
+    number = as_integer(value)
+    if number is None or number < 0:
+        raise ConfigurationError(f"{name} must be a whole number, 0 or more, not {shown(value)}.")
+    return number
+
+
 def one_task_id(name: str, value: object) -> str:
     """Return one task id.
 
@@ -64,7 +75,8 @@ def mode(name: str, value: object) -> int:
     """
     if isinstance(value, str) and re.fullmatch("[0-7]{3,4}", value):
         return int(value, 8)
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 0o7777:
+    # More than 0o777 is a number that was meant as octal digits.
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 0o777:
         return value
     raise ConfigurationError(
         f"{name} must be permissions such as '0640', not {shown(value)}.",

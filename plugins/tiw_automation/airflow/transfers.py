@@ -17,7 +17,7 @@ from airflow.providers.common.compat.sdk import (  # isort: skip
 from airflow.sdk import Asset  # isort: skip
 
 from tiw_automation.airflow import loops
-from tiw_automation.airflow.arguments import count, flag, mode, seconds
+from tiw_automation.airflow.arguments import count, flag, mode, seconds, whole_number
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.airflow.lineage import lineage
 from tiw_automation.airflow.object_storage import storage_of
@@ -113,7 +113,7 @@ class TiwOnlineRecordToObjectStorageOperator(KeepsTexts):
         "hosts",
         "max_bytes",
     )
-    structured_fields = frozenset({"records", "record_task_id"})
+    structured_fields = frozenset({"records", "record_task_id", "hosts"})
     template_fields_renderers = {"records": "json"}  # noqa: RUF012  # Airflow's own convention
     ui_color = "#dcecf5"
 
@@ -135,7 +135,7 @@ class TiwOnlineRecordToObjectStorageOperator(KeepsTexts):
         overwrite: bool = False,
         verify_size: bool = True,
         hosts: Sequence[str] | str | None = None,
-        max_bytes: int | str | None = None,
+        max_bytes: int | str = DEFAULT_MAX_BYTES,
         file_mode: str | int = 0o640,
         folder_mode: str | int = 0o750,
         progress_interval: float | timedelta = 30.0,
@@ -219,9 +219,7 @@ class TiwOnlineRecordToObjectStorageOperator(KeepsTexts):
             overwrite=flag("overwrite", self.overwrite),
             verify_size=flag("verify_size", self.verify_size),
             hosts=self.hosts,
-            max_bytes=DEFAULT_MAX_BYTES
-            if self.max_bytes is None
-            else count("max_bytes", self.max_bytes),
+            max_bytes=whole_number("max_bytes", self.max_bytes),
             progress_s=seconds("progress_interval", self.progress_interval),
             timeout_s=seconds("video_timeout", self.video_timeout),
             attempts=count("attempts", self.attempts),

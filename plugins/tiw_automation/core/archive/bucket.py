@@ -11,13 +11,12 @@ import contextlib
 import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from tiw_automation.core.archive.errors import DownloadStopped
 from tiw_automation.core.archive.local import LocalStorage
 from tiw_automation.core.archive.storage import NoLock, Reader, Storage, Target
 from tiw_automation.core.errors import ConfigurationError
-from tiw_automation.core.formatting import shown, shown_url
+from tiw_automation.core.formatting import escaped, shown, shown_url
 
 # S3 takes 10,000 parts of a file, each 5 MiB or more; a part is held in memory two or three times.
 _PART_BYTES = 8 * 1024 * 1024
@@ -31,20 +30,28 @@ def storage_for(url: str, **local: Any) -> Storage:
     :param local: what :class:`LocalStorage` takes, for a folder of this machine.
     :raises ConfigurationError: the URL or its protocol is unknown, or a package is missing.
     """
-    parts = urlsplit(url)
-    if "://" not in url:
+    scheme, found, path = url.partition("://")
+    if not found:
         return LocalStorage(url, **local)
-    if parts.scheme in ("file", "local"):
-        return LocalStorage(unquote(parts.path), **local)
+    hint = (
+        "Give a path, or a URL such as file:///srv/lessons or s3://bucket/folder; each protocol "
+        "needs its package, s3fs for s3, gcsfs for gs."
+    )
+    if scheme in ("file", "local"):
+        if not path.startswith("/"):
+            raise ConfigurationError(f"{shown(url)} names no folder of this machine.", hint=hint)
+        # As fsspec reads it: nothing is unquoted, and "?" and "#" belong to the name.
+        return LocalStorage(path, **local)
+    if not path.strip("/"):
+        raise ConfigurationError(f"{shown(shown_url(url))} names no bucket.", hint=hint)
     try:
         from fsspec.core import url_to_fs
 
         fs, root = url_to_fs(url)
-    except (ImportError, ValueError, TypeError) as error:
+    except Exception as error:
+        # Each protocol has errors of its own, for credentials that are missing for example.
         raise ConfigurationError(
-            f"{shown(shown_url(url))} cannot be opened: {error}.",
-            hint="Give a path, or a URL such as s3://bucket/folder; each protocol needs its "
-            "package, s3fs for s3, gcsfs for gs.",
+            f"{shown(shown_url(url))} cannot be opened: {escaped(error, 300)}.", hint=hint
         ) from error
     return Bucket(fs, root, url)
 
@@ -86,6 +93,7 @@ class Bucket:
 
     def open(self, name: str) -> Reader | None:
         """Open the file to read it, or return None."""
+        self._fs.invalidate_cache(f"{self._root}/{name}")
         try:
             reader: Reader = self._fs.open(f"{self._root}/{name}", "rb")
             return reader
@@ -106,7 +114,7 @@ class Bucket:
         return _Upload(self._fs, f"{self._root}/{name}", size_bytes)
 
     def exclusive(self, name: str, patience_s: float) -> NoLock:
-        """Return a lock that excludes nobody."""
+        """Return a lock that excludes no other run."""
         return NoLock()
 
 
