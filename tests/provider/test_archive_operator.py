@@ -443,7 +443,7 @@ def test_a_zonal_bucket_is_refused(gcs: gcs_server.Store, bucket: Any) -> None:
 def test_a_file_of_any_size_appears_with_its_commit(place: Place, size: int) -> None:
     target = storage_of(ObjectStoragePath(place.url)).create("x", size)
     for start in range(0, size, 65_536):
-        target.write(LARGE[start : min(start + 65_536, size)])
+        target.write(memoryview(LARGE[start : min(start + 65_536, size)]))
     assert place.names() == []
     target.commit()
     assert (place.names(), place.unfinished()) == (["x"], 0)

@@ -184,7 +184,7 @@ def test_a_role_is_not_assumed_without_authorities(
 
 def test_a_proxy_that_refuses_is_named(port: int, bundle: Path, refusing_proxy: int) -> None:
     proxy = f"http://127.0.0.1:{refusing_proxy}"
-    keys = {"secret_id": "AKIDexample", "secret_key": "keyexample"}
+    keys: Any = {"secret_id": "AKIDexample", "secret_key": "keyexample"}
     with (
         TiwClient(endpoint=f"https://127.0.0.1:{port}", ca_file=bundle, proxy=proxy, **keys) as c,
         pytest.raises(TransportError, match="proxy") as caught,

@@ -626,7 +626,7 @@ def test_the_query_of_a_videos_url_is_never_logged(caplog: pytest.LogCaptureFixt
 
 
 class _Memory:
-    def write(self, data: bytes) -> None:
+    def write(self, data: memoryview, /) -> None:
         pass
 
     def restart(self) -> None:

@@ -633,7 +633,7 @@ def test_a_manifest_is_locked_between_reading_and_writing(bucket: Any, tmp_path:
     locked = []
 
     class Watched(LocalStorage):
-        def create(self, name: str, size_bytes: int | None) -> Target:
+        def create(self, name: str, size_bytes: int | None) -> Any:
             if name.endswith("manifest.json"):
                 with (self.folder / "lesson/.manifest.json.lock").open("r+") as lock:
                     with pytest.raises(BlockingIOError):
@@ -797,11 +797,11 @@ def test_a_storage_that_is_full(bucket: Any, tmp_path: Path) -> None:
             self.restart, self.commit, self.abort = target.restart, target.commit, target.abort
             self.begun, self.begun_bytes = target.begun, target.begun_bytes
 
-        def write(self, data: bytes, /) -> None:
+        def write(self, data: memoryview, /) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
     class Small(LocalStorage):
-        def create(self, name: str, size_bytes: int | None) -> Target:
+        def create(self, name: str, size_bytes: int | None) -> Any:
             target = super().create(name, size_bytes)
             return Full(target) if name.endswith("mp4") else target
 

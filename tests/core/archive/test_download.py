@@ -39,7 +39,7 @@ class Memory:
         self.data = bytearray()
         self.restarts = 0
 
-    def write(self, data: bytes, /) -> None:
+    def write(self, data: memoryview, /) -> None:
         self.data += data
 
     def restart(self) -> None:
@@ -385,7 +385,7 @@ def test_stopping(bucket: Any) -> None:
 
 def test_an_error_of_the_sink_passes_through(bucket: Any) -> None:
     class Full(Memory):
-        def write(self, data: bytes, /) -> None:
+        def write(self, data: memoryview, /) -> None:
             raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space left"):

@@ -37,32 +37,35 @@ class ActionModule(ActionBase):
     ) -> dict[str, t.Any]:
         """Return the module's result."""
         result: dict[str, t.Any] = super().run(tmp, task_vars)
-        every = _interval(self._task.args.get("progress_interval"))
+        every: float | None = _interval(self._task.args.get("progress_interval"))
         if self._task.async_val or not every:
             found = self._execute_module(task_vars=task_vars, wrap_async=self._task.async_val)
             return {**result, **found}
-        began, copied, there = time.monotonic(), 0, None
+        began, arrived, done = time.monotonic(), 0, 0
+        copied: list[str] = []
         while True:
-            args = {**self._task.args, "_slice_s": every}
-            if there is not None:
-                args["_there"] = there
+            args = {**self._task.args, "_copied": copied, "_slice_s": every}
             found = self._execute_module(module_args=args, task_vars=task_vars)
             part = found.get("slice")
             if part is None:
                 return {**result, **found}
-            there = part["there"]
-            copied += part["arrived_bytes"]
-            self._show(part, copied, time.monotonic() - began)
+            # Without progress the next run is the last: its own limits of time end it.
+            stalls = not part["arrived_bytes"] and part["done"] <= done
+            every = None if stalls else every
+            copied += part["copied"]
+            arrived += part["arrived_bytes"]
+            done = part["done"]
+            self._show(part, arrived, time.monotonic() - began)
 
-    def _show(self, part: dict[str, t.Any], copied: int, seconds: float) -> None:
+    def _show(self, part: dict[str, t.Any], arrived: int, seconds: float) -> None:
         if self._task.no_log:
             return
         names = part.get("now", [])
         more = f" and {len(names) - _NAMES_IN_LINE} more" if len(names) > _NAMES_IN_LINE else ""
         display.display(
             f"{self._task.get_name()}: {part['done']} of {part['videos']} videos done after "
-            f"{timedelta(seconds=round(seconds))}; {amount(copied)} copied, "
-            f"{amount(copied / max(seconds, 0.001))}/s; "
+            f"{timedelta(seconds=round(seconds))}; {amount(arrived)} copied, "
+            f"{amount(arrived / max(seconds, 0.001))}/s; "
             f"copying {', '.join(names[:_NAMES_IN_LINE])}{more}",
             stderr=True,
         )

@@ -11,7 +11,9 @@ This module util is PRIVATE to the collection; it may change with any version.
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import re
 import threading
 import typing as t
@@ -70,10 +72,9 @@ ARCHIVE_ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "accept_finish_reasons": {"type": "list", "elements": "str"},
     "require_videos": {"type": "bool", "default": True},
     "progress_interval": {"type": "float", "default": 30},
-    # Of the action plugin: when to stop for a line of progress, and which files were there at the
-    # beginning.
+    # Of the action plugin: when to stop for a line of progress, and what earlier slices copied.
     "_slice_s": {"type": "float"},
-    "_there": {"type": "list", "elements": "str"},
+    "_copied": {"type": "list", "elements": "str", "default": []},
 }
 """The options of the module, beside those of the account."""
 
@@ -161,26 +162,30 @@ class _Run:
 
     def result(self) -> dict[str, t.Any]:
         """Return the result of the task."""
-        there = self.params["_there"]
-        plan = self.archive.plan(self.records)
-        if there is None:
-            there = [one.name for one in plan if one.is_there]
+        _check_owner(self.module)
         if self.module.check_mode:
-            return self._finished(there, [_file(one, one.name in there) for one in plan], [])
+            plan = self.archive.plan(self.records)
+            failures = [(one.name, one.error) for one in plan if one.error is not None]
+            good = [one for one in plan if one.error is None]
+            return self._finished([_file(one, copied=not one.is_there) for one in good], failures)
         timer = self._timer()
         try:
             archived, failures = self.archive.run(self.records), []
         except ArchiveFailed as error:
             archived, failures = error.archived, error.failures
-        except DownloadStopped as error:
+        except DownloadStopped:
             if timer is None:
                 raise
-            return {"slice": self._slice(there, str(error))}
+            return {"slice": self._slice()}
         finally:
             if timer is not None:
                 timer.cancel()
-        files = [_file(one, one.name in there, sha256=one.sha256) for one in archived]
-        return self._finished(there, files, failures)
+        earlier = self.params["_copied"]
+        files = [
+            _file(one, copied=one.copied or one.name in earlier, sha256=one.sha256)
+            for one in archived
+        ]
+        return self._finished(files, failures)
 
     def _note(self, progress: Progress) -> None:
         self.progress = progress
@@ -194,10 +199,10 @@ class _Run:
         timer.start()
         return timer
 
-    def _slice(self, there: list[str], message: str) -> dict[str, t.Any]:
+    def _slice(self) -> dict[str, t.Any]:
         """Return what the action plugin needs for its line, and for the next slice."""
+        found = {"copied": self.archive.copied, "arrived_bytes": 0, "done": 0, "videos": 0}
         progress = self.progress
-        found = {"there": there, "message": message, "arrived_bytes": 0, "done": 0, "videos": 0}
         if progress is not None:
             found.update(
                 arrived_bytes=progress.arrived_bytes,
@@ -207,9 +212,7 @@ class _Run:
             )
         return found
 
-    def _finished(
-        self, there: list[str], files: list[dict[str, t.Any]], failures: list[t.Any]
-    ) -> dict[str, t.Any]:
+    def _finished(self, files: list[dict[str, t.Any]], failures: list[t.Any]) -> dict[str, t.Any]:
         new = [file for file in files if file["copied"]]
         manifests = sorted(
             {self.archive.manifest.render(record_values(record_dict(r))) for r in self.records}
@@ -276,11 +279,26 @@ def _folders_of(path: str, root: str) -> t.Iterator[str]:
 
 
 def _is_good(record: dict[str, t.Any]) -> bool:
-    return record.get("verdict", "finished") == "finished"
+    """Return whether a recording is to be archived; one that was not judged must be FINISHED."""
+    verdict = record.get("verdict")
+    if verdict is None:
+        return record.get("status", "FINISHED") == "FINISHED"
+    return bool(verdict == "finished")
+
+
+def _check_owner(module: AnsibleModule) -> None:
+    """Fail before anything is copied where a user or group is unknown."""
+    for option, look_up in (("owner", pwd.getpwnam), ("group", grp.getgrnam)):
+        name = module.params[option]
+        try:
+            if name is not None and not name.isdigit():
+                look_up(name)
+        except KeyError:
+            module.fail_json(msg=f"{option}: {name} is not known on this host.")
 
 
 def _why_bad(record: dict[str, t.Any]) -> str:
-    why = record.get("message") or record.get("verdict")
+    why = record.get("message") or record.get("verdict") or record.get("status")
     return f"{record.get('task_id')}: {why}"
 
 
@@ -291,7 +309,7 @@ def _octal(mode: t.Any, default: int) -> int:
     return int(mode, 8) if isinstance(mode, str) and _OCTAL.fullmatch(mode) else default
 
 
-def _file(found: t.Any, was_there: bool, sha256: str | None = None) -> dict[str, t.Any]:
+def _file(found: t.Any, *, copied: bool, sha256: str | None = None) -> dict[str, t.Any]:
     video = found.video
     return {
         "path": found.path,
@@ -302,7 +320,7 @@ def _file(found: t.Any, was_there: bool, sha256: str | None = None) -> dict[str,
         "source_url": found.source_url,
         "size_bytes": found.size_bytes,
         "sha256": sha256,
-        "copied": not was_there,
+        "copied": copied,
     }
 
 

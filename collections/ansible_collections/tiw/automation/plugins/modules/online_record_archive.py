@@ -48,7 +48,8 @@ options:
   records:
     description:
       - The recordings as RV(tiw.automation.online_record_info#module:records) returns them.
-      - One whose C(verdict) is not V(finished) is not archived, see O(skip_bad).
+      - One whose C(verdict) is not V(finished) is not archived, see O(skip_bad). A record without a
+        verdict must have the status V(FINISHED); its finish reason is not judged.
     type: list
     elements: dict
   folder:

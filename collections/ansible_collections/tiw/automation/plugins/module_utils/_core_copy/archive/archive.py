@@ -74,7 +74,8 @@ class ArchivedVideo:
 class PlannedVideo:
     """What a run would do with a video; ``is_there`` is true where it would copy nothing.
 
-    ``size_bytes`` is the file's where it is there, else the record's, or None.
+    ``size_bytes`` is the file's where it is there, else the record's, or None. ``error`` is why it
+    cannot be copied, as far as that is known without a request.
     """
 
     path: str
@@ -84,6 +85,7 @@ class PlannedVideo:
     source_url: str
     size_bytes: int | None
     is_there: bool
+    error: TiwError | None = None
 
 
 @dataclass(frozen=True)
@@ -242,6 +244,8 @@ class RecordArchive:
             attempts=attempts,
             stop=self._stop,
         )
+        self.copied: list[str] = []
+        """The names of the videos that were copied so far."""
         self._open: dict[str, _Copy] = {}
         self._arrived_bytes = 0
 
@@ -253,7 +257,6 @@ class RecordArchive:
         """Return what :meth:`run` would do; no video is requested and nothing is written.
 
         :raises ConfigurationError: two videos would have one name.
-        :raises FileInTheWay: a manifest cannot be read.
         """
         return [self._planned(job) for job in self._plan(records)]
 
@@ -336,7 +339,13 @@ class RecordArchive:
                 yield _Job(name, video, original, manifest)
 
     def _planned(self, job: _Job) -> PlannedVideo:
-        whole = self._whole(job)
+        whole, error = None, job.error
+        try:
+            whole = self._whole(job)
+            if whole is None and not self.overwrite:
+                self._check_name(job)
+        except (TiwError, OSError) as problem:
+            error = problem if isinstance(problem, TiwError) else _not_stored(job, problem)
         name = job.name if whole is None else whole["name"]
         return PlannedVideo(
             path=self.storage.path(name),
@@ -346,6 +355,7 @@ class RecordArchive:
             source_url=shown_url(job.url),
             size_bytes=job.video["size_bytes"] if whole is None else whole["size_bytes"],
             is_there=whole is not None,
+            error=error,
         )
 
     def _collect(
@@ -414,13 +424,7 @@ class RecordArchive:
                 result = error
             except BaseException as error:
                 # Without a result the run would wait without limit.
-                result = VideoError(
-                    f"{job.name} cannot be stored: {type(error).__name__}: {error}",
-                    code="Archive.Storage",
-                    retryable=True,
-                    hint="Check the destination, its connection and its free space.",
-                )
-                result.__cause__ = error
+                result = _not_stored(job, error)
             results.put((job, result))
 
     def _archive(self, job: _Job) -> ArchivedVideo:
@@ -502,6 +506,7 @@ class RecordArchive:
             self._open.pop(job.name, None)
             self._arrived_bytes += copy.arrived_bytes
         job.manifest.complete(job.name, job.video, downloaded)
+        self.copied.append(job.name)
         return downloaded
 
     def _abandon(self, threads: list[threading.Thread]) -> None:
@@ -610,6 +615,17 @@ class _Copy:
     def end(self) -> None:
         """Close the file; what can be continued stays."""
         self.target.abort(keep=self._can_continue)
+
+
+def _not_stored(job: _Job, error: BaseException) -> VideoError:
+    found = VideoError(
+        f"{job.name} cannot be stored: {type(error).__name__}: {error}",
+        code="Archive.Storage",
+        retryable=True,
+        hint="Check the destination, its connection and its free space.",
+    )
+    found.__cause__ = error
+    return found
 
 
 def _nameless(job: _Job, name: str, why: str) -> _Job:
