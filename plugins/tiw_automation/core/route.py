@@ -77,13 +77,15 @@ def _is_direct(parts: SplitResult, no_proxy: str) -> bool:
     return False
 
 
-def parse_proxy(value: str, name: str) -> Proxy:
+def parse_proxy(value: object, name: str) -> Proxy:
     """Parse a proxy's URL; without a scheme it is http.
 
     :param name: what it was given as, for the message.
     :raises ConfigurationError: it is malformed, or of a kind that is not supported.
     """
     malformed = ConfigurationError(f"{name} is malformed.", hint=_PROXY_HINT)
+    if not isinstance(value, str):
+        raise malformed
     text = value.strip()
     # Otherwise "localhost:3128" would have the scheme "localhost".
     text = text if "://" in text else "http://" + text.lstrip("/")

@@ -150,7 +150,8 @@ def test_a_push_names_its_backup(client: TiwClient) -> None:
     created = client.create_task("whiteboard_push", **OPTIONS["whiteboard_push"], backup=backup)
     second = created.result["backup"]["task_id"]
     assert second != created.task_id
-    assert client.describe_task("whiteboard_push", second).status == "PREPARED"
+    # A slow machine may see it push already.
+    assert client.describe_task("whiteboard_push", second).status in ("PREPARED", "PUSHING")
 
 
 def test_the_newest_transcode_of_a_url(client: TiwClient) -> None:
