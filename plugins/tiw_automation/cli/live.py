@@ -32,6 +32,7 @@ class LiveTable(View):
     """
 
     def __init__(self, stream: TextIO, kind: TaskKind) -> None:
+        self._stream = stream
         self._console = screen(stream)
         self._live = Live(
             console=self._console, auto_refresh=False, transient=True, redirect_stdout=False
@@ -65,7 +66,7 @@ class LiveTable(View):
         shown = self._first(room)
         for outcome in shown:
             fields = fields_of(outcome, columns)
-            table.add_row(*(shown_field(field, self._console.file) for field in fields))
+            table.add_row(*(shown_field(field, self._stream) for field in fields))
         hidden = len(self._known) - len(shown)
         more = [Text(f"and {hidden} more", style="dim")] if hidden else []
         return [table, *more, Text(self._summary(stats), style="dim")]

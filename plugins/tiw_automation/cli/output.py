@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import IO, TYPE_CHECKING, Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
@@ -91,7 +91,7 @@ def note(text: str) -> None:
     print(_safe(f"tiw: {escaped(text)}", sys.stderr), file=sys.stderr)
 
 
-def shown_field(field: object, stream: IO[str]) -> str:
+def shown_field(field: object, stream: TextIO) -> str:
     """Return a field of a table: ``-`` for None, and what does not print escaped."""
     return "-" if field is None else _safe(escaped(field), stream)
 
@@ -106,7 +106,7 @@ def _json(value: object, indent: int | None = None) -> str:
     return text if _encodes(text, sys.stdout) else json.dumps(value, indent=indent)
 
 
-def _encodes(text: str, stream: IO[str]) -> bool:
+def _encodes(text: str, stream: TextIO) -> bool:
     try:
         text.encode(stream.encoding or "utf-8")
     except UnicodeEncodeError:
@@ -114,6 +114,6 @@ def _encodes(text: str, stream: IO[str]) -> bool:
     return True
 
 
-def _safe(text: str, stream: IO[str]) -> str:
+def _safe(text: str, stream: TextIO) -> str:
     encoding = stream.encoding or "utf-8"
     return encodable(text).encode(encoding, "backslashreplace").decode(encoding)
