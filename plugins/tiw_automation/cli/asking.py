@@ -13,8 +13,9 @@ import click
 
 from tiw_automation.cli import exits, interrupts
 from tiw_automation.cli.arguments import read_duration, read_states, usage_errors
+from tiw_automation.cli.forms import views_for_now, views_for_wait
 from tiw_automation.cli.output import note
-from tiw_automation.cli.views import View, views_for_now, views_for_wait
+from tiw_automation.cli.views import View
 from tiw_automation.core import Acceptance, Outcome, Verdict
 from tiw_automation.core.tasks import check_until, find_kind
 
