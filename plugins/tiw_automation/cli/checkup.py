@@ -292,7 +292,7 @@ def _permission(answered: Answered, effective: Effective) -> Check:
         cause = "refused" if action.is_needed else ""
         return Check(name, state, f"refused ({error.code})", f"It needs {policy}.", cause)
     if error.code == "InvalidAction":
-        return Check(name, WARNING, "This endpoint does not have it.")
+        return Check(name, NOT_CHECKED, "This site does not have it.")
     if action.is_needed:
         return fault_of(name, error)
     return Check(name, WARNING, without_hint(error), error.hint or "")
