@@ -98,6 +98,8 @@ def environment(facts: dict[str, Any]) -> dict[str, str]:
         "TENCENTCLOUD_SECRET_KEY": facts["secret_key"],
         "TIW_ENDPOINT": facts["endpoint"],
         "TIW_SDK_APP_ID": str(facts["sdk_app_id"]),
+        # Otherwise only videos of public addresses are copied.
+        "TIW_ARCHIVE_HOSTS": "127.0.0.1",
         "NO_PROXY": "127.0.0.1",
         "no_proxy": "127.0.0.1",
     }

@@ -62,8 +62,11 @@ def tasks_of(node: Any, become: Any = None) -> Iterator[tuple[dict[str, Any], An
             yield from tasks_of(item, become)
     if isinstance(node, dict):
         become = node.get("become", become)
-        if any(str(key).startswith("tiw.automation.online_record") for key in node):
-            yield node, become
+        for name, options in node.items():
+            asks = str(name).startswith("tiw.automation.online_record")
+            # An archive of given records asks nothing, and may need root for its folder.
+            if asks and "records" not in (options or {}):
+                yield node, become
         for key in ("tasks", "block", "always", "rescue", "pre_tasks", "post_tasks", "handlers"):
             yield from tasks_of(node.get(key), become)
 

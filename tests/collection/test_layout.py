@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 COLLECTION = ROOT / "collections/ansible_collections/tiw/automation"
 OURS = "ansible_collections.tiw.automation.plugins."
-FILES = [*COLLECTION.glob("plugins/**/*.py"), *COLLECTION.glob("extensions/**/*.py")]
+FILES = [
+    path
+    for path in (*COLLECTION.glob("plugins/**/*.py"), *COLLECTION.glob("extensions/**/*.py"))
+    if "_core_copy" not in path.parts
+]
 UTILS = sorted(COLLECTION.glob("plugins/module_utils/*.py"))
 
 # The public names of the core, the lazy faces of its wings, and its ground floor.
@@ -55,5 +60,21 @@ def test_a_file_imports_module_utils_and_the_faces_of_the_core(path: Path) -> No
 
 
 def test_module_utils_import_each_other_without_a_circle() -> None:
-    graph = {f"module_utils.{path.stem}": ours(path) for path in UTILS}
+    graph = {
+        f"module_utils.{path.stem}": {name for name in ours(path) if "_core_copy" not in name}
+        for path in UTILS
+    }
     assert len(list(graphlib.TopologicalSorter(graph).static_order())) == len(graph)
+
+
+def test_the_copy_of_the_archive_is_up_to_date() -> None:
+    """There is one source; ``python tests/collection/make_archive_copy.py`` copies it."""
+    spec = importlib.util.spec_from_file_location(
+        "make_archive_copy", Path(__file__).with_name("make_archive_copy.py")
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    maker = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(maker)
+    wanted = maker.copies()
+    assert {path: path.read_text() for path in maker.COPY.rglob("*.py")} == wanted

@@ -40,11 +40,11 @@ from tiw_automation.core.api.options import SETTINGS, read_options
 from tiw_automation.core.api.roles import temporary_keys
 from tiw_automation.core.api.running_tasks import check_task_type
 from tiw_automation.core.api.settings import Settings
-from tiw_automation.core.api.transport import http_date
 from tiw_automation.core.api.user_sig import check_record_user_id
 from tiw_automation.core.checks import as_integer, as_number, check_sdk_app_id, check_seconds
 from tiw_automation.core.errors import ApiError
 from tiw_automation.core.formatting import shown, shown_url
+from tiw_automation.core.headers import http_date
 from tiw_automation.core.locks import ProcessLock
 from tiw_automation.core.records.record import check_video_kinds
 from tiw_automation.core.records.tracks import tracks_of

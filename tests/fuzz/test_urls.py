@@ -16,8 +16,8 @@ from rude_server import rude_server
 
 from tiw_automation.core import ConfigurationError, DeadlineExceeded, TiwClient, TiwError
 from tiw_automation.core.api.endpoints import is_loopback, parse_endpoint
-from tiw_automation.core.api.transport import http_date, retry_after_s
 from tiw_automation.core.formatting import shown_url
+from tiw_automation.core.headers import http_date, retry_after_s
 from tiw_automation.core.quota.quota import Quota, Slot
 
 SECRET = "s3cretS3CRETs3cret"

@@ -29,11 +29,12 @@ class File:
 
 @dataclass
 class Bucket:
-    """A running server; ``requests`` are pairs of a path and the headers."""
+    """A running server; ``requests`` are pairs of a path and the headers, ``peers`` connections."""
 
     origin: str
     files: dict[str, File] = field(default_factory=dict)
     requests: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
+    peers: set[Any] = field(default_factory=set)
     sent_bytes: int = 0
     # Ends all behaviours that hold a request.
     release: threading.Event = field(default_factory=threading.Event)
@@ -183,6 +184,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         path = re.sub(r"^http://[^/]+", "", self.path).partition("?")[0]
         with self.bucket.lock:
             self.bucket.requests.append((self.path, dict(self.headers)))
+            self.bucket.peers.add(self.client_address)
             file = self.bucket.files.get(path)
             behave = file.behaviours.pop(0) if file and file.behaviours else serve
         if file is None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 from tiw_automation.core import ConfigurationError, check_task_ids
@@ -54,3 +55,18 @@ def one_task_id(name: str, value: object) -> str:
             hint=f"Map the task: .partial(...).expand({name}=ids).",
         )
     return ids[0]
+
+
+def mode(name: str, value: object) -> int:
+    """Return the permissions of a file, which may be given as octal digits such as ``"0640"``.
+
+    :raises ConfigurationError: it is something else.
+    """
+    if isinstance(value, str) and re.fullmatch("[0-7]{3,4}", value):
+        return int(value, 8)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 0o7777:
+        return value
+    raise ConfigurationError(
+        f"{name} must be permissions such as '0640', not {shown(value)}.",
+        hint="Give octal digits as a text.",
+    )

@@ -17,7 +17,7 @@ from airflow.providers.common.compat.sdk import (  # isort: skip
 from airflow.sdk import Asset  # isort: skip
 
 from tiw_automation.airflow import loops
-from tiw_automation.airflow.arguments import count, flag, seconds
+from tiw_automation.airflow.arguments import count, flag, mode, seconds
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.airflow.lineage import lineage
 from tiw_automation.airflow.object_storage import storage_of
@@ -35,6 +35,7 @@ from tiw_automation.core import (
 )
 from tiw_automation.core.archive import (
     DEFAULT_MANIFEST,
+    DEFAULT_MAX_BYTES,
     DEFAULT_NAMES,
     ArchivedVideo,
     ArchiveFailed,
@@ -87,6 +88,12 @@ class TiwOnlineRecordToObjectStorageOperator(KeepsTexts):
     :param overwrite: whether to replace a file that is not known to be the video, or is another
         one.
     :param verify_size: whether to refuse a video of another size than the record states.
+    :param hosts: the hosts that videos may come from, a list or a text with commas; by default
+        ``TIW_ARCHIVE_HOSTS`` of the worker, else Tencent's storage and every public address.
+    :param max_bytes: the most bytes of one video, 64 GiB by default; 0 for no limit.
+    :param file_mode: the permissions of files in a folder of the worker, 0640 by default; an
+        octal text, or an int.
+    :param folder_mode: those of folders, 0750 by default.
     :param progress_interval: seconds (or a timedelta) between two lines about the progress in the
         log.
     :param video_timeout: seconds (or a timedelta) within which a video's server must answer, and
@@ -103,6 +110,8 @@ class TiwOnlineRecordToObjectStorageOperator(KeepsTexts):
         "tencentcloud_conn_id",
         "names",
         "manifest",
+        "hosts",
+        "max_bytes",
     )
     structured_fields = frozenset({"records", "record_task_id"})
     template_fields_renderers = {"records": "json"}  # noqa: RUF012  # Airflow's own convention
@@ -125,6 +134,10 @@ class TiwOnlineRecordToObjectStorageOperator(KeepsTexts):
         max_workers: int = 4,
         overwrite: bool = False,
         verify_size: bool = True,
+        hosts: Sequence[str] | str | None = None,
+        max_bytes: int | str | None = None,
+        file_mode: str | int = 0o640,
+        folder_mode: str | int = 0o750,
         progress_interval: float | timedelta = 30.0,
         video_timeout: float | timedelta = 60.0,
         attempts: int = 6,
@@ -145,6 +158,10 @@ class TiwOnlineRecordToObjectStorageOperator(KeepsTexts):
         self.max_workers = max_workers
         self.overwrite = overwrite
         self.verify_size = verify_size
+        self.hosts = hosts
+        self.max_bytes = max_bytes
+        self.file_mode = file_mode
+        self.folder_mode = folder_mode
         self.progress_interval = progress_interval
         self.video_timeout = video_timeout
         self.attempts = attempts
@@ -190,13 +207,21 @@ class TiwOnlineRecordToObjectStorageOperator(KeepsTexts):
 
     def _new_archive(self) -> RecordArchive:
         return RecordArchive(
-            storage_of(self._folder()),
+            storage_of(
+                self._folder(),
+                file_mode=mode("file_mode", self.file_mode),
+                folder_mode=mode("folder_mode", self.folder_mode),
+            ),
             names=self.names,
             manifest=self.manifest,
             max_workers=count("max_workers", self.max_workers),
             video_kinds=self.video_kinds,
             overwrite=flag("overwrite", self.overwrite),
             verify_size=flag("verify_size", self.verify_size),
+            hosts=self.hosts,
+            max_bytes=DEFAULT_MAX_BYTES
+            if self.max_bytes is None
+            else count("max_bytes", self.max_bytes),
             progress_s=seconds("progress_interval", self.progress_interval),
             timeout_s=seconds("video_timeout", self.video_timeout),
             attempts=count("attempts", self.attempts),

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
         VideoForbidden as VideoForbidden,
         VideoGone as VideoGone,
     )
-    from tiw_automation.core.archive.storage import LocalStorage as LocalStorage
+    from tiw_automation.core.archive.local import LocalStorage as LocalStorage
     from tiw_automation.core.checks import (
         check_sdk_app_id as check_sdk_app_id,
         check_task_id as check_task_id,
@@ -128,7 +128,7 @@ else:
             "archive.archive": "ArchiveFailed ArchivedVideo RecordArchive",
             "archive.download": "VideoDownloader",
             "archive.errors": "VideoChanged VideoError VideoForbidden VideoGone",
-            "archive.storage": "LocalStorage",
+            "archive.local": "LocalStorage",
             "checks": "check_sdk_app_id check_task_id check_task_ids",
             "errors": """
                 ApiError AuthFailure BadAnswer ChangeUncertain

@@ -14,7 +14,7 @@ from email.utils import formatdate
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from aiohttp import web
 
@@ -376,6 +376,7 @@ class Simulator:
             "TENCENTCLOUD_REGION": self.region,
             "TIW_SDK_APP_ID": str(self.sdk_app_id),
             "TIW_ENDPOINT": self.endpoint,
+            "TIW_ARCHIVE_HOSTS": urlsplit(self.endpoint).hostname or "",
         }
         return {**variables, "TENCENTCLOUD_TOKEN": self.token} if self.token else variables
 

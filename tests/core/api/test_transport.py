@@ -34,8 +34,10 @@ from tiw_automation.core import (
     TiwError,
     TransportError,
 )
-from tiw_automation.core.api.transport import Transport, retry_after_s
+from tiw_automation.core.api.transport import Transport
 from tiw_automation.core.archive.download import VideoDownloader
+from tiw_automation.core.archive.hosts import HostPolicy
+from tiw_automation.core.headers import retry_after_s
 from tiw_automation.core.quota.quota import Quota, Slot
 
 KEY = "keyexamplekeyexamplekey00"
@@ -612,10 +614,12 @@ def test_the_query_of_a_videos_url_is_never_logged(caplog: pytest.LogCaptureFixt
     with caplog.at_level(logging.DEBUG), caplog.at_level(logging.DEBUG, "urllib3.connectionpool"):
         with rude.rude_server(rude.answer(odd)) as (port, _):
             url = f"http://127.0.0.1:{port}/v.mp4?sign=s3cret"
-            VideoDownloader(attempts=1).download(url, _Memory(), size_bytes=3)
+            VideoDownloader(attempts=1, policy=HostPolicy(["127.0.0.1"])).download(
+                url, _Memory(), size_bytes=3
+            )
         url = "http://127.0.0.1:1/?sign=s3cret"
         with pytest.raises(TiwError) as caught:
-            VideoDownloader(attempts=1).download(url, _Memory())
+            VideoDownloader(attempts=1, policy=HostPolicy(["127.0.0.1"])).download(url, _Memory())
         logging.getLogger("test").error("failed", exc_info=caught.value)
     assert "s3cret" not in caplog.text
     assert "failed" in caplog.text
@@ -641,7 +645,9 @@ class _Memory:
 def test_odd_headers_of_a_video_are_errors_of_this_package(head: str) -> None:
     raw = f"HTTP/1.1 {head}\r\n\r\n".encode("latin-1")
     with rude.rude_server(rude.answer(raw)) as (port, _), pytest.raises(TiwError):
-        VideoDownloader(attempts=1).download(f"http://127.0.0.1:{port}/v", _Memory(), size_bytes=3)
+        VideoDownloader(attempts=1, policy=HostPolicy(["127.0.0.1"])).download(
+            f"http://127.0.0.1:{port}/v", _Memory(), size_bytes=3
+        )
 
 
 def test_a_forked_child_has_connections_of_its_own() -> None:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import hashlib
@@ -16,9 +15,8 @@ import sys
 import threading
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -36,6 +34,7 @@ from tiw_automation.core.archive.errors import (
     VideoChanged,
     VideoGone,
 )
+from tiw_automation.core.archive.local import LocalStorage
 from tiw_automation.core.archive.names import (
     DEFAULT_MANIFEST,
     DEFAULT_NAMES,
@@ -43,10 +42,12 @@ from tiw_automation.core.archive.names import (
     VIDEO_KEYS,
     NameTemplate,
 )
-from tiw_automation.core.archive.storage import LocalStorage, Target
+from tiw_automation.core.archive.storage import NoLock, Target
 from tiw_automation.simulator import Simulator
 
 MIB = 1024 * 1024
+HERE = ["127.0.0.1"]
+PART = "lesson/.whiteboard-v1.mp4.part"
 CONTENT = random.Random(3).randbytes(700_000)
 
 
@@ -84,7 +85,9 @@ def lesson(bucket: Any, *video_ids: str, task_id: str = "lesson") -> OnlineRecor
 
 
 def archive(folder: Path, **changes: Any) -> RecordArchive:
-    return RecordArchive(LocalStorage(folder), **{"timeout_s": 10.0, **changes})
+    return RecordArchive(
+        LocalStorage(folder), **{"timeout_s": 10.0, "hosts": ["127.0.0.1"], **changes}
+    )
 
 
 def files(folder: Path) -> list[str]:
@@ -346,18 +349,20 @@ def test_videos_listed_in_another_order_replace_no_file(bucket: Any, tmp_path: P
     second = video(bucket.put("b", CONTENT[::-1]), "b")
     archive(tmp_path, names=names).run([record(first, second)])
     bucket.put("a", b"", videos.answer(404))
-    with pytest.raises(ArchiveFailed) as caught:
-        archive(tmp_path, names=names).run([record(second, first)])
-    assert [type(error) for _, error in caught.value.failures] == [FileInTheWay, FileInTheWay]
-    assert (tmp_path / "lesson/1.mp4").read_bytes() == CONTENT
-    assert (tmp_path / "lesson/2.mp4").read_bytes() == CONTENT[::-1]
-    # The same for a half-written entry of a killed process, and for the name of a deleted file.
+    again = archive(tmp_path, names=names).run([record(second, first)])
+    assert [(one.name, one.copied) for one in again] == [
+        ("lesson/2.mp4", False),
+        ("lesson/1.mp4", False),
+    ]
+    # With a half-written entry of a killed process, and a file that was deleted, the names are
+    # those of other videos.
     data = manifest(tmp_path)
     data["files"][0]["sha256"] = data["files"][0]["size_bytes"] = None
     (tmp_path / "lesson/manifest.json").write_text(json.dumps(data))
     (tmp_path / "lesson/2.mp4").unlink()
-    with pytest.raises(ArchiveFailed, match=r"1 of 1 .*lesson/1\.mp4 exists"):
+    with pytest.raises(ArchiveFailed, match=r"1 of 1 .*lesson/1\.mp4 exists") as caught:
         archive(tmp_path, names=names).run([record(second)])
+    assert [type(error) for _, error in caught.value.failures] == [FileInTheWay]
     bucket.put("a", CONTENT)
     both = archive(tmp_path, names=names).run([record(first, second)])
     assert [one.copied for one in both] == [True, True]
@@ -367,7 +372,7 @@ def test_a_video_that_was_only_begun_is_copied(bucket: Any, tmp_path: Path) -> N
     found = record(video(bucket.put("a", CONTENT, videos.answer(500)), size_bytes=None))
     with pytest.raises(ArchiveFailed):
         archive(tmp_path, attempts=1).run([found])
-    assert manifest(tmp_path)["files"][0]["sha256"] is None
+    assert files(tmp_path) == []
     assert archive(tmp_path).run([found])[0].copied
     # A process that was killed between the file and the manifest leaves this behind.
     data = manifest(tmp_path)
@@ -492,6 +497,13 @@ def test_at_most_max_workers_at_a_time(bucket: Any, tmp_path: Path) -> None:
     assert len(ends[0]) == 5
 
 
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 class Running:
     """An archive that is held in the middle of a video, in a thread."""
 
@@ -504,6 +516,7 @@ class Running:
         self.thread = threading.Thread(target=self.run)
         self.thread.start()
         assert bucket.holding.acquire(timeout=10)
+        eventually(lambda: any(part.stat().st_size for part in folder.rglob(".*.mp4.part")))
 
     def run(self) -> None:
         try:
@@ -520,8 +533,9 @@ class Running:
 def test_no_file_has_its_name_before_it_is_complete(bucket: Any, tmp_path: Path) -> None:
     running = Running(bucket, tmp_path)
     time.sleep(0.2)
-    (part,) = [name for name in files(tmp_path) if name != "lesson/manifest.json"]
-    assert part.startswith("lesson/.whiteboard-v1.mp4.")
+    lock, part, stored = files(tmp_path)
+    assert (part, stored) == ("lesson/.whiteboard-v1.mp4.part", "lesson/manifest.json")
+    assert lock.endswith(".lock")
     assert manifest(tmp_path)["files"][0]["sha256"] is None
     bucket.release.set()
     assert running.end()[0].copied
@@ -534,27 +548,28 @@ def test_stopping_while_data_arrives(bucket: Any, tmp_path: Path) -> None:
     # The thread that reads sees it first.
     bucket.release.set()
     assert isinstance(running.end(), DownloadStopped)
-    assert files(tmp_path) == ["lesson/manifest.json"]
+    assert files(tmp_path) == [PART, "lesson/manifest.json"]
 
 
-def test_stopping_leaves_no_incomplete_file(bucket: Any, tmp_path: Path) -> None:
+def test_what_a_stop_leaves_is_continued(bucket: Any, tmp_path: Path) -> None:
     running = Running(bucket, tmp_path)
     started = time.monotonic()
     # The server sends nothing meanwhile, so the thread that reads cannot see it.
     running.archive.stop()
     assert isinstance(running.end(), DownloadStopped)
     assert time.monotonic() - started < 4
-    assert files(tmp_path) == ["lesson/manifest.json"]
+    assert files(tmp_path) == [PART, "lesson/manifest.json"]
+    size = (tmp_path / PART).stat().st_size
     bucket.release.set()
     time.sleep(0.5)
     # The thread writes nothing when it continues.
-    assert files(tmp_path) == ["lesson/manifest.json"]
+    assert (tmp_path / PART).stat().st_size == size
     assert archive(tmp_path).run([running.found])[0].copied
+    assert bucket.ranges() == [None, f"bytes={size}-"]
+    assert (tmp_path / "lesson/whiteboard-v1.mp4").read_bytes() == CONTENT
 
 
-def test_an_exception_in_the_waiting_thread_leaves_no_incomplete_file(
-    bucket: Any, tmp_path: Path
-) -> None:
+def test_an_exception_in_the_waiting_thread_ends_the_copies(bucket: Any, tmp_path: Path) -> None:
     class Timeout(BaseException):
         pass
 
@@ -566,7 +581,7 @@ def test_an_exception_in_the_waiting_thread_leaves_no_incomplete_file(
     log.addFilter(Impatient())
     running = Running(bucket, tmp_path, log=log, progress_s=0.3)
     assert isinstance(running.end(), Timeout)
-    assert files(tmp_path) == ["lesson/manifest.json"]
+    assert files(tmp_path) == [PART, "lesson/manifest.json"]
 
 
 def camera_and_board(bucket: Any, *behaviours: Any) -> OnlineRecord:
@@ -587,7 +602,8 @@ def test_two_runs_at_once_share_a_manifest(bucket: Any, tmp_path: Path) -> None:
     running = []
     for kind in ("camera", "whiteboard"):
         running.append(Running(bucket, tmp_path, found, video_kinds=[kind]))
-    assert by_kinds(manifest(tmp_path)) == {"camera": False, "whiteboard": False}
+    both = {"camera": False, "whiteboard": False}
+    eventually(lambda: by_kinds(manifest(tmp_path)) == both)
     bucket.release.set()
     assert [one.copied for each in running for one in each.end()] == [True, True]
     assert by_kinds(manifest(tmp_path)) == {"camera": True, "whiteboard": True}
@@ -631,7 +647,7 @@ def test_a_manifest_is_locked_between_reading_and_writing(bucket: Any, tmp_path:
     # A file that a killed process left is not locked.
     (tmp_path / "lesson").mkdir()
     (tmp_path / "lesson/.manifest.json.lock").touch()
-    RecordArchive(Watched(tmp_path)).run([lesson(bucket, "v1")])
+    RecordArchive(Watched(tmp_path), hosts=HERE).run([lesson(bucket, "v1")])
     assert len(locked) == 2
     assert files(tmp_path) == ["lesson/manifest.json", "lesson/whiteboard-v1.mp4"]
 
@@ -645,8 +661,8 @@ def test_an_entry_that_another_run_overwrote_is_stored_again(bucket: Any, tmp_pa
     class Lockless(LocalStorage):
         """A storage where another run writes, after this one's last write, what it read before."""
 
-        def exclusive(self, name: str) -> AbstractContextManager[object]:
-            return contextlib.nullcontext()
+        def exclusive(self, name: str, patience_s: float) -> Any:
+            return NoLock()
 
         def read(self, name: str) -> bytes | None:
             described = by_kinds(manifest(tmp_path))
@@ -655,7 +671,7 @@ def test_an_entry_that_another_run_overwrote_is_stored_again(bucket: Any, tmp_pa
                 (tmp_path / name).write_bytes(early)
             return super().read(name)
 
-    RecordArchive(Lockless(tmp_path), video_kinds=["whiteboard"]).run([found])
+    RecordArchive(Lockless(tmp_path), hosts=HERE, video_kinds=["whiteboard"]).run([found])
     assert written == ["lesson/manifest.json"]
     assert by_kinds(manifest(tmp_path)) == {"camera": True, "whiteboard": True}
 
@@ -668,12 +684,13 @@ def test_a_manifest_that_cannot_be_read_back(
 
         def read(self, name: str) -> bytes | None:
             self.reads += 1
-            # Three reads are for the copy: to look up the entry, to announce it, to complete it.
-            if self.reads > 3:
+            # Four reads are for the copy: to look up the entry, again when the video is locked, to
+            # announce it, and to complete it.
+            if self.reads > 4:
                 raise PermissionError("no more")
             return super().read(name)
 
-    (one,) = RecordArchive(Forgetful(tmp_path)).run([lesson(bucket, "v1")])
+    (one,) = RecordArchive(Forgetful(tmp_path), hosts=HERE).run([lesson(bucket, "v1")])
     assert one.copied
     assert "manifest.json could not be read back: no more" in caplog.text
 
@@ -684,15 +701,14 @@ def test_a_video_that_another_run_copied_meanwhile_is_not_copied_again(
     found = camera_and_board(bucket)
 
     class Overtaken(LocalStorage):
-        """Another run copies the second video right after this one looked at the first."""
+        """Another run copies the second video right before this one locks it."""
 
-        def size(self, name: str) -> int | None:
-            if name == "lesson/whiteboard-b.mp4":
-                archive(tmp_path, video_kinds=["whiteboard"]).run([found])
-            return super().size(name)
+        def exclusive(self, name: str, patience_s: float) -> Any:
+            archive(tmp_path, video_kinds=["whiteboard"]).run([found])
+            return super().exclusive(name, patience_s)
 
     archive(tmp_path, video_kinds=["camera"]).run([found])
-    again = RecordArchive(Overtaken(tmp_path), max_workers=1).run([found])
+    again = RecordArchive(Overtaken(tmp_path), hosts=HERE, max_workers=1).run([found])
     assert [one.copied for one in again] == [False, False]
 
 
@@ -712,35 +728,44 @@ _KILLED = """
 import sys
 from tiw_automation.core import OnlineRecord, Video
 from tiw_automation.core.archive.archive import RecordArchive
-from tiw_automation.core.archive.storage import LocalStorage
+from tiw_automation.core.archive.local import LocalStorage
 
 video = Video("v1", sys.argv[1], "mp4", 2, "teacher", 0, 0, int(sys.argv[3]), 1, 1)
 record = OnlineRecord(1400000001, "lesson", status="FINISHED", videos=(video,))
-RecordArchive(LocalStorage(sys.argv[2])).run([record])
+RecordArchive(LocalStorage(sys.argv[2]), hosts=["127.0.0.1"]).run([record])
 """
 
 
-def test_files_of_a_killed_process_are_removed_and_those_of_a_running_one_kept(
+def test_a_killed_process_is_continued_and_a_running_one_is_waited_for(
     bucket: Any, tmp_path: Path
 ) -> None:
     url = bucket.put("v1.mp4", CONTENT, *[videos.hold(300_000)] * 2)
     command = [sys.executable, "-c", _KILLED, url, str(tmp_path), str(len(CONTENT))]
-    processes = [subprocess.Popen(command) for _ in range(2)]
+    processes = []
     try:
-        for _ in processes:
-            assert bucket.holding.acquire(timeout=30)
-        assert sum(name.endswith(".part") for name in files(tmp_path)) == 2
+        processes.append(subprocess.Popen(command))
+        assert bucket.holding.acquire(timeout=30)
+        part = tmp_path / "lesson/.whiteboard-v1.mp4.part"
+        eventually(lambda: part.exists() and part.stat().st_size > 0)
         processes[0].send_signal(signal.SIGKILL)
         processes[0].wait()
-        found = record(video(url))
-        assert archive(tmp_path).run([found])[0].copied
-        assert sum(name.endswith(".part") for name in files(tmp_path)) == 1
-        bucket.release.set()
+        assert part.exists()
+        processes.append(subprocess.Popen(command))
+        assert bucket.holding.acquire(timeout=30)
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(archive(tmp_path).run, [record(video(url))])
+            time.sleep(0.3)
+            assert not waiting.done()
+            bucket.release.set()
+            assert [one.copied for one in waiting.result(30)] == [False]
         assert processes[1].wait(30) == 0
     finally:
         for process in processes:
             process.kill()
             process.wait()
+    first, second = bucket.ranges()
+    assert first is None
+    assert 0 < int(re.fullmatch(r"bytes=(\d+)-", second)[1]) <= 300_000  # type: ignore[index]
     assert files(tmp_path) == ["lesson/manifest.json", "lesson/whiteboard-v1.mp4"]
     assert (tmp_path / "lesson/whiteboard-v1.mp4").read_bytes() == CONTENT
 
@@ -753,18 +778,18 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(
 
     def fsync(file: int) -> None:
         name = Path(os.readlink(f"/proc/self/fd/{file}")).name
-        calls.append(f"fsync {re.sub('[0-9a-f]{8}.part', '*', name)}")
+        calls.append(f"fsync {name}")
         real_fsync(file)
 
-    def replace(source: Path, target: Path) -> None:
-        calls.append(f"replace {target.name}")
-        real_replace(source, target)
+    def replace(source: str, target: str, **folders: int) -> None:
+        calls.append(f"replace {target}")
+        real_replace(source, target, **folders)
 
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(os, "replace", replace)
     archive(tmp_path / "new").run([lesson(bucket, "v1")])
     at = calls.index("replace whiteboard-v1.mp4")
-    assert calls[at - 1] == "fsync .whiteboard-v1.mp4.*"
+    assert calls[at - 1] == "fsync .whiteboard-v1.mp4.part"
     assert calls[at + 1] == "fsync lesson"
     assert calls[:2] == [f"fsync {tmp_path.name}", "fsync new"]
 
@@ -773,6 +798,7 @@ def test_a_storage_that_is_full(bucket: Any, tmp_path: Path) -> None:
     class Full:
         def __init__(self, target: Target) -> None:
             self.restart, self.commit, self.abort = target.restart, target.commit, target.abort
+            self.begun, self.begun_bytes = target.begun, target.begun_bytes
 
         def write(self, data: bytes, /) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -783,7 +809,7 @@ def test_a_storage_that_is_full(bucket: Any, tmp_path: Path) -> None:
             return Full(target) if name.endswith("mp4") else target
 
     with pytest.raises(ArchiveFailed, match="No space left on device") as caught:
-        RecordArchive(Small(tmp_path)).run([lesson(bucket, "v1")])
+        RecordArchive(Small(tmp_path), hosts=HERE).run([lesson(bucket, "v1")])
     assert caught.value.retryable
     assert len(bucket.requests) == 1
     assert files(tmp_path) == ["lesson/manifest.json"]
@@ -825,7 +851,7 @@ def test_the_log_reports_progress(
     running.end()
     lines = [line for line in caplog.messages if "videos are done" in line]
     assert 2 <= len(lines) <= 6
-    assert lines[0].startswith("0 of 1 videos are done; 2")
+    assert lines[0].startswith("0 of 1 videos are done; 3")
     assert "of 700.0 kB copied" in lines[0]
     (copied,) = [line for line in caplog.messages if line.startswith("Copied http")]
     assert hashlib.sha256(CONTENT).hexdigest() in copied

@@ -20,9 +20,10 @@ from tiw_automation.core.api.credentials import (
 )
 from tiw_automation.core.api.key_files import text_of
 from tiw_automation.core.api.sites import site_of
-from tiw_automation.core.api.transport import Answer, Transport, http_date
+from tiw_automation.core.api.transport import Answer, Transport
 from tiw_automation.core.checks import as_number
 from tiw_automation.core.errors import CredentialsError, TiwError, TransportError
+from tiw_automation.core.headers import http_date
 
 if TYPE_CHECKING:
     from tiw_automation.core.api.sdk import StsSdkClient

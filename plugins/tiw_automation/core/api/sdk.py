@@ -24,7 +24,7 @@ from tencentcloud.tiw.v20190919 import tiw_client
 
 from tiw_automation import __version__
 from tiw_automation.core.api.error_codes import api_error
-from tiw_automation.core.api.transport import Answer, Transport, http_date, retry_after_s
+from tiw_automation.core.api.transport import Answer, Transport
 from tiw_automation.core.errors import (
     ApiError,
     BadAnswer,
@@ -35,6 +35,7 @@ from tiw_automation.core.errors import (
     TiwError,
 )
 from tiw_automation.core.formatting import escaped
+from tiw_automation.core.headers import http_date, retry_after_s
 
 logger = logging.getLogger(__name__)
 

@@ -21,11 +21,11 @@ from tiw_automation.core.api.credentials import CredentialSource
 from tiw_automation.core.api.endpoints import check_scheme, parse_endpoint
 from tiw_automation.core.api.key_files import Profile, UnreadableFile, read_profile
 from tiw_automation.core.api.options import read_options
-from tiw_automation.core.api.route import check_ca, parse_proxy
 from tiw_automation.core.api.sites import SITES, Site
 from tiw_automation.core.checks import as_number, check_sdk_app_id
 from tiw_automation.core.errors import ConfigurationError
 from tiw_automation.core.formatting import escaped, shown
+from tiw_automation.core.route import check_ca, parse_proxy
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,6 @@ import logging
 import math
 import os
 import queue
-import re
 import selectors
 import socket
 import ssl
@@ -25,8 +24,6 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from types import SimpleNamespace
 from typing import Any
 from weakref import WeakSet
@@ -38,9 +35,10 @@ from urllib3.response import BaseHTTPResponse
 from urllib3.util.retry import Retry
 from urllib3.util.timeout import Timeout
 
-from tiw_automation.core.api.route import find_ca, find_proxy
 from tiw_automation.core.errors import BadAnswer, DeadlineExceeded, TiwError, TransportError
 from tiw_automation.core.formatting import escaped
+from tiw_automation.core.headers import content_length
+from tiw_automation.core.route import find_ca, find_proxy
 
 # The largest answer of this API holds some hundred videos, well under a megabyte.
 _MAX_BODY_BYTES = 8 * 1024 * 1024
@@ -49,10 +47,6 @@ _STAGGER_S = 0.25
 _INTERIM_ANSWERS = 20
 _GZIP_MEMBERS = 100
 _LONGEST_REASON = 200
-_RETRY_AFTER_CAP_S = 300.0
-# The years 2000 to 2099; a server's clock that shows another year is ignored.
-_DATES_BEGIN, _DATES_END = 946684800, 4102444800
-_LENGTH = re.compile(r"(\d{1,15})(\s*,\s*\1)*", re.ASCII)
 
 _NO_RETRIES = Retry(0, read=False, redirect=False, connect=False, status=False)
 
@@ -300,7 +294,7 @@ class Transport:
     """Sends requests to one endpoint, and keeps its connections.
 
     It does not read ``.netrc`` and does not follow redirects. Proxy and CA bundle are the given
-    ones, else the environment's (:mod:`~tiw_automation.core.api.route`).
+    ones, else the environment's (:mod:`~tiw_automation.core.route`).
 
     :param url: scheme and host of the endpoint.
     :param ca_file: a file of CA certificates, or a folder of them.
@@ -323,7 +317,7 @@ class Transport:
             "maxsize": pool_size,
             "retries": _NO_RETRIES,
             "num_pools": 2,
-            **(find_ca(url, ca_file) if url.startswith("https:") else {}),
+            **(find_ca(ca_file) if url.startswith("https:") else {}),
         }
         self._proxy = find_proxy(url, proxy, use_environment=use_environment)
         self._manager = self._new_manager()
@@ -506,47 +500,6 @@ def _reason(error: BaseException) -> str:
         return "the server does not speak HTTP"
     words = inner.strerror if isinstance(inner, OSError) and inner.strerror else str(inner)
     return escaped(words or type(inner).__name__, _LONGEST_REASON).rstrip(".")
-
-
-def content_length(headers: Mapping[str, str]) -> int | None:
-    """Return the announced length of a body in bytes, or None where none is announced.
-
-    :raises BadAnswer: it is not a number, so the end of the answer is unknown.
-    """
-    text = headers.get("Content-Length")
-    if text is None or "Transfer-Encoding" in headers:
-        return None
-    found = _LENGTH.fullmatch(text.strip())
-    if found is None:
-        raise BadAnswer(f"The answer's Content-Length is not a number: {escaped(text, 40)}")
-    return int(found[1])
-
-
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Return the pause that ``Retry-After`` asks for, at most 300 s, or None.
-
-    It may be seconds or a date; anything else is ignored.
-    """
-    text = headers.get("Retry-After", "").strip()
-    if text.isascii() and text.isdigit():
-        # Python refuses to parse thousands of digits.
-        return min(float(text[:15]), _RETRY_AFTER_CAP_S)
-    at = http_date(text)
-    if at is None:
-        return None
-    # By the server's own clock if it shows it, because this machine's may be wrong.
-    now = http_date(headers.get("Date", ""))
-    return min(max(at - (time.time() if now is None else now), 0.0), _RETRY_AFTER_CAP_S)
-
-
-def http_date(text: str) -> float | None:
-    """Return the UNIX seconds of an HTTP date; None where it is malformed or implausible."""
-    try:
-        found = parsedate_to_datetime(text)
-        seconds = (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
-        return seconds if _DATES_BEGIN <= seconds < _DATES_END else None
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return None
 
 
 def _decoded(content: bytes, encoding: str) -> bytes:

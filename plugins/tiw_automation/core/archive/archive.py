@@ -4,21 +4,31 @@
 An archive is a folder of videos with one manifest for each recording. The manifest names a video
 before it is copied and describes it afterwards, so that a second run knows which videos are
 complete, and no other file is overwritten.
+
+This package needs the standard library alone, and Python 3.9: the Ansible collection takes it to
+hosts that have nothing else.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import queue
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Union
 
-from tiw_automation.core.archive.download import Downloaded, VideoDownloader
+from tiw_automation.core.archive.download import (
+    DEFAULT_MAX_BYTES,
+    Begun,
+    Downloaded,
+    VideoDownloader,
+)
 from tiw_automation.core.archive.errors import DownloadStopped, FileInTheWay, VideoError
+from tiw_automation.core.archive.hosts import HostPolicy
 from tiw_automation.core.archive.manifest import Entry, Manifest, describes
 from tiw_automation.core.archive.names import (
     DEFAULT_MANIFEST,
@@ -29,31 +39,75 @@ from tiw_automation.core.archive.names import (
     record_values,
     video_values,
 )
-from tiw_automation.core.archive.storage import Storage, Target
+from tiw_automation.core.archive.records import check_kinds, record_dict
+from tiw_automation.core.archive.storage import Lock, Storage, Target
 from tiw_automation.core.errors import ConfigurationError, TiwError
 from tiw_automation.core.formatting import amount, shown_url
-from tiw_automation.core.records.record import OnlineRecord, Video, check_video_kinds
 
 logger = logging.getLogger(__name__)
 
-# How long the waiting thread may take to see that it must stop.
+# How long the waiting thread may take to see that it must stop, and between two reports.
 _TICK_S = 0.2
 # How long threads between two steps may take to see it; Airflow kills after five seconds.
 _STOP_S = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ArchivedVideo:
-    """A video in the archive; ``copied`` is false where an earlier run copied it."""
+    """A video in the archive; ``copied`` is false where an earlier run copied it.
+
+    ``video`` is the ``Video`` of the record that was given, or its dict where that was a dict.
+    """
 
     path: str
     name: str
     task_id: str
-    video: Video
+    video: Any
     source_url: str
     size_bytes: int
     sha256: str
     copied: bool
+
+
+@dataclass(frozen=True)
+class PlannedVideo:
+    """What a run would do with a video; ``is_there`` is true where it would copy nothing.
+
+    ``size_bytes`` is the file's where it is there, else the record's, or None.
+    """
+
+    path: str
+    name: str
+    task_id: str
+    video: Any
+    source_url: str
+    size_bytes: int | None
+    is_there: bool
+
+
+@dataclass(frozen=True)
+class FileProgress:
+    """A video that is being copied; ``size_bytes`` is None where it is unknown."""
+
+    name: str
+    size_bytes: int | None
+    arrived_bytes: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    ``size_bytes`` is what all videos have by their records, ``arrived_bytes`` what has arrived of
+    those that this run copies, without the bytes of an earlier run.
+    """
+
+    videos: int
+    videos_done: int
+    videos_failed: int
+    size_bytes: int
+    arrived_bytes: int
+    files: tuple[FileProgress, ...]
 
 
 class ArchiveFailed(TiwError):
@@ -78,31 +132,45 @@ class ArchiveFailed(TiwError):
         self.archived = list(archived)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Job:
-    """One video and the name that it gets."""
+    """One video and the name that it gets.
+
+    ``given`` is the video as the caller gave it, ``video`` its JSON form.
+    """
 
     name: str
-    video: Video
+    video: dict[str, Any]
+    given: Any
     manifest: Manifest
 
     @property
     def url(self) -> str:
-        return self.video.url or ""
+        return self.video["url"] or ""
+
+    @property
+    def task_id(self) -> str:
+        return str(self.manifest.record["task_id"])
+
+    @property
+    def lock(self) -> str:
+        """The name of a lock that all runs use for this video, whatever they call it."""
+        key = self.video["id"] or shown_url(self.url)
+        digest = hashlib.sha256(key.encode("utf-8", "backslashreplace")).hexdigest()
+        return f"{self.manifest.name}.{digest[:16]}"
 
 
-if TYPE_CHECKING:
-    # Python 3.9 on an archive host cannot evaluate this.
-    _Result = ArchivedVideo | TiwError
+_Result = Union[ArchivedVideo, TiwError]
 
 
 class RecordArchive:
     """Copies the videos of recordings into a storage, several at a time.
 
     A video is complete under its name or does not exist there, also when the process is killed. A
-    video that the manifest describes, in the size that the storage has, is not copied again; the
-    same video in another size is, over the file. A video that cannot be copied does not keep the
-    others from being copied.
+    video that the manifest describes, under any name and in the size that the storage has, is not
+    requested again; the same video in another size is, over the file. A video that cannot be
+    copied does not keep the others from being copied. In a folder, an interrupted copy is
+    continued by the next run, and two runs at the same time copy each video once.
 
     :param storage: where the videos are copied to.
     :param names: the pattern of the videos' names, see :class:`NameTemplate`; it contains
@@ -112,6 +180,10 @@ class RecordArchive:
     :param video_kinds: the kinds of video to copy; all by default.
     :param overwrite: replace a file that is not known to be the video, or is another one.
     :param verify_size: refuse a video whose size differs from the record's.
+    :param hosts: the hosts that videos may come from; by default Tencent's storage and every
+        public address, see :class:`~tiw_automation.core.archive.hosts.HostPolicy`.
+    :param max_bytes: the most bytes of one video, 64 GiB by default; None for no limit.
+    :param progress: called by the thread that called :meth:`run`, five times a second.
     :param progress_s: seconds between two log lines about the progress.
     :param proxy: the URL of an HTTP proxy; by default the environment's.
     :param ca_file: a bundle of CA certificates to trust.
@@ -130,6 +202,9 @@ class RecordArchive:
         video_kinds: Sequence[str] | None = None,
         overwrite: bool = False,
         verify_size: bool = True,
+        hosts: Iterable[str] | str | None = None,
+        max_bytes: int | None = DEFAULT_MAX_BYTES,
+        progress: Callable[[Progress], object] | None = None,
         progress_s: float = 30.0,
         proxy: str | None = None,
         ca_file: str | None = None,
@@ -147,30 +222,42 @@ class RecordArchive:
         )
         self.manifest = NameTemplate(manifest, "manifest", RECORD_KEYS, [["task_id"]])
         self.max_workers = max_workers
-        self.video_kinds = check_video_kinds(video_kinds)
+        self.video_kinds = check_kinds(video_kinds)
         self.overwrite = overwrite
         self.verify_size = verify_size
+        self.timeout_s = timeout_s
+        self.progress = progress
         self.progress_s = progress_s
         self.log = log
         self._stop = threading.Event()
         self._downloader = VideoDownloader(
+            policy=HostPolicy(hosts),
+            max_bytes=max_bytes,
             proxy=proxy,
             ca_file=ca_file,
             timeout_s=timeout_s,
             attempts=attempts,
-            pool_size=max_workers,
             stop=self._stop,
         )
-        self._open: dict[str, Target] = {}
-        self._offsets: dict[str, int] = {}
+        self._open: dict[str, _Copy] = {}
+        self._arrived_bytes = 0
 
     def stop(self) -> None:
-        """Make :meth:`run` end soon, without incomplete files. Safe in a signal handler."""
+        """Make :meth:`run` end soon; the next run continues. Safe in a signal handler."""
         self._stop.set()
 
-    def run(self, records: Iterable[OnlineRecord]) -> list[ArchivedVideo]:
+    def plan(self, records: Iterable[Any]) -> list[PlannedVideo]:
+        """Return what :meth:`run` would do; no video is requested and nothing is written.
+
+        :raises ConfigurationError: two videos would have one name.
+        :raises FileInTheWay: a manifest cannot be read.
+        """
+        return [self._planned(job) for job in self._plan(records)]
+
+    def run(self, records: Iterable[Any]) -> list[ArchivedVideo]:
         """Copy the missing videos; return every video, in the order of the records.
 
+        :param records: ``OnlineRecord`` objects, or their JSON form.
         :raises ArchiveFailed: some could not be copied; the others were.
         :raises DownloadStopped: :meth:`stop` was called; the next run copies the rest.
         :raises ConfigurationError: two videos would have one name; nothing was copied.
@@ -198,17 +285,18 @@ class RecordArchive:
         self._restore_manifests(jobs)
         return self._archived_videos([(job.name, found[job.name]) for job in jobs])
 
-    def _plan(self, records: Iterable[OnlineRecord]) -> list[_Job]:
+    def _plan(self, records: Iterable[Any]) -> list[_Job]:
         jobs: dict[str, _Job] = {}
         manifests: dict[str, Manifest] = {}
-        for record in records:
+        for given in records:
+            record = record_dict(given)
             name = self.manifest.render(record_values(record))
             if name in manifests:
                 if _identity(manifests[name].record) == _identity(record):
                     continue
                 raise _collision(name, manifests[name].record, record)
             manifests[name] = Manifest(self.storage, name, record, overwrite=self.overwrite)
-            for job in self._jobs_of(manifests[name]):
+            for job in self._jobs_of(manifests[name], given):
                 if job.name in jobs:
                     raise _collision(job.name, jobs[job.name].manifest.record, record)
                 jobs[job.name] = job
@@ -216,24 +304,43 @@ class RecordArchive:
             raise _collision(name, jobs[name].manifest.record, manifests[name].record)
         return list(jobs.values())
 
-    def _jobs_of(self, manifest: Manifest) -> Iterator[_Job]:
+    def _jobs_of(self, manifest: Manifest, given: Any) -> Iterator[_Job]:
         record = manifest.record
-        for index, video in enumerate(record.videos, start=1):
-            if self.video_kinds is not None and video.kind not in self.video_kinds:
+        videos = given["videos"] if isinstance(given, Mapping) else given.videos
+        pairs = zip(record["videos"], videos)  # noqa: B905  # not in Python 3.9
+        for index, (video, original) in enumerate(pairs, start=1):
+            if self.video_kinds is not None and video["kind"] not in self.video_kinds:
                 continue
-            if not video.url:
+            if not video["url"]:
                 self.log.warning(
-                    "Recording %s: video %s has no URL and is left out.", record.task_id, video.id
+                    "Recording %s: video %s has no URL and is left out.",
+                    record["task_id"],
+                    video["id"],
                 )
                 continue
-            yield _Job(self.names.render(video_values(record, index, video)), video, manifest)
+            name = self.names.render(video_values(record, index, video))
+            yield _Job(name, video, original, manifest)
+
+    def _planned(self, job: _Job) -> PlannedVideo:
+        whole = self._whole(job)
+        name = job.name if whole is None else whole["name"]
+        return PlannedVideo(
+            path=self.storage.path(name),
+            name=name,
+            task_id=job.task_id,
+            video=job.given,
+            source_url=shown_url(job.url),
+            size_bytes=job.video["size_bytes"] if whole is None else whole["size_bytes"],
+            is_there=whole is not None,
+        )
 
     def _collect(
         self, results: queue.SimpleQueue[tuple[_Job, _Result]], jobs: list[_Job]
     ) -> dict[str, _Result]:
-        """Return the result of each job by its name, and log the progress meanwhile."""
+        """Return the result of each job by its name, and report the progress meanwhile."""
         found: dict[str, _Result] = {}
         before, logged_at = 0, time.monotonic()
+        reported_at = 0.0
         while len(found) < len(jobs):
             if self._stop.is_set():
                 raise DownloadStopped(f"Stopped after {len(found)} of {len(jobs)} videos.")
@@ -241,18 +348,38 @@ class RecordArchive:
                 job, result = results.get(timeout=_TICK_S)
                 found[job.name] = result
             now = time.monotonic()
+            if self.progress is not None and (
+                now - reported_at >= _TICK_S or len(found) == len(jobs)
+            ):
+                reported_at = now
+                self.progress(self._progress(found, jobs))
             if now - logged_at >= self.progress_s and len(found) < len(jobs):
-                arrived = sum(list(self._offsets.values()))
+                progress = self._progress(found, jobs)
                 self.log.info(
                     "%d of %d videos are done; %s of %s copied, %s/s.",
-                    len(found),
-                    len(jobs),
-                    amount(arrived),
-                    amount(sum(job.video.size_bytes or 0 for job in jobs)),
-                    amount(max(arrived - before, 0) / (now - logged_at)),
+                    progress.videos_done,
+                    progress.videos,
+                    amount(progress.arrived_bytes),
+                    amount(progress.size_bytes),
+                    amount(max(progress.arrived_bytes - before, 0) / (now - logged_at)),
                 )
-                before, logged_at = arrived, now
+                before, logged_at = progress.arrived_bytes, now
         return found
+
+    def _progress(self, found: Mapping[str, _Result], jobs: Sequence[_Job]) -> Progress:
+        copies = list(self._open.values())
+        failed = sum(isinstance(result, TiwError) for result in found.values())
+        return Progress(
+            videos=len(jobs),
+            videos_done=len(found),
+            videos_failed=failed,
+            size_bytes=sum(job.video["size_bytes"] or 0 for job in jobs),
+            arrived_bytes=self._arrived_bytes + sum(copy.arrived_bytes for copy in copies),
+            files=tuple(
+                FileProgress(copy.job.name, copy.job.video["size_bytes"], copy.offset)
+                for copy in copies
+            ),
+        )
 
     def _work(
         self,
@@ -284,21 +411,18 @@ class RecordArchive:
 
     def _archive(self, job: _Job) -> ArchivedVideo:
         """Copy one video, unless the archive has it."""
-        size = self.storage.size(job.name)
-        entry = job.manifest.entry(job.name)
-        if size is not None and (entry is None or not describes(entry, job.video)):
-            # Another run may have begun it after the manifest was read.
-            entry = job.manifest.entry(job.name, anew=True)
-            if entry is not None:
-                size = self.storage.size(job.name)
-        if entry is not None and self._is_complete(job, entry, size):
-            self.log.info("%s is there already.", self.storage.path(job.name))
-            return self._archived(job, entry["size_bytes"], entry["sha256"], copied=False)
-        if size is not None and not self.overwrite:
-            self._check_same_video(job, entry)
-        job.manifest.announce(job.name, job.video)
-        downloaded = self._copy(job)
-        job.manifest.complete(job.name, downloaded)
+        whole = self._whole(job)
+        if whole is not None:
+            return self._found(job, whole)
+        with self.storage.exclusive(job.lock, self.timeout_s) as lock:
+            # Another run may have copied it meanwhile.
+            job.manifest.read_anew()
+            whole = self._whole(job)
+            if whole is not None:
+                return self._found(job, whole)
+            if not self.overwrite:
+                self._check_name(job)
+            downloaded = self._copy(job, lock)
         self.log.info(
             "Copied %s to %s: %d bytes, sha256 %s.",
             shown_url(job.url),
@@ -306,58 +430,71 @@ class RecordArchive:
             downloaded.size_bytes,
             downloaded.sha256,
         )
-        return self._archived(job, downloaded.size_bytes, downloaded.sha256, copied=True)
+        size, sha256 = downloaded.size_bytes, downloaded.sha256
+        return self._archived(job, job.name, size, sha256, copied=True)
 
-    def _check_same_video(self, job: _Job, entry: Entry | None) -> None:
-        """Raise where the file that exists is not known to be this video."""
-        path = self.storage.path(job.name)
+    def _whole(self, job: _Job) -> Entry | None:
+        """Return the manifest's entry of a file that is this video and complete, or None."""
+        for entry in job.manifest.entries_of(job.video):
+            size, wanted = entry.get("size_bytes"), job.video["size_bytes"]
+            if entry.get("sha256") is None or (self.verify_size and (wanted or size) != size):
+                continue
+            # Something odd under another name concerns only that file.
+            with contextlib.suppress(FileInTheWay):
+                if self.storage.size(entry["name"]) == size:
+                    return entry
+        return None
+
+    def _found(self, job: _Job, entry: Entry) -> ArchivedVideo:
+        self.log.info("%s is there already.", self.storage.path(entry["name"]))
+        size, sha256 = entry["size_bytes"], entry["sha256"]
+        return self._archived(job, entry["name"], size, sha256, copied=False)
+
+    def _check_name(self, job: _Job) -> None:
+        """Raise where a file has the name already and is not known to be this video."""
+        if self.storage.size(job.name) is None:
+            return
+        path, entry = self.storage.path(job.name), job.manifest.entry(job.name)
         if entry is None:
             raise FileInTheWay(f"{path} exists, and the manifest does not know it.")
         if not describes(entry, job.video):
             known, url = entry.get("video_id"), entry.get("source_url")
             raise FileInTheWay(
                 f"{path} exists, and by the manifest it is the video {known!r} from {url}, not "
-                f"{job.video.id!r} from {shown_url(job.url)}.",
+                f"{job.video['id']!r} from {shown_url(job.url)}.",
                 hint="Put {video_id} into names, because {index} is another one where the API "
                 "lists the videos in another order; or move the file away, or replace it by "
                 "setting overwrite to true.",
             )
 
-    def _is_complete(self, job: _Job, entry: Entry, size: int | None) -> bool:
-        return (
-            describes(entry, job.video)
-            and entry.get("sha256") is not None
-            and entry.get("size_bytes") == size
-            and (not self.verify_size or (job.video.size_bytes or size) == size)
-        )
-
-    def _copy(self, job: _Job) -> Downloaded:
-        target = self.storage.create(job.name, job.video.size_bytes)
-        self._open[job.name] = target
-
-        def progress(offset: int) -> None:
-            self._offsets[job.name] = offset
-
+    def _copy(self, job: _Job, lock: Lock) -> Downloaded:
+        target = self.storage.create(job.name, job.video["size_bytes"])
+        copy = self._open[job.name] = _Copy(job, target, lock)
         try:
             downloaded = self._downloader.download(
                 job.url,
                 target,
-                size_bytes=job.video.size_bytes if self.verify_size else None,
-                progress=progress,
+                size_bytes=job.video["size_bytes"] if self.verify_size else None,
+                begun=copy.begun(),
+                started=copy.started,
+                progress=copy.progress,
             )
             target.commit()
         finally:
             # After a commit there is nothing left to abort.
-            target.abort()
+            copy.end()
             self._open.pop(job.name, None)
+            self._arrived_bytes += copy.arrived_bytes
+        job.manifest.complete(job.name, job.video, downloaded)
         return downloaded
 
     def _abandon(self, threads: list[threading.Thread]) -> None:
         """Abort the open files; a thread that waits for the network may stay behind."""
         self._stop.set()
-        for target in list(self._open.values()):
+        for copy in list(self._open.values()):
             with contextlib.suppress(Exception):
-                target.abort()
+                copy.end()
+                copy.lock.release()
         deadline = time.monotonic() + _STOP_S
         for thread in threads:
             if thread.ident is not None:
@@ -373,12 +510,14 @@ class RecordArchive:
                     "%s could not be read back: %s", self.storage.path(manifest.name), error
                 )
 
-    def _archived(self, job: _Job, size_bytes: int, sha256: str, *, copied: bool) -> ArchivedVideo:
+    def _archived(
+        self, job: _Job, name: str, size_bytes: int, sha256: str, *, copied: bool
+    ) -> ArchivedVideo:
         return ArchivedVideo(
-            path=self.storage.path(job.name),
-            name=job.name,
-            task_id=job.manifest.record.task_id,
-            video=job.video,
+            path=self.storage.path(name),
+            name=name,
+            task_id=job.task_id,
+            video=job.given,
             source_url=shown_url(job.url),
             size_bytes=size_bytes,
             sha256=sha256,
@@ -417,13 +556,56 @@ def _failed(
     )
 
 
-def _identity(record: OnlineRecord) -> tuple[int, str]:
-    return record.sdk_app_id, record.task_id
+class _Copy:
+    """A video that is being copied."""
+
+    def __init__(self, job: _Job, target: Target, lock: Lock) -> None:
+        self.job = job
+        self.target = target
+        self.lock = lock
+        self.offset = self._first = 0
+        self._can_continue = False
+
+    @property
+    def arrived_bytes(self) -> int:
+        """How many bytes this run has received."""
+        return max(self.offset - self._first, 0)
+
+    def begun(self) -> Begun | None:
+        """Return what an earlier run has left of this video, if it can be continued."""
+        target, entry = self.target, self.job.manifest.entry(self.job.name) or {}
+        etag = entry.get("etag")
+        is_open = entry.get("sha256") is None and isinstance(etag, str)
+        if not (target.begun_bytes and is_open and describes(entry, self.job.video)):
+            target.restart()
+            return None
+        self._first, self._can_continue = target.begun_bytes, True
+        return Begun(target.begun_bytes, str(etag), target.begun)
+
+    def started(self, etag: str | None) -> None:
+        self._can_continue = etag is not None
+        self._first = 0
+        self.job.manifest.announce(self.job.name, self.job.video, etag)
+
+    def progress(self, offset: int) -> None:
+        self.offset = offset
+        self.lock.progress()
+
+    def end(self) -> None:
+        """Close the file; what can be continued stays."""
+        self.target.abort(keep=self._can_continue)
 
 
-def _collision(name: str, first: OnlineRecord, second: OnlineRecord) -> ConfigurationError:
+def _identity(record: Mapping[str, Any]) -> tuple[int, str]:
+    return record["sdk_app_id"], record["task_id"]
+
+
+def _collision(
+    name: str, first: Mapping[str, Any], second: Mapping[str, Any]
+) -> ConfigurationError:
     return ConfigurationError(
-        f"Two files would have the name {name!r}: one of recording {first.task_id!r} of "
-        f"application {first.sdk_app_id}, one of {second.task_id!r} of {second.sdk_app_id}.",
+        f"Two files would have the name {name!r}: one of recording {first['task_id']!r} of "
+        f"application {first['sdk_app_id']}, one of {second['task_id']!r} of "
+        f"{second['sdk_app_id']}.",
         hint="Put more keys into names or manifest: {sdk_app_id}, {video_id}, {index}.",
     )

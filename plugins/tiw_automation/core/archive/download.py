@@ -6,37 +6,37 @@ The videos are in a bucket and are served without a signature, so no keys are ne
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, Protocol
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
-import urllib3
-from urllib3.exceptions import LocationParseError
-from urllib3.util import Url, parse_url
-
-from tiw_automation.core.api.transport import Transport, content_length, retry_after_s
+from tiw_automation.core.archive.connection import Origins, Response
 from tiw_automation.core.archive.errors import (
     DownloadStopped,
     VideoChanged,
     VideoError,
     VideoForbidden,
     VideoGone,
+    VideoTooLarge,
 )
+from tiw_automation.core.archive.hashing import HashingThread
+from tiw_automation.core.archive.hosts import HostPolicy
 from tiw_automation.core.errors import BadAnswer, ConfigurationError, TiwError, TransportError
-from tiw_automation.core.formatting import shown_url
+from tiw_automation.core.formatting import shown, shown_url
+from tiw_automation.core.headers import content_length, retry_after_s
 from tiw_automation.core.retry import chance, doubled
 
 logger = logging.getLogger(__name__)
 
-# A larger piece would need newly allocated memory each time, which costs more than it saves.
 PIECE_BYTES = 64 * 1024
 """How many bytes must arrive within each timeout."""
+DEFAULT_MAX_BYTES = 64 * 1024**3
+"""The most bytes of one video, 64 GiB: a day of a lesson has some 50."""
 
 # An attempt that brings fewer new bytes than this counts as a failure without progress.
 _PROGRESS_BYTES = 1024 * 1024
@@ -54,14 +54,27 @@ _COS_CODE = re.compile(rb"<Code>([A-Za-z]{1,64})</Code>")
 class Sink(Protocol):
     """Where the bytes go."""
 
-    def write(self, data: bytes, /) -> object:
+    def write(self, data: memoryview, /) -> object:
         """Append the next bytes."""
 
     def restart(self) -> None:
         """Drop what was written; the first byte comes next."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
+class Begun:
+    """The first bytes of a video that an earlier run has stored.
+
+    :param etag: the strong ETag of the video then.
+    :param pieces: returns the bytes.
+    """
+
+    size_bytes: int
+    etag: str
+    pieces: Callable[[], Iterable[bytes]]
+
+
+@dataclass(frozen=True)
 class Downloaded:
     """A complete download; ``etag`` is the server's strong ETag, where it sent one."""
 
@@ -70,7 +83,7 @@ class Downloaded:
     etag: str | None
 
 
-@dataclass(slots=True)
+@dataclass
 class _State:
     """The state of one download.
 
@@ -82,22 +95,37 @@ class _State:
     sink: Sink
     size_bytes: int | None
     progress: Callable[[int], object]
+    started: Callable[[str | None], object]
+    hashing: HashingThread
     offset: int = 0
     total: int | None = None
     etag: str | None = None
     best: int = 0
     failures: int = 0
-    sha256: Any = field(default_factory=hashlib.sha256)
+    is_old: bool = False
+    """Whether all bytes so far are from an earlier run, and no answer has confirmed them."""
 
     @property
     def shown(self) -> str:
         return shown_url(self.url)
 
+    @property
+    def expected(self) -> int | None:
+        return self.total or self.size_bytes
+
+    def resume(self, begun: Begun) -> None:
+        self.hashing.restart(begun.pieces())
+        self.offset = self.best = begun.size_bytes
+        self.etag = begun.etag
+        self.is_old = True
+        self.progress(self.offset)
+
     def restart(self) -> None:
         self.sink.restart()
         self.offset = 0
         self.total = None
-        self.sha256 = hashlib.sha256()
+        self.is_old = False
+        self.hashing.restart()
         self.progress(0)
 
     def count_failure(self) -> None:
@@ -106,10 +134,10 @@ class _State:
         self.best = max(self.best, self.offset)
         self.failures += 1
 
-    def take(self, data: bytes) -> None:
-        self.sha256.update(data)
-        self.sink.write(data)
-        self.offset += len(data)
+    def take(self, buffer: memoryview, count: int) -> None:
+        self.sink.write(buffer[:count])
+        self.hashing.add(buffer, count)
+        self.offset += count
         self.progress(self.offset)
 
 
@@ -118,15 +146,17 @@ class VideoDownloader:
 
     Safe to use from several threads. A download is resumed (``Range`` with ``If-Range``) where
     the server sent a strong ETag, and restarted where it did not. A redirect is followed only to
-    the same host, never away from https. The proxy and the CA bundle are found as for the API.
+    a host that the policy allows, never away from https. The proxy and the CA bundle are found as
+    for the API.
 
+    :param policy: which hosts videos may come from.
+    :param max_bytes: the most bytes of a video; None for no limit.
     :param proxy: the URL of an HTTP proxy; by default the environment's.
     :param ca_file: a bundle of CA certificates to trust.
     :param timeout_s: how long the server may take to answer a request, and then to send each
         :data:`PIECE_BYTES`.
     :param attempts: how many requests in a row may fail without 1 MiB of progress. Between two,
         it sleeps a random part of 1, 2, 4 ... 60 s, or longer where ``Retry-After`` asks for it.
-    :param pool_size: how many connections are kept; at least the number of threads.
     :param stop: once it is set, every download ends soon.
     :param uniform: returns a number between 0 and 1.
     :param sleep: sleeps for a number of seconds; ``stop.wait`` by default.
@@ -136,11 +166,12 @@ class VideoDownloader:
     def __init__(
         self,
         *,
+        policy: HostPolicy | None = None,
+        max_bytes: int | None = DEFAULT_MAX_BYTES,
         proxy: str | None = None,
         ca_file: str | None = None,
         timeout_s: float = 60.0,
         attempts: int = 6,
-        pool_size: int = 4,
         stop: threading.Event | None = None,
         uniform: Callable[[], float] = chance.random,
         sleep: Callable[[float], object] | None = None,
@@ -149,16 +180,15 @@ class VideoDownloader:
             raise ConfigurationError(f"timeout_s must be above zero, not {timeout_s!r}.")
         if attempts < 1:
             raise ConfigurationError(f"attempts must be 1 or more, not {attempts!r}.")
-        self.proxy = proxy
-        self.ca_file = ca_file
+        if max_bytes is not None and max_bytes < 0:
+            raise ConfigurationError(f"max_bytes must be above zero, not {max_bytes!r}.")
+        self.max_bytes = max_bytes or None
         self.timeout_s = timeout_s
         self.attempts = attempts
-        self.pool_size = pool_size
         self.stop = stop or threading.Event()
         self._uniform = uniform
         self._sleep = self.stop.wait if sleep is None else sleep
-        self._lock = threading.Lock()
-        self._transports: dict[str, Transport] = {}
+        self._origins = Origins(policy or HostPolicy(), proxy, ca_file)
 
     def download(
         self,
@@ -166,6 +196,8 @@ class VideoDownloader:
         sink: Sink,
         *,
         size_bytes: int | None = None,
+        begun: Begun | None = None,
+        started: Callable[[str | None], object] = lambda etag: None,
         progress: Callable[[int], object] = lambda offset: None,
     ) -> Downloaded:
         """Write the complete video to the sink and return its size, hash and ETag.
@@ -173,32 +205,48 @@ class VideoDownloader:
         An exception that the sink raises passes through.
 
         :param size_bytes: the size by the record; None or 0 where it is unknown.
+        :param begun: what an earlier run has written to the sink; it is continued where the video
+            is still the same.
+        :param started: called before the first byte is written, with the strong ETag if the server
+            sent one.
         :param progress: called with the number of bytes that have arrived.
         :raises VideoForbidden: the bucket is private.
         :raises VideoGone: the video was deleted.
         :raises VideoChanged: the size differs from the record's, or the file changed meanwhile.
+        :raises VideoTooLarge: it has more than ``max_bytes``.
+        :raises VideoHostRefused: videos may not come from there.
         :raises DownloadStopped: ``stop`` was set.
         :raises VideoError: any other failure, after the attempts.
         :raises ConfigurationError: the URL cannot be downloaded from.
         """
         _check_url(url)
-        state = _State(url, sink, size_bytes or None, progress)
+        hashing = HashingThread()
+        try:
+            state = _State(url, sink, size_bytes or None, progress, started, hashing)
+            if begun is not None:
+                state.resume(begun)
+            self._download(state)
+            return Downloaded(state.offset, hashing.hexdigest(), state.etag)
+        finally:
+            hashing.close()
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._origins.close()
+
+    def _download(self, state: _State) -> None:
         while True:
             try:
-                self._request(state)
-                return Downloaded(state.offset, state.sha256.hexdigest(), state.etag)
+                return self._request(state)
+            except VideoChanged:
+                if not state.is_old:
+                    raise
+                state.restart()
             except TransportError as error:
                 state.count_failure()
                 if not error.retryable or state.failures >= self.attempts:
                     raise _given_up(state, error) from error
                 self._sleep(self._pause_s(state, error))
-
-    def close(self) -> None:
-        """Close the idle connections."""
-        with self._lock:
-            transports, self._transports = list(self._transports.values()), {}
-        for transport in transports:
-            transport.close()
 
     def _request(self, state: _State) -> None:
         """Send one request and read its answer up to the end of the video."""
@@ -209,13 +257,14 @@ class VideoDownloader:
             headers = {"Range": f"bytes={state.offset}-", "If-Range": state.etag}
         url = state.url
         for _ in range(_REDIRECTS + 1):
-            transport, response = self._open(state, url, headers)
+            self._check_stop(state)
+            response = self._origins.get(url, headers, self.timeout_s)
             try:
-                target = _redirect(state, url, response)
+                target = self._redirect(state, url, response)
                 if target is None:
-                    self._begin(state, transport, response)
-                    self._read(state, transport, response)
-                    response.release_conn()
+                    self._begin(state, response)
+                    self._read(state, response)
+                    response.done()
                     return
             except BaseException:
                 response.close()
@@ -224,37 +273,26 @@ class VideoDownloader:
             url = target
         raise VideoError(f"{state.shown}: more than {_REDIRECTS} redirects.")
 
-    def _open(
-        self, state: _State, url: str, headers: dict[str, str]
-    ) -> tuple[Transport, urllib3.BaseHTTPResponse]:
-        self._check_stop(state)
-        parsed = parse_url(url)
-        transport = self._transport(Url(parsed.scheme, host=parsed.host, port=parsed.port).url)
-        deadline = time.monotonic() + self.timeout_s
-        with transport.bounded(deadline):
-            return transport, transport.open("GET", parsed.request_uri, None, headers, deadline)
-
-    def _begin(
-        self, state: _State, transport: Transport, response: urllib3.BaseHTTPResponse
-    ) -> None:
+    def _begin(self, state: _State, response: Response) -> None:
         """Check the head of an answer; afterwards its body continues at ``state.offset``."""
         status = response.status
         if status == 206 and state.offset:
             self._check_resumed(state, response)
-            return
-        if status == 416 and state.offset:
+        elif status == 416 and state.offset:
             raise VideoChanged(f"{state.shown}: it is shorter than before ({state.offset} bytes).")
-        if status != 200:
-            with transport.bounded(time.monotonic() + self.timeout_s):
-                page = response.read(_ERROR_PAGE_BYTES)
+        elif status != 200:
+            page = response.read(_ERROR_PAGE_BYTES, self.timeout_s)
             raise _refusal(state, response, page)
-        if state.offset:
-            # The server sent all of it: the file has changed, or it does not serve ranges.
-            _check_etag(state, response)
-            state.restart()
-        self._check_first(state, response)
+        else:
+            if state.offset:
+                # The server sent all of it: the file has changed, or it does not serve ranges.
+                _check_etag(state, response)
+                state.restart()
+            self._check_first(state, response)
+            state.started(state.etag)
+        state.is_old = False
 
-    def _check_first(self, state: _State, response: urllib3.BaseHTTPResponse) -> None:
+    def _check_first(self, state: _State, response: Response) -> None:
         kind = response.headers.get("Content-Type", "")
         if kind.startswith("text/html"):
             raise BadAnswer("A web page came in place of the video.")
@@ -270,37 +308,49 @@ class VideoDownloader:
             )
         if None not in (state.total, state.size_bytes) and state.total != state.size_bytes:
             raise _wrong_size(state, f"{state.total}")
+        if self.max_bytes is not None and (state.expected or 0) > self.max_bytes:
+            raise VideoTooLarge(
+                f"{state.shown}: it has {state.expected} bytes, more than {self.max_bytes}."
+            )
 
-    def _check_resumed(self, state: _State, response: urllib3.BaseHTTPResponse) -> None:
+    def _check_resumed(self, state: _State, response: Response) -> None:
         _check_etag(state, response)
         found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
         if found is None or int(found[1]) != state.offset:
             # The next attempt asks for all of it.
             state.etag = None
             raise BadAnswer("The server sent another range than it was asked for.")
-        if int(found[3]) != (state.total or state.size_bytes):
+        total = int(found[3])
+        if total != (state.expected or total):
             raise VideoChanged(
-                f"{state.shown}: it has {found[3]} bytes now, and had "
-                f"{state.total or state.size_bytes} at first.",
+                f"{state.shown}: it has {total} bytes now, and had {state.expected} at first.",
                 retryable=True,
             )
+        state.total = total
 
-    def _read(
-        self, state: _State, transport: Transport, response: urllib3.BaseHTTPResponse
-    ) -> None:
-        expected = state.total or state.size_bytes
+    def _read(self, state: _State, response: Response) -> None:
+        piece_ends, began = state.offset, 0.0
         while True:
-            with transport.bounded(time.monotonic() + self.timeout_s):
-                data = response.read(PIECE_BYTES, decode_content=False)
-            self._check_stop(state)
-            if not data:
-                break
-            if expected is not None and state.offset + len(data) > expected:
-                raise _wrong_size(state, f"more than {expected}")
-            state.take(data)
-        if state.offset != expected:
-            # Without a Content-Length, a lost connection looks like the end of the body.
-            raise BadAnswer("The answer was cut off.")
+            if state.offset >= piece_ends:
+                piece_ends = state.offset + PIECE_BYTES
+                began = time.monotonic()
+            buffer = state.hashing.buffer()
+            try:
+                count = response.readinto(buffer, began, self.timeout_s)
+                self._check_stop(state)
+                if state.offset + count > (state.expected or 0):
+                    raise _wrong_size(state, f"more than {state.expected}")
+                if count:
+                    state.take(buffer, count)
+                    continue
+            except BaseException:
+                state.hashing.give_back(buffer)
+                raise
+            state.hashing.give_back(buffer)
+            if state.offset != state.expected:
+                # Without a Content-Length, a lost connection looks like the end of the body.
+                raise BadAnswer("The answer was cut off.")
+            return
 
     def _check_stop(self, state: _State) -> None:
         if self.stop.is_set():
@@ -321,17 +371,32 @@ class VideoDownloader:
         )
         return pause
 
-    def _transport(self, origin: str) -> Transport:
-        with self._lock:
-            if origin not in self._transports:
-                self._transports[origin] = Transport(
-                    origin, proxy=self.proxy, ca_file=self.ca_file, pool_size=self.pool_size
-                )
-            return self._transports[origin]
+    def _redirect(self, state: _State, url: str, response: Response) -> str | None:
+        """Return the target of a redirect, or None where the answer is not a redirect."""
+        if response.status not in (301, 302, 303, 307, 308):
+            return None
+        try:
+            target = urljoin(url, response.headers.get("Location", ""))
+            here, there = urlsplit(url), urlsplit(target)
+            upgrade = (here.scheme, there.scheme) == ("http", "https")
+            usable = there.scheme == here.scheme or upgrade
+            usable = usable and bool(there.hostname) and not there.username
+            usable = usable and there.port in (None, 443 if upgrade else here.port)
+        except ValueError:
+            raise BadAnswer("The server redirects to a malformed URL.") from None
+        policy = self._origins.policy
+        if not usable or not policy.may_redirect(here.hostname or "", there.hostname or ""):
+            raise VideoError(
+                f"{state.shown}: it redirects to {shown_url(target)}, which is not followed.",
+                code="Video.Redirected",
+                hint="By default only a redirect to the same host or to Tencent's storage is "
+                "followed, and none away from https. Name the other host in hosts if it is right.",
+            )
+        return target
 
 
 def _given_up(state: _State, error: TransportError) -> VideoError:
-    size = state.total or state.size_bytes
+    size = state.expected
     tried = "1 attempt" if state.failures == 1 else f"{state.failures} attempts without progress"
     return VideoError(
         f"{state.shown}: {error.message} {state.offset} of {size or 'an unknown number of'} "
@@ -352,39 +417,19 @@ class _Busy(BadAnswer):
 
 def _check_url(url: str) -> None:
     try:
-        parsed = parse_url(url)
-        usable = parsed.scheme in ("http", "https") and bool(parsed.host) and not parsed.auth
-    except LocationParseError:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+        usable = usable and parts.username is None and parts.port != 0 and url.isprintable()
+    except ValueError:
         usable = False
     if not usable:
         raise ConfigurationError(
-            f"{shown_url(url)!r} is not the URL of a video.",
+            f"{shown(shown_url(url))} is not the URL of a video.",
             hint="Give an http or https URL with a host and without a user.",
         )
 
 
-def _redirect(state: _State, url: str, response: urllib3.BaseHTTPResponse) -> str | None:
-    """Return the target of a redirect, or None where the answer is not a redirect."""
-    if response.status not in (301, 302, 303, 307, 308):
-        return None
-    try:
-        target = parse_url(urljoin(url, response.headers.get("Location", "")))
-    except (ValueError, LocationParseError):
-        raise BadAnswer("The server redirects to a malformed URL.") from None
-    here = parse_url(url)
-    upgrade = (here.scheme, target.scheme) == ("http", "https") and target.port in (None, 443)
-    same = (here.scheme, here.port) == (target.scheme, target.port)
-    if target.host != here.host or not (same or upgrade):
-        raise VideoError(
-            f"{state.shown}: it redirects to {shown_url(target.url)}, which is not followed.",
-            code="Video.Redirected",
-            hint="Only a redirect to the same host is followed, and none away from https. "
-            "If the other host is right, the records must name it.",
-        )
-    return target.url
-
-
-def _check_etag(state: _State, response: urllib3.BaseHTTPResponse) -> None:
+def _check_etag(state: _State, response: Response) -> None:
     etag = response.headers.get("ETag")
     if etag is not None and etag != state.etag:
         raise VideoChanged(
@@ -401,7 +446,7 @@ def _wrong_size(state: _State, found: str) -> VideoChanged:
     )
 
 
-def _refusal(state: _State, response: urllib3.BaseHTTPResponse, page: bytes) -> TiwError:
+def _refusal(state: _State, response: Response, page: bytes) -> TiwError:
     status = response.status
     code = _COS_CODE.search(page)
     found = f"HTTP {status}" + (f", {code[1].decode()}" if code else "")

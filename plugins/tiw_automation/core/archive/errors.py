@@ -39,6 +39,31 @@ class VideoChanged(VideoError):
     default_hint = "Ask for the recording again: its record may name another file or size by now."
 
 
+class VideoTooLarge(VideoError):
+    """The video has more bytes than ``max_bytes``."""
+
+    default_code = "Video.TooLarge"
+    default_hint = "Raise max_bytes if videos may be that large."
+
+
+class VideoHostRefused(VideoError):
+    """Videos may not come from this host, or from the address of its name."""
+
+    default_code = "Video.HostRefused"
+    default_hint = (
+        "If videos may come from there, name the host in hosts (or in the environment's "
+        "TIW_ARCHIVE_HOSTS)."
+    )
+
+
+class VideoBusy(VideoError):
+    """Another run holds the lock of this video or manifest, and makes no progress."""
+
+    default_code = "Archive.Busy"
+    default_retryable = True
+    default_hint = "Wait for the other run, or end it if it hangs."
+
+
 class DownloadStopped(VideoError):
     """The copying was stopped on request."""
 

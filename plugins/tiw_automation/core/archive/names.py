@@ -6,12 +6,12 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime, timezone
+from typing import Any
 from urllib.parse import quote
 
 from tiw_automation.core.errors import ConfigurationError
 from tiw_automation.core.formatting import shown_url
-from tiw_automation.core.records.record import OnlineRecord, Video
 
 DEFAULT_NAMES = "{task_id}/{kind}-{video_id}.{format}"
 DEFAULT_MANIFEST = "{task_id}/manifest.json"
@@ -125,37 +125,36 @@ def _rendered(value: str | int | None, spec: str) -> str:
     return "%2E" + text[1:] if text.startswith(".") else text
 
 
-def record_values(record: OnlineRecord) -> dict[str, str | int | None]:
-    """Return the values of :data:`RECORD_KEYS`."""
-    start = record.record_start_time
-    return {
-        "sdk_app_id": record.sdk_app_id,
-        "task_id": record.task_id,
-        "room_id": record.room_id,
-        "group_id": record.group_id,
-        "record_user_id": record.record_user_id,
-        "start_date": None
-        if start is None
-        else datetime.fromtimestamp(start, UTC).date().isoformat(),
-    }
+def record_values(record: Mapping[str, Any]) -> dict[str, str | int | None]:
+    """Return the values of :data:`RECORD_KEYS` for a record's JSON form."""
+    values = {key: _plain(record.get(key)) for key in RECORD_KEYS if key != "start_date"}
+    return {**values, "start_date": _date(record.get("record_start_time"))}
 
 
-def video_values(record: OnlineRecord, index: int, video: Video) -> dict[str, str | int | None]:
+def video_values(
+    record: Mapping[str, Any], index: int, video: Mapping[str, Any]
+) -> dict[str, str | int | None]:
     """Return the values of :data:`RECORD_KEYS` and :data:`VIDEO_KEYS`.
 
     :param index: the video's place in the record, from 1.
     """
-    stem, _, suffix = shown_url(video.url or "").rpartition("/")[2].rpartition(".")
-    given = video.format or suffix
+    stem, _, suffix = shown_url(video["url"] or "").rpartition("/")[2].rpartition(".")
+    given = video["format"] or suffix
     return {
         **record_values(record),
-        "video_id": video.id or stem or None,
+        "video_id": video["id"] or stem or None,
         "index": index,
-        "kind": video.kind.value,
         "format": given.lower() if _FORMAT.fullmatch(given) else "bin",
-        "user_id": video.user_id,
-        "play_time_ms": video.play_time_ms,
-        "duration_ms": video.duration_ms,
-        "width": video.width,
-        "height": video.height,
+        **{key: video[key] for key in VIDEO_KEYS if key not in ("video_id", "index", "format")},
     }
+
+
+def _plain(value: object) -> str | int | None:
+    return value if isinstance(value, (str, int)) and not isinstance(value, bool) else None
+
+
+def _date(seconds: object) -> str | None:
+    try:
+        return datetime.fromtimestamp(seconds, timezone.utc).date().isoformat()  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError, OSError):
+        return None

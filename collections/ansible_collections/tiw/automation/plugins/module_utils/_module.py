@@ -50,17 +50,37 @@ def run_module(
     :param arguments: the module's own options, beside those of the account.
     :param rules: what an ``AnsibleModule`` takes to check them, such as ``required_if``.
     """
+    module = new_module(arguments, **rules)
+    end_module(module, with_client(module, run))
+
+
+def new_module(arguments: dict[str, dict[str, t.Any]], **rules: t.Any) -> AnsibleModule:
+    """Return a module with its own options and those of the account; its output has no secret."""
     module = _Module({**arguments, **ACCOUNT_ARGUMENTS}, supports_check_mode=True, **rules)
     hide_secrets(module)
     hide_query(module, module.params.get("url"))
+    return module
+
+
+def with_client(
+    module: AnsibleModule, run: t.Callable[[AnsibleModule, TiwClient], dict[str, t.Any]]
+) -> dict[str, t.Any]:
+    """Return what ``run`` returns for a client of the account, or the result of its error.
+
+    A core that is missing ends the process.
+    """
     require_core(module)
 
     from tiw_automation.core import TiwError
 
     try:
-        result = run(module, _new_client(module))
+        return run(module, _new_client(module))
     except TiwError as error:
-        result = failure(error)
+        return failure(error)
+
+
+def end_module(module: AnsibleModule, result: dict[str, t.Any]) -> None:
+    """Return a result to Ansible, and end the process."""
     if result.get("failed"):
         module.fail_json(**result)
     module.exit_json(**{"changed": False, **result})

@@ -1,24 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """The way to a host: the proxy, and the certificate authorities that are trusted.
 
-Defaults come from the environment by the rules of requests, which are those of curl, and are
-checked before anything is sent. No message repeats a proxy's address: it may contain a password.
+Defaults come from the environment by the rules of curl, and are checked before anything is sent.
+No message repeats a proxy's address: it may contain a password.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import re
 import ssl
 from dataclasses import dataclass, field
 from functools import lru_cache
-from urllib.parse import unquote
-
-import certifi
-from requests import Session
-from requests.utils import get_environ_proxies, prepend_scheme_if_needed, select_proxy
-from urllib3.util import Url, parse_url
+from ipaddress import ip_address, ip_network
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from tiw_automation.core.errors import ConfigurationError
 from tiw_automation.core.formatting import shown
@@ -32,7 +29,7 @@ _PROXY_HINT = (
 _HASHED = re.compile(r"[0-9a-f]{8}\.\d+")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Proxy:
     """A proxy's address, and the headers that it requires."""
 
@@ -50,8 +47,34 @@ def find_proxy(url: str, given: str | None, *, use_environment: bool = True) -> 
         return parse_proxy(given, "proxy")
     if not use_environment:
         return None
-    found = select_proxy(url, get_environ_proxies(url))
-    return parse_proxy(found, _variable_of(found)) if found else None
+    parts = urlsplit(url)
+    variables = {name.lower(): value for name, value in os.environ.items() if name.isupper()}
+    # The lower-case name wins.
+    variables.update({name: value for name, value in os.environ.items() if name.islower()})
+    found = variables.get(f"{parts.scheme}_proxy") or variables.get("all_proxy")
+    if not found or _is_direct(parts, variables.get("no_proxy") or ""):
+        return None
+    return parse_proxy(found, _variable_of(found))
+
+
+def _is_direct(parts: SplitResult, no_proxy: str) -> bool:
+    """Return whether ``NO_PROXY`` names a host: itself, its domain, or its network."""
+    host = (parts.hostname or "").rstrip(".")
+    try:
+        address = ip_address(host)
+    except ValueError:
+        address = None
+    for entry in no_proxy.replace(",", " ").lower().split():
+        name = entry.strip("[]").lstrip("*").lstrip(".").rstrip(".")
+        if entry == "*" or name in (host, f"{host}:{parts.port}"):
+            return True
+        if address is not None:
+            with contextlib.suppress(ValueError):
+                if address in ip_network(name, strict=False):
+                    return True
+        elif name and host.endswith("." + name.rpartition(":")[0 if ":" in name else 2]):
+            return True
+    return False
 
 
 def parse_proxy(value: str, name: str) -> Proxy:
@@ -61,27 +84,32 @@ def parse_proxy(value: str, name: str) -> Proxy:
     :raises ConfigurationError: it is malformed, or of a kind that is not supported.
     """
     malformed = ConfigurationError(f"{name} is malformed.", hint=_PROXY_HINT)
+    text = value.strip()
+    # Otherwise "localhost:3128" would have the scheme "localhost".
+    text = text if "://" in text else "http://" + text.lstrip("/")
     try:
-        text = value.strip()
-        # Otherwise "localhost:3128" would have the scheme "localhost".
-        text = text if "://" in text else "//" + text.lstrip("/")
-        parsed = parse_url(prepend_scheme_if_needed(text, "http"))  # type: ignore[no-untyped-call]
-    except Exception:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
         raise malformed from None
-    host = parsed.host or ""
+    auth, _, _ = parts.netloc.rpartition("@")
+    host = parts.hostname or ""
     # A password with a bare / # or ? ends the host early, and the rest looks like a path.
-    has_more = parsed.path not in (None, "", "/") or parsed.query or parsed.fragment
+    has_more = parts.path not in ("", "/") or parts.query or parts.fragment
     usable = host.isascii() and host.isprintable() and not set(host) & set(" %@\\<>\"'`{}|^")
-    if has_more or not host or not usable or parsed.port == 0:
+    if has_more or not host or not usable or port == 0:
         raise malformed
-    if parsed.scheme not in ("http", "https"):
+    if parts.scheme not in ("http", "https"):
         raise ConfigurationError(
             f"{name}: a proxy of this kind is not supported.", hint=_PROXY_HINT
         )
-    return Proxy(Url(parsed.scheme, host=host, port=parsed.port).url, _authorization(parsed.auth))
+    where = f"[{host}]" if ":" in host else host
+    return Proxy(
+        f"{parts.scheme}://{where}" + ("" if port is None else f":{port}"), _authorization(auth)
+    )
 
 
-def _authorization(auth: str | None) -> dict[str, str] | None:
+def _authorization(auth: str) -> dict[str, str] | None:
     if not auth:
         return None
     user, _, password = auth.partition(":")
@@ -99,24 +127,25 @@ def _variable_of(proxy: str) -> str:
     return f"The proxy in {' or '.join(found)}" if found else "The environment's proxy"
 
 
-def find_ca(url: str, given: str | None) -> dict[str, str]:
-    """Return the certificate authorities to trust for a URL, as arguments of urllib3.
+def find_ca(given: str | None) -> dict[str, str]:
+    """Return the certificate authorities to trust, as arguments of urllib3.
 
     They are the given ones, else those of ``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE`` or
-    ``SSL_CERT_FILE``, else certifi's.
+    ``SSL_CERT_FILE``, else certifi's; where that is not installed, the system's (empty).
 
     :raises ConfigurationError: there is no certificate.
     """
     if given:
         return check_ca(given, "ca_file")
-    with Session() as session:
-        chosen = session.merge_environment_settings(url, {}, None, None, None)["verify"]
-    if not isinstance(chosen, str):
-        chosen = os.environ.get("SSL_CERT_FILE")
-    if not chosen:
-        return {"ca_certs": certifi.where()}
-    name = next((name for name in _CA_VARIABLES if os.environ.get(name) == chosen), "ca_file")
-    return check_ca(chosen, name)
+    for name in _CA_VARIABLES:
+        chosen = os.environ.get(name)
+        if chosen:
+            return check_ca(chosen, name)
+    try:
+        import certifi
+    except ImportError:
+        return {}
+    return {"ca_certs": certifi.where()}
 
 
 def check_ca(path: str, name: str) -> dict[str, str]:
