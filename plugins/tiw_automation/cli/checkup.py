@@ -11,7 +11,7 @@ import os
 import platform
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -23,7 +23,6 @@ from tiw_automation.cli.permissions import Action, Answered, ask_all, needed_pol
 from tiw_automation.core.api.callback_settings import PLAIN_HTTP, is_plain_http
 from tiw_automation.core.api.client import TiwClient
 from tiw_automation.core.api.endpoints import is_loopback
-from tiw_automation.core.api.route import find_ca, find_proxy
 from tiw_automation.core.api.settings import Settings
 from tiw_automation.core.api.sites import SITES
 from tiw_automation.core.api.transport import Transport, http_date
@@ -37,6 +36,7 @@ from tiw_automation.core.formatting import escaped, shown_url
 from tiw_automation.core.quota.host import HostPace
 from tiw_automation.core.quota.pace import recovered
 from tiw_automation.core.quota.pace_file import Contents, Unusable, state_folder
+from tiw_automation.core.route import find_ca, find_proxy
 
 OK, WARNING, FAULT, NOT_CHECKED = "ok", "warning", "fault", "not checked"
 
@@ -186,7 +186,8 @@ def _proxy(settings: Settings) -> Check:
 def _ca(settings: Settings) -> Check:
     if settings.scheme == "http":
         return Check("CA", OK, "not used: plain http")
-    return Check("CA", OK, next(iter(find_ca(settings.url, settings.ca_file).values())))
+    found = find_ca(settings.ca_file)
+    return Check("CA", OK, next(iter(found.values()), "the system's"))
 
 
 def _sdk_app_id(effective: Effective) -> Check:
@@ -242,7 +243,7 @@ def _clock(server_time: float | None, took_s: float) -> Check:
 def _account_checks(effective: Effective, reached: bool, probe: bool) -> Iterator[Check]:
     first, *others = read_actions(probe)
     if not reached or effective.errors.keys() & {"keys", "SdkAppId"} or effective.app_id is None:
-        reason = "The faults above come first."
+        reason = "The faults above come first"
         yield Check("account", NOT_CHECKED, reason)
         yield from (_not_called(action, effective, reason) for action in (first, *others))
         yield Check("callbacks", NOT_CHECKED, reason)
@@ -252,7 +253,7 @@ def _account_checks(effective: Effective, reached: bool, probe: bool) -> Iterato
         account = _account(answered)
         yield account
         if account.state == FAULT:
-            reason = "The account's answer comes first."
+            reason = "The account's answer comes first"
             yield from (_not_called(action, effective, reason) for action in (first, *others))
             yield Check("callbacks", NOT_CHECKED, reason)
             return
@@ -292,7 +293,7 @@ def _permission(answered: Answered, effective: Effective) -> Check:
         cause = "refused" if action.is_needed else ""
         return Check(name, state, f"refused ({error.code})", f"It needs {policy}.", cause)
     if error.code == "InvalidAction":
-        return Check(name, NOT_CHECKED, "This site does not have it.")
+        return Check(name, NOT_CHECKED, "not on this site")
     if action.is_needed:
         return fault_of(name, error)
     return Check(name, WARNING, without_hint(error), error.hint or "")
@@ -353,6 +354,23 @@ def _redis() -> Check:
         "TIW_QUOTA_URL is set, but this version does not use it.",
         "Set TIW_QUOTA_SHARE on each host instead; together they must not exceed 1.",
     )
+
+
+def grouped(permissions: Sequence[Check]) -> list[Check]:
+    """Return the checks of actions with one for all that have the same result."""
+    groups: dict[tuple[str, str, bool], list[Check]] = {}
+    for check in permissions:
+        groups.setdefault((check.state, check.found, bool(check.advice)), []).append(check)
+    return [_group(checks) for checks in groups.values()]
+
+
+def _group(checks: Sequence[Check]) -> Check:
+    first = checks[0]
+    names = ", ".join(check.name.removeprefix("tiw:") for check in checks)
+    advice = first.advice
+    if len(checks) > 1 and first.name in advice:
+        advice = advice.replace("It needs", "Each needs").replace(first.name, "tiw:<its name>")
+    return replace(first, name="permissions", found=f"{first.found}: {names}", advice=advice)
 
 
 class _Tidy:

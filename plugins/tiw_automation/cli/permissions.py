@@ -22,8 +22,8 @@ from tiw_automation.core.tasks.kinds import TASK_KINDS
 NO_TASK = "tiw-doctor-no-such-task"
 _NO_FILE = "https://tiw-doctor.invalid/no-such-file.pptx"
 _LONGER_S = 1.0
-_NEVER = "It is never called: it would create or change something."
-_ONLY_PROBED = "It is called only with --probe."
+_NEVER = "never called, because it would create or change something"
+_ONLY_PROBED = "called only with --probe"
 
 
 @dataclass(frozen=True)
