@@ -25,7 +25,7 @@ from tiw_automation.core.api.client import TiwClient
 from tiw_automation.core.api.endpoints import is_loopback
 from tiw_automation.core.api.settings import Settings
 from tiw_automation.core.api.sites import SITES
-from tiw_automation.core.api.transport import Transport, http_date
+from tiw_automation.core.api.transport import Transport
 from tiw_automation.core.errors import (
     ConfigurationError,
     PermissionDenied,
@@ -33,6 +33,7 @@ from tiw_automation.core.errors import (
     TransportError,
 )
 from tiw_automation.core.formatting import escaped, shown_url
+from tiw_automation.core.headers import http_date
 from tiw_automation.core.quota.host import HostPace
 from tiw_automation.core.quota.pace import recovered
 from tiw_automation.core.quota.pace_file import Contents, Unusable, state_folder

@@ -32,9 +32,7 @@ class Report:
     def line(self, check: Check) -> None:
         """Show a check: state, name, what was found and what to do."""
         if self._console is None:
-            print_line(
-                "  ".join(filter(None, [check.state, check.name, check.found, check.advice]))
-            )
+            print_table((), [[check.state, check.name, check.found, check.advice]])
         else:
             narrow = self._console.width < _NARROW
             self._console.print(_narrow(check) if narrow else _wide(check))

@@ -70,6 +70,7 @@ class _Mode(click.ParamType[int]):
 @click.pass_context
 def archive(
     ctx: click.Context,
+    /,
     task_ids: list[str],
     folder: str,
     form: str,

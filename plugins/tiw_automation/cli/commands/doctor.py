@@ -58,7 +58,8 @@ def _as_json(checks: Iterable[Check]) -> int:
 def _as_lines(checks: Iterable[Check]) -> int:
     from tiw_automation.cli.report import Report
 
-    report, found = Report(), []
+    report = Report()
+    found: list[Check] = []
     for check in _with_groups(checks, found):
         report.line(check)
     return exit_code(found)

@@ -40,7 +40,7 @@ _LOOPBACK = "127.0.0.1"
 @click.option("--odd", is_flag=True, help="Answer in other forms with the same meaning.")
 @click.argument("command", metavar="[-- COMMAND...]", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
-def simulator(ctx: click.Context, command: tuple[str, ...], **options: Any) -> None:
+def simulator(ctx: click.Context, /, command: tuple[str, ...], **options: Any) -> None:
     """Run a TIW API on this machine, without an account.
 
     Once it listens it prints one line of JSON: endpoint, keys, application and region. SIGINT or

@@ -53,8 +53,8 @@ def verify(
             for one in checked:
                 print_json_line(_as_dict(one))
         else:
-            findings = [_as_dict(one) for one in checked]
-            print_json({"counts": checked.counts, "findings": findings})
+            found = [_as_dict(one) for one in checked]
+            print_json({"counts": checked.counts, "findings": found})
     except KeyboardInterrupt:
         note(f"Interrupted; so far: {checked.summary()}.")
         raise
