@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from tiw_automation.cli.output import is_terminal
+from tiw_automation.cli.output import is_terminal, print_table
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -95,7 +95,7 @@ def archive(
     result = _Result([one for one in outcomes if not _is_finished(one)])
     records = [one.record for one in outcomes if _is_finished(one)]
     for outcome in result.left_out:
-        note(f"{outcome.message} It is not archived.")
+        note(f"{outcome.task_id} is not archived: {outcome.message}")
     if dry_run:
         result.planned = run.archive.plan(records)
     elif records:

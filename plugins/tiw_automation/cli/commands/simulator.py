@@ -6,8 +6,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 _NOT_RUNNABLE, _NOT_FOUND = 126, 127
 # Keys, endpoints and roles that a command must not find beside the simulator's.
 _FOREIGN = ("TENCENTCLOUD_", "TCCLI_", "TKE_", "TIW_")
-_FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+_PASSED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _FROM_KEYS = (signal.SIGINT, signal.SIGQUIT)
 _LOOPBACK = "127.0.0.1"
 
@@ -97,34 +96,50 @@ def environment_for(simulator: Simulator, environ: Mapping[str, str]) -> dict[st
 
 
 def _carried_out(command: tuple[str, ...], environment: Mapping[str, str]) -> int:
-    try:
-        process = subprocess.Popen(command, env=environment)
-    except FileNotFoundError:
-        note(f"There is no command {command[0]}.")
-        return _NOT_FOUND
-    except OSError as error:
-        note(f"{command[0]} cannot be run: {error.strerror}.")
-        return _NOT_RUNNABLE
-    with _passing_signals(process):
+    with _Signals() as signals:
+        try:
+            process = subprocess.Popen(command, env=environment)
+        except FileNotFoundError:
+            note(f"There is no command {command[0]}.")
+            return _NOT_FOUND
+        except OSError as error:
+            note(f"{command[0]} cannot be run: {error.strerror}.")
+            return _NOT_RUNNABLE
+        signals.pass_to(process)
         code = process.wait()
     return code if code >= 0 else 128 - code
 
 
-@contextmanager
-def _passing_signals(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Pass signals to the command; this process ends after it."""
+class _Signals:
+    """Passes signals of this process to the command, after which this process ends."""
 
-    def forward(number: int, frame: FrameType | None) -> None:
-        # A key such as Ctrl-C reaches the command too, and a second SIGINT would end it at once.
-        if not (number in _FROM_KEYS and _has_terminal()):
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._early: list[int] = []
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> _Signals:
+        self._before = {number: signal.signal(number, self._handle) for number in _PASSED}
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def pass_to(self, process: subprocess.Popen[bytes]) -> None:
+        """Pass the signals to this process, those that came before it too."""
+        self._process = process
+        for number in self._early:
             process.send_signal(number)
 
-    before = {number: signal.signal(number, forward) for number in _FORWARDED}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        # A key such as Ctrl-C reaches the command too, and a second SIGINT would end it at once.
+        if number in _FROM_KEYS and _has_terminal():
+            return
+        if self._process is None:
+            self._early.append(number)
+        else:
+            self._process.send_signal(number)
 
 
 def _has_terminal() -> bool:
