@@ -137,7 +137,6 @@ def run() -> int:
         return _flushed(end.code)
     except KeyboardInterrupt as interrupt:
         return _interrupted(interrupt)
-    return exits.FINISHED
 
 
 def _flushed(code: object) -> int:

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How outcomes are shown while they become known, and at the end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tiw_automation.cli.columns import columns_of, fields_of
+from tiw_automation.cli.output import (
+    is_terminal,
+    note,
+    print_json,
+    print_json_line,
+    print_line,
+    print_table,
+)
+
+if TYPE_CHECKING:
+    from tiw_automation.core import Outcome, TaskKind, WatcherStats
+
+_MOST_NOTES = 20
+
+
+class View:
+    """Shows nothing; the base of the others."""
+
+    def begin(self, pending: Sequence[Outcome]) -> None:
+        """Show what is waited for."""
+
+    def changed(self, outcome: Outcome) -> None:
+        """Show that a task's status has changed."""
+
+    def settled(self, outcome: Outcome) -> None:
+        """Show the outcome of a task."""
+
+    def refresh(self, stats: WatcherStats) -> None:
+        """Show the passing time; called twice a second."""
+
+    def close(self) -> None:
+        """Restore the terminal; called also after an error."""
+
+    def end(self, outcomes: Sequence[Outcome], settled: set[str]) -> None:
+        """Show all outcomes in the order asked.
+
+        :param settled: the ids of those that :meth:`settled` was called with.
+        """
+
+
+class Lines(View):
+    """A sentence for each change, for pipes and logs."""
+
+    def __init__(self) -> None:
+        self._printed: dict[str, str] = {}
+
+    def changed(self, outcome: Outcome) -> None:
+        if self._printed.get(outcome.task_id) != outcome.message:
+            self._printed[outcome.task_id] = outcome.message
+            print_line(outcome.message)
+
+    def settled(self, outcome: Outcome) -> None:
+        self.changed(outcome)
+
+    def end(self, outcomes: Sequence[Outcome], settled: set[str]) -> None:
+        for outcome in outcomes:
+            if outcome.task_id not in settled:
+                self.changed(outcome)
+
+
+class Table(View):
+    """A table of all outcomes at the end.
+
+    :param kind: the kind of the tasks.
+    """
+
+    def __init__(self, kind: TaskKind) -> None:
+        self._kind = kind
+
+    def end(self, outcomes: Sequence[Outcome], settled: set[str]) -> None:
+        columns = columns_of(self._kind)
+        print_table(columns, [fields_of(outcome, columns) for outcome in outcomes])
+        show_reasons(outcomes)
+
+
+class Json(View):
+    """A list of all outcomes at the end."""
+
+    def end(self, outcomes: Sequence[Outcome], settled: set[str]) -> None:
+        print_json([outcome.to_dict() for outcome in outcomes])
+
+
+class JsonLines(View):
+    """A line of JSON for each outcome when it is known."""
+
+    def settled(self, outcome: Outcome) -> None:
+        print_json_line(outcome.to_dict())
+
+    def end(self, outcomes: Sequence[Outcome], settled: set[str]) -> None:
+        for outcome in outcomes:
+            if outcome.task_id not in settled:
+                self.settled(outcome)
+
+
+class Urls(View):
+    """The URLs of each task when it is known, one a line."""
+
+    def settled(self, outcome: Outcome) -> None:
+        seen = outcome.described
+        for url in getattr(seen, "video_urls", getattr(seen, "urls", ())):
+            print_line(url)
+
+    def end(self, outcomes: Sequence[Outcome], settled: set[str]) -> None:
+        show_reasons(outcomes)
+
+
+def show_reasons(outcomes: Sequence[Outcome]) -> None:
+    """Print why tasks are not as wanted on standard error, each reason once."""
+    reasons = list(dict.fromkeys(str(each.error) for each in outcomes if each.error is not None))
+    for reason in reasons[:_MOST_NOTES]:
+        note(reason)
+    if len(reasons) > _MOST_NOTES:
+        note(f"{len(reasons) - _MOST_NOTES} more: see them with --output json.")
+
+
+def views_for_now(form: str, kind: TaskKind) -> list[View]:
+    """Return the views of a command that shows tasks as they are now."""
+    return [_in_form(form) or Table(kind)]
+
+
+def views_for_wait(form: str, kind: TaskKind) -> list[View]:
+    """Return the views of a command that waits.
+
+    A live table is drawn on the terminal that is there for it: standard output, or standard error
+    where the result goes elsewhere.
+    """
+    result = _in_form(form)
+    if result is None and not is_terminal(sys.stdout):
+        return [Lines()]
+    if result is not None and (sys.stdout.isatty() or not is_terminal(sys.stderr)):
+        return [result]
+    from tiw_automation.cli.live import LiveTable
+
+    if result is None:
+        return [LiveTable(sys.stdout, kind), Table(kind)]
+    return [LiveTable(sys.stderr, kind), result]
+
+
+def _in_form(form: str) -> View | None:
+    known = {"json": Json, "jsonl": JsonLines, "urls": Urls}
+    return known[form]() if form in known else None
