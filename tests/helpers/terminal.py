@@ -67,6 +67,10 @@ class Terminal:
         lines = self._run("capture-pane", "-p").splitlines()
         return "\n".join(line.rstrip() for line in lines).rstrip()
 
+    def format(self, text: str) -> str:
+        """Return tmux's expansion of a format, such as ``#{cursor_flag}``."""
+        return self._run("display-message", "-p", text).strip()
+
     def coloured(self) -> str:
         """Return what the terminal shows, with its escape sequences."""
         return self._run("capture-pane", "-e", "-p").rstrip()
@@ -89,8 +93,9 @@ class Terminal:
         """Return the command's exit code once it has ended."""
         deadline = time.monotonic() + timeout_s
         while True:
-            shown = self._run("display-message", "-p", "#{pane_dead} #{pane_dead_status}").split()
-            if shown[0] == "1":
+            shown = self.format("#{pane_dead} #{pane_dead_status}").split()
+            # The status follows the end.
+            if len(shown) == 2:
                 return int(shown[1])
             assert time.monotonic() < deadline, f"The command never ended:\n{self.screen()}"
             time.sleep(_POLL_S)

@@ -11,6 +11,7 @@ import click
 
 from tiw_automation.cli import exits
 from tiw_automation.cli.account import account_options, new_client
+from tiw_automation.cli.arguments import read_duration
 from tiw_automation.cli.ids import ids_argument
 from tiw_automation.cli.output import (
     note,
@@ -47,7 +48,7 @@ class _Mode(click.ParamType[int]):
 @output_option("table", "json", "jsonl")
 @click.option("--wait", "waits", is_flag=True, help="Wait until the recordings have ended.")
 @click.option(
-    "--timeout", type=click.FloatRange(0), metavar="SECONDS", help="Wait at most so long."
+    "--timeout", callback=read_duration, metavar="DURATION", help="Of --wait: seconds, or 10m, 2h."
 )
 @click.option("--names", metavar="PATTERN", help="The videos' names.")
 @click.option("--manifest", metavar="PATTERN", help="The manifests' names.")
