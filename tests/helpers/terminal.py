@@ -16,9 +16,9 @@ from rich.text import Text
 
 _END_S = 30.0
 _POLL_S = 0.05
+# tmux 3.3 now and then misses the end of a command, so the shell around it notes its exit code.
+_SCRIPT = 'trap : INT; "$@"; printf %s $? >"$TERMINAL_CODE"; exec sleep 60'
 _SETTINGS = """
-set -g remain-on-exit on
-set -g remain-on-exit-format ""
 set -g status off
 set -g default-terminal tmux-256color
 set -g escape-time 0
@@ -48,8 +48,11 @@ class Terminal:
         settings.write_text(_SETTINGS)
         # A socket's path may have at most some hundred characters.
         self._tmux = [tmux, "-f", str(settings), "-S", str(folder / "socket")]
+        self._code = folder / "code"
         size = ["-x", str(columns), "-y", str(lines)]
-        self._run("new-session", "-d", *size, shlex.join(command), environment={**environment})
+        script = shlex.join(["sh", "-c", _SCRIPT, "sh", *command])
+        variables = {**environment, "TERMINAL_CODE": str(self._code)}
+        self._run("new-session", "-d", *size, script, environment=variables)
 
     def _run(self, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
         run = subprocess.run(
@@ -92,13 +95,10 @@ class Terminal:
     def wait_for_end(self, timeout_s: float = _END_S) -> int:
         """Return the command's exit code once it has ended."""
         deadline = time.monotonic() + timeout_s
-        while True:
-            shown = self.format("#{pane_dead} #{pane_dead_status}").split()
-            # The status follows the end.
-            if len(shown) == 2:
-                return int(shown[1])
+        while not (self._code.exists() and self._code.read_text()):
             assert time.monotonic() < deadline, f"The command never ended:\n{self.screen()}"
             time.sleep(_POLL_S)
+        return int(self._code.read_text())
 
     def close(self) -> None:
         """End the terminal, and the command if it runs."""

@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +16,7 @@ from tiw_automation.cli import exits
 from tiw_automation.cli.account import account_options, new_client
 from tiw_automation.cli.arguments import read_duration
 from tiw_automation.cli.ids import ids_argument
+from tiw_automation.cli.interrupts import Interrupted
 from tiw_automation.cli.output import (
     note,
     output_option,
@@ -159,20 +163,44 @@ class _Run:
         planned = self.archive.plan(records)
         self._videos = len(planned)
         missing = sum(video.size_bytes or 0 for video in planned if not video.is_there)
-        try:
-            with copying_bars(missing) as self._show:
-                result.archived = self.archive.run(records)
-        except ArchiveFailed as error:
-            result.archived, result.failures = error.archived, error.failures
-        except KeyboardInterrupt as interrupt:
-            raise interrupt from DownloadStopped(
-                f"Interrupted: {self._done} of {self._videos} videos are whole.",
-                hint="The same command continues with the rest, also within a video.",
-            )
+        with _stopped_by_signals(self.archive) as interrupts:
+            try:
+                with copying_bars(missing) as self._show:
+                    result.archived = self.archive.run(records)
+            except ArchiveFailed as error:
+                result.archived, result.failures = error.archived, error.failures
+            except DownloadStopped:
+                raise interrupts[0] from DownloadStopped(
+                    f"Interrupted: {self._done} of {self._videos} videos are whole.",
+                    hint="The same command continues with the rest, also within a video.",
+                )
 
     def _progress(self, progress: Any) -> None:
         self._done = progress.videos_done - progress.videos_failed
         self._show(progress)
+
+
+@contextmanager
+def _stopped_by_signals(archive: RecordArchive) -> Iterator[list[Interrupted]]:
+    """Stop an archive at the first signal, which is then in the list; the second one raises."""
+    caught: list[Interrupted] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        restore()
+        caught.append(Interrupted(number))
+        archive.stop()
+
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield caught
+    finally:
+        restore()
 
 
 class _Result:
