@@ -53,6 +53,7 @@ class Benchmark:
 # Those in one group run at the same time: they mostly wait, and use a few per cent of a core.
 QUICK = (
     (Benchmark("first_call.py"),),
+    (Benchmark("cli_start.py"),),
     (Benchmark("provider_info.py"),),
     (Benchmark("ansible_start.py"),),
     (Benchmark("ansible_batch.py", limit_s=600),),

@@ -15,11 +15,11 @@ from tiw_automation.cli import exits, interrupts
 from tiw_automation.cli.arguments import read_duration, read_states, usage_errors
 from tiw_automation.cli.output import note
 from tiw_automation.cli.views import View, views_for_now, views_for_wait
-from tiw_automation.core import Acceptance, Outcome, TiwClient, Verdict
+from tiw_automation.core import Acceptance, Outcome, Verdict
 from tiw_automation.core.tasks import check_until, find_kind
 
 if TYPE_CHECKING:
-    from tiw_automation.core import RecordWatcher
+    from tiw_automation.core import RecordWatcher, TiwClient
 
 _REFRESH_EVERY_S = 0.5
 _MOST_IDS = 20

@@ -17,7 +17,7 @@ _MINUTE_S = 60
 _WIDTHS = {
     "ID": 20,
     "STATUS": 11,
-    "AGE": 10,
+    "AGE": 9,
     "EXPECTED END": 14,
     "REASON": 12,
     "BEGAN": 18,

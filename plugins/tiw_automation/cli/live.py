@@ -20,8 +20,8 @@ from tiw_automation.core.formatting import escaped
 if TYPE_CHECKING:
     from tiw_automation.core import Outcome, TaskKind, WatcherStats
 
-# Lines that are not rows: the header, the summary, and the cursor's.
-_OTHER_LINES = 4
+# Lines that are not rows: the header, the summary (two on a narrow terminal), the cursor's.
+_OTHER_LINES = 5
 
 
 class LiveTable(View):

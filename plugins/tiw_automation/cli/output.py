@@ -71,9 +71,13 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     screen(sys.stdout).print(table)
 
 
-def show_error(error: TiwError) -> None:
-    """Print an error on standard error: the message, and below it code, request id and hint."""
-    lines = [f"tiw: {error.message.rstrip()}", f"  code: {error.code}"]
+def show_error(error: TiwError, about: str = "") -> None:
+    """Print an error on standard error: the message, and below it code, request id and hint.
+
+    :param about: the tasks that it is about.
+    """
+    message = f"{about}: {error.message}" if about else error.message
+    lines = [f"tiw: {message.rstrip()}", f"  code: {error.code}"]
     if error.request_id:
         lines.append(f"  request id: {error.request_id}")
     if error.hint:

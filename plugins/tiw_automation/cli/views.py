@@ -15,12 +15,14 @@ from tiw_automation.cli.output import (
     print_json_line,
     print_line,
     print_table,
+    show_error,
 )
 
 if TYPE_CHECKING:
-    from tiw_automation.core import Outcome, TaskKind, WatcherStats
+    from tiw_automation.core import Outcome, TaskKind, TiwError, WatcherStats
 
-_MOST_NOTES = 20
+_MOST_REASONS = 20
+_MOST_IDS = 10
 
 
 class View:
@@ -55,9 +57,12 @@ class Lines(View):
         self._printed: dict[str, str] = {}
 
     def changed(self, outcome: Outcome) -> None:
-        if self._printed.get(outcome.task_id) != outcome.message:
-            self._printed[outcome.task_id] = outcome.message
-            print_line(outcome.message)
+        line = outcome.message
+        if outcome.task_id not in line:
+            line = f"{outcome.task_id}: {line}"
+        if self._printed.get(outcome.task_id) != line:
+            self._printed[outcome.task_id] = line
+            print_line(line)
 
     def settled(self, outcome: Outcome) -> None:
         self.changed(outcome)
@@ -116,11 +121,22 @@ class Urls(View):
 
 def show_reasons(outcomes: Sequence[Outcome]) -> None:
     """Print why tasks are not as wanted on standard error, each reason once."""
-    reasons = list(dict.fromkeys(str(each.error) for each in outcomes if each.error is not None))
-    for reason in reasons[:_MOST_NOTES]:
-        note(reason)
-    if len(reasons) > _MOST_NOTES:
-        note(f"{len(reasons) - _MOST_NOTES} more: see them with --output json.")
+    ids_of: dict[tuple[str, str], list[str]] = {}
+    error_of: dict[tuple[str, str], TiwError] = {}
+    for outcome in outcomes:
+        if outcome.error is not None:
+            reason = (outcome.error.code, outcome.error.message)
+            error_of.setdefault(reason, outcome.error)
+            ids_of.setdefault(reason, []).append(outcome.task_id)
+    for reason, error in list(error_of.items())[:_MOST_REASONS]:
+        show_error(error, "" if error.concerns_account else _listed(ids_of[reason]))
+    if len(error_of) > _MOST_REASONS:
+        note(f"{len(error_of) - _MOST_REASONS} more reasons: see them with --output json.")
+
+
+def _listed(task_ids: Sequence[str]) -> str:
+    more = [f"{len(task_ids) - _MOST_IDS} more"] if len(task_ids) > _MOST_IDS else []
+    return ", ".join([*task_ids[:_MOST_IDS], *more])
 
 
 def views_for_now(form: str, kind: TaskKind) -> list[View]:
