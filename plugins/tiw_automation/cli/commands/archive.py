@@ -48,8 +48,6 @@ class _Mode(click.ParamType[int]):
 
 
 @click.command()
-@account_options
-@output_option("table", "json", "jsonl")
 @click.option("--wait", "waits", is_flag=True, help="Wait until the recordings have ended.")
 @click.option(
     "--timeout", callback=read_duration, metavar="DURATION", help="Of --wait: seconds, or 10m, 2h."
@@ -70,6 +68,8 @@ class _Mode(click.ParamType[int]):
     "--folder-mode", type=_Mode(), default="750", show_default=True, help="Of new folders."
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be copied; copy nothing.")
+@output_option("table", "json", "jsonl")
+@account_options
 @ids_argument
 @click.argument("folder", metavar="FOLDER")
 @click.pass_context
@@ -245,7 +245,7 @@ class _Result:
             for video in self._videos()
         ]
         if rows:
-            print_table(("state", "size", "file"), rows)
+            print_table(("STATE", "SIZE", "FILE"), rows)
 
     def _videos(self) -> list[dict[str, Any]]:
         if self.planned is not None:

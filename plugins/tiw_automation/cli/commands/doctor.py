@@ -20,11 +20,11 @@ _PERMISSION = "tiw:"
 
 
 @click.command()
-@account_options
-@output_option("table", "json")
 @click.option(
     "--probe", is_flag=True, help="Also try to stop, pause and resume a task that cannot exist."
 )
+@output_option("table", "json")
+@account_options
 @click.pass_context
 def doctor(ctx: click.Context, form: str, probe: bool) -> None:
     """Check keys, settings, network and permissions.

@@ -26,11 +26,11 @@ _STATES = ("whole", "missing", "cut", "changed", "unreadable", "incomplete", "un
 
 
 @click.command()
-@verbose_option
-@output_option("table", "json", "jsonl")
 @click.option("--quick", is_flag=True, help="Compare sizes only; do not read the files.")
 @click.option("--all", "show_all", is_flag=True, help="Also show the files that are whole.")
 @click.option("--manifest", metavar="PATTERN", help="The manifests' names, as for tiw archive.")
+@output_option("table", "json", "jsonl")
+@verbose_option
 @click.argument("folder", metavar="FOLDER")
 @click.pass_context
 def verify(
@@ -47,7 +47,7 @@ def verify(
             findings = list(checked)
             rows = [one for one in findings if show_all or one.state != "whole"]
             if rows:
-                columns = ("state", "file", "found")
+                columns = ("STATE", "FILE", "FOUND")
                 print_table(columns, [(one.state, one.path, one.message or "") for one in rows])
         elif form == "jsonl":
             for one in checked:
