@@ -116,7 +116,7 @@ def test_running() -> None:
         simulator.add("lesson", timeline=[{"RECORDING": 600}], room_id=7)
         shown = run_tiw(simulator, "running")
         assert shown.exit_code == 0
-        assert shown.stdout.split("\t")[:3] == ["lesson", "RECORDING", "7"]
+        assert shown.stdout.split("\t")[:3] == ["lesson", "PROCESSING", "7"]
         found = json.loads(run_tiw(simulator, "running", "-o", "json").stdout)
         assert found[0]["task_id"] == "lesson"
         assert run_tiw(simulator, "running", "--kind", "transcode").stdout == ""

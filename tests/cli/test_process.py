@@ -79,7 +79,7 @@ def test_an_interrupted_stop_names_what_is_left(simulator: Simulator) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 130
-    assert "not stopped, because of the interrupt: other" in err
+    assert "not stopped: other" in err
     assert "code: ChangeUncertain" in err
 
 
@@ -92,6 +92,50 @@ def test_a_closed_pipe_ends_quietly(simulator: Simulator) -> None:
     assert process.wait(LIMIT_S) == 141
     assert err == ""
     process.stderr.close()
+
+
+def test_a_pipe_that_closes_between_lines(simulator: Simulator) -> None:
+    process = start_tiw(environment_of(simulator), "wait", "lesson")
+    process.stdout.readline()
+    process.stdout.close()
+    simulator.advance(6100)
+    err = process.stderr.read()
+    assert process.wait(LIMIT_S) == 141
+    assert err == ""
+    process.stderr.close()
+
+
+def test_an_interrupt_before_the_command_runs(simulator: Simulator) -> None:
+    program = (
+        "import os, signal\n"
+        "import tiw_automation.cli.__main__ as entry\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "entry.find_spec = lambda name: os.kill(os.getpid(), signal.SIGINT)\n"
+        "entry.main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment_of(simulator),
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGINT
+    assert done.stderr == b""
+
+
+def test_a_background_job_ignores_ctrl_c(simulator: Simulator) -> None:
+    process = start_tiw(
+        environment_of(simulator),
+        "wait",
+        "lesson",
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    )
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    simulator.advance(6100)
+    out, _ = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 0
+    assert "FINISHED" in out
 
 
 def test_the_table_is_redrawn_and_the_terminal_restored(simulator: Simulator) -> None:
@@ -123,6 +167,7 @@ def test_a_second_interrupt_ends_at_once(simulator: Simulator) -> None:
         env=environment_of(simulator),
         stdout=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout is not None
     for line in ("ready\n", "first\n"):

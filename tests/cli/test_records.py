@@ -132,3 +132,12 @@ def test_unreachable(tiw_simulator: Simulator) -> None:
     shown = run_tiw(tiw_simulator, "show", "a", "--endpoint", "http://127.0.0.1:1")
     assert shown.exit_code == 5
     assert "could not be reached" in shown.stderr
+
+
+def test_json_escapes_what_does_not_print(tiw_simulator: Simulator) -> None:
+    videos = [{"kind": "camera", "user_id": f"{USER}\u202e\x9b31m"}]
+    tiw_simulator.add("lesson", timeline=[], videos=videos)
+    shown = run_tiw(tiw_simulator, "show", "lesson", "-o", "json")
+    assert USER in shown.stdout
+    assert "\\u202e\\u009b31m" in shown.stdout
+    assert json.loads(shown.stdout)[0]["record"]["videos"][0]["user_id"].endswith("\x9b31m")

@@ -7,6 +7,7 @@ import fcntl
 import os
 import pty
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -44,8 +45,15 @@ def environment_of(simulator: Simulator, **variables: str) -> dict[str, str]:
 
 def start_tiw(environment: Mapping[str, str], *arguments: str, **details: Any) -> Any:
     """Start a command as a process, with pipes."""
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **details}
-    return subprocess.Popen([*COMMAND, *arguments], env=environment, text=True, **streams)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "preexec_fn": _take_ctrl_c}
+    return subprocess.Popen(
+        [*COMMAND, *arguments], env=environment, text=True, **{**pipes, **details}
+    )
+
+
+def _take_ctrl_c() -> None:
+    # A test run in the background ignores it, and so would the command.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Terminal:
@@ -92,6 +100,11 @@ class Terminal:
         return bool(data)
 
 
+def _take_terminal() -> None:
+    _take_ctrl_c()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 @contextmanager
 def on_terminal(
     environment: Mapping[str, str], *arguments: str, columns: int = 80, lines: int = 24
@@ -106,7 +119,7 @@ def on_terminal(
         stdout=slave,
         stderr=slave,
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        preexec_fn=_take_terminal,
     )
     os.close(slave)
     try:

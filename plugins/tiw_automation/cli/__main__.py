@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from importlib.util import find_spec
 
@@ -13,6 +14,9 @@ _MISSING = "tiw: the command line needs more packages: pip install 'tiw-automati
 
 def main() -> int:
     """Run the command line of this process and return its exit code."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # Until the command runs, Ctrl-C ends the process without a traceback.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     if sys.argv[1:] == ["--version"]:
         print(f"tiw {__version__}")
         return 0

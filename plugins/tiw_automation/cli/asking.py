@@ -13,8 +13,9 @@ import click
 
 from tiw_automation.cli import exits, interrupts
 from tiw_automation.cli.arguments import read_duration, read_states, usage_errors
+from tiw_automation.cli.forms import views_for_now, views_for_wait
 from tiw_automation.cli.output import note
-from tiw_automation.cli.views import View, views_for_now, views_for_wait
+from tiw_automation.cli.views import View
 from tiw_automation.core import Acceptance, Outcome, Verdict
 from tiw_automation.core.tasks import check_until, find_kind
 
@@ -129,6 +130,8 @@ class _Asking:
         self._views = views
         self._settled: set[str] = set()
         self._interrupt: interrupts.Interrupted | None = None
+        self._failure: Exception | None = None
+        self._stop: Callable[[], object] = lambda: None
         app_id, kind = client.sdk_app_id(), question.task_kind
         self._known = {
             task_id: Outcome(app_id, task_id, Verdict.PENDING, task_kind=kind)
@@ -139,9 +142,13 @@ class _Asking:
         """Ask, show what is known, and return the exit code."""
         try:
             asyncio.run(self._run())
+        except interrupts.Interrupted as interrupt:
+            self._interrupt = interrupt
         finally:
             for view in self._views:
                 view.close()
+        if self._failure is not None:
+            raise self._failure
         outcomes = list(self._known.values())
         for view in self._views:
             view.end(outcomes, self._settled)
@@ -158,19 +165,20 @@ class _Asking:
             view.begin(list(self._known.values()))
         collecting = asyncio.ensure_future(self._collect(watcher))
         refreshing = asyncio.ensure_future(self._refresh(watcher))
+        self._stop = collecting.cancel
 
-        def cancel(interrupt: interrupts.Interrupted) -> None:
-            self._interrupt = interrupt
-            collecting.cancel()
-
-        with interrupts.cancelling(asyncio.get_running_loop(), cancel):
+        with interrupts.cancelling(asyncio.get_running_loop(), self._interrupted):
             try:
                 await collecting
             except asyncio.CancelledError:
-                if self._interrupt is None:
+                if self._interrupt is None and self._failure is None:
                     raise
             finally:
                 refreshing.cancel()
+
+    def _interrupted(self, interrupt: interrupts.Interrupted) -> None:
+        self._interrupt = interrupt
+        self._stop()
 
     async def _collect(self, watcher: RecordWatcher) -> None:
         async with contextlib.aclosing(self._ask(watcher, self._changed)) as outcomes:
@@ -182,8 +190,13 @@ class _Asking:
 
     def _changed(self, outcome: Outcome) -> None:
         self._known[outcome.task_id] = outcome
-        for view in self._views:
-            view.changed(outcome)
+        try:
+            for view in self._views:
+                view.changed(outcome)
+        except Exception as error:
+            # The watcher logs what a callback raises, and goes on: a closed pipe must end it.
+            self._failure = error
+            self._stop()
 
     async def _refresh(self, watcher: RecordWatcher) -> None:
         while True:

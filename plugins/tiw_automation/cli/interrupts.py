@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 _SHOW_CURSOR = b"\x1b[?25h"
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_TERMINALS = (1, 2)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -33,19 +32,25 @@ class Interrupted(KeyboardInterrupt):
 
 def install() -> None:
     """Raise :class:`Interrupted` in the main thread at the first signal."""
-    for number in _SIGNALS:
+    for number in _signals():
         signal.signal(number, _first)
 
 
+def _signals() -> list[int]:
+    """Return the signals that end a command; a shell's background jobs ignore Ctrl-C."""
+    both = (signal.SIGINT, signal.SIGTERM)
+    return [number for number in both if signal.getsignal(number) is not signal.SIG_IGN]
+
+
 def _first(number: int, frame: FrameType | None) -> NoReturn:
-    for each in _SIGNALS:
+    for each in _signals():
         signal.signal(each, lambda number, frame: _end_at_once(number))
     raise Interrupted(number)
 
 
 def _end_at_once(number: int) -> NoReturn:
-    if sys.stderr.isatty():
-        os.write(sys.stderr.fileno(), _SHOW_CURSOR)
+    for descriptor in filter(os.isatty, _TERMINALS):
+        os.write(descriptor, _SHOW_CURSOR)
     os._exit(Interrupted(number).exit_code)
 
 
@@ -55,16 +60,16 @@ def cancelling(
 ) -> Iterator[None]:
     """Call ``cancel`` in the loop at the first signal, instead of raising.
 
-    Afterwards the first signal raises again, unless there was one.
+    A second one ends the process at once. Afterwards signals are handled as before.
     """
 
     def first(number: int) -> None:
-        for each in _SIGNALS:
+        for each, _ in before:
             loop.add_signal_handler(each, _end_at_once, each)
         cancel(Interrupted(number))
 
-    before = [(number, signal.getsignal(number)) for number in _SIGNALS]
-    for number in _SIGNALS:
+    before = [(number, signal.getsignal(number)) for number in _signals()]
+    for number, _ in before:
         loop.add_signal_handler(number, first, number)
     try:
         yield

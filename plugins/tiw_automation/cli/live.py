@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from tiw_automation.cli.columns import duration, fields_of, fitting
+from tiw_automation.cli.output import shown_field
 from tiw_automation.cli.tables import new_table, screen
 from tiw_automation.cli.views import View
-from tiw_automation.core.formatting import escaped
 
 if TYPE_CHECKING:
     from tiw_automation.core import Outcome, TaskKind, WatcherStats
@@ -32,6 +32,7 @@ class LiveTable(View):
     """
 
     def __init__(self, stream: TextIO, kind: TaskKind) -> None:
+        self._stream = stream
         self._console = screen(stream)
         self._live = Live(
             console=self._console, auto_refresh=False, transient=True, redirect_stdout=False
@@ -65,7 +66,7 @@ class LiveTable(View):
         shown = self._first(room)
         for outcome in shown:
             fields = fields_of(outcome, columns)
-            table.add_row(*("-" if field is None else escaped(field) for field in fields))
+            table.add_row(*(shown_field(field, self._stream) for field in fields))
         hidden = len(self._known) - len(shown)
         more = [Text(f"and {hidden} more", style="dim")] if hidden else []
         return [table, *more, Text(self._summary(stats), style="dim")]

@@ -45,12 +45,12 @@ def print_line(text: str) -> None:
 
 def print_json(value: object) -> None:
     """Print a value as indented JSON."""
-    print(_safe(json.dumps(value, ensure_ascii=False, indent=2), sys.stdout), flush=True)
+    print(_json(value, indent=2), flush=True)
 
 
 def print_json_line(value: object) -> None:
     """Print a value as one line of JSON, at once."""
-    print(_safe(json.dumps(value, ensure_ascii=False), sys.stdout), flush=True)
+    print(_json(value), flush=True)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -58,10 +58,10 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
 
     None is shown as ``-``. Texts may come from outside: they are escaped.
     """
-    texts = [["-" if field is None else escaped(field) for field in row] for row in rows]
+    texts = [[shown_field(field, sys.stdout) for field in row] for row in rows]
     if not is_terminal(sys.stdout):
         for row in texts:
-            print(_safe("\t".join(row), sys.stdout), flush=True)
+            print("\t".join(row), flush=True)
         return
     from tiw_automation.cli.tables import new_table, screen
 
@@ -89,6 +89,29 @@ def show_error(error: TiwError, about: str = "") -> None:
 def note(text: str) -> None:
     """Print a sentence for people on standard error."""
     print(_safe(f"tiw: {escaped(text)}", sys.stderr), file=sys.stderr)
+
+
+def shown_field(field: object, stream: TextIO) -> str:
+    """Return a field of a table: ``-`` for None, and what does not print escaped."""
+    return "-" if field is None else _safe(escaped(field), stream)
+
+
+def _json(value: object, indent: int | None = None) -> str:
+    """Return JSON; what does not print, such as a direction mark, becomes an escape."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    if not text.isprintable():
+        text = "".join(
+            char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text
+        )
+    return text if _encodes(text, sys.stdout) else json.dumps(value, indent=indent)
+
+
+def _encodes(text: str, stream: TextIO) -> bool:
+    try:
+        text.encode(stream.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _safe(text: str, stream: TextIO) -> str:

@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tiw_automation.cli.columns import columns_of, fields_of
 from tiw_automation.cli.output import (
-    is_terminal,
     note,
     print_json,
     print_json_line,
@@ -137,31 +135,3 @@ def show_reasons(outcomes: Sequence[Outcome]) -> None:
 def _listed(task_ids: Sequence[str]) -> str:
     more = [f"{len(task_ids) - _MOST_IDS} more"] if len(task_ids) > _MOST_IDS else []
     return ", ".join([*task_ids[:_MOST_IDS], *more])
-
-
-def views_for_now(form: str, kind: TaskKind) -> list[View]:
-    """Return the views of a command that shows tasks as they are now."""
-    return [_in_form(form) or Table(kind)]
-
-
-def views_for_wait(form: str, kind: TaskKind) -> list[View]:
-    """Return the views of a command that waits.
-
-    A live table is drawn on the terminal that is there for it: standard output, or standard error
-    where the result goes elsewhere.
-    """
-    result = _in_form(form)
-    if result is None and not is_terminal(sys.stdout):
-        return [Lines()]
-    if result is not None and (sys.stdout.isatty() or not is_terminal(sys.stderr)):
-        return [result]
-    from tiw_automation.cli.live import LiveTable
-
-    if result is None:
-        return [LiveTable(sys.stdout, kind), Table(kind)]
-    return [LiveTable(sys.stderr, kind), result]
-
-
-def _in_form(form: str) -> View | None:
-    known = {"json": Json, "jsonl": JsonLines, "urls": Urls}
-    return known[form]() if form in known else None

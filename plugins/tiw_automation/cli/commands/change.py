@@ -39,12 +39,15 @@ class _Changes:
                 show_error(error)
                 self.codes.append(exits.of_error(error))
                 if error.concerns_account:
+                    self._note_rest(task_ids[number + 1 :])
                     return
             except KeyboardInterrupt:
-                rest = " ".join(task_ids[number + 1 :])
-                if rest:
-                    note(f"not {self.done}, because of the interrupt: {rest}")
+                self._note_rest(task_ids[number + 1 :])
                 raise
+
+    def _note_rest(self, task_ids: Sequence[str]) -> None:
+        if task_ids:
+            note(f"not {self.done}: {' '.join(task_ids)}")
 
     def _make(self, task_id: str) -> None:
         is_new = self.change(task_id)
