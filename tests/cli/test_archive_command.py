@@ -134,7 +134,7 @@ def test_verify_finds_what_is_missing_cut_or_changed(lessons: Simulator, tmp_pat
     first.write_bytes(content)
     assert command("verify", "--quick", tmp_path).exit_code == 0
     os.truncate(second, 5)
-    (tmp_path / "notes.txt").write_text("a file of somebody")
+    (tmp_path / "notes.txt").write_text("a file of another program")
     bad = command("verify", tmp_path)
     assert bad.exit_code == 1
     states = {line.split("\t")[1]: line.split("\t")[0] for line in bad.stdout.splitlines()}

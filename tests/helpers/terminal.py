@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shlex
 import shutil
@@ -111,24 +112,12 @@ class Terminal:
         :param changes: regular expressions of what differs from run to run, and what to show.
         """
         text = Text.from_ansi(self.coloured())
-        console = Console(width=self.columns, record=True, quiet=False, file=_Nowhere())
+        console = Console(width=self.columns, record=True, file=io.StringIO())
         for line in _changed(text, changes).split(allow_blank=True):
             console.print(line, soft_wrap=False)
         svg = console.export_svg(title=title, unique_id="terminal")
         # A picture of the documentation loads nothing from another server.
         return re.sub(r"\s*@font-face \{.*?\}", "", svg, flags=re.DOTALL)
-
-
-class _Nowhere:
-    """A file that keeps nothing."""
-
-    encoding = "utf-8"
-
-    def write(self, text: str) -> int:
-        return len(text)
-
-    def flush(self) -> None:
-        pass
 
 
 def _changed(text: Text, changes: Mapping[str, str]) -> Text:
