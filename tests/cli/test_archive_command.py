@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +69,19 @@ def test_it_waits_where_it_is_asked_to(lessons: Simulator, tmp_path: Path) -> No
     assert len(videos(tmp_path)) == 2
     late = command("archive", "--wait", "drama", tmp_path, "--timeout", "0.2")
     assert late.exit_code == 3
+
+
+def test_an_interrupted_wait_copies_nothing(lessons: Simulator, tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "tiw_automation.cli", "archive", "--wait", "drama", tmp_path],
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "tiw: Recording drama is RECORDING.\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+        assert "Interrupted: no video was copied yet." in process.stderr.read()
 
 
 def test_a_recording_that_was_not_found(lessons: Simulator, tmp_path: Path) -> None:

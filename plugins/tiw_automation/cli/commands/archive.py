@@ -27,7 +27,12 @@ from tiw_automation.cli.output import (
 
 if TYPE_CHECKING:
     from tiw_automation.core import Outcome, TiwClient, TiwError
-    from tiw_automation.core.archive import ArchivedVideo, PlannedVideo, RecordArchive
+    from tiw_automation.core.archive import (
+        ArchivedVideo,
+        DownloadStopped,
+        PlannedVideo,
+        RecordArchive,
+    )
 
 _KINDS = ("camera", "screen_share", "whiteboard", "mixed", "audio")
 
@@ -96,7 +101,10 @@ def archive(
     storage = storage_for(folder, file_mode=file_mode, folder_mode=folder_mode)
     client = new_client(ctx)
     run = _Run(client, storage, options)
-    outcomes = asyncio.run(_outcomes(client, task_ids, waits, timeout))
+    try:
+        outcomes = asyncio.run(_outcomes(client, task_ids, waits, timeout))
+    except KeyboardInterrupt as interrupt:
+        raise interrupt from _interruption("no video was copied yet")
     result = _Result([one for one in outcomes if not _is_finished(one)])
     records = [one.record for one in outcomes if _is_finished(one)]
     for outcome in result.left_out:
@@ -170,14 +178,22 @@ class _Run:
             except ArchiveFailed as error:
                 result.archived, result.failures = error.archived, error.failures
             except DownloadStopped:
-                raise interrupts[0] from DownloadStopped(
-                    f"Interrupted: {self._done} of {self._videos} videos are whole.",
-                    hint="The same command continues with the rest, also within a video.",
-                )
+                found = f"{self._done} of {self._videos} videos are whole"
+                raise interrupts[0] from _interruption(found)
 
     def _progress(self, progress: Any) -> None:
         self._done = progress.videos_done - progress.videos_failed
         self._show(progress)
+
+
+def _interruption(found: str) -> DownloadStopped:
+    """Return what an interrupted command shows."""
+    from tiw_automation.core.archive import DownloadStopped
+
+    return DownloadStopped(
+        f"Interrupted: {found}.",
+        hint="The same command continues with the rest, also within a video.",
+    )
 
 
 @contextmanager
