@@ -78,3 +78,8 @@ def test_usage(tiw_simulator: Simulator) -> None:
     ):
         assert run_tiw(tiw_simulator, "task", *arguments).exit_code == 2
     assert not tiw_simulator.requests
+
+
+def test_a_misspelt_kind(tiw_simulator: Simulator) -> None:
+    shown = run_tiw(tiw_simulator, "task", "create", "transkode")
+    assert "Did you mean transcode?" in shown.stderr

@@ -68,7 +68,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and args[0] not in self._lazy:
+        if not ctx.resilient_parsing and not args[0].startswith("-") and args[0] not in self._lazy:
             from tiw_automation.core.checks import did_you_mean
             from tiw_automation.core.formatting import escaped
 

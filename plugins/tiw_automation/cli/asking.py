@@ -49,7 +49,7 @@ UNTIL_OPTION = click.option(
     multiple=True,
     metavar="STATE",
     callback=read_states,
-    help="Wait for this state instead of the end; several with commas.",
+    help="Wait for this state; several with commas.",
 )
 
 

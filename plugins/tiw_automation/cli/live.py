@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # Lines that are not rows: the header, the summary (two on a narrow terminal), the cursor's.
 _OTHER_LINES = 5
+_STATUS_WIDTH = 10
 
 
 class LiveTable(View):
@@ -40,10 +41,12 @@ class LiveTable(View):
         self._kind = kind
         self._known: dict[str, Outcome] = {}
         self._ended: set[str] = set()
+        self._longest_id = 0
         self._began = time.monotonic()
 
     def begin(self, pending: Sequence[Outcome]) -> None:
         self._known = {outcome.task_id: outcome for outcome in pending}
+        self._longest_id = max(map(len, self._known), default=0)
         self._live.start()
 
     def changed(self, outcome: Outcome) -> None:
@@ -62,6 +65,10 @@ class LiveTable(View):
     def _lines(self, stats: WatcherStats) -> list[Table | Text]:
         columns = fitting(["ID", "STATUS", "AGE", "EXPECTED END"])
         table = new_table(columns)
+        # The columns keep their width while rows come and go.
+        table.columns[0].min_width = min(self._longest_id, self._console.width // 2)
+        for column in table.columns[1:2]:
+            column.min_width = _STATUS_WIDTH
         room = max(self._console.height - _OTHER_LINES, 1)
         shown = self._first(room)
         for outcome in shown:

@@ -47,10 +47,12 @@ def _of_user(kind: TaskKind) -> list[Any]:
     id_option, sig_option = kind.user.id_option, kind.user.sig_option
     of_kind = [
         click.option(
-            _flag(id_option), metavar="ID", help="The user that TIW enters the room as; made up."
+            _flag(id_option),
+            metavar="ID",
+            help="The user that TIW enters the room as; one is made up by default.",
         ),
-        _secret(sig_option, f"TIW_{sig_option.upper()}", "That user's signature, or:"),
-        _secret("user_sig_key", _USER_SIG_KEY, "The application's key, to sign with."),
+        _secret(sig_option, f"TIW_{sig_option.upper()}", "That user's signature."),
+        _secret("user_sig_key", _USER_SIG_KEY, "Instead: the application's key, to sign with."),
     ]
     if kind.name == "online_record":
         of_kind.append(
@@ -93,7 +95,7 @@ def _secret(name: str, variable: str, text: str) -> Any:
         f"{_flag(name)}-file",
         name,
         metavar="FILE",
-        help=f"{text} A file, - for standard input ({variable}).",
+        help=f"{text} In a file, - for standard input, or in {variable}.",
         callback=read,
     )
 

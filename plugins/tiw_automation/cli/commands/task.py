@@ -15,6 +15,7 @@ from tiw_automation.cli.ids import ids_argument
 from tiw_automation.cli.output import FORMS, note, output_option, print_json, print_line
 from tiw_automation.cli.task_options import create_options, given_options
 from tiw_automation.core import TASK_KINDS, TaskKind
+from tiw_automation.core.tasks import find_kind
 
 _KIND = click.argument("kind", type=click.Choice(list(TASK_KINDS)), metavar="KIND")
 _KINDS_HELP = "KIND is one of " + ", ".join(TASK_KINDS) + "."
@@ -73,6 +74,14 @@ class _CreateGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         kind = TASK_KINDS.get(cmd_name)
         return None if kind is None else _create_command(kind)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if not ctx.resilient_parsing and not args[0].startswith("-"):
+            with usage_errors():
+                find_kind(args[0])
+        return super().resolve_command(ctx, args)
 
 
 @task.group(cls=_CreateGroup)
