@@ -8,7 +8,23 @@
 
 from __future__ import annotations
 
-from .reading import ScriptError
-from .server import Simulator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .reading import ScriptError
+    from .server import Simulator
 
 __all__ = ["ScriptError", "Simulator"]
+
+
+def __getattr__(name: str) -> Any:
+    # The command tiw-simulator starts without the packages that the server needs, and names them.
+    if name == "Simulator":
+        from .server import Simulator
+
+        return Simulator
+    if name == "ScriptError":
+        from .reading import ScriptError
+
+        return ScriptError
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,9 +10,15 @@ import json
 import math
 import signal
 import sys
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
-from tiw_automation.simulator.reading import ScriptError
-from tiw_automation.simulator.server import Simulator
+from tiw_automation import __version__
+
+if TYPE_CHECKING:
+    from tiw_automation.simulator.server import Simulator
+
+_PACKAGES = {"aiohttp": "aiohttp", "yaml": "PyYAML"}
 
 
 def _speed(text: str) -> float:
@@ -29,14 +35,56 @@ def _port(text: str) -> int:
     return port
 
 
-def main(argv: list[str] | None = None) -> int:
+def missing_packages() -> str:
+    """Return a sentence that names the packages that the simulator lacks; empty if none."""
+    missing = [name for module, name in _PACKAGES.items() if find_spec(module) is None]
+    if not missing:
+        return ""
+    return (
+        f"The simulator needs {' and '.join(missing)}: "
+        "install it with pip install 'tiw-automation[simulator]'."
+    )
+
+
+def main(argv: list[str] | None = None, prog: str = "tiw-simulator") -> int:
     """Run the simulator until SIGINT or SIGTERM; return the exit status.
 
     Once it listens it prints one line of JSON: ``endpoint, secret_id, secret_key, sdk_app_id,
-    region``. After a mistake in the script, or where the port is taken, it prints one line and
-    the status is 2.
+    region``. After a mistake in the script, where the port is taken, or without the packages of
+    the extra ``simulator``, it prints one line and the status is 2.
+
+    :param prog: the command's name, for messages.
     """
-    parser = argparse.ArgumentParser(prog="tiw-simulator", description=__doc__)
+    options = _parser(prog).parse_args(argv)
+    missing = missing_packages()
+    if missing:
+        print(f"{prog}: {missing}", file=sys.stderr)
+        return 2
+    from tiw_automation.simulator.reading import ScriptError
+    from tiw_automation.simulator.server import Simulator
+
+    try:
+        simulator = Simulator(
+            script=options.script,
+            speed=options.speed,
+            host=options.host,
+            port=options.port,
+            odd=options.odd,
+        )
+        asyncio.run(_serve(simulator))
+    except ScriptError as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        place = f"{options.host}:{options.port}"
+        print(f"{prog}: cannot listen on {place}: {error.strerror}.", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=prog, description="A TIW API on this machine.")
+    parser.add_argument("--version", action="version", version=f"{prog} {__version__}")
     parser.add_argument("--host", default="127.0.0.1", help="where to listen (%(default)s)")
     parser.add_argument("--port", type=_port, default=8787, help="0 picks a free one (%(default)s)")
     parser.add_argument(
@@ -51,24 +99,7 @@ def main(argv: list[str] | None = None) -> int:
         default=None,
         help="give answers another form than the API's pages show, with the same meaning",
     )
-    options = parser.parse_args(argv)
-    try:
-        simulator = Simulator(
-            script=options.script,
-            speed=options.speed,
-            host=options.host,
-            port=options.port,
-            odd=options.odd,
-        )
-        asyncio.run(_serve(simulator))
-    except ScriptError as error:
-        print(f"tiw-simulator: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        place = f"{options.host}:{options.port}"
-        print(f"tiw-simulator: cannot listen on {place}: {error.strerror}.", file=sys.stderr)
-        return 2
-    return 0
+    return parser
 
 
 async def _serve(simulator: Simulator) -> None:
