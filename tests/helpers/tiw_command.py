@@ -40,7 +40,9 @@ def run_tiw(simulator: Simulator, *arguments: str, given: str = "", **variables:
 def environment_of(simulator: Simulator, **variables: str) -> dict[str, str]:
     """Return the environment of a process that calls the simulator."""
     package = str(Path(__file__).parents[2] / "plugins")
-    return {**os.environ, "PYTHONPATH": package, **simulator.environment(), **variables}
+    # pytest-xdist sets the size of a terminal.
+    kept = {n: v for n, v in os.environ.items() if n not in ("COLUMNS", "LINES")}
+    return {**kept, "PYTHONPATH": package, **simulator.environment(), **variables}
 
 
 def start_tiw(environment: Mapping[str, str], *arguments: str, **details: Any) -> Any:

@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from terminal import Terminal
 
+from terminal import Terminal
 from tiw_automation.simulator import Simulator
 
 ROOT = Path(__file__).resolve().parents[2]

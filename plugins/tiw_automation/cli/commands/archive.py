@@ -110,7 +110,9 @@ def archive(
     for outcome in result.left_out:
         note(f"{outcome.task_id} is not archived: {outcome.message}")
     if dry_run:
-        result.planned = run.archive.plan(records)
+        plan = run.archive.plan(records)
+        result.planned = [one for one in plan if one.error is None]
+        result.failures = [(one.name, one.error) for one in plan if one.error is not None]
     elif records:
         run.copy(records, result)
     result.print(form)
