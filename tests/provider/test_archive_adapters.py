@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -72,7 +73,7 @@ def run_airflow(place: str, records: list[Record]) -> None:
     url = place if "://" in place else f"file://{place}"
     TiwOnlineRecordToObjectStorageOperator(
         task_id="archive", destination=url, records=records, hosts=HERE
-    ).execute({})  # type: ignore[typeddict-item]
+    ).execute({})
 
 
 def step(place: str, records: list[Record], *, changed: bool) -> list[dict[str, Any]]:
@@ -265,3 +266,30 @@ def test_each_recording_of_a_bucket_has_a_writer_of_its_own(server: Any, s3: Any
         for run in running:
             run.result(60)
     assert [one.state for one in verify(storage_for("s3://shared"))] == ["whole"] * 6
+
+
+def test_the_variable_for_cos_in_the_documentation(server: Any, s3: Any) -> None:
+    page = (ROOT / "docs/archive.md").read_text()
+    (block,) = re.findall(r"export FSSPEC_S3='(\{.*?\})'\n", page, re.DOTALL)
+    settings = json.loads(block)
+    region = settings["client_kwargs"]["region_name"]
+    assert settings["endpoint_url"] == f"https://cos.{region}.myqcloud.com"
+    # moto's buckets have no host names.
+    settings["endpoint_url"] = s3.meta.endpoint_url
+    settings["config_kwargs"]["s3"]["addressing_style"] = "path"
+    s3.create_bucket(Bucket="by-variable")
+    # fsspec reads the variable when it is imported.
+    program = (
+        "import json, sys; from tiw_automation.core.archive import RecordArchive, storage_for\n"
+        "RecordArchive(storage_for('s3://by-variable/x')).run([json.load(sys.stdin)])\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    subprocess.run(
+        [sys.executable, "-c", program],
+        env={**environment, "FSSPEC_S3": json.dumps(settings), "TIW_ARCHIVE_HOSTS": "127.0.0.1"},
+        input=json.dumps(recording(server, "by-variable")),
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert [one.state for one in verify(storage_for("s3://by-variable/x"))] == ["whole"]
