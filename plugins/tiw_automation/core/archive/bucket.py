@@ -12,9 +12,9 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tiw_automation.core.archive.errors import DownloadStopped
+from tiw_automation.core.archive.errors import DownloadStopped, FileInTheWay
 from tiw_automation.core.archive.local import LocalStorage
-from tiw_automation.core.archive.storage import NoLock, Reader, Storage, Target
+from tiw_automation.core.archive.storage import MANIFEST_BYTES, NoLock, Reader, Storage, Target
 from tiw_automation.core.errors import ConfigurationError
 from tiw_automation.core.formatting import escaped, shown, shown_url
 
@@ -30,6 +30,8 @@ def storage_for(url: str, **local: Any) -> Storage:
     :param local: what :class:`LocalStorage` takes, for a folder of this machine.
     :raises ConfigurationError: the URL or its protocol is unknown, or a package is missing.
     """
+    if not url.strip() or "\0" in url:
+        raise ConfigurationError(f"The folder {shown(url)} is empty, or contains a NUL.")
     scheme, found, path = url.partition("://")
     if not found:
         return LocalStorage(url, **local)
@@ -42,11 +44,15 @@ def storage_for(url: str, **local: Any) -> Storage:
             raise ConfigurationError(f"{shown(url)} names no folder of this machine.", hint=hint)
         # As fsspec reads it: nothing is unquoted, and "?" and "#" belong to the name.
         return LocalStorage(path, **local)
-    if not path.strip("/"):
+    if not scheme or not path.strip("/"):
         raise ConfigurationError(f"{shown(shown_url(url))} names no bucket.", hint=hint)
     try:
         from fsspec.core import url_to_fs
-
+    except ImportError as error:
+        raise ConfigurationError(
+            f"{shown(shown_url(url))} needs the package fsspec.", hint=hint
+        ) from error
+    try:
         fs, root = url_to_fs(url)
     except Exception as error:
         # Each protocol has errors of its own, for credentials that are missing for example.
@@ -86,6 +92,8 @@ class Bucket:
         """Return the file's content, or None."""
         # The size of an earlier listing would cut off what was added since.
         self._fs.invalidate_cache(f"{self._root}/{name}")
+        if (self.size(name) or 0) > MANIFEST_BYTES:
+            raise FileInTheWay(f"{self.path(name)} is larger than {MANIFEST_BYTES} bytes.")
         try:
             return bytes(self._fs.cat_file(f"{self._root}/{name}"))
         except FileNotFoundError:

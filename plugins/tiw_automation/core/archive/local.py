@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any, Union
 
 from tiw_automation.core.archive.errors import DownloadStopped, FileInTheWay, VideoBusy
+from tiw_automation.core.archive.storage import MANIFEST_BYTES
 
 _WRITE_BACK_BYTES = 16 * 1024 * 1024
-_MANIFEST_BYTES = 16 * 1024 * 1024
 _PIECE_BYTES = 1024 * 1024
 _LOCK_TICK_S = 0.1
 _PROGRESS_S = 1.0
@@ -82,8 +82,8 @@ class LocalStorage:
             return None
         with contextlib.closing(reader):
             size = os.fstat(reader.fileno()).st_size
-            if size > _MANIFEST_BYTES:
-                raise FileInTheWay(f"{self.path(name)} is larger than {_MANIFEST_BYTES} bytes.")
+            if size > MANIFEST_BYTES:
+                raise FileInTheWay(f"{self.path(name)} is larger than {MANIFEST_BYTES} bytes.")
             content: bytes = reader.read(size)
         return content
 

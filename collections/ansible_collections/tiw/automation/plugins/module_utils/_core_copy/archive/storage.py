@@ -8,6 +8,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+MANIFEST_BYTES = 16 * 1024 * 1024
+"""The most bytes of a file that is read as a whole."""
+
 
 class Target(Protocol):
     """A file that is being written: it gets its name only at :meth:`commit`."""
