@@ -89,10 +89,12 @@ def _joined(found: dict[str, t.Any], note: Note, copied: set[str]) -> dict[str, 
     if not copied:
         return found
     found["changed"] = True
-    new = [is_new or name in copied for name, _, is_new in note.files]
+    new = [is_new or name in copied for name, _size, is_new in note.files]
     for file, is_new in zip(found.get("files", []), new, strict=False):
         file["copied"] = is_new
-    sizes = [size or 0 for (_, size, _), is_new in zip(note.files, new, strict=True) if is_new]
+    sizes = [
+        size or 0 for (_name, size, _new), is_new in zip(note.files, new, strict=True) if is_new
+    ]
     if "files" in found:
         found["bytes_copied"] = sum(sizes)
     if "diff" in found:

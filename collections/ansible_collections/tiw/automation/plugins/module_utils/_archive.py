@@ -314,7 +314,7 @@ class _Run:
         return {
             "failed": True,
             "msg": f"{len(words)} could not be archived: {'; '.join(words)}",
-            "retryable": any(error.retryable for _, error in failures),
+            "retryable": any(error.retryable for _name, error in failures),
             **{name: first.get(name) for name in ("code", "request_id", "hint")},
         }
 

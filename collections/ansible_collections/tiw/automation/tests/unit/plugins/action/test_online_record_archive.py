@@ -87,7 +87,7 @@ def test_results_of_slices_are_joined() -> None:
     note = Note.of(Note(files=[("a", 1, False), ("b", None, True), ("c", 4, False)]).to_result())
     found = {
         "changed": "***",
-        "files": [{"name": "***", "copied": "***"} for _ in range(3)],
+        "files": [{"name": "***", "copied": "***"} for _number in range(3)],
         "diff": {"before": "a\nc\n", "after": "a\nb\nc\n"},
     }
     joined = _joined(found, note, {"a"})
