@@ -108,10 +108,15 @@ def environment(facts: dict[str, Any]) -> dict[str, str]:
 def run_playbook(facts: dict[str, Any]) -> dict[str, Any]:
     """Run the playbook, show its output, and return the result of the module."""
     report = HOME / "report.json"
+    variables = {
+        "task_ids": LESSONS,
+        "report_file": str(report),
+        "archive_folder": str(HOME / "archive"),
+    }
     process = subprocess.Popen(
         [
             *(str(Path(sys.executable).parent / "ansible-playbook"), str(ROOT / "demo/report.yml")),
-            *("-e", json.dumps({"task_ids": LESSONS, "report_file": str(report)})),
+            *("-e", json.dumps(variables)),
         ],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -151,6 +156,13 @@ def show_lessons(records: Iterable[dict[str, Any]]) -> None:
             show(
                 "ansible", f"{'':<17} {video['kind']}, {seconds:g} s, {size} bytes: {video['url']}"
             )
+
+
+def show_archive(folder: Path) -> None:
+    """Print the files of the archive."""
+    for path in sorted(folder.rglob("*.*")):
+        name = path.relative_to(folder.parent)
+        show("ansible", f"archived {name}, {path.stat().st_size} bytes")
 
 
 class AirflowInBackground:
@@ -258,9 +270,10 @@ def main() -> int:
             airflow = AirflowInBackground(stack)
             cleanup.callback(airflow.stop)
             show("airflow", "api-server, scheduler, dag-processor and triggerer are starting ...")
-            show("ansible", "One task waits for all five lessons:")
+            show("ansible", "One task waits for all five lessons, and one archives their videos:")
             report = run_playbook(facts)
             show_lessons(report["records"])
+            show_archive(HOME / "archive")
             ansible_calls = calls(facts["endpoint"])
         airflow.ready()
         with simulator(int(facts["endpoint"].rsplit(":", 1)[1])) as facts:

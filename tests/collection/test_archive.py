@@ -55,7 +55,7 @@ def lesson(bucket: Any, *names: str, task_id: str = "lesson", **record: Any) -> 
 def task(folder: object, *records: Any, **options: Any) -> dict[str, Any]:
     given = {"folder": str(folder), "hosts": HERE, "progress_interval": 0, **options}
     if "task_ids" not in options:
-        given["records"] = list(records)
+        given.setdefault("records", list(records))
     return {"tiw.automation.online_record_archive": given}
 
 
@@ -290,3 +290,130 @@ def test_a_folder_of_the_first_role_is_taken_over(play: Play, tmp_path: Path) ->
     played = play(*(task(tmp_path / kind, record) for kind in ("role-0.1", "python-0.1")))
     assert [result["changed"] for result in played.results] == [False, False]
     assert played.results[0]["files"][0]["name"].startswith("lesson-1/001-camera-")
+
+
+def test_invalid_options_fail_before_a_copy(play: Play, bucket: Any, tmp_path: Path) -> None:
+    record = lesson(bucket, "v1")
+    (tmp_path / "file").touch()
+    cases: dict[str, dict[str, Any]] = {
+        "folder is empty": {"folder": " "},
+        f"{tmp_path}/file is not a folder": {"folder": f"{tmp_path}/file/deep"},
+        "mode: 'rw' is not a mode": {"mode": "rw"},
+        "mode: True is not a mode": {"mode": True},
+        "directory_mode: '0999' is not a mode": {"directory_mode": "0999"},
+        "progress_interval must be 0 or more": {"progress_interval": -1},
+        "progress_interval must be 0 or more seconds, not inf": {"progress_interval": "inf"},
+        "'progress_interval' is of type str": {"progress_interval": "soon"},
+        "video_timeout must be above zero": {"video_timeout": 0},
+        "max_workers must be 1 or more": {"max_workers": 0},
+    }
+    archive = {"folder": tmp_path / "archive"}
+    played = play(*(task(records=[record], **{**archive, **options}) for options in cases.values()))
+    for message, result in zip(cases, played.results, strict=True):
+        assert message in result["msg"]
+        assert "Traceback" not in str(result.get("exception"))
+    assert not bucket.requests
+    assert not (tmp_path / "archive").exists()
+
+
+def test_odd_records(play: Play, bucket: Any, tmp_path: Path) -> None:
+    """What is no video is left out, and no text of a record is a path or a terminal's command."""
+    bare = {"task_id": "bare", "sdk_app_id": 1}
+    odd = {**bare, "task_id": "odd", "videos": ["x", None, {"url": 5}, {"id": "q", "url": "q"}]}
+    escaping = {**lesson(bucket, "v1"), "task_id": "../../out\n\x1b[31m"}
+    failed = {**bare, "task_id": "red", "verdict": "failed", "message": "\x1b[31m"}
+    modes = {"mode": "u=rw,g=r,o=r", "directory_mode": "u=rwx,go=rx"}
+    played = play(
+        task(tmp_path / "a", bare, {**bare, "task_id": "null", "videos": None}, odd),
+        task(tmp_path / "b", escaping, **modes),
+        task(tmp_path / "c", failed),
+    )
+    without, outside, red = played.results
+    assert list(without["failures"]) == ["odd/unknown-q.q"]
+    assert outside["changed"]
+    (video,) = (tmp_path / "b").rglob("*.mp4")
+    assert video.parent.name == "%2E.%2F..%2Fout%0A%1B%5B31m"
+    assert oct(video.stat().st_mode & 0o777) == "0o644"
+    assert oct(video.parent.stat().st_mode & 0o777) == "0o755"
+    assert "\x1b" not in red["msg"] + played.output
+
+
+def test_no_output_holds_a_secret(play: Play, bucket: Any, tmp_path: Path) -> None:
+    """The query of a URL may be its signature, and the URL of a proxy has a password."""
+    record = lesson(bucket, "v1")
+    for video in record["videos"]:
+        video["url"] += "?sign=a-signature"
+    record["replay_url"] = "https://replay.example.com/?sign=a-signature"
+    far = lesson(bucket, "v2", task_id="far")
+    far["videos"][0]["url"] = "http://videos.example.com/v2.mp4?sign=a-signature"
+    proxy = {"proxy": "http://svc:pass@127.0.0.1:9", "attempts": 1, "hosts": ["*.example.com"]}
+    played = play(
+        task(tmp_path, record),
+        task(tmp_path, record, progress_interval=20),
+        {**task(tmp_path, record, far), "check_mode": True, "diff": True},
+        task(tmp_path, far, **proxy),
+        task(tmp_path, record, task_ids="x", records=[record]),
+        task(tmp_path, record, folders="x"),
+        arguments=("-vvv",),
+    )
+    copied, *_, unreached, both, unknown = played.results
+    assert copied["changed"]
+    assert "The proxy on the way" in unreached["msg"]
+    assert "mutually exclusive" in both["msg"]
+    assert "Unsupported parameters" in unknown["msg"]
+    assert "note" not in copied
+    texts = [json.dumps(played.results), played.output]
+    texts += [path.read_text() for path in tmp_path.rglob("manifest.json")]
+    for text in texts:
+        assert "a-signature" not in text
+        assert "svc:pass" not in text
+
+
+def test_masked_output_is_not_input(play: Play, bucket: Any, tmp_path: Path) -> None:
+    """The names of the videos and their sizes contain secrets, and the slices are joined."""
+    record = lesson(bucket, "v1", "v2")
+    bucket.files["/lesson/v2.mp4"].behaviours.append(videos.hold(100_000))
+    timer = threading.Timer(20, bucket.release.set)
+    timer.start()
+    keys = {"secret_id": "whiteboard-v1", "secret_key": "5120", "token": "1"}
+    played = play({**task(tmp_path, record, progress_interval=1.5, **keys), "diff": True})
+    timer.cancel()
+    (done,) = played.results
+    assert not done["failed"]
+    assert done["changed"]
+    assert done["bytes_copied"] == 2 * len(CONTENT)
+    assert [one["copied"] for one in done["files"]] == [True, True]
+    assert done["diff"]["before"] == ""
+    assert "whiteboard-v1" not in played.output
+    assert len(bucket.requests) == 3
+
+
+def test_async_copies_in_the_background(play: Play, bucket: Any, tmp_path: Path) -> None:
+    record = lesson(bucket, "v1")
+    in_background = {**task(tmp_path, record, progress_interval=1), "async": 60, "poll": 1}
+    (done,) = play(in_background).results
+    assert done["changed"]
+    assert done["bytes_copied"] == len(CONTENT)
+    assert files(tmp_path / "lesson") == ["manifest.json", "whiteboard-v1.mp4"]
+
+
+OLD_PYTHON = Path.home() / ".pyenv/versions"
+OLD = next(iter(sorted(OLD_PYTHON.glob("3.9.*/bin/python3.9"))), shutil.which("python3.9"))
+
+
+@pytest.mark.skipif(OLD is None, reason="no Python 3.9")
+def test_an_old_host_without_the_package(play: Play, bucket: Any, tmp_path: Path) -> None:
+    """As RHEL 9 has it; a shim of pyenv is not a Python."""
+    record = lesson(bucket, "v1")
+    played = play(
+        {**task(tmp_path / "archive", record), "check_mode": True},
+        task(tmp_path / "archive", record, progress_interval=5),
+        task(tmp_path / "archive", record),
+        task(tmp_path / "archive", task_ids="x"),
+        vars={"ansible_python_interpreter": str(OLD)},
+        environment={"PYTHONPATH": ""},
+    )
+    predicted, copied, again, asked = played.results
+    assert [one["changed"] for one in (predicted, copied, again)] == [True, True, False]
+    assert files(tmp_path / "archive") == ["lesson/manifest.json", "lesson/whiteboard-v1.mp4"]
+    assert "needs Python 3.11 or later" in asked["msg"]

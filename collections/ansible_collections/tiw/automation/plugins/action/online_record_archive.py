@@ -17,10 +17,13 @@ from datetime import timedelta
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.tiw.automation.plugins.module_utils._archive import Note
 from ansible_collections.tiw.automation.plugins.module_utils._core_copy.formatting import amount
 
 _DEFAULT_S = 30.0
 _NAMES_IN_LINE = 3
+# A slice first reads what it continues, some ten times as fast as this. So it is long beside it.
+_PARTS_BYTES_PER_S = 100e6
 
 display = Display()
 
@@ -37,44 +40,75 @@ class ActionModule(ActionBase):
     ) -> dict[str, t.Any]:
         """Return the module's result."""
         result: dict[str, t.Any] = super().run(tmp, task_vars)
-        every: float | None = _interval(self._task.args.get("progress_interval"))
-        if self._task.async_val or not every:
-            found = self._execute_module(task_vars=task_vars, wrap_async=self._task.async_val)
-            return {**result, **found}
-        began, arrived, done = time.monotonic(), 0, 0
-        copied: list[str] = []
-        while True:
-            args = {**self._task.args, "_copied": copied, "_slice_s": every}
-            found = self._execute_module(module_args=args, task_vars=task_vars)
-            part = found.get("slice")
-            if part is None:
-                return {**result, **found}
-            # Without progress the next run is the last: its own limits of time end it.
-            stalls = not part["arrived_bytes"] and part["done"] <= done
-            every = None if stalls else every
-            copied += part["copied"]
-            arrived += part["arrived_bytes"]
-            done = part["done"]
-            self._show(part, arrived, time.monotonic() - began)
+        if self._task.async_val:
+            args = {**self._task.args, "progress_interval": 0}
+            found = self._execute_module(
+                module_args=args, task_vars=task_vars, wrap_async=self._task.async_val
+            )
+        else:
+            found = self._run_slices(task_vars)
+        return {**result, **found}
 
-    def _show(self, part: dict[str, t.Any], arrived: int, seconds: float) -> None:
+    def _run_slices(self, task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
+        began, arrived, done = time.monotonic(), 0, 0
+        every = length = _interval(self._task.args.get("progress_interval"))
+        copied: set[str] = set()
+        while True:
+            args = dict(self._task.args)
+            if length is not None:
+                args["progress_interval"] = length
+            found: dict[str, t.Any] = self._execute_module(module_args=args, task_vars=task_vars)
+            part = found.pop("note", None)
+            note = Note() if part is None else Note.of(part)
+            if not note.stopped or every is None or length is None:
+                return _joined(found, note, copied)
+            # Each slice begins the module's limits of time anew. In one that is long enough, they
+            # end a download that makes no progress.
+            stalls = not note.arrived_bytes and note.done <= done
+            length = max(2 * length if stalls else length, note.parts_bytes / _PARTS_BYTES_PER_S)
+            copied.update(note.copied)
+            arrived += note.arrived_bytes
+            done = note.done
+            self._show(note, found["now"], arrived, time.monotonic() - began)
+
+    def _show(self, note: Note, names: list[str], arrived: int, seconds: float) -> None:
         if self._task.no_log:
             return
-        names = part.get("now", [])
         more = f" and {len(names) - _NAMES_IN_LINE} more" if len(names) > _NAMES_IN_LINE else ""
+        copying = f"; copying {', '.join(names[:_NAMES_IN_LINE])}{more}" if names else ""
         display.display(
-            f"{self._task.get_name()}: {part['done']} of {part['videos']} videos done after "
+            f"{self._task.get_name()}: {note.done} of {note.videos} videos done after "
             f"{timedelta(seconds=round(seconds))}; {amount(arrived)} copied, "
-            f"{amount(arrived / max(seconds, 0.001))}/s; "
-            f"copying {', '.join(names[:_NAMES_IN_LINE])}{more}",
+            f"{amount(arrived / max(seconds, 0.001))}/s{copying}",
             stderr=True,
         )
 
 
-def _interval(given: t.Any) -> float:
-    """Return the seconds of a slice; 0 for none. The module reports an invalid option."""
+def _joined(found: dict[str, t.Any], note: Note, copied: set[str]) -> dict[str, t.Any]:
+    """Return the result of the last slice, with what the earlier ones copied."""
+    if not copied:
+        return found
+    found["changed"] = True
+    new = [is_new or name in copied for name, _size, is_new in note.files]
+    for file, is_new in zip(found.get("files", []), new, strict=False):
+        file["copied"] = is_new
+    sizes = [
+        size or 0 for (_name, size, _new), is_new in zip(note.files, new, strict=True) if is_new
+    ]
+    if "files" in found:
+        found["bytes_copied"] = sum(sizes)
+    if "diff" in found:
+        lines = found["diff"]["after"].splitlines(keepends=True)
+        found["diff"]["before"] = "".join(
+            line for line, is_new in zip(lines, new, strict=False) if not is_new
+        )
+    return found
+
+
+def _interval(given: t.Any) -> float | None:
+    """Return the seconds of a slice, or None: there is one, or the module reports the option."""
     try:
         seconds = _DEFAULT_S if given is None else float(given)
     except (TypeError, ValueError):
-        return 0.0
-    return seconds if 0 < seconds < float("inf") else 0.0
+        return None
+    return seconds if 0 < seconds < float("inf") else None

@@ -12,6 +12,8 @@ import os
 import typing as t
 from urllib.parse import unquote
 
+from ansible_collections.tiw.automation.plugins.module_utils._core_copy.formatting import shown_url
+
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
@@ -60,6 +62,15 @@ def hide_secrets(module: AnsibleModule) -> None:
         password = _password(url or "")
         _hide(module, password)
         _hide(module, unquote(password))
+
+
+def without_queries(found: t.Any) -> t.Any:
+    """Return options in which no URL has a query or a user: either may be a secret."""
+    if isinstance(found, dict):
+        return {name: without_queries(value) for name, value in found.items()}
+    if isinstance(found, list):
+        return [without_queries(value) for value in found]
+    return shown_url(found) if isinstance(found, str) and "://" in found else found
 
 
 def _password(url: str) -> str:

@@ -12,12 +12,16 @@ This module util is PRIVATE to the collection; it may change with any version.
 from __future__ import annotations
 
 import grp
+import json
+import math
 import os
 import pwd
 import re
 import threading
 import typing as t
+from dataclasses import asdict, dataclass, field
 
+from ansible_collections.tiw.automation.plugins.module_utils._account import without_queries
 from ansible_collections.tiw.automation.plugins.module_utils._core_copy.archive.archive import (
     ArchiveFailed,
     Progress,
@@ -38,7 +42,10 @@ from ansible_collections.tiw.automation.plugins.module_utils._core_copy.archive.
     record_dict,
 )
 from ansible_collections.tiw.automation.plugins.module_utils._core_copy.errors import TiwError
-from ansible_collections.tiw.automation.plugins.module_utils._core_copy.formatting import amount
+from ansible_collections.tiw.automation.plugins.module_utils._core_copy.formatting import (
+    amount,
+    escaped,
+)
 from ansible_collections.tiw.automation.plugins.module_utils._module import failure, with_client
 
 if t.TYPE_CHECKING:
@@ -71,10 +78,8 @@ ARCHIVE_ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "skip_bad": {"type": "bool", "default": False},
     "accept_finish_reasons": {"type": "list", "elements": "str"},
     "require_videos": {"type": "bool", "default": True},
+    # The module stops after so many seconds, and the action plugin continues it.
     "progress_interval": {"type": "float", "default": 30},
-    # Of the action plugin: when to stop for a line of progress, and what earlier slices copied.
-    "_slice_s": {"type": "float"},
-    "_copied": {"type": "list", "elements": "str", "default": []},
 }
 """The options of the module, beside those of the account."""
 
@@ -83,26 +88,93 @@ ARCHIVE_RULES: dict[str, t.Any] = {
     "mutually_exclusive": [("task_ids", "records")],
 }
 
-_OCTAL = re.compile("[0-7]{3,4}")
+_OCTAL = re.compile("0?[0-7]{3,4}")
+_SYMBOLIC = re.compile("[ugoa]*([-+=]([rwxXst]*|[ugo]))+")
 _FILE_MODE, _FOLDER_MODE = 0o640, 0o750
 
 
 def run(module: AnsibleModule) -> dict[str, t.Any]:
     """Copy what is missing, and return the result."""
-    asked = _records(module)
-    if asked.get("failed"):
-        return asked
+    given = module.params["records"]
+    # Ansible returns the options, and the query of a URL may be a signature.
+    module.params["records"] = without_queries(given)
     try:
-        return _Run(module, asked["records"]).result()
+        _check(module)
+        asked = with_client(module, _ask) if given is None else {"records": given}
+        return asked if asked.get("failed") else _Run(module, asked["records"]).result()
     except TiwError as error:
         return failure(error)  # type: ignore[arg-type]
 
 
-def _records(module: AnsibleModule) -> dict[str, t.Any]:
-    """Return the records, or the result of a failure."""
-    if module.params["records"] is not None:
-        return {"records": module.params["records"]}
-    return with_client(module, _ask)
+@dataclass(frozen=True)
+class Note:
+    """What one run found, for the action plugin; Ansible would mask it in a result.
+
+    :param files: of a run that ended, the name and size of each file, and whether it was copied.
+    :param copied: of a run that stopped, the names of the videos that it copied.
+    :param parts_bytes: the bytes of the videos that it has begun.
+    """
+
+    files: list[tuple[str, int | None, bool]] = field(default_factory=list)
+    copied: list[str] = field(default_factory=list)
+    stopped: bool = False
+    videos: int = 0
+    done: int = 0
+    arrived_bytes: int = 0
+    parts_bytes: int = 0
+
+    def to_result(self) -> dict[str, None]:
+        """Return a part of a result that Ansible does not mask: the key of a dict."""
+        return {json.dumps(asdict(self)): None}
+
+    @classmethod
+    def of(cls, part: dict[str, None]) -> Note:
+        """Read what :meth:`to_result` returned."""
+        (text,) = part
+        return cls(**json.loads(text))
+
+
+def _check(module: AnsibleModule) -> None:
+    """Fail before anything is asked or copied where an option is invalid."""
+    params = module.params
+    _check_folder(module)
+    seconds = params["progress_interval"]
+    if not 0 <= seconds < math.inf:
+        module.fail_json(msg=f"progress_interval must be 0 or more seconds, not {seconds}.")
+    if not params["video_timeout"] > 0:
+        module.fail_json(msg=f"video_timeout must be above zero, not {params['video_timeout']}.")
+    for option in ("mode", "directory_mode"):
+        _check_mode(module, option)
+    for option, look_up in (("owner", pwd.getpwnam), ("group", grp.getgrnam)):
+        name = params[option]
+        try:
+            if name is not None and not name.isdigit():
+                look_up(name)
+        except KeyError:
+            module.fail_json(msg=f"{option}: {name} is not known on this host.")
+
+
+def _check_folder(module: AnsibleModule) -> None:
+    folder = module.params["folder"]
+    if not folder.strip():
+        module.fail_json(msg="folder is empty.")
+    found = os.path.abspath(folder)
+    while not os.path.exists(found):
+        found = os.path.dirname(found)
+    if not os.path.isdir(found):
+        module.fail_json(msg=f"folder: {found} is not a folder.")
+
+
+def _check_mode(module: AnsibleModule, option: str) -> None:
+    mode = module.params[option]
+    if isinstance(mode, int) and not isinstance(mode, bool) and 0 <= mode <= 0o7777:
+        return
+    if isinstance(mode, str) and (
+        _OCTAL.fullmatch(mode) or all(map(_SYMBOLIC.fullmatch, mode.split(",")))
+    ):
+        return
+    if mode is not None:
+        module.fail_json(msg=f"{option}: {mode!r} is not a mode such as '0640' or 'u=rw,g=r'.")
 
 
 def _ask(module: AnsibleModule, client: TiwClient) -> dict[str, t.Any]:
@@ -131,7 +203,7 @@ class _Run:
     def __init__(self, module: AnsibleModule, records: list[dict[str, t.Any]]) -> None:
         self.module = module
         self.params = params = module.params
-        self.records = [record for record in records if _is_good(record)]
+        self.records = [record_dict(record) for record in records if _is_good(record)]
         self.bad = [record for record in records if not _is_good(record)]
         self.progress: Progress | None = None
         self.archive = RecordArchive(
@@ -162,7 +234,6 @@ class _Run:
 
     def result(self) -> dict[str, t.Any]:
         """Return the result of the task."""
-        _check_owner(self.module)
         if self.module.check_mode:
             plan = self.archive.plan(self.records)
             failures = [(one.name, one.error) for one in plan if one.error is not None]
@@ -176,22 +247,18 @@ class _Run:
         except DownloadStopped:
             if timer is None:
                 raise
-            return {"slice": self._slice()}
+            return self._stopped()
         finally:
             if timer is not None:
                 timer.cancel()
-        earlier = self.params["_copied"]
-        files = [
-            _file(one, copied=one.copied or one.name in earlier, sha256=one.sha256)
-            for one in archived
-        ]
+        files = [_file(one, copied=one.copied, sha256=one.sha256) for one in archived]
         return self._finished(files, failures)
 
     def _note(self, progress: Progress) -> None:
         self.progress = progress
 
     def _timer(self) -> threading.Timer | None:
-        seconds = self.params["_slice_s"]
+        seconds = self.params["progress_interval"]
         if not seconds:
             return None
         timer = threading.Timer(seconds, self.archive.stop)
@@ -199,23 +266,25 @@ class _Run:
         timer.start()
         return timer
 
-    def _slice(self) -> dict[str, t.Any]:
-        """Return what the action plugin needs for its line, and for the next slice."""
-        found = {"copied": self.archive.copied, "arrived_bytes": 0, "done": 0, "videos": 0}
-        progress = self.progress
-        if progress is not None:
-            found.update(
-                arrived_bytes=progress.arrived_bytes,
-                done=progress.videos_done,
-                videos=progress.videos,
-                now=[file.name for file in progress.files],
-            )
-        return found
+    def _stopped(self) -> dict[str, t.Any]:
+        """Return what the action plugin needs for its line, and to continue."""
+        copied, progress = list(self.archive.copied), self.progress
+        if progress is None:
+            return {"note": Note(stopped=True, copied=copied).to_result(), "now": []}
+        note = Note(
+            stopped=True,
+            copied=copied,
+            videos=progress.videos,
+            done=progress.videos_done,
+            arrived_bytes=progress.arrived_bytes,
+            parts_bytes=sum(file.arrived_bytes for file in progress.files),
+        )
+        return {"note": note.to_result(), "now": [file.name for file in progress.files]}
 
     def _finished(self, files: list[dict[str, t.Any]], failures: list[t.Any]) -> dict[str, t.Any]:
         new = [file for file in files if file["copied"]]
         manifests = sorted(
-            {self.archive.manifest.render(record_values(record_dict(r))) for r in self.records}
+            {self.archive.manifest.render(record_values(record)) for record in self.records}
         )
         result: dict[str, t.Any] = {
             "changed": self._set_attributes(files, manifests) or bool(new),
@@ -230,6 +299,9 @@ class _Run:
             ],
             "diff": _diff(files),
         }
+        if self.params["progress_interval"]:
+            found = [(file["name"], file["size_bytes"], file["copied"]) for file in files]
+            result["note"] = Note(files=found).to_result()
         return {**result, **self._failure(failures)}
 
     def _failure(self, failures: list[t.Any]) -> dict[str, t.Any]:
@@ -242,7 +314,7 @@ class _Run:
         return {
             "failed": True,
             "msg": f"{len(words)} could not be archived: {'; '.join(words)}",
-            "retryable": any(error.retryable for _, error in failures),
+            "retryable": any(error.retryable for _name, error in failures),
             **{name: first.get(name) for name in ("code", "request_id", "hint")},
         }
 
@@ -286,20 +358,9 @@ def _is_good(record: dict[str, t.Any]) -> bool:
     return bool(verdict == "finished")
 
 
-def _check_owner(module: AnsibleModule) -> None:
-    """Fail before anything is copied where a user or group is unknown."""
-    for option, look_up in (("owner", pwd.getpwnam), ("group", grp.getgrnam)):
-        name = module.params[option]
-        try:
-            if name is not None and not name.isdigit():
-                look_up(name)
-        except KeyError:
-            module.fail_json(msg=f"{option}: {name} is not known on this host.")
-
-
 def _why_bad(record: dict[str, t.Any]) -> str:
     why = record.get("message") or record.get("verdict") or record.get("status")
-    return f"{record.get('task_id')}: {why}"
+    return escaped(f"{record.get('task_id')}: {why}")
 
 
 def _octal(mode: t.Any, default: int) -> int:

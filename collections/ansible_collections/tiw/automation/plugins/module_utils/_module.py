@@ -18,6 +18,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tiw.automation.plugins.module_utils._account import (
     ACCOUNT_ARGUMENTS,
     hide_secrets,
+    without_queries,
 )
 from ansible_collections.tiw.automation.plugins.module_utils._callback import hide_query
 from ansible_collections.tiw.automation.plugins.module_utils._core import require_core
@@ -27,9 +28,13 @@ if t.TYPE_CHECKING:
 
 
 class _Module(AnsibleModule):
-    """Adds the nearest name to Ansible's message about an unknown kind of task."""
+    """Adds the nearest name to Ansible's message about an unknown kind of task.
+
+    Ansible returns the options, also where they are invalid; no URL in them has a query.
+    """
 
     def fail_json(self, msg: str, **result: t.Any) -> None:
+        self.params = without_queries(self.params)
         found = re.fullmatch(r"value of task_kind must be one of: (.*), got: (.*)", str(msg))
         if found:
             from tiw_automation.core.checks import did_you_mean

@@ -1,4 +1,5 @@
 # A copy of core/formatting.py of the package tiw-automation, made by make_archive_copy.py.
+# pylint: disable=disallowed-name,unidiomatic-typecheck,unnecessary-negation
 # SPDX-License-Identifier: Apache-2.0
 """What people read: text from outside made safe to show, URLs without secrets, sizes."""
 

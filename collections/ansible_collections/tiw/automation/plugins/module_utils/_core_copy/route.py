@@ -1,4 +1,5 @@
 # A copy of core/route.py of the package tiw-automation, made by make_archive_copy.py.
+# pylint: disable=disallowed-name,unidiomatic-typecheck,unnecessary-negation
 # SPDX-License-Identifier: Apache-2.0
 """The way to a host: the proxy, and the certificate authorities that are trusted.
 

@@ -1,4 +1,5 @@
 # A copy of core/archive/download.py of the package tiw-automation, made by make_archive_copy.py.
+# pylint: disable=disallowed-name,unidiomatic-typecheck,unnecessary-negation
 # SPDX-License-Identifier: Apache-2.0
 """Downloads one video over HTTP: completely or not at all, also over a faulty connection.
 

@@ -1,4 +1,5 @@
 # A copy of core/archive/hashing.py of the package tiw-automation, made by make_archive_copy.py.
+# pylint: disable=disallowed-name,unidiomatic-typecheck,unnecessary-negation
 # SPDX-License-Identifier: Apache-2.0
 """A SHA-256 that is computed in a thread, beside the reading and writing of the same bytes."""
 

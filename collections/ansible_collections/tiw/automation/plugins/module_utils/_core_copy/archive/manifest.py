@@ -1,4 +1,5 @@
 # A copy of core/archive/manifest.py of the package tiw-automation, made by make_archive_copy.py.
+# pylint: disable=disallowed-name,unidiomatic-typecheck,unnecessary-negation
 # SPDX-License-Identifier: Apache-2.0
 """The manifest of a recording: what the archive knows about each of its files.
 

@@ -1,4 +1,5 @@
 # A copy of core/archive/records.py of the package tiw-automation, made by make_archive_copy.py.
+# pylint: disable=disallowed-name,unidiomatic-typecheck,unnecessary-negation
 # SPDX-License-Identifier: Apache-2.0
 """Records in the form that an archive works with: the JSON form of an ``OnlineRecord``.
 

@@ -1,4 +1,5 @@
 # A copy of core/archive/storage.py of the package tiw-automation, made by make_archive_copy.py.
+# pylint: disable=disallowed-name,unidiomatic-typecheck,unnecessary-negation
 # SPDX-License-Identifier: Apache-2.0
 """Where an archive's files are stored: what a storage must do."""
 
