@@ -134,6 +134,13 @@ def test_a_running_task_and_an_error_are_fully_documented() -> None:
 
 ONE_OF_EACH: list[dict[str, dict[str, Any]]] = [
     {"tiw.automation.online_record": {"state": "stopped", "task_id": "runs"}},
+    {
+        "tiw.automation.online_record_archive": {
+            "task_id": "runs",
+            "folder": "archive",
+            "skip_bad": True,
+        }
+    },
     {"tiw.automation.online_record_callback": {"url": "https://hooks.example.com/"}},
     {"tiw.automation.online_record_callback_info": {}},
     {"tiw.automation.online_record_info": {"task_id": "runs"}},
@@ -269,6 +276,7 @@ def test_no_secret_is_ever_printed(
             {**room, "record_user_sig": SECRETS["record_user_sig"]},
             {**room, "user_sig_key": SECRETS["user_sig_key"]},
         ],
+        "online_record_archive": [{"task_ids": ["a"], "folder": "archive"}],
         "online_record_callback": [
             {"key": SECRETS["key"], "url": f"https://h.example.com/?token={SECRETS['url']}"},
             {"key": SECRETS["key"] * 2, "url": f"no://h.example.com/?token={SECRETS['url']}"},

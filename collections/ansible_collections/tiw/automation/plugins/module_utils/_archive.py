@@ -297,8 +297,9 @@ class _Run:
             "bad": [
                 {"task_id": one.get("task_id"), "message": one.get("message")} for one in self.bad
             ],
-            "diff": _diff(files),
         }
+        if self.module._diff:
+            result["diff"] = _diff(files)
         if self.params["progress_interval"]:
             found = [(file["name"], file["size_bytes"], file["copied"]) for file in files]
             result["note"] = Note(files=found).to_result()

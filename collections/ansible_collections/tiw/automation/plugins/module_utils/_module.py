@@ -34,7 +34,7 @@ class _Module(AnsibleModule):
     """
 
     def fail_json(self, msg: str, **result: t.Any) -> None:
-        self.params = without_queries(self.params)
+        self.params: dict[str, t.Any] = without_queries(self.params)
         found = re.fullmatch(r"value of task_kind must be one of: (.*), got: (.*)", str(msg))
         if found:
             from tiw_automation.core.checks import did_you_mean
