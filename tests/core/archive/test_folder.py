@@ -93,6 +93,10 @@ def test_odd_values_of_a_record_cost_only_themselves(bucket: Any, tmp_path: Path
     given["record_start_time"] = 1e300
     (one,) = archive(tmp_path).run([given])
     assert one.name == "lesson/unknown-v1.mp4"
+    nothings: list[Any] = [None, "x", {}, 5]
+    for nothing in nothings:
+        assert archive(tmp_path).run([{**given, "task_id": "b", "videos": nothing}]) == []
+    assert archive(tmp_path).run([{"sdk_app_id": 1, "task_id": "c"}]) == []
 
 
 def test_an_id_that_is_not_unique_or_too_long_fails_alone(bucket: Any, tmp_path: Path) -> None:

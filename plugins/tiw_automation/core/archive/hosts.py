@@ -58,7 +58,8 @@ class HostPolicy:
         if name in _METADATA_NAMES:
             raise _refused(host)
         if self._hosts is not None and not any(_matches(name, one) for one in self._hosts):
-            raise _refused(host, f"hosts allows only {', '.join(self._hosts) or 'none'}")
+            allowed = f"allows only {', '.join(self._hosts)}" if self._hosts else "is empty"
+            raise _refused(host, f"hosts {allowed}")
         address = _as_address(name)
         if address is not None:
             self.check_address(host, str(address))

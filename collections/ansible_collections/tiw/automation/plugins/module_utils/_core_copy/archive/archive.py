@@ -319,7 +319,8 @@ class RecordArchive:
 
     def _jobs_of(self, manifest: Manifest, given: Any) -> Iterator[_Job]:
         record = manifest.record
-        videos = given["videos"] if isinstance(given, Mapping) else given.videos
+        videos = given.get("videos") if isinstance(given, Mapping) else given.videos
+        videos = videos if isinstance(videos, (list, tuple)) else ()
         pairs = zip(record["videos"], videos)  # noqa: B905  # not in Python 3.9
         for index, (video, original) in enumerate(pairs, start=1):
             if self.video_kinds is not None and video["kind"] not in self.video_kinds:
