@@ -6,13 +6,12 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from tiw_command import running, start_tiw
 
 from tiw_automation.cli.app import tiw
 from tiw_automation.simulator import Simulator
@@ -72,12 +71,8 @@ def test_it_waits_where_it_is_asked_to(lessons: Simulator, tmp_path: Path) -> No
 
 
 def test_an_interrupted_wait_copies_nothing(lessons: Simulator, tmp_path: Path) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-m", "tiw_automation.cli", "archive", "--wait", "drama", tmp_path],
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stderr is not None
+    started = start_tiw(os.environ, "archive", "--wait", "drama", str(tmp_path))
+    with running(started) as process:
         assert process.stderr.readline() == "tiw: Recording drama is RECORDING.\n"
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tiw_command import running, start_tiw
 
 TIW = [sys.executable, "-m", "tiw_automation.cli"]
 TIW_SIMULATOR = [sys.executable, "-m", "tiw_automation.simulator"]
@@ -29,10 +30,7 @@ def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_it_announces_itself_and_ends_at_a_signal() -> None:
-    with subprocess.Popen(
-        [*TIW, "simulator", "--port", "0"], stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
+    with running(start_tiw(os.environ, "simulator", "--port", "0")) as process:
         facts = json.loads(process.stdout.readline())
         assert set(facts) == {"endpoint", "secret_id", "secret_key", "sdk_app_id", "region"}
         process.send_signal(signal.SIGTERM)
@@ -80,13 +78,8 @@ def test_the_exit_code_is_the_commands(command: list[str], code: int) -> None:
 def test_signals_reach_the_command(number: signal.Signals) -> None:
     waits = f"trap 'exit 9' {number.name[3:]}; echo ready; while :; do sleep 0.1; done"
     # In a session of its own there is no terminal whose keys would reach both.
-    with subprocess.Popen(
-        [*TIW, "simulator", "--", "sh", "-c", waits],
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        assert process.stdout is not None
+    arguments = ("simulator", "--", "sh", "-c", waits)
+    with running(start_tiw(os.environ, *arguments, start_new_session=True)) as process:
         assert process.stdout.readline() == "ready\n"
         process.send_signal(number)
         assert process.wait(END_S) == 9

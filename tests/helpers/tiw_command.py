@@ -53,6 +53,16 @@ def start_tiw(environment: Mapping[str, str], *arguments: str, **details: Any) -
     )
 
 
+@contextmanager
+def running(process: Any) -> Iterator[Any]:
+    """End a process at the end, also where the test fails."""
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def _take_ctrl_c() -> None:
     # A test run in the background ignores it, and so would the command.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
