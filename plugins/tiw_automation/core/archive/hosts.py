@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where videos may come from.
 
-A record's URL is text from outside: whoever can change it could otherwise read what only this
-machine can reach. So a name is checked, and then the address that the connection goes to.
+A record's URL is text from outside. Without these rules, a false one could make this machine fetch
+what only it can reach. So a name is checked, and then the address that the connection goes to.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _Address = Union[IPv4Address, IPv6Address]
 
 # Inside Tencent's cloud these names resolve to 10.*, 100.* and 169.254.*.
 _TENCENT = ("myqcloud.com", "tencentcos.cn")
-# These give keys to whoever asks from inside the machine.
+# These give keys to every program on the machine that asks.
 _METADATA_NAMES = ("metadata.tencentyun.com", "metadata.google.internal")
 _NAT64 = ip_network("64:ff9b::/96")
 _METADATA = frozenset(map(ip_address, ("169.254.169.254", "169.254.0.23", "fd00:ec2::254")))
