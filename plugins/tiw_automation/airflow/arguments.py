@@ -32,25 +32,16 @@ def flag(name: str, value: object) -> bool:
     return given
 
 
-def count(name: str, value: object) -> int:
-    """Return a number of things, 1 or more, which may be given as digits.
+def count(name: str, value: object, least: int = 1) -> int:
+    """Return a number of things, ``least`` or more, which may be given as digits.
 
     :raises ConfigurationError: it is not such a number.
     """
     number = as_integer(value)
-    if number is None or number < 1:
-        raise ConfigurationError(f"{name} must be a whole number, 1 or more, not {shown(value)}.")
-    return number
-
-
-def whole_number(name: str, value: object) -> int:
-    """Return a whole number, 0 or more, which may be given as digits.
-
-    :raises ConfigurationError: it is not such a number.
-    """
-    number = as_integer(value)
-    if number is None or number < 0:
-        raise ConfigurationError(f"{name} must be a whole number, 0 or more, not {shown(value)}.")
+    if number is None or number < least:
+        raise ConfigurationError(
+            f"{name} must be a whole number, {least} or more, not {shown(value)}."
+        )
     return number
 
 

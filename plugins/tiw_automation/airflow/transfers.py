@@ -17,7 +17,7 @@ from airflow.providers.common.compat.sdk import (  # isort: skip
 from airflow.sdk import Asset  # isort: skip
 
 from tiw_automation.airflow import loops
-from tiw_automation.airflow.arguments import count, flag, mode, seconds, whole_number
+from tiw_automation.airflow.arguments import count, flag, mode, seconds
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.airflow.lineage import lineage
 from tiw_automation.airflow.object_storage import storage_of
@@ -219,7 +219,7 @@ class TiwOnlineRecordToObjectStorageOperator(KeepsTexts):
             overwrite=flag("overwrite", self.overwrite),
             verify_size=flag("verify_size", self.verify_size),
             hosts=self.hosts,
-            max_bytes=whole_number("max_bytes", self.max_bytes),
+            max_bytes=count("max_bytes", self.max_bytes, least=0),
             progress_s=seconds("progress_interval", self.progress_interval),
             timeout_s=seconds("video_timeout", self.video_timeout),
             attempts=count("attempts", self.attempts),

@@ -184,3 +184,28 @@ def test_a_netrc_is_not_sent(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> 
         downloader.close()
         (headers,) = [headers for _, headers in bucket.requests]
     assert set(headers) == {"Host", "Accept-Encoding", "User-Agent"}
+
+
+def test_an_address_that_does_not_answer_costs_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    look_up = socket.getaddrinfo
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=0) as silent,
+        videos.video_server() as bucket,
+    ):
+        # A full queue: nothing more is answered.
+        full = [socket.socket() for _ in range(4)]
+        for one in full:
+            one.setblocking(False)
+            one.connect_ex(silent.getsockname())
+
+        def resolved(host: str, port: int, **named: Any) -> Any:
+            return look_up("127.0.0.1", silent.getsockname()[1], **named) + look_up(
+                host, port, **named
+            )
+
+        monkeypatch.setattr(socket, "getaddrinfo", resolved)
+        downloader = VideoDownloader(policy=HostPolicy(["127.0.0.1"]), timeout_s=5.0, attempts=1)
+        assert downloader.download(bucket.put("a.mp4", b"video"), _Nowhere()).size_bytes == 5
+        downloader.close()
+        for one in full:
+            one.close()

@@ -23,7 +23,7 @@ CORE = Path(tiw_automation.__file__).parent / "core"
 TRAVEL = [
     *(
         CORE / f"{name}.py"
-        for name in ("errors", "formatting", "headers", "locks", "retry", "route")
+        for name in ("errors", "formatting", "headers", "locks", "retry", "route", "sockets")
     ),
     *sorted(
         path

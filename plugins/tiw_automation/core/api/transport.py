@@ -11,18 +11,15 @@ from __future__ import annotations
 import contextlib
 import http.client
 import io
-import itertools
 import logging
 import math
 import os
 import queue
-import selectors
 import socket
 import ssl
 import threading
 import time
 import zlib
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -39,11 +36,10 @@ from tiw_automation.core.errors import BadAnswer, DeadlineExceeded, TiwError, Tr
 from tiw_automation.core.formatting import escaped
 from tiw_automation.core.headers import content_length
 from tiw_automation.core.route import find_ca, find_proxy
+from tiw_automation.core.sockets import DeadlineReader, connected
 
 # The largest answer of this API holds some hundred videos, well under a megabyte.
 _MAX_BODY_BYTES = 8 * 1024 * 1024
-# RFC 8305: after this, the next address is tried at the same time.
-_STAGGER_S = 0.25
 _INTERIM_ANSWERS = 20
 _GZIP_MEMBERS = 100
 _LONGEST_REASON = 200
@@ -67,28 +63,6 @@ class _Call(threading.local):
 _call = _Call()
 
 
-class _DeadlineReader(io.RawIOBase):
-    """Reads from a socket, each time for no longer than the call has left."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        # An unbuffered socket file counts as a user of the socket, which keeps it open.
-        self._raw: Any = sock.makefile("rb", buffering=0)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        self._sock.settimeout(_call.remaining_s())
-        count: int | None = self._raw.readinto(buffer)
-        return count
-
-    def close(self) -> None:
-        if not self.closed:
-            self._raw.close()
-        super().close()
-
-
 class _Quiet(logging.Filter):
     """Drops urllib3's log lines about our requests: the query of a video's URL is a signature.
 
@@ -107,7 +81,7 @@ class _DeadlineResponse(http.client.HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
         self.fp.close()
-        self.fp = io.BufferedReader(_DeadlineReader(sock))
+        self.fp = io.BufferedReader(DeadlineReader(sock, _call.remaining_s))
 
     def _read_status(self) -> tuple[str, int, str]:
         """Skip interim answers (RFC 9110, 15.2); http.client would return a 103 as the answer."""
@@ -136,94 +110,13 @@ class _DeadlineResponse(http.client.HTTPResponse):
         return size
 
 
-def _addresses(host: str, port: int) -> list[tuple[Any, ...]]:
-    """Look up a name, for no longer than the call has left; getaddrinfo has no timeout."""
-    found: list[Any] = []
-
-    def look_up() -> None:
-        try:
-            found.append(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        except Exception as error:
-            found.append(error)
-
-    thread = threading.Thread(target=look_up, name="tiw-look-up", daemon=True)
-    thread.start()
-    thread.join(_call.remaining_s())
-    if not found:
-        raise TimeoutError(f"the name {host} was not resolved")
-    if isinstance(found[0], Exception):
-        raise found[0]
-    return _interleaved(found[0])
-
-
-def _interleaved(addresses: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """Return the addresses with their families alternating, so that a broken one costs little."""
-    families: dict[int, list[tuple[Any, ...]]] = {}
-    for address in addresses:
-        families.setdefault(address[0], []).append(address)
-    rounds = itertools.zip_longest(*families.values())
-    return [address for one in rounds for address in one if address is not None]
-
-
-def _connect(host: str, port: int, options: Any) -> socket.socket:
-    """Return a connection to the address that answers first (happy eyeballs, RFC 8305).
-
-    The next address is tried when one has failed, or has not answered for a moment.
-    """
-    waiting = deque(_addresses(host.strip("[]"), port))
-    failure = OSError(f"{host} has no address")
-    next_at = 0.0
-    with selectors.DefaultSelector() as begun:
-        try:
-            while waiting or begun.get_map():
-                pause = _call.remaining_s()
-                if waiting and (time.monotonic() >= next_at or not begun.get_map()):
-                    try:
-                        begun.register(_begin(waiting.popleft(), options), selectors.EVENT_WRITE)
-                    except OSError as error:
-                        failure = error
-                        continue
-                    next_at = time.monotonic() + _STAGGER_S
-                if waiting:
-                    pause = min(pause, next_at - time.monotonic())
-                for key, _ in begun.select(max(pause, 0.0)):
-                    sock: Any = key.fileobj
-                    begun.unregister(sock)
-                    code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-                    if not code:
-                        # The TLS handshake that may follow is one operation under this timeout.
-                        sock.settimeout(_call.remaining_s())
-                        return sock  # type: ignore[no-any-return]
-                    sock.close()
-                    failure = OSError(code, os.strerror(code))
-                    next_at = 0.0
-        finally:
-            for key in list(begun.get_map().values()):
-                key.fileobj.close()  # type: ignore[union-attr]
-    raise failure
-
-
-def _begin(address: tuple[Any, ...], options: Any) -> socket.socket:
-    """Start to connect; the socket becomes writable when that is done."""
-    family, kind, protocol, _, where = address
-    sock = socket.socket(family, kind, protocol)
-    try:
-        for option in options or ():
-            sock.setsockopt(*option)
-        sock.setblocking(False)
-        with contextlib.suppress(BlockingIOError):
-            sock.connect(where)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
 class _DeadlineMixin:
     response_class: Any = _DeadlineResponse
 
     def _new_conn(self: Any) -> socket.socket:
-        return _connect(self._dns_host, self.port, self.socket_options)
+        return connected(
+            self._dns_host, self.port, _call.remaining_s, options=self.socket_options or ()
+        )
 
     def request(self: Any, *args: Any, **kwargs: Any) -> None:
         if _call.before_sending is not None:

@@ -15,10 +15,10 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from tiw_automation.core.archive.errors import VideoError
 from tiw_automation.core.archive.hosts import HostPolicy
 from tiw_automation.core.errors import (
     BadAnswer,
@@ -29,6 +29,7 @@ from tiw_automation.core.errors import (
 )
 from tiw_automation.core.formatting import escaped
 from tiw_automation.core.route import Proxy, find_ca, find_proxy
+from tiw_automation.core.sockets import DeadlineReader, connected
 
 _INTERIM_ANSWERS = 20
 _REASON = 200
@@ -227,39 +228,10 @@ class Connection(http.client.HTTPConnection):
 
     def _connected(self) -> socket.socket:
         """Return a socket that is connected to the first address that answers."""
-        failure: Exception = OSError(f"{self.host} has no address")
-        for family, kind, protocol, _, where in self._addresses():
-            sock = socket.socket(family, kind, protocol)
-            try:
-                if self._proxy is None:
-                    self._policy.check_address(self._name, str(where[0]))
-                sock.settimeout(self._left_s())
-                sock.connect(where)
-                return sock
-            except (OSError, VideoError) as error:
-                sock.close()
-                failure = error
-        raise failure
-
-    def _addresses(self) -> list[Any]:
-        """Look up the name, for no longer than there is time; getaddrinfo has no timeout."""
-        found: list[Any] = []
-
-        def look_up() -> None:
-            try:
-                found.append(socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM))
-            except Exception as error:
-                found.append(error)
-
-        thread = threading.Thread(target=look_up, name="tiw-look-up", daemon=True)
-        thread.start()
-        thread.join(self._left_s())
-        if not found:
-            raise socket.timeout(f"the name {self.host} was not resolved")
-        if isinstance(found[0], Exception):
-            raise found[0]
-        addresses: list[Any] = found[0]
-        return addresses
+        if self._proxy is not None:
+            return connected(self.host, self.port, self._left_s)
+        check = partial(self._policy.check_address, self._name)
+        return connected(self.host, self.port, self._left_s, check=check)
 
     def response_class(  # type: ignore[override]
         self, sock: socket.socket, *args: Any, **kwargs: Any
@@ -267,7 +239,7 @@ class Connection(http.client.HTTPConnection):
         """Return an answer whose every read has the connection's deadline."""
         answer = _Answer(sock, *args, **kwargs)
         answer.fp.close()
-        answer.fp = _Reader(_DeadlineReader(sock, self._left_s))
+        answer.fp = _Reader(DeadlineReader(sock, self._left_s))
         return answer
 
     @contextlib.contextmanager
@@ -349,28 +321,6 @@ class _Reader(io.BufferedReader):
 
     def readinto(self, buffer: Any) -> int:
         return self.readinto1(buffer) if self.returns_parts else super().readinto(buffer)
-
-
-class _DeadlineReader(io.RawIOBase):
-    """Reads from a socket, each time for no longer than there is time."""
-
-    def __init__(self, sock: socket.socket, left_s: Any) -> None:
-        self._sock = sock
-        self._left_s = left_s
-        self._raw: Any = sock.makefile("rb", buffering=0)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        self._sock.settimeout(self._left_s())
-        count: int | None = self._raw.readinto(buffer)
-        return count
-
-    def close(self) -> None:
-        if not self.closed:
-            self._raw.close()
-        super().close()
 
 
 def _origin(parts: SplitResult) -> tuple[str, str]:
