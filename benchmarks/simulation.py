@@ -35,6 +35,15 @@ from typing import Protocol
 
 from plots import bars, shares
 from report import Figure, report
+from workloads import (
+    PROCESSING_MEDIAN_S,
+    RECORDING_MEDIAN_S,
+    SIGMA,
+    WORKLOADS,
+    Lesson,
+    burst,
+    steady,
+)
 
 from tiw_automation.core.waiting.durations import (
     Durations,
@@ -42,36 +51,11 @@ from tiw_automation.core.waiting.durations import (
     processing_durations,
     recording_durations,
 )
-from tiw_automation.core.waiting.poll_order import Place, PollOrder, Stage
+from tiw_automation.core.waiting.poll_order import PollOrder, Stage
 
 PACE = 19.0
-RECORDING_MEDIAN_S, PROCESSING_MEDIAN_S, SIGMA = 45 * 60.0, 4.5 * 60.0, 0.5
-MEAN_LIFE_S = (RECORDING_MEDIAN_S + PROCESSING_MEDIAN_S) * math.exp(SIGMA**2 / 2)
-MEASURED = (2.5 * 3600.0, 4.5 * 3600.0)
-LONGEST_S = 24 * 3600.0
 FIXED, KNOWS = "fixed 60 s with a bucket", "index that knows the hazards"
 TO_FINISHED, TO_STOPPED = "ours, running list to FINISHED", "ours, running list to STOPPED"
-
-
-@dataclass(slots=True, eq=False)
-class Lesson(Place):
-    """One recording: when it starts, stops and is FINISHED."""
-
-    starts: float
-    stops: float
-    finishes: float
-    found: bool = False
-    due: float = 0.0
-    last: float = 0.0
-
-    def __post_init__(self) -> None:
-        Place.__init__(self)
-
-    def stage_at(self, now: float) -> Stage:
-        """Return the stage that an answer has."""
-        if now >= self.finishes:
-            return Stage.FINISHED
-        return Stage.STOPPED if now >= self.stops else Stage.ACTIVE
 
 
 class Order(Protocol):
@@ -219,38 +203,15 @@ class Result:
     @property
     def p95(self) -> float:
         """The delay that 95 % stay under."""
-        return sorted(self.delays)[int(0.95 * len(self.delays))]
+        return self.quantile(0.95)
+
+    def quantile(self, share: float) -> float:
+        """Return the delay that this share stays under."""
+        return sorted(self.delays)[int(share * len(self.delays))]
 
 
 Event = tuple[float, int, Callable[[float], float | None]]
 """When, a number that breaks ties, and what to do, which returns when to repeat it."""
-
-
-def lesson(starts: float, chance: random.Random) -> Lesson:
-    """Return a lesson of random length."""
-    length = min(chance.lognormvariate(math.log(RECORDING_MEDIAN_S), SIGMA), LONGEST_S)
-    stops = starts + length
-    return Lesson(
-        starts, stops, stops + chance.lognormvariate(math.log(PROCESSING_MEDIAN_S), SIGMA)
-    )
-
-
-def steady(count: int, seed: int) -> list[Lesson]:
-    """Return lessons that begin at random, so that about ``count`` are waited for at any time."""
-    chance = random.Random(seed)
-    lessons = []
-    now = -3 * 3600.0
-    while (now := now + chance.expovariate(count / MEAN_LIFE_S)) < MEASURED[1] + 1800:
-        one = lesson(now, chance)
-        if one.finishes > 0:
-            lessons.append(one)
-    return lessons
-
-
-def burst(count: int, seed: int) -> list[Lesson]:
-    """Return lessons that begin within ten minutes."""
-    chance = random.Random(seed)
-    return [lesson(now, chance) for now in sorted(chance.uniform(0, 600) for _ in range(count))]
 
 
 def run(
@@ -302,7 +263,7 @@ def run(
         chosen.last = now
         if now >= chosen.finishes:
             if since <= chosen.finishes < end:
-                delays.append(now - chosen.finishes)
+                delays.append(now - max(chosen.finishes, 0.0))
             chosen.found = True
             order.over(chosen, now)
         else:
@@ -350,8 +311,11 @@ def running_list(ours: Ours, lessons: list[Lesson], until_finished: bool) -> lis
             if leaves > seen and not one.found:
                 ours.order.set_listed(one, now, True)
                 heapq.heappush(leaving, (leaves, number, one))
+        left = []
         while leaving and leaving[0][0] <= seen:
-            one = heapq.heappop(leaving)[2]
+            left.append(heapq.heappop(leaving)[1:])
+        # What has left since the last reading is noticed in the order of the list.
+        for _, one in sorted(left, key=lambda entry: entry[0]):
             if not one.found:
                 ours.order.set_listed(one, now, False)
         return now + 5.0 + len(leaving) / 500 / PACE
@@ -437,10 +401,10 @@ BURST = (FIXED, "round robin", "two rings", KNOWS, "ours", TO_FINISHED, TO_STOPP
 def simulate(job: Job) -> Result:
     """Run one order on one set of lessons."""
     load, name, count, seed = job
-    lessons = burst(count, seed) if load == "burst" else steady(count, seed)
+    workload = WORKLOADS[load]
+    lessons = workload.make(count, seed)
     order, events = ORDERS[name](lessons, seed)
-    measured = (0.0, math.inf) if load == "burst" else MEASURED
-    return run(order, lessons, measured=measured, events=events)
+    return run(order, lessons, measured=workload.measured, events=events)
 
 
 def jobs(full: bool) -> list[Job]:

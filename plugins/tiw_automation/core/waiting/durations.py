@@ -115,6 +115,12 @@ class Durations:
         number = bisect_right(self.edges, age) - 1
         return self._hazards[number] + (age - self.edges[number]) * self.rates[number]
 
+    def quantile(self, share: float) -> float:
+        """Return the duration that this share stays under."""
+        hazard = -math.log1p(-share)
+        number = bisect_right(self._hazards, hazard) - 1
+        return self.edges[number] + (hazard - self._hazards[number]) / self.rates[number]
+
 
 class Processing(Durations):
     """Durations with tables of partial moments, of a density in steps."""

@@ -19,6 +19,7 @@ import heapq
 import math
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from tiw_automation.core.waiting.durations import (
@@ -27,11 +28,18 @@ from tiw_automation.core.waiting.durations import (
     processing_durations,
     recording_durations,
 )
+from tiw_automation.core.waiting.leavers import Leavers
 
 SAFETY_SHARE = 0.05
 """The share of the pace for safety polls: of the longest unanswered, whatever that is worth."""
 
-# Up to so many recordings are each polled every poll_interval.
+MOST_ROUNDS = 2.5
+"""A recording that was not polled in so many polls for each recording there is, is polled next."""
+
+# A recording that still records is polled this often in the least time that its processing takes,
+# which is the 10 % quantile; with more than so many recordings, less often.
+_POLLS_IN_PROCESSING = 3
+_LEAST_PROCESSING = 0.1
 _FEW = 20
 # A hint causes no poll within this time of the last one, and two more polls after these times in
 # case it came too soon.
@@ -42,16 +50,20 @@ _REPEATS_S = (2.0, 5.0)
 _REFRESHED = 6
 _FRESH_S = 1.0
 _REBUILD_EVENTS = 16
+# More than any poll is worth for any other reason.
+_OVERDUE = 1e30
 # An answer of STOPPED ends no delay but is useful: from then on the age is known.
 _NEWS = 1.4
 # How much one first answer changes the expectation that a recording is over at its first poll.
 _FIRST_ANSWER = 0.02
-# The same for a recording that has left the list of running tasks. Where those are usually not
-# over, one in so many is polled at once all the same, to notice when that changes.
-_LEAVER_ANSWER = 0.05
-_POLLED_LEAVERS = 16
-# Rests that end in one iteration of the event loop; the others end in the next ones.
-_RESTS_ENDED_AT_ONCE = 500
+# One in so many that have left the list of running tasks is polled to notice a change: at once,
+# where those are usually not over; and of the other end of the line than usual.
+_PROBED = 16
+# The most places at the beginning of the line that are looked at for one to poll.
+_LOOKED_AT = 128
+# Rests that end, and leavers that are put into a ring, in one iteration of the event loop; the
+# others follow in the next ones.
+_MOVED_AT_ONCE = 500
 _NEVER = -math.inf
 
 
@@ -96,6 +108,7 @@ class Place:
         "_where",
         "age",
         "answered_at",
+        "due_since",
         "listed",
         "polled_at",
         "repeats",
@@ -109,6 +122,7 @@ class Place:
         self.age = 0.0
         self.answered_at = _NEVER
         self.polled_at = _NEVER
+        self.due_since = 0
         self.listed: bool | None = False
         self.urgent = False
         self.repeats = 0
@@ -190,8 +204,9 @@ class PollOrder(Generic[P]):
         self._safety_at = -math.inf
         self._behind_until = -math.inf
         self._over_at_first = 0.5
-        self._over_when_left = 0.5
-        self._leavers = 0
+        self._leavers: Leavers[P] = Leavers()
+        self._polls = 0
+        self._leavers_moved = 0
         self._events_in_tables = 0
 
     def __len__(self) -> int:
@@ -226,6 +241,7 @@ class PollOrder(Generic[P]):
     def remove(self, place: P) -> None:
         """Remove a place, wherever it is."""
         self._size -= 1
+        self._leavers.forget(place)
         self._take_out(place)
         self._dequeue(place)
 
@@ -264,6 +280,7 @@ class PollOrder(Generic[P]):
         """Poll soon, and by default again a little later: the recording may have finished."""
         if again:
             place.repeats = len(_REPEATS_S)
+        place.listed = bool(place.listed)
         self._make_urgent(place, now)
 
     def expect_stop(self, place: P, now: float, at: float) -> None:
@@ -287,21 +304,17 @@ class PollOrder(Generic[P]):
         """
         if bool(place.listed) is listed:
             return
-        if not listed:
-            self._left_the_list(place, now)
+        if listed:
+            place.listed = True
+            self._leavers.forget(place)
+            if place._where is _Where.RING:
+                self._reschedule(place, now)
             return
-        place.listed = True
-        if place._where is _Where.RING:
-            self._reschedule(place, now)
-
-    def _left_the_list(self, place: P, now: float) -> None:
-        self._leavers += 1
-        if self._over_when_left >= 0.5 or self._leavers % _POLLED_LEAVERS == 0:
-            place.listed = None
-            self._make_urgent(place, now)
-        else:
-            self.unlist(place, now)
-            self.expect_stop(place, now, now)
+        place.listed = None
+        self._leavers.add(place, now)
+        if place.stage is Stage.ACTIVE and (place.stop_at is None or place.stop_at > now):
+            place.stop_at = now
+        self._make_urgent(place, now)
 
     def unlist(self, place: P, now: float) -> None:
         """Forget what the list showed of a recording: it is not read any more."""
@@ -321,9 +334,8 @@ class PollOrder(Generic[P]):
         if self._in_rings or self._urgent._after is not self._urgent:
             return now
         due = self._resting[0][0] if self._resting else math.inf
-        oldest = self._queue._newer
-        if oldest is not self._queue and oldest._where is _Where.PARKED:
-            due = min(due, max(self._safety_at, now))
+        if self._queue._newer is not self._queue:
+            due = min(due, max(self._safety_due(self._queue._newer), now))
         return None if due == math.inf else due
 
     def pop(self, now: float) -> P | None:
@@ -331,8 +343,7 @@ class PollOrder(Generic[P]):
         self._end_rests(now)
         place: Any = self._oldest_if_due(now)
         if place is None:
-            first = self._urgent._after
-            place = self._most_worth(now) if first is self._urgent else first
+            place = self._next_urgent(now) or self._next_leaver(now) or self._most_worth(now)
             if place is None:
                 return None
         ring = place._before
@@ -340,6 +351,7 @@ class PollOrder(Generic[P]):
         self._dequeue(place)
         if type(ring) is _Ring and ring.number >= 0:
             self._worths[ring.number] = self._worth(ring.number, now)
+        self._polls += 1
         place.polled_at = now
         place.urgent = False
         popped: P = place
@@ -353,13 +365,53 @@ class PollOrder(Generic[P]):
     # Which place is next.
 
     def _oldest_if_due(self, now: float) -> Place | None:
-        if now < self._safety_at:
-            return None
         oldest: Place = self._queue._newer
-        if oldest is self._queue:
+        if oldest is self._queue or now < self._safety_due(oldest):
             return None
         self._safety_at = now + 1.0 / (SAFETY_SHARE * self.pace)
         return oldest
+
+    def _safety_due(self, oldest: Place) -> float:
+        if oldest._where is not _Where.PARKED:
+            return self._safety_at
+        return max(self._safety_at, oldest.answered_at + MOST_ROUNDS * self._size / self.pace)
+
+    def _next_urgent(self, now: float) -> Place | None:
+        """Return the first urgent place; put those into a ring that are not worth it any more."""
+        for _ in range(_MOVED_AT_ONCE):
+            first: Any = self._urgent._after
+            if first is self._urgent:
+                return None
+            self._leavers_moved += first.listed is None
+            if (
+                first.listed is not None
+                or self._leavers.usually_over
+                or self._leavers_moved % _PROBED == 0
+            ):
+                return first
+            first.listed, first.urgent = False, False
+            self._reschedule(first, now)
+        return None
+
+    def _next_leaver(self, now: float) -> Place | None:
+        """Return the place that has left the list to poll before all rings, None if none is."""
+        if not self._leavers.line or not self._in_rings:
+            return None
+        is_probe = self._polls % _PROBED == 0
+        if not self._leavers.in_order:
+            first: Place = next(iter(self._leavers.line))
+            wanted = is_probe and self._leavers.seldom_over and first._where is _Where.RING
+            return first if wanted else None
+        return None if is_probe else self._first_in_line(now)
+
+    def _first_in_line(self, now: float) -> Place | None:
+        for place in islice(self._leavers.line, _LOOKED_AT):
+            if place._where is _Where.RING and now - place.polled_at >= _HINT_GAP_S:
+                return place
+            if place._where is not _Where.NOWHERE and not self._leavers.was_overtaken(place):
+                # It is not over, so none behind it is.
+                return None
+        return None
 
     def _most_worth(self, now: float) -> Place | None:
         if not self._in_rings:
@@ -386,6 +438,8 @@ class PollOrder(Generic[P]):
         tau = now - first.answered_at
         if tau <= 0:
             return 0.0
+        if self._polls - first.due_since > MOST_ROUNDS * self._size:
+            return tau * _OVERDUE
         if number >= self._first_stopped:
             return self.processing.worth(first.age, tau)
         hazard = self.recording.hazard(first.age + tau) - self.recording.hazard(first.age)
@@ -444,6 +498,7 @@ class PollOrder(Generic[P]):
         else:
             number = 0
         place._where = _Where.RING
+        place.due_since = self._polls
         ring = self._rings[number]
         _link(ring, place)
         self._in_rings += 1
@@ -460,7 +515,7 @@ class PollOrder(Generic[P]):
 
     def _end_rests(self, now: float) -> None:
         resting = self._resting
-        for _ in range(_RESTS_ENDED_AT_ONCE):
+        for _ in range(_MOVED_AT_ONCE):
             if not resting or resting[0][0] > now:
                 return
             _, number, place = heapq.heappop(resting)
@@ -527,19 +582,23 @@ class PollOrder(Generic[P]):
             return poll_interval
         # After this time a poll is worth as much as one of a STOPPED recording after
         # poll_interval. With few waits each is polled more often, because that costs the others
-        # nothing.
+        # nothing; but it cannot be over before it has stopped and was processed.
         rate = self.recording.rates[self.recording.bucket(place.age)]
         fair: float = (1.5 * poll_interval * poll_interval / rate) ** (1 / 3)
-        return max(poll_interval, min(fair, poll_interval * self._size / _FEW))
+        least = self.processing.quantile(_LEAST_PROCESSING) / _POLLS_IN_PROCESSING
+        return max(poll_interval, min(fair, max(least, poll_interval * self._size / _FEW)))
 
     # What is learned.
 
-    def _learn(self, place: Place, answer: _Answer, age: float) -> None:
+    def _learn(self, place: P, answer: _Answer, age: float) -> None:
         over = 1.0 if answer.stage is Stage.FINISHED else 0.0
         if place.stage is Stage.UNSEEN:
             self._over_at_first += (over - self._over_at_first) * _FIRST_ANSWER
         if place.listed is None:
-            self._over_when_left += (over - self._over_when_left) * _LEAVER_ANSWER
+            self._leavers.answered_at_once(answer.stage is Stage.FINISHED)
+        if answer.stage is Stage.ACTIVE:
+            self._leavers.forget(place)
+        self._leavers.answered(place, answer.stage is Stage.FINISHED)
         if self.learns:
             self._learn_durations(place, answer, age)
 
@@ -570,7 +629,9 @@ class PollOrder(Generic[P]):
 
     def _update_tables(self) -> None:
         events = self.recording.events + self.processing.events
-        if events - self._events_in_tables >= _REBUILD_EVENTS:
+        # The first ones change the most.
+        enough = min(_REBUILD_EVENTS, 1 + self._events_in_tables // 4)
+        if events - self._events_in_tables >= enough:
             self._events_in_tables = events
             self.recording.rebuild()
             self.processing.rebuild()
