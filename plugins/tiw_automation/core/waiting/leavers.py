@@ -27,7 +27,7 @@ _ANSWER = 0.05
 _PAIR = 0.08
 # A queue is assumed above the first share of pairs in order, and no longer below the second.
 _QUEUE, _NO_QUEUE = 0.9, 0.7
-_SELDOM = 0.25
+_ROW = 8
 # Of two that left closer together, the order is uncertain: a reading of the list shows many at
 # once. Of two that left further apart in time, the age decides which one ends first.
 _APART = 100
@@ -53,19 +53,24 @@ class Leavers(Generic[P]):
         self._count = 0
         self._over_when_left = 0.5
         self._share_in_order = 0.5
-        self._share_over = 0.5
         self._last: tuple[_Leaving, bool] | None = None
         self._latest_over = 0
+        self._stopped_in_a_row = 0
 
     @property
     def usually_over(self) -> bool:
         """Whether leaving the list has usually meant FINISHED."""
         return self._over_when_left >= 0.5
 
-    @property
-    def seldom_over(self) -> bool:
-        """Whether the latest answers were mostly STOPPED: those that are over are elsewhere."""
-        return self._share_over < _SELDOM
+    def to_compare(self) -> P | None:
+        """Return the earliest if an answer to it would complete a pair, else None.
+
+        While others than it are over, there is no need to know.
+        """
+        if self._last is None or self._stopped_in_a_row < _ROW or not self.line:
+            return None
+        first, leaving = next(iter(self.line.items()))
+        return first if _comparable(leaving, self._last[0]) else None
 
     def add(self, place: P, now: float) -> None:
         """Add one that leaves the list now."""
@@ -85,7 +90,7 @@ class Leavers(Generic[P]):
         leaving = self.line.get(place)
         if leaving is None:
             return
-        self._share_over += (over - self._share_over) * _ANSWER
+        self._stopped_in_a_row = 0 if over else self._stopped_in_a_row + 1
         if over:
             self._latest_over = max(self._latest_over, leaving.number)
         last, self._last = self._last, (leaving, over)

@@ -397,11 +397,10 @@ class PollOrder(Generic[P]):
         """Return the place that has left the list to poll before all rings, None if none is."""
         if not self._leavers.line or not self._in_rings:
             return None
-        is_probe = self._polls % _PROBED == 0
+        is_probe = self._polls % (2 * _PROBED) == 0
         if not self._leavers.in_order:
-            first: Place = next(iter(self._leavers.line))
-            wanted = is_probe and self._leavers.seldom_over and first._where is _Where.RING
-            return first if wanted else None
+            first = self._leavers.to_compare() if is_probe else None
+            return None if first is None or first._where is not _Where.RING else first
         return None if is_probe else self._first_in_line(now)
 
     def _first_in_line(self, now: float) -> Place | None:
