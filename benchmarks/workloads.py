@@ -74,8 +74,8 @@ def lesson(starts: float, chance: random.Random) -> Lesson:
 
 
 def heavy_tailed(starts: float, chance: random.Random) -> Lesson:
-    """Return a lesson of the same median, of which one in ten lasts more than 3.5 hours."""
-    stops = starts + min(_lognormal(chance, RECORDING_MEDIAN_S, 1.2), LONGEST_S)
+    """Return a lesson of at least 5 min: one in 20 lasts more than 50 min, one in 200 5 hours."""
+    stops = starts + min(5 * 60 * chance.paretovariate(1.3), LONGEST_S)
     return Lesson(starts, stops, stops + _lognormal(chance, PROCESSING_MEDIAN_S))
 
 

@@ -15,7 +15,7 @@ _DAY = 24 * _HOUR
 # The prior: a lesson lasts 51 minutes on average, its processing 5.
 _PRIOR_RECORDING_S = 51 * _MINUTE
 _PRIOR_PROCESSING_S = 5 * _MINUTE
-_PRIOR_EVENTS = 3.0
+_PRIOR_EVENTS = 0.25
 # Above so many ends in one bucket, older observations lose half of their weight.
 _MEMORY_EVENTS = 400.0
 # Keeps exponentials within the range of a float.
