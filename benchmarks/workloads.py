@@ -22,9 +22,9 @@ MEAN_LIFE_S = (RECORDING_MEDIAN_S + PROCESSING_MEDIAN_S) * math.exp(SIGMA**2 / 2
 HOUR_S = 3600.0
 LONGEST_S = 24 * HOUR_S
 MEASURED = (2.5 * HOUR_S, 4.5 * HOUR_S)
-# How far the starts of a timetable's lessons lie apart, and their stops.
-STARTS_WITHIN_S, STOPS_WITHIN_S = 900.0, 0.0
+# A timetable has so many hours, and its lessons start within this time.
 HOURS = 3
+STARTS_WITHIN_S = 900.0
 
 
 @dataclass(slots=True, eq=False)
@@ -129,24 +129,24 @@ def burst(count: int, seed: int) -> list[Lesson]:
     return [lesson(now, chance) for now in sorted(chance.uniform(0, 600) for _ in range(count))]
 
 
-def timetable(count: int, seed: int) -> list[Lesson]:
+def timetable(count: int, seed: int, stops_within_s: float = 0.0) -> list[Lesson]:
     """Return ``count`` lessons in each hour, which stop together on the hour."""
     chance = random.Random(seed)
     lessons = []
     for hour in range(HOURS):
         for _ in range(count):
             starts = hour * HOUR_S + chance.uniform(0, STARTS_WITHIN_S)
-            stops = (hour + 1) * HOUR_S + chance.uniform(0, STOPS_WITHIN_S)
+            stops = (hour + 1) * HOUR_S + chance.uniform(0, stops_within_s)
             finishes = stops + _lognormal(chance, PROCESSING_MEDIAN_S)
             lessons.append(Lesson(starts, stops, finishes))
     return sorted(lessons, key=lambda one: one.starts)
 
 
-def queued(a_second: float) -> Callable[[int, int], list[Lesson]]:
+def queued(a_second: float, stops_within_s: float = 0.0) -> Callable[[int, int], list[Lesson]]:
     """Return a timetable whose lessons are processed one by one: first stopped, first FINISHED."""
 
     def make(count: int, seed: int) -> list[Lesson]:
-        lessons = timetable(count, seed)
+        lessons = timetable(count, seed, stops_within_s)
         free_at = 0.0
         for one in sorted(lessons, key=lambda one: one.stops):
             free_at = one.finishes = max(one.stops, free_at) + 1 / a_second
@@ -187,7 +187,7 @@ def _random_starts(kind: Kind, measured: tuple[float, float], begin: float = -4.
     return Workload(make, measured)
 
 
-_HALF_A_DAY = (HOUR_S, 14 * HOUR_S)
+_A_DAY = (HOUR_S, 25 * HOUR_S)
 WORKLOADS = {
     "steady": Workload(steady, MEASURED),
     "burst": Workload(burst),
@@ -197,9 +197,10 @@ WORKLOADS = {
     "timetable": Workload(timetable),
     "timetable, a queue of 25/s": Workload(queued(25.0)),
     "timetable, a queue of 15/s": Workload(queued(15.0)),
+    "timetable, a queue of 15/s, stops within 60 s": Workload(queued(15.0, 60.0)),
     "restart": Workload(backlog, (-math.inf, HOUR_S)),
-    "few": _random_starts(lesson, _HALF_A_DAY),
-    "few, processed in 40 s": _random_starts(processed_within(36.0, 44.0), _HALF_A_DAY),
-    "few, processed in 1 to 4 s": _random_starts(processed_within(1.0, 4.0), _HALF_A_DAY),
+    "few": _random_starts(lesson, _A_DAY),
+    "few, processed in 40 s": _random_starts(processed_within(36.0, 44.0), _A_DAY),
+    "few, processed in 1 to 4 s": _random_starts(processed_within(1.0, 4.0), _A_DAY),
 }
 """By name."""

@@ -34,12 +34,14 @@ SAFETY_SHARE = 0.05
 """The share of the pace for safety polls: of the longest unanswered, whatever that is worth."""
 
 MOST_ROUNDS = 2.5
-"""A recording that was not polled in so many polls for each recording there is, is polled next."""
+"""A recording is polled next that might have been polled for so long, times N / pace."""
 
-# A recording that still records is polled this often in the least time that its processing takes,
-# which is the 10 % quantile; with more than so many recordings, less often.
+# Up to so many recordings are each polled every poll_interval. Once the processing of some was
+# seen, one that still records is polled less often: so many times in a short processing time, the
+# quantile that this share stays under.
+_KNOWN_EVENTS = 2
+_SHORT = 0.1
 _POLLS_IN_PROCESSING = 3
-_LEAST_PROCESSING = 0.1
 _FEW = 20
 # A hint causes no poll within this time of the last one, and two more polls after these times in
 # case it came too soon.
@@ -56,12 +58,9 @@ _OVERDUE = 1e30
 _NEWS = 1.4
 # How much one first answer changes the expectation that a recording is over at its first poll.
 _FIRST_ANSWER = 0.02
-# One in so many that have left the list of running tasks is polled to notice a change: at once,
-# where those are usually not over; and of the other end of the line than usual.
-_PROBED = 16
 # The most places at the beginning of the line that are looked at for one to poll.
 _LOOKED_AT = 128
-# Rests that end, and leavers that are put into a ring, in one iteration of the event loop; the
+# Rests that end, and urgent places that are put aside, in one iteration of the event loop; the
 # others follow in the next ones.
 _MOVED_AT_ONCE = 500
 _NEVER = -math.inf
@@ -90,9 +89,10 @@ class Place:
 
     Times are those of the clock that drives the order. ``answered_at`` is when the last answer
     came, or the place was added; ``age`` is how long the recording had been in its stage then;
-    ``polled_at`` is when it was last polled. ``repeats`` is how many more polls the last hint
-    causes. ``listed`` is None while a recording that has left the list of running tasks is polled
-    for that reason.
+    ``polled_at`` is when it was last polled. ``due_since`` is the number of polls that there had
+    been when it could be polled again. ``repeats`` is how many more polls the last hint causes.
+    ``listed`` is None while a recording that has left the list of running tasks is urgent for that
+    reason.
 
     A place that is in flight is nowhere (I4). All others are in exactly one of a ring, the urgent
     ones, the resting ones and the parked ones; all but the resting ones are also in the queue for
@@ -185,6 +185,7 @@ class PollOrder(Generic[P]):
         self.recording = recording_durations() if recording is None else recording
         self.processing = processing_durations() if processing is None else processing
         self.learns = learns
+        self.most_rounds = MOST_ROUNDS
         self._first_active = 1
         self._first_stopped = 1 + len(self.recording.edges)
         count = self._first_stopped + len(self.processing.edges)
@@ -206,7 +207,6 @@ class PollOrder(Generic[P]):
         self._over_at_first = 0.5
         self._leavers: Leavers[P] = Leavers()
         self._polls = 0
-        self._leavers_moved = 0
         self._events_in_tables = 0
 
     def __len__(self) -> int:
@@ -374,43 +374,45 @@ class PollOrder(Generic[P]):
     def _safety_due(self, oldest: Place) -> float:
         if oldest._where is not _Where.PARKED:
             return self._safety_at
-        return max(self._safety_at, oldest.answered_at + MOST_ROUNDS * self._size / self.pace)
+        return max(self._safety_at, oldest.answered_at + self.most_rounds * self._size / self.pace)
 
     def _next_urgent(self, now: float) -> Place | None:
-        """Return the first urgent place; put those into a ring that are not worth it any more."""
+        """Return the first urgent place; put aside those that need no poll because they left."""
         for _ in range(_MOVED_AT_ONCE):
-            first: Any = self._urgent._after
+            first: P = self._urgent._after
             if first is self._urgent:
                 return None
-            self._leavers_moved += first.listed is None
-            if (
-                first.listed is not None
-                or self._leavers.usually_over
-                or self._leavers_moved % _PROBED == 0
-            ):
+            if first.listed is not None or self._leavers.is_polled_at_once():
                 return first
-            first.listed, first.urgent = False, False
+            first.listed = first.urgent = False
             self._reschedule(first, now)
         return None
 
     def _next_leaver(self, now: float) -> Place | None:
-        """Return the place that has left the list to poll before all rings, None if none is."""
-        if not self._leavers.line or not self._in_rings:
+        """Return the place that has left the list and is polled before all rings, if any."""
+        leavers = self._leavers
+        if not leavers.line or not self._in_rings:
             return None
-        is_probe = self._polls % (2 * _PROBED) == 0
-        if not self._leavers.in_order:
-            first = self._leavers.to_compare() if is_probe else None
-            return None if first is None or first._where is not _Where.RING else first
-        return None if is_probe else self._first_in_line(now)
+        is_trial = leavers.is_trial()
+        if leavers.in_order:
+            return self._last_of_most_worth(now) if is_trial else self._first_in_line(now)
+        earliest = leavers.to_compare() if is_trial else None
+        return earliest if earliest is not None and earliest._where is _Where.RING else None
 
     def _first_in_line(self, now: float) -> Place | None:
+        """Return the earliest that may be FINISHED; none is behind one that rests."""
         for place in islice(self._leavers.line, _LOOKED_AT):
             if place._where is _Where.RING and now - place.polled_at >= _HINT_GAP_S:
                 return place
             if place._where is not _Where.NOWHERE and not self._leavers.was_overtaken(place):
-                # It is not over, so none behind it is.
                 return None
         return None
+
+    def _last_of_most_worth(self, now: float) -> Place | None:
+        first = self._most_worth(now)
+        # Before it is its ring, and before that the last one.
+        last: Place | None = None if first is None else first._before._before
+        return last
 
     def _most_worth(self, now: float) -> Place | None:
         if not self._in_rings:
@@ -437,7 +439,7 @@ class PollOrder(Generic[P]):
         tau = now - first.answered_at
         if tau <= 0:
             return 0.0
-        if self._polls - first.due_since > MOST_ROUNDS * self._size:
+        if self._polls - first.due_since > self.most_rounds * self._size:
             return tau * _OVERDUE
         if number >= self._first_stopped:
             return self.processing.worth(first.age, tau)
@@ -581,11 +583,13 @@ class PollOrder(Generic[P]):
             return poll_interval
         # After this time a poll is worth as much as one of a STOPPED recording after
         # poll_interval. With few waits each is polled more often, because that costs the others
-        # nothing; but it cannot be over before it has stopped and was processed.
+        # nothing: but no more often than is needed to see it STOPPED before it is FINISHED.
         rate = self.recording.rates[self.recording.bucket(place.age)]
         fair: float = (1.5 * poll_interval * poll_interval / rate) ** (1 / 3)
-        least = self.processing.quantile(_LEAST_PROCESSING) / _POLLS_IN_PROCESSING
-        return max(poll_interval, min(fair, max(least, poll_interval * self._size / _FEW)))
+        often = poll_interval * self._size / _FEW
+        if self.processing.events >= _KNOWN_EVENTS:
+            often = max(often, self.processing.quantile(_SHORT) / _POLLS_IN_PROCESSING)
+        return max(poll_interval, min(fair, often))
 
     # What is learned.
 

@@ -45,7 +45,8 @@ class RunningHints:
     def __init__(self, client: TiwClient, tracker: Tracker) -> None:
         self._client = client
         self._tracker = tracker
-        self._listed: dict[int, set[str]] = {}
+        # In the order of the list: a queue may process them in it. The values mean nothing.
+        self._listed: dict[int, dict[str, None]] = {}
         self._off: set[int] = set()
         self._wrong: dict[int, int] = {}
 
@@ -120,10 +121,10 @@ class RunningHints:
 
     def _switch_off(self, app_id: int) -> None:
         self._off.add(app_id)
-        self._unlist(app_id, self._listed.pop(app_id, set()))
+        self._unlist(app_id, self._listed.pop(app_id, {}))
 
     def _apply(self, app_id: int, tasks: list[RunningTask], began: float) -> None:
-        running = {task.task_id for task in tasks if task.status != "FINISHED"}
+        running = dict.fromkeys(task.task_id for task in tasks if task.status != "FINISHED")
         if not self._is_trusted(app_id, running, began):
             logger.info("The running list of %d lags behind the recordings; not used.", app_id)
             self._switch_off(app_id)
@@ -131,10 +132,11 @@ class RunningHints:
         now = time.monotonic()
         for task_id in running:
             self._tracker.set_listed((app_id, task_id), now, True)
-        self._unlist(app_id, self._listed.get(app_id, set()) - running)
+        before = self._listed.get(app_id, {})
+        self._unlist(app_id, [task_id for task_id in before if task_id not in running])
         self._listed[app_id] = running
 
-    def _is_trusted(self, app_id: int, running: set[str], began: float) -> bool:
+    def _is_trusted(self, app_id: int, running: Iterable[str], began: float) -> bool:
         for task_id in running:
             finished_at = self._tracker.finished_at.get((app_id, task_id))
             if finished_at is not None and began - finished_at > _LATE_S:
