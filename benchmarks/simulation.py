@@ -40,7 +40,6 @@ from workloads import (
     SIGMA,
     WORKLOADS,
     Lesson,
-    burst,
     steady,
 )
 

@@ -16,7 +16,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -118,7 +118,7 @@ def runs(found: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-SECTIONS = {
+SECTIONS: dict[str, Callable[[Sequence[dict[str, Any]]], str]] = {
     "figures": goals,
     "others": others,
     "peers": partial(rows_of, "peers"),

@@ -87,7 +87,7 @@ def mixed(starts: float, chance: random.Random) -> Lesson:
 
 
 def slower_and_slower(starts: float, chance: random.Random) -> Lesson:
-    """Return a lesson whose processing takes 1 min where it stops at 0, and 25 min 5 hours later."""
+    """Return a lesson whose processing takes 1 min at the beginning, and 25 min 5 hours later."""
     stops = starts + _lognormal(chance, RECORDING_MEDIAN_S)
     median_s = 60 + 1440 * min(max(stops / (5 * HOUR_S), 0.0), 1.0)
     return Lesson(starts, stops, stops + _lognormal(chance, median_s))
