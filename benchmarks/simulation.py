@@ -620,7 +620,7 @@ def bound_figures(table: Table) -> list[Figure]:
             Figure(
                 f"G19 longest time between two polls, {load}, {count:,} waits / (N / pace)",
                 result.longest_gap_s * PACE / result.most_waits,
-                2.6,
+                2.5,
                 f"{table.seeds(load, count)}; {result.longest_gap_s:.0f} s, its rest included, "
                 f"N at most {result.most_waits}",
             )

@@ -325,6 +325,19 @@ def test_thousands_that_leave_the_list_at_once_do_not_hold_up_a_hint() -> None:
     assert waits[2900] in polled
 
 
+def test_a_hint_is_not_lost_when_its_recording_leaves_the_list() -> None:
+    polls = order()
+    waits = added(polls, 50)
+    now = 1.0
+    for wait in waits:
+        seen(polls, wait, now, Stage.ACTIVE, started_ago=0.0)
+    polls.set_listed(waits[20], now, True)
+    polls.hint(waits[20], now)
+    polls.set_listed(waits[20], now, False)
+    polls._leavers._over_when_left = 0.0
+    assert waits[20] in (polls.pop(now + 1.0), polls.pop(now + 1.1))
+
+
 def test_an_expected_stop_counts_as_stopped_from_its_time_on() -> None:
     polls = order()
     waits = added(polls, 30)

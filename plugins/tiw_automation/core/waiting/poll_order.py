@@ -11,6 +11,10 @@ answered longest ago is always worth the most. So a decision compares the first 
 number of rings, however many recordings there are.
 
 How long recordings and their processing last is learned from the answers, starting from a prior.
+
+Some are polled before those that are worth the most: safety polls, the hinted ones, those whose
+leaving of the list of running tasks is a reason (:mod:`.leavers`), and those that might have been
+polled for a long time.
 """
 
 from __future__ import annotations
@@ -33,8 +37,11 @@ from tiw_automation.core.waiting.leavers import Leavers
 SAFETY_SHARE = 0.05
 """The share of the pace for safety polls: of the longest unanswered, whatever that is worth."""
 
-MOST_ROUNDS = 2.5
-"""A recording is polled next that might have been polled for so long, times N / pace."""
+MOST_ROUNDS = 2.4
+"""A recording is polled next that might have been polled for so many times N / pace.
+
+Several may reach that together, so that some take up to 2.5.
+"""
 
 # Up to so many recordings are each polled every poll_interval. Once the processing of some was
 # seen, one that still records is polled less often: so many times in a short processing time, the
@@ -304,17 +311,25 @@ class PollOrder(Generic[P]):
         """
         if bool(place.listed) is listed:
             return
-        if listed:
-            place.listed = True
-            self._leavers.forget(place)
-            if place._where is _Where.RING:
-                self._reschedule(place, now)
+        if not listed:
+            self._left_the_list(place, now)
             return
-        place.listed = None
+        place.listed = True
+        self._leavers.forget(place)
+        if place._where is _Where.RING:
+            self._reschedule(place, now)
+
+    def _left_the_list(self, place: P, now: float) -> None:
         self._leavers.add(place, now)
         if place.stage is Stage.ACTIVE and (place.stop_at is None or place.stop_at > now):
             place.stop_at = now
-        self._make_urgent(place, now)
+        if place.urgent:
+            # It was hinted.
+            place.listed = False
+        else:
+            # Whether it is polled now is decided when it would be: thousands may leave at once.
+            place.listed = None
+            self._make_urgent(place, now)
 
     def unlist(self, place: P, now: float) -> None:
         """Forget what the list showed of a recording: it is not read any more."""
