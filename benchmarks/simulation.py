@@ -446,10 +446,9 @@ def simulate(job: Job) -> Result:
 
 def jobs(full: bool) -> list[Job]:
     """Return what is to be simulated."""
-    few = [3] if not full else list(FEW_WAITS)
     few_jobs = [
         (load, name, count, seed)
-        for count in few
+        for count in (FEW_WAITS if full else (3,))
         for load in FEW
         for name in (EVERY_5_S, OURS_5_S)
         for seed in FEW_WAITS[count]

@@ -259,12 +259,14 @@ class PollOrder(Generic[P]):
         stage: Stage,
         *,
         poll_interval: float = 0.0,
+        any_change: bool = False,
         started_ago: float | None = None,
         stopped_ago: float | None = None,
     ) -> None:
         """Learn from the answer to a popped place; order it again unless it is FINISHED.
 
         :param poll_interval: the least seconds until it is polled again.
+        :param any_change: whether it is waited for to be in another state than FINISHED.
         :param started_ago: the seconds since the recording began, where the answer has its start.
         :param stopped_ago: the seconds since it stopped.
         """
@@ -277,7 +279,8 @@ class PollOrder(Generic[P]):
             place.stop_at = None
         place.stage, place.age, place.answered_at = stage, age, now
         if stage is not Stage.FINISHED:
-            self._schedule(place, now, now + self._pause_s(place, poll_interval))
+            pause = self._pause_s(place, poll_interval, any_change)
+            self._schedule(place, now, now + pause)
 
     def put_back(self, place: P, now: float, not_before: float) -> None:
         """Order a popped place again whose request brought no news."""
@@ -581,18 +584,18 @@ class PollOrder(Generic[P]):
             older._newer, newer._older = newer, older
             place._older = place._newer = None
 
-    def _pause_s(self, place: Place, poll_interval: float) -> float:
+    def _pause_s(self, place: Place, poll_interval: float, any_change: bool) -> float:
         """Return how long an answered place rests; take the next repeat of its hint."""
         if place.urgent:
             return _HINT_GAP_S
         if not place.repeats:
-            return self._rest_s(place, poll_interval)
+            return self._rest_s(place, poll_interval, any_change)
         pause = _REPEATS_S[-place.repeats]
         place.repeats -= 1
         place.urgent = True
         return pause
 
-    def _rest_s(self, place: Place, poll_interval: float) -> float:
+    def _rest_s(self, place: Place, poll_interval: float, any_change: bool) -> float:
         """Return how long a place rests, where the quota allows to poll it at once."""
         if place.stage is not Stage.ACTIVE:
             return poll_interval
@@ -602,7 +605,7 @@ class PollOrder(Generic[P]):
         rate = self.recording.rates[self.recording.bucket(place.age)]
         fair: float = (1.5 * poll_interval * poll_interval / rate) ** (1 / 3)
         often = poll_interval * self._size / _FEW
-        if self.processing.events >= _KNOWN_EVENTS:
+        if self.processing.events >= _KNOWN_EVENTS and not any_change:
             often = max(often, self.processing.quantile(_SHORT) / _POLLS_IN_PROCESSING)
         return max(poll_interval, min(fair, often))
 
