@@ -58,7 +58,7 @@ class Leavers(Generic[P]):
         self.line: OrderedDict[P, _Leaving] = OrderedDict()
         self.in_order = False
         self._left = 0
-        self._asked = 0
+        self._considered = 0
         self._decisions = 0
         self._over_when_left = 0.5
         self._share_in_order = 0.5
@@ -77,8 +77,8 @@ class Leavers(Generic[P]):
 
     def is_polled_at_once(self) -> bool:
         """Decide whether the next one that has left is polled for that reason."""
-        self._asked += 1
-        return self._over_when_left >= 0.5 or self._asked % _POLLED == 0
+        self._considered += 1
+        return self._over_when_left >= 0.5 or self._considered % _POLLED == 0
 
     def answered_at_once(self, over: bool) -> None:
         """Learn from the answer to one that was polled because it had left."""

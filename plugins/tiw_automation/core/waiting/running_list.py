@@ -72,7 +72,8 @@ class RunningHints:
                     changed()
                 await asyncio.sleep(self._pause_s())
         finally:
-            self._forget()
+            for app_id in list(self._listed):
+                self._forget(app_id)
             changed()
 
     def _pause_s(self) -> float:
@@ -121,7 +122,7 @@ class RunningHints:
 
     def _switch_off(self, app_id: int) -> None:
         self._off.add(app_id)
-        self._unlist(app_id, self._listed.pop(app_id, {}))
+        self._forget(app_id)
 
     def _apply(self, app_id: int, tasks: list[RunningTask], began: float) -> None:
         running = dict.fromkeys(task.task_id for task in tasks if task.status != "FINISHED")
@@ -132,8 +133,9 @@ class RunningHints:
         now = time.monotonic()
         for task_id in running:
             self._tracker.set_listed((app_id, task_id), now, True)
-        before = self._listed.get(app_id, {})
-        self._unlist(app_id, [task_id for task_id in before if task_id not in running])
+        for task_id in self._listed.get(app_id, {}):
+            if task_id not in running:
+                self._tracker.set_listed((app_id, task_id), now, False)
         self._listed[app_id] = running
 
     def _is_trusted(self, app_id: int, running: Iterable[str], began: float) -> bool:
@@ -143,15 +145,8 @@ class RunningHints:
                 self._wrong[app_id] = self._wrong.get(app_id, 0) + 1
         return self._wrong.get(app_id, 0) < _MISTRUST_AFTER
 
-    def _unlist(self, app_id: int, task_ids: Iterable[str]) -> None:
+    def _forget(self, app_id: int) -> None:
+        """Order the recordings of an application without its list."""
         now = time.monotonic()
-        for task_id in task_ids:
-            self._tracker.set_listed((app_id, task_id), now, False)
-
-    def _forget(self) -> None:
-        """Order all recordings without the lists."""
-        now = time.monotonic()
-        for app_id, task_ids in self._listed.items():
-            for task_id in task_ids:
-                self._tracker.unlist((app_id, task_id), now)
-        self._listed.clear()
+        for task_id in self._listed.pop(app_id, {}):
+            self._tracker.unlist((app_id, task_id), now)
