@@ -615,11 +615,10 @@ def test_recordings_of_a_list_that_lags_count_as_not_listed_instead_of_stopped(
         for task_id in ("t", "old")
     ]
     hints._apply(app_id, running, now)
-    (task,) = tracker.tasks
-    assert task.listed
+    assert [task.listed for task in tracker.tasks] == [True]
     for _ in range(2):
         hints._apply(app_id, running, now)
-    assert task.listed is False
+    assert [task.listed for task in tracker.tasks] == [False]
     assert not tracker.order._leavers.line
     assert app_id in hints._off
 
