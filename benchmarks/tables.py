@@ -16,8 +16,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,12 +87,22 @@ def others(found: Sequence[dict[str, Any]]) -> str:
 
 
 def rows_of(name: str, found: Sequence[dict[str, Any]]) -> str:
-    """Return a table of rows, such as that of the peers, of the last results that have it."""
+    """Return a table of rows, of the last results that have it."""
     for results in reversed(found):
         rows = [entry["row"] for entry in results["rows"] if entry["table"] == name]
         if rows:
             return _table(list(rows[0]), [[_cell(cell) for cell in row.values()] for row in rows])
     return ""
+
+
+def peers(found: Sequence[dict[str, Any]]) -> str:
+    """Return the table of the peers."""
+    return rows_of("peers", found)
+
+
+def workloads(found: Sequence[dict[str, Any]]) -> str:
+    """Return the table of the simulated workloads."""
+    return rows_of("workloads", found)
 
 
 def runs(found: Sequence[dict[str, Any]]) -> str:
@@ -118,11 +127,11 @@ def runs(found: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-SECTIONS: dict[str, Callable[[Sequence[dict[str, Any]]], str]] = {
+SECTIONS = {
     "figures": goals,
     "others": others,
-    "peers": partial(rows_of, "peers"),
-    "workloads": partial(rows_of, "workloads"),
+    "peers": peers,
+    "workloads": workloads,
     "runs": runs,
 }
 
