@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Orders of polling, compared on simulated lessons; ours is the one that the watcher uses.
 
-A discrete-event simulation with fixed seeds. A lesson is RECORDING for a lognormal time (median
-45 min, sigma 0.5), then STOPPED for another one (median 4.5 min, sigma 0.5); it is waited for from
-its start, and the delay is the time from FINISHED to the answer with it. Requests leave at
-the pace of the quota, 19 a second, and are answered at once.
+A discrete-event simulation with fixed seeds, of the lessons in ``workloads.py``. A lesson is waited
+for from its start, and the delay is the time from FINISHED to the answer with it. Requests leave
+at the pace of the quota, 19 a second, and are answered at once.
 
 Every order sees the same lessons. The alternatives:
 
@@ -34,7 +33,15 @@ from pathlib import Path
 from typing import Protocol
 
 from plots import bars, shares
-from report import Figure, report
+from report import Figure, report, report_row
+from workloads import (
+    PROCESSING_MEDIAN_S,
+    RECORDING_MEDIAN_S,
+    SIGMA,
+    WORKLOADS,
+    Lesson,
+    steady,
+)
 
 from tiw_automation.core.waiting.durations import (
     Durations,
@@ -42,36 +49,14 @@ from tiw_automation.core.waiting.durations import (
     processing_durations,
     recording_durations,
 )
-from tiw_automation.core.waiting.poll_order import Place, PollOrder, Stage
+from tiw_automation.core.waiting.poll_order import PollOrder, Stage
 
 PACE = 19.0
-RECORDING_MEDIAN_S, PROCESSING_MEDIAN_S, SIGMA = 45 * 60.0, 4.5 * 60.0, 0.5
-MEAN_LIFE_S = (RECORDING_MEDIAN_S + PROCESSING_MEDIAN_S) * math.exp(SIGMA**2 / 2)
-MEASURED = (2.5 * 3600.0, 4.5 * 3600.0)
-LONGEST_S = 24 * 3600.0
 FIXED, KNOWS = "fixed 60 s with a bucket", "index that knows the hazards"
+ROUND_ROBIN, EVERY_5_S = "round robin", "fixed 5 s"
+OURS, OURS_5_S, UNBOUNDED = "ours", "ours, poll_interval 5 s", "ours, without the bound"
+CALLBACKS = "ours, callbacks"
 TO_FINISHED, TO_STOPPED = "ours, running list to FINISHED", "ours, running list to STOPPED"
-
-
-@dataclass(slots=True, eq=False)
-class Lesson(Place):
-    """One recording: when it starts, stops and is FINISHED."""
-
-    starts: float
-    stops: float
-    finishes: float
-    found: bool = False
-    due: float = 0.0
-    last: float = 0.0
-
-    def __post_init__(self) -> None:
-        Place.__init__(self)
-
-    def stage_at(self, now: float) -> Stage:
-        """Return the stage that an answer has."""
-        if now >= self.finishes:
-            return Stage.FINISHED
-        return Stage.STOPPED if now >= self.stops else Stage.ACTIVE
 
 
 class Order(Protocol):
@@ -203,13 +188,25 @@ def wrong_priors() -> PollOrder[Lesson]:
     )
 
 
+def without_the_bound() -> PollOrder[Lesson]:
+    """Return ours without a bound on how long a recording may go unpolled."""
+    order: PollOrder[Lesson] = PollOrder(pace=PACE)
+    order.most_rounds = math.inf
+    return order
+
+
 @dataclass
 class Result:
-    """What an order achieved on one set of lessons."""
+    """What an order achieved on one set of lessons.
+
+    ``longest_gap_s`` is the longest time between two polls of a lesson, ``most_waits`` how many
+    there were at most at the same time.
+    """
 
     delays: list[float]
     requests: int
     longest_gap_s: float
+    most_waits: int
 
     @property
     def mean(self) -> float:
@@ -219,38 +216,15 @@ class Result:
     @property
     def p95(self) -> float:
         """The delay that 95 % stay under."""
-        return sorted(self.delays)[int(0.95 * len(self.delays))]
+        return self.quantile(0.95)
+
+    def quantile(self, share: float) -> float:
+        """Return the delay that this share stays under."""
+        return sorted(self.delays)[int(share * len(self.delays))]
 
 
 Event = tuple[float, int, Callable[[float], float | None]]
 """When, a number that breaks ties, and what to do, which returns when to repeat it."""
-
-
-def lesson(starts: float, chance: random.Random) -> Lesson:
-    """Return a lesson of random length."""
-    length = min(chance.lognormvariate(math.log(RECORDING_MEDIAN_S), SIGMA), LONGEST_S)
-    stops = starts + length
-    return Lesson(
-        starts, stops, stops + chance.lognormvariate(math.log(PROCESSING_MEDIAN_S), SIGMA)
-    )
-
-
-def steady(count: int, seed: int) -> list[Lesson]:
-    """Return lessons that begin at random, so that about ``count`` are waited for at any time."""
-    chance = random.Random(seed)
-    lessons = []
-    now = -3 * 3600.0
-    while (now := now + chance.expovariate(count / MEAN_LIFE_S)) < MEASURED[1] + 1800:
-        one = lesson(now, chance)
-        if one.finishes > 0:
-            lessons.append(one)
-    return lessons
-
-
-def burst(count: int, seed: int) -> list[Lesson]:
-    """Return lessons that begin within ten minutes."""
-    chance = random.Random(seed)
-    return [lesson(now, chance) for now in sorted(chance.uniform(0, 600) for _ in range(count))]
 
 
 def run(
@@ -274,7 +248,7 @@ def run(
     requests = 0
     longest_gap = 0.0
     now = 0.0
-    coming = 0
+    coming = found = most_waits = 0
     while len(delays) < awaited and now < until:
         if outage[0] <= now < outage[1]:
             now = outage[1]
@@ -282,6 +256,7 @@ def run(
             lessons[coming].last = now
             order.begin(lessons[coming], now)
             coming += 1
+        most_waits = max(most_waits, coming - found)
         while happenings and happenings[0][0] <= now:
             _, number, happen = heapq.heappop(happenings)
             again = happen(now)
@@ -302,13 +277,14 @@ def run(
         chosen.last = now
         if now >= chosen.finishes:
             if since <= chosen.finishes < end:
-                delays.append(now - chosen.finishes)
+                delays.append(now - max(chosen.finishes, 0.0))
             chosen.found = True
+            found += 1
             order.over(chosen, now)
         else:
             order.again(chosen, now)
         now += 1 / PACE
-    return Result(delays, requests, longest_gap)
+    return Result(delays, requests, longest_gap, most_waits)
 
 
 def callbacks(ours: Ours, lessons: list[Lesson], seed: int, lost: float = 0.0) -> list[Event]:
@@ -350,8 +326,11 @@ def running_list(ours: Ours, lessons: list[Lesson], until_finished: bool) -> lis
             if leaves > seen and not one.found:
                 ours.order.set_listed(one, now, True)
                 heapq.heappush(leaving, (leaves, number, one))
+        left = []
         while leaving and leaving[0][0] <= seen:
-            one = heapq.heappop(leaving)[2]
+            left.append(heapq.heappop(leaving)[1:])
+        # What has left since the last reading is noticed in the order of the list.
+        for _, one in sorted(left, key=lambda entry: entry[0]):
             if not one.found:
                 ours.order.set_listed(one, now, False)
         return now + 5.0 + len(leaving) / 500 / PACE
@@ -411,13 +390,15 @@ def _hinted(hints: Callable[[Ours, list[Lesson], int], list[Event]]) -> Driver:
 
 ORDERS: dict[str, Driver] = {
     FIXED: _plain(lambda: FixedInterval(60)),
-    "round robin": _plain(lambda: FixedInterval(0)),
+    ROUND_ROBIN: _plain(lambda: FixedInterval(0)),
+    EVERY_5_S: _plain(lambda: FixedInterval(5)),
     "two rings": _plain(lambda: Ours(two_rings())),
     KNOWS: _plain(lambda: Ours(omniscient())),
-    "ours": _plain(Ours),
-    "ours, poll_interval 5 s": _plain(lambda: Ours(None, 5.0)),
+    OURS: _plain(Ours),
+    OURS_5_S: _plain(lambda: Ours(None, 5.0)),
+    UNBOUNDED: _plain(lambda: Ours(without_the_bound())),
     "ours, priors wrong by 4": _plain(lambda: Ours(wrong_priors())),
-    "ours, callbacks": _hinted(callbacks),
+    CALLBACKS: _hinted(callbacks),
     "ours, 1 % of callbacks lost": _hinted(
         lambda ours, lessons, seed: callbacks(ours, lessons, seed, 0.01)
     ),
@@ -427,32 +408,72 @@ ORDERS: dict[str, Driver] = {
 }
 # The orders for the figures with a target, and those for 50,000 waits and bursts.
 QUICK = {
-    1000: (FIXED, "round robin", KNOWS, "ours"),
-    10_000: (FIXED, "round robin", KNOWS, "ours", "ours, callbacks", TO_FINISHED, TO_STOPPED),
+    1000: (FIXED, ROUND_ROBIN, KNOWS, OURS),
+    10_000: (FIXED, ROUND_ROBIN, KNOWS, OURS, CALLBACKS, TO_FINISHED, TO_STOPPED),
 }
-MANY = (FIXED, "round robin", KNOWS, "ours", "ours, callbacks", TO_FINISHED, TO_STOPPED)
-BURST = (FIXED, "round robin", "two rings", KNOWS, "ours", TO_FINISHED, TO_STOPPED)
+MANY = (FIXED, ROUND_ROBIN, KNOWS, OURS, CALLBACKS, TO_FINISHED, TO_STOPPED)
+BURST = (FIXED, ROUND_ROBIN, "two rings", KNOWS, OURS, TO_FINISHED, TO_STOPPED)
+# The other workloads, with the number of their waits.
+TIMETABLES = (
+    "timetable",
+    "timetable, a queue of 25/s",
+    "timetable, a queue of 15/s",
+    "timetable, a queue of 15/s, stops within 60 s",
+)
+OTHERS = (
+    ("heavy tails", 1000),
+    ("heavy tails", 10_000),
+    ("mixed kinds", 3000),
+    ("slower and slower", 3000),
+    ("restart", 10_000),
+    *((name, 10_000) for name in TIMETABLES),
+)
+TIMETABLE = (ROUND_ROBIN, OURS, TO_STOPPED)
+COMPARED = (FIXED, ROUND_ROBIN, OURS, UNBOUNDED, CALLBACKS, TO_FINISHED, TO_STOPPED)
+FEW = ("few", "few, processed in 40 s", "few, processed in 1 to 4 s")
+# Some numbers of few waits, with the seeds that give about 1,500 lessons.
+FEW_WAITS = {1: range(1, 61), 3: range(1, 21), 20: range(1, 4)}
 
 
 def simulate(job: Job) -> Result:
     """Run one order on one set of lessons."""
     load, name, count, seed = job
-    lessons = burst(count, seed) if load == "burst" else steady(count, seed)
+    workload = WORKLOADS[load]
+    lessons = workload.make(count, seed)
     order, events = ORDERS[name](lessons, seed)
-    measured = (0.0, math.inf) if load == "burst" else MEASURED
-    return run(order, lessons, measured=measured, events=events)
+    return run(order, lessons, measured=workload.measured, events=events)
 
 
 def jobs(full: bool) -> list[Job]:
     """Return what is to be simulated."""
+    few_jobs = [
+        (load, name, count, seed)
+        for count in (FEW_WAITS if full else (3,))
+        for load in FEW
+        for name in (EVERY_5_S, OURS_5_S)
+        for seed in FEW_WAITS[count]
+    ]
     if not full:
-        return [("steady", name, count, 1) for count in QUICK for name in QUICK[count]]
+        return [
+            *(("steady", name, count, 1) for count in QUICK for name in QUICK[count]),
+            *(("heavy tails", name, 10_000, 1) for name in (OURS, UNBOUNDED)),
+            *((load, name, 10_000, 1) for load in TIMETABLES for name in TIMETABLE),
+            *few_jobs,
+        ]
     seeds = (1, 2, 3)
+    steady_orders = [name for name in ORDERS if name != EVERY_5_S]
     return [
-        *(("steady", name, count, seed) for count in QUICK for name in ORDERS for seed in seeds),
+        *(
+            ("steady", name, count, one)
+            for count in QUICK
+            for name in steady_orders
+            for one in seeds
+        ),
         *(("burst", name, count, seed) for count in QUICK for name in BURST for seed in seeds),
         *(("steady", name, 50_000, 1) for name in MANY),
         *(("burst", name, 50_000, 1) for name in BURST),
+        *((load, name, count, 1) for load, count in OTHERS for name in COMPARED),
+        *few_jobs,
     ]
 
 
@@ -478,14 +499,25 @@ class Table:
             cell.append(result)
             if number + 1 < len(todo) and todo[number + 1][:3] == job[:3]:
                 continue
-            each = sum(one.requests for one in cell) / sum(len(one.delays) for one in cell)
-            print(
-                f"  {load:6} {count:6d} {name:32} mean {self.mean(load, name, count):8.2f} s  "
-                f"p95 {self.p95(load, name, count):8.2f} s  "
-                f"longest gap {max(one.longest_gap_s for one in cell):7.0f} s  "
-                f"{each:6.1f} requests each",
-                flush=True,
-            )
+            report_row("workloads", self.row(load, name, count))
+
+    def row(self, load: str, name: str, count: int) -> dict[str, str]:
+        """Return the delays of an order on a workload, and what they cost."""
+        cell = self.cells[load, name, count]
+        delays = sorted(delay for result in cell for delay in result.delays)
+        requests = sum(result.requests for result in cell)
+        return {
+            "lessons": load,
+            "waits": f"{count:,}",
+            "order": name,
+            "mean, s": f"{statistics.fmean(delays):.1f}",
+            "p95": f"{delays[int(0.95 * len(delays))]:.1f}",
+            "p99.9": f"{delays[int(0.999 * len(delays))]:.1f}",
+            "longest": f"{delays[-1]:.1f}",
+            "longest unpolled": f"{max(result.longest_gap_s for result in cell):.0f}",
+            "requests for each": f"{requests / len(delays):.1f}",
+            "seeds": f"{len(cell)}",
+        }
 
     def mean(self, load: str, name: str, count: int) -> float:
         """Return the mean over the seeds of the mean delay."""
@@ -497,17 +529,39 @@ class Table:
 
     def seeds(self, load: str, count: int) -> str:
         """Return the description of the seeds."""
-        number = len(self.cells[load, "ours", count])
+        number = next(
+            len(cell)
+            for (name, _, size), cell in self.cells.items()
+            if (name, size) == (load, count)
+        )
         return "simulated, seed 1" if number == 1 else f"simulated, seeds 1 to {number}"
+
+    def ratio(
+        self, what: str, load: str, count: int, name: str, other: str, most: float | None
+    ) -> Figure:
+        """Return the mean delay of an order, divided by that of another one."""
+        mean, others = self.mean(load, name, count), self.mean(load, other, count)
+        how = f"{self.seeds(load, count)}; {mean:.1f} and {others:.1f} s"
+        label = f"{load}, {count:,} waits"
+        return Figure(f"{what}, {label}: {name} / {other}", mean / others, most, how)
+
+    def both(self, one: str, other: str) -> list[tuple[str, int]]:
+        """Return the workloads and numbers of waits that two orders have in common."""
+        sizes = dict.fromkeys((load, count) for load, _, count in self.cells)
+        return [
+            (load, count)
+            for load, count in sizes
+            if {(load, one, count), (load, other, count)} <= self.cells.keys()
+        ]
 
 
 def figures(table: Table) -> list[Figure]:
     """Return the ratios that have a target."""
     found = []
     for count, mean, p95, known in ((1000, 0.13, 0.13, 1.4), (10_000, 0.35, 0.50, 1.1)):
-        ours, fixed = table.mean("steady", "ours", count), table.mean("steady", FIXED, count)
+        ours, fixed = table.mean("steady", OURS, count), table.mean("steady", FIXED, count)
         index = table.mean("steady", KNOWS, count)
-        late, fixed_late = (table.p95("steady", name, count) for name in ("ours", FIXED))
+        late, fixed_late = (table.p95("steady", name, count) for name in (OURS, FIXED))
         label, how = f"{count // 1000}k waits", table.seeds("steady", count)
         found += [
             Figure(
@@ -529,8 +583,8 @@ def figures(table: Table) -> list[Figure]:
                 f"{how}; {ours:.1f} and {index:.1f} s",
             ),
         ]
-    for name, target in (("ours, callbacks", 0.02), (TO_FINISHED, 0.02), (TO_STOPPED, 0.10)):
-        hinted, around = (table.mean("steady", one, 10_000) for one in (name, "round robin"))
+    for name, target in ((CALLBACKS, 0.02), (TO_FINISHED, 0.02), (TO_STOPPED, 0.10)):
+        hinted, around = (table.mean("steady", one, 10_000) for one in (name, ROUND_ROBIN))
         found.append(
             Figure(
                 f"G6 mean delay, 10k waits, {name.removeprefix('ours, ')}: ours / round robin",
@@ -542,13 +596,81 @@ def figures(table: Table) -> list[Figure]:
     return found
 
 
+def bound_figures(table: Table) -> list[Figure]:
+    """Return what the bound on the time without a poll costs, and what it gains."""
+    found = [
+        table.ratio("G19 mean delay", load, count, OURS, UNBOUNDED, 1.05)
+        for load, count in table.both(OURS, UNBOUNDED)
+    ]
+    bounded, free = (table.cells["heavy tails", name, 10_000][0] for name in (OURS, UNBOUNDED))
+    late, free_late = bounded.quantile(0.999), free.quantile(0.999)
+    found.append(
+        Figure(
+            f"G19 p99.9 delay, heavy tails, 10,000 waits: {OURS} / {UNBOUNDED}",
+            late / free_late,
+            0.955,
+            f"simulated, seed 1; {late:.0f} and {free_late:.0f} s",
+        )
+    )
+    for load, count in (("steady", 10_000), ("heavy tails", 10_000)):
+        cell = table.cells[load, OURS, count]
+        result = max(cell, key=lambda one: one.longest_gap_s * PACE / one.most_waits)
+        found.append(
+            Figure(
+                f"G19 longest time between two polls, {load}, {count:,} waits / (N / pace)",
+                result.longest_gap_s * PACE / result.most_waits,
+                2.5,
+                f"{table.seeds(load, count)}; {result.longest_gap_s:.0f} s, its rest included, "
+                f"N at most {result.most_waits}",
+            )
+        )
+    return found
+
+
+def list_figures(table: Table) -> list[Figure]:
+    """Return what the list of running tasks gains where it holds no STOPPED recordings."""
+    how = "G20 mean delay"
+    return [
+        *(
+            table.ratio(
+                how, load, 10_000, TO_STOPPED, ROUND_ROBIN, 0.5 if "queue" in load else 0.92
+            )
+            for load in TIMETABLES
+        ),
+        *(
+            table.ratio(how, load, count, TO_STOPPED, OURS, 1.0)
+            for load, count in table.both(TO_STOPPED, OURS)
+        ),
+    ]
+
+
+def few_figures(table: Table) -> list[Figure]:
+    """Return what few recordings cost, and whether they are found as early as by a timer."""
+    found = []
+    for load, count in table.both(OURS_5_S, EVERY_5_S):
+        found.append(table.ratio("G21 mean delay", load, count, OURS_5_S, EVERY_5_S, 1.1))
+        requests, timer = (
+            sum(result.requests for result in table.cells[load, name, count])
+            for name in (OURS_5_S, EVERY_5_S)
+        )
+        found.append(
+            Figure(
+                f"G21 requests, {load}, {count} waits: {OURS_5_S} / {EVERY_5_S}",
+                requests / timer,
+                0.3 if load == "few" else None,
+                f"{table.seeds(load, count)}; {requests} and {timer}",
+            )
+        )
+    return found
+
+
 def more_figures(table: Table) -> list[Figure]:
     """Return the ratios of bursts and of 50,000 waits, which have no target."""
     loads = [("burst", count) for count in (1000, 10_000, 50_000)] + [("steady", 50_000)]
     found = []
     for load, count in loads:
         label = f"{count // 1000}k {'starts within 10 min' if load == 'burst' else 'waits'}"
-        pairs = [("ours", FIXED), ("ours", KNOWS), (TO_FINISHED, FIXED), (TO_STOPPED, FIXED)]
+        pairs = [(OURS, FIXED), (OURS, KNOWS), (TO_FINISHED, FIXED), (TO_STOPPED, FIXED)]
         for name, other in pairs:
             mean, others = table.mean(load, name, count), table.mean(load, other, count)
             found.append(
@@ -570,15 +692,16 @@ def draw(table: Table, folder: Path) -> None:
         "burst": "Mean delay, {:,} starts within ten minutes on 19 requests a second",
     }
     files = {"steady": "simulated-delay", "burst": "simulated-burst"}
-    for load, count in dict.fromkeys((load, count) for load, _, count in table.cells):
+    sizes = dict.fromkeys((load, count) for load, _, count in table.cells if load in titles)
+    for load, count in sizes:
         rows = [
             (name, table.mean(load, name, count))
             for cell_load, name, size in table.cells
             if (cell_load, size) == (load, count)
         ]
         path = folder / f"{files[load]}-{count // 1000}k.svg"
-        bars(path, titles[load].format(count), "seconds", rows, "ours")
-    names = ("ours", FIXED, "ours, callbacks", TO_FINISHED, TO_STOPPED)
+        bars(path, titles[load].format(count), "seconds", rows, OURS)
+    names = (OURS, FIXED, CALLBACKS, TO_FINISHED, TO_STOPPED)
     for load, count in (("steady", 10_000), ("steady", 50_000)):
         lines = {
             name: table.cells[load, name, count][0].delays
@@ -609,6 +732,9 @@ def main() -> int:
         draw(table, options.plots)
     return report(
         *figures(table),
+        *bound_figures(table),
+        *list_figures(table),
+        *few_figures(table),
         *(more_figures(table) if options.full else ()),
         Figure(
             "G18 after an outage, 10k waits, simulated: until all were polled / (N / rate)",

@@ -7,7 +7,7 @@
 
 RESULTS are files that ``all.py`` wrote. A figure that is in two of them is taken from the later
 one on the command line. The marks are ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->``; NAME is
-``figures`` (those of waiting, G1 and so on), ``others``, ``peers`` or ``runs``.
+``figures`` (those of waiting, G1 and so on), ``others``, ``peers``, ``workloads`` or ``runs``.
 """
 
 from __future__ import annotations
@@ -86,13 +86,23 @@ def others(found: Sequence[dict[str, Any]]) -> str:
     return _table(["what", "target", "reached", "how"], rows)
 
 
-def peers(found: Sequence[dict[str, Any]]) -> str:
-    """Return the table of the peers, of the last results that have one."""
+def rows_of(name: str, found: Sequence[dict[str, Any]]) -> str:
+    """Return a table of rows, of the last results that have it."""
     for results in reversed(found):
-        rows = [entry["row"] for entry in results["rows"] if entry["table"] == "peers"]
+        rows = [entry["row"] for entry in results["rows"] if entry["table"] == name]
         if rows:
             return _table(list(rows[0]), [[_cell(cell) for cell in row.values()] for row in rows])
     return ""
+
+
+def peers(found: Sequence[dict[str, Any]]) -> str:
+    """Return the table of the peers."""
+    return rows_of("peers", found)
+
+
+def workloads(found: Sequence[dict[str, Any]]) -> str:
+    """Return the table of the simulated workloads."""
+    return rows_of("workloads", found)
 
 
 def runs(found: Sequence[dict[str, Any]]) -> str:
@@ -117,7 +127,13 @@ def runs(found: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-SECTIONS = {"figures": goals, "others": others, "peers": peers, "runs": runs}
+SECTIONS = {
+    "figures": goals,
+    "others": others,
+    "peers": peers,
+    "workloads": workloads,
+    "runs": runs,
+}
 
 
 def put_into(page: str, found: Sequence[dict[str, Any]]) -> str:

@@ -229,6 +229,7 @@ def test_a_simulation_depends_on_its_seed_alone() -> None:
     program = (
         f"import sys; sys.path.insert(0, {str(BENCHMARKS)!r})\n"
         "from simulation import *\n"
+        "from workloads import burst\n"
         "for name in ('ours', TO_STOPPED, 'ours, callbacks', KNOWS):\n"
         "    for seed in (1, 2):\n"
         "        lessons = burst(60, seed)\n"

@@ -25,6 +25,7 @@ import tempfile
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -428,6 +429,24 @@ def test_ten_thousand_waits_for_one_recording_share_its_request_and_leave_it() -
         driver.cancel(caller)
     assert not driver.tracker.tasks
     assert len(driver.tracker.agenda) < 200
+
+
+def test_a_wait_for_another_state_has_a_few_recordings_polled_in_each_interval() -> None:
+    driver = Driver()
+    terms = Terms(Acceptance(require_videos=False), 5.0, once=False)
+    # The processing of two was seen: it takes five minutes.
+    processing = driver.tracker.order.processing
+    processing.know([1 / 300] * len(processing.edges))
+    processing.events = 2
+    driver.wait("a", terms=terms)
+    driver.run(2)
+    sent = len(driver.sent)
+    driver.run(20)
+    assert len(driver.sent) - sent <= 2
+    joined_at = driver.now
+    driver.wait("a", terms=replace(terms, until=frozenset({"PAUSED"})))
+    driver.run(20)
+    assert len([time for time, _ in driver.sent if time > joined_at]) >= 4
 
 
 def test_a_shorter_interval_does_not_cancel_the_delay_before_a_first_request() -> None:

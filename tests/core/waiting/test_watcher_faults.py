@@ -35,13 +35,14 @@ from tiw_automation.core import (
     WaitTimeout,
     hints,
 )
+from tiw_automation.core.api.running_tasks import RunningTask
 from tiw_automation.core.quota import quota as quota_module
 from tiw_automation.core.waiting import running_list as hints_module
 from tiw_automation.core.waiting.poll_order import PollOrder, Stage
 from tiw_automation.core.waiting.progress import Progress
 from tiw_automation.core.waiting.stats import WatcherStats
 from tiw_automation.core.waiting.threads import DaemonThreads
-from tiw_automation.core.waiting.tracker import Tracker
+from tiw_automation.core.waiting.tracker import Caller, Terms, Tracker
 from tiw_automation.simulator import Simulator
 
 LENIENT = Acceptance(require_videos=False)
@@ -597,6 +598,29 @@ async def test_a_running_list_without_a_thread_is_read_later(
     assert answer.retryable
     hints._refused(1400000001, answer)
     assert not hints._off
+
+
+def test_recordings_of_a_list_that_lags_count_as_not_listed_instead_of_stopped(
+    api: Simulator,
+) -> None:
+    app_id = 1400000001
+    tracker = Tracker(PollOrder(), lambda: 0.5, time.time)
+    hints = hints_module.RunningHints(client(api), tracker)
+    caller = Caller(Terms(LENIENT, 1.0, once=False), 0.0, None)
+    now = time.monotonic()
+    tracker.join(caller, (app_id, "t"), now, now)
+    tracker.finished_at[app_id, "old"] = now - 60.0
+    running = [
+        RunningTask(app_id, task_id, "OnlineRecord", "PROCESSING", *[None] * 5)
+        for task_id in ("t", "old")
+    ]
+    hints._apply(app_id, running, now)
+    assert [task.listed for task in tracker.tasks] == [True]
+    for _ in range(2):
+        hints._apply(app_id, running, now)
+    assert [task.listed for task in tracker.tasks] == [False]
+    assert not tracker.order._leavers.line
+    assert app_id in hints._off
 
 
 def test_shared_watchers_leave_with_their_loop(api: Simulator) -> None:

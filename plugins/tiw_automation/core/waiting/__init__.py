@@ -5,8 +5,8 @@ Who does what: :class:`~tiw_automation.core.waiting.watcher.RecordWatcher` is wh
 *dispatcher* polls: it takes a due task from the *tracker*, reserves a slot of the quota, sends the
 request in a thread, and hands the answer back to the tracker. The tracker holds the state of all
 waits and has no clock, thread or socket. The *poll order* decides which task is next, from the
-*durations* that it has learned. Each call reports its own *progress*; the *running list* only
-gives hints.
+*durations* that it has learned and from those that left the running list, the *leavers*. Each call
+reports its own *progress*; the *running list* only gives hints.
 
 A wait is an ordinary coroutine that awaits an ordinary future. It is a task id and a deadline,
 nothing else, so any process can resume it (I9).

@@ -15,7 +15,7 @@ _DAY = 24 * _HOUR
 # The prior: a lesson lasts 51 minutes on average, its processing 5.
 _PRIOR_RECORDING_S = 51 * _MINUTE
 _PRIOR_PROCESSING_S = 5 * _MINUTE
-_PRIOR_EVENTS = 3.0
+_PRIOR_EVENTS = 0.25
 # Above so many ends in one bucket, older observations lose half of their weight.
 _MEMORY_EVENTS = 400.0
 # Keeps exponentials within the range of a float.
@@ -114,6 +114,12 @@ class Durations:
         """Return the cumulative hazard up to ``age``: the survival's negative logarithm."""
         number = bisect_right(self.edges, age) - 1
         return self._hazards[number] + (age - self.edges[number]) * self.rates[number]
+
+    def quantile(self, share: float) -> float:
+        """Return the duration that this share stays under."""
+        hazard = -math.log1p(-share)
+        number = bisect_right(self._hazards, hazard) - 1
+        return self.edges[number] + (hazard - self._hazards[number]) / self.rates[number]
 
 
 class Processing(Durations):

@@ -11,6 +11,10 @@ answered longest ago is always worth the most. So a decision compares the first 
 number of rings, however many recordings there are.
 
 How long recordings and their processing last is learned from the answers, starting from a prior.
+
+Some are polled before those that are worth the most: safety polls, the hinted ones, those whose
+leaving of the list of running tasks is a reason (:mod:`.leavers`), and those that might have been
+polled for a long time.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ import heapq
 import math
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from tiw_automation.core.waiting.durations import (
@@ -27,11 +32,23 @@ from tiw_automation.core.waiting.durations import (
     processing_durations,
     recording_durations,
 )
+from tiw_automation.core.waiting.leavers import Leavers
 
 SAFETY_SHARE = 0.05
 """The share of the pace for safety polls: of the longest unanswered, whatever that is worth."""
 
-# Up to so many recordings are each polled every poll_interval.
+MOST_ROUNDS = 2.4
+"""A recording is polled next that might have been polled for so many times N / pace.
+
+Several may reach that together, so that some take up to 2.5.
+"""
+
+# Up to so many recordings are each polled every poll_interval. Once the processing of some was
+# seen, one that still records is polled less often: so many times in a short processing time, the
+# quantile that this share stays under.
+_KNOWN_EVENTS = 2
+_SHORT = 0.1
+_POLLS_IN_PROCESSING = 3
 _FEW = 20
 # A hint causes no poll within this time of the last one, and two more polls after these times in
 # case it came too soon.
@@ -42,16 +59,17 @@ _REPEATS_S = (2.0, 5.0)
 _REFRESHED = 6
 _FRESH_S = 1.0
 _REBUILD_EVENTS = 16
+# More than any poll is worth for any other reason.
+_OVERDUE = 1e30
 # An answer of STOPPED ends no delay but is useful: from then on the age is known.
 _NEWS = 1.4
 # How much one first answer changes the expectation that a recording is over at its first poll.
 _FIRST_ANSWER = 0.02
-# The same for a recording that has left the list of running tasks. Where those are usually not
-# over, one in so many is polled at once all the same, to notice when that changes.
-_LEAVER_ANSWER = 0.05
-_POLLED_LEAVERS = 16
-# Rests that end in one iteration of the event loop; the others end in the next ones.
-_RESTS_ENDED_AT_ONCE = 500
+# The most places at the beginning of the line that are looked at for one to poll.
+_LOOKED_AT = 128
+# Rests that end, and urgent places that are put aside, in one iteration of the event loop; the
+# others follow in the next ones.
+_MOVED_AT_ONCE = 500
 _NEVER = -math.inf
 
 
@@ -78,9 +96,10 @@ class Place:
 
     Times are those of the clock that drives the order. ``answered_at`` is when the last answer
     came, or the place was added; ``age`` is how long the recording had been in its stage then;
-    ``polled_at`` is when it was last polled. ``repeats`` is how many more polls the last hint
-    causes. ``listed`` is None while a recording that has left the list of running tasks is polled
-    for that reason.
+    ``polled_at`` is when it was last polled. ``due_since`` is the number of polls that there had
+    been when it could be polled again. ``repeats`` is how many more polls the last hint causes.
+    ``listed`` is None while a recording that has left the list of running tasks is urgent for that
+    reason.
 
     A place that is in flight is nowhere (I4). All others are in exactly one of a ring, the urgent
     ones, the resting ones and the parked ones; all but the resting ones are also in the queue for
@@ -96,6 +115,7 @@ class Place:
         "_where",
         "age",
         "answered_at",
+        "due_since",
         "listed",
         "polled_at",
         "repeats",
@@ -109,6 +129,7 @@ class Place:
         self.age = 0.0
         self.answered_at = _NEVER
         self.polled_at = _NEVER
+        self.due_since = 0
         self.listed: bool | None = False
         self.urgent = False
         self.repeats = 0
@@ -171,6 +192,7 @@ class PollOrder(Generic[P]):
         self.recording = recording_durations() if recording is None else recording
         self.processing = processing_durations() if processing is None else processing
         self.learns = learns
+        self.most_rounds = MOST_ROUNDS
         self._first_active = 1
         self._first_stopped = 1 + len(self.recording.edges)
         count = self._first_stopped + len(self.processing.edges)
@@ -190,8 +212,8 @@ class PollOrder(Generic[P]):
         self._safety_at = -math.inf
         self._behind_until = -math.inf
         self._over_at_first = 0.5
-        self._over_when_left = 0.5
-        self._leavers = 0
+        self._leavers: Leavers[P] = Leavers()
+        self._polls = 0
         self._events_in_tables = 0
 
     def __len__(self) -> int:
@@ -226,6 +248,7 @@ class PollOrder(Generic[P]):
     def remove(self, place: P) -> None:
         """Remove a place, wherever it is."""
         self._size -= 1
+        self._leavers.forget(place)
         self._take_out(place)
         self._dequeue(place)
 
@@ -236,12 +259,14 @@ class PollOrder(Generic[P]):
         stage: Stage,
         *,
         poll_interval: float = 0.0,
+        any_change: bool = False,
         started_ago: float | None = None,
         stopped_ago: float | None = None,
     ) -> None:
         """Learn from the answer to a popped place; order it again unless it is FINISHED.
 
         :param poll_interval: the least seconds until it is polled again.
+        :param any_change: whether it is waited for to be in another state than FINISHED.
         :param started_ago: the seconds since the recording began, where the answer has its start.
         :param stopped_ago: the seconds since it stopped.
         """
@@ -254,7 +279,8 @@ class PollOrder(Generic[P]):
             place.stop_at = None
         place.stage, place.age, place.answered_at = stage, age, now
         if stage is not Stage.FINISHED:
-            self._schedule(place, now, now + self._pause_s(place, poll_interval))
+            pause = self._pause_s(place, poll_interval, any_change)
+            self._schedule(place, now, now + pause)
 
     def put_back(self, place: P, now: float, not_before: float) -> None:
         """Order a popped place again whose request brought no news."""
@@ -264,6 +290,7 @@ class PollOrder(Generic[P]):
         """Poll soon, and by default again a little later: the recording may have finished."""
         if again:
             place.repeats = len(_REPEATS_S)
+        place.listed = bool(place.listed)
         self._make_urgent(place, now)
 
     def expect_stop(self, place: P, now: float, at: float) -> None:
@@ -291,17 +318,21 @@ class PollOrder(Generic[P]):
             self._left_the_list(place, now)
             return
         place.listed = True
+        self._leavers.forget(place)
         if place._where is _Where.RING:
             self._reschedule(place, now)
 
     def _left_the_list(self, place: P, now: float) -> None:
-        self._leavers += 1
-        if self._over_when_left >= 0.5 or self._leavers % _POLLED_LEAVERS == 0:
+        self._leavers.add(place, now)
+        if place.stage is Stage.ACTIVE and (place.stop_at is None or place.stop_at > now):
+            place.stop_at = now
+        if place.urgent:
+            # It was hinted.
+            place.listed = False
+        else:
+            # Whether it is polled now is decided when it would be: thousands may leave at once.
             place.listed = None
             self._make_urgent(place, now)
-        else:
-            self.unlist(place, now)
-            self.expect_stop(place, now, now)
 
     def unlist(self, place: P, now: float) -> None:
         """Forget what the list showed of a recording: it is not read any more."""
@@ -321,9 +352,8 @@ class PollOrder(Generic[P]):
         if self._in_rings or self._urgent._after is not self._urgent:
             return now
         due = self._resting[0][0] if self._resting else math.inf
-        oldest = self._queue._newer
-        if oldest is not self._queue and oldest._where is _Where.PARKED:
-            due = min(due, max(self._safety_at, now))
+        if self._queue._newer is not self._queue:
+            due = min(due, max(self._safety_due(self._queue._newer), now))
         return None if due == math.inf else due
 
     def pop(self, now: float) -> P | None:
@@ -331,8 +361,7 @@ class PollOrder(Generic[P]):
         self._end_rests(now)
         place: Any = self._oldest_if_due(now)
         if place is None:
-            first = self._urgent._after
-            place = self._most_worth(now) if first is self._urgent else first
+            place = self._next_urgent(now) or self._next_leaver(now) or self._most_worth(now)
             if place is None:
                 return None
         ring = place._before
@@ -340,6 +369,7 @@ class PollOrder(Generic[P]):
         self._dequeue(place)
         if type(ring) is _Ring and ring.number >= 0:
             self._worths[ring.number] = self._worth(ring.number, now)
+        self._polls += 1
         place.polled_at = now
         place.urgent = False
         popped: P = place
@@ -353,13 +383,54 @@ class PollOrder(Generic[P]):
     # Which place is next.
 
     def _oldest_if_due(self, now: float) -> Place | None:
-        if now < self._safety_at:
-            return None
         oldest: Place = self._queue._newer
-        if oldest is self._queue:
+        if oldest is self._queue or now < self._safety_due(oldest):
             return None
         self._safety_at = now + 1.0 / (SAFETY_SHARE * self.pace)
         return oldest
+
+    def _safety_due(self, oldest: Place) -> float:
+        if oldest._where is not _Where.PARKED:
+            return self._safety_at
+        return max(self._safety_at, oldest.answered_at + self.most_rounds * self._size / self.pace)
+
+    def _next_urgent(self, now: float) -> Place | None:
+        """Return the first urgent place; put aside those that need no poll because they left."""
+        for _ in range(_MOVED_AT_ONCE):
+            first: P = self._urgent._after
+            if first is self._urgent:
+                return None
+            if first.listed is not None or self._leavers.is_polled_at_once():
+                return first
+            first.listed = first.urgent = False
+            self._reschedule(first, now)
+        return None
+
+    def _next_leaver(self, now: float) -> Place | None:
+        """Return the place that has left the list and is polled before all rings, if any."""
+        leavers = self._leavers
+        if not leavers.line or not self._in_rings:
+            return None
+        is_trial = leavers.is_trial()
+        if leavers.in_order:
+            return self._last_of_most_worth(now) if is_trial else self._first_in_line(now)
+        earliest = leavers.to_compare() if is_trial else None
+        return earliest if earliest is not None and earliest._where is _Where.RING else None
+
+    def _first_in_line(self, now: float) -> Place | None:
+        """Return the earliest that may be FINISHED; none is behind one that rests."""
+        for place in islice(self._leavers.line, _LOOKED_AT):
+            if place._where is _Where.RING and now - place.polled_at >= _HINT_GAP_S:
+                return place
+            if place._where is not _Where.NOWHERE and not self._leavers.was_overtaken(place):
+                return None
+        return None
+
+    def _last_of_most_worth(self, now: float) -> Place | None:
+        first = self._most_worth(now)
+        # Before it is its ring, and before that the last one.
+        last: Place | None = None if first is None else first._before._before
+        return last
 
     def _most_worth(self, now: float) -> Place | None:
         if not self._in_rings:
@@ -386,6 +457,8 @@ class PollOrder(Generic[P]):
         tau = now - first.answered_at
         if tau <= 0:
             return 0.0
+        if self._polls - first.due_since > self.most_rounds * self._size:
+            return tau * _OVERDUE
         if number >= self._first_stopped:
             return self.processing.worth(first.age, tau)
         hazard = self.recording.hazard(first.age + tau) - self.recording.hazard(first.age)
@@ -444,6 +517,7 @@ class PollOrder(Generic[P]):
         else:
             number = 0
         place._where = _Where.RING
+        place.due_since = self._polls
         ring = self._rings[number]
         _link(ring, place)
         self._in_rings += 1
@@ -460,7 +534,7 @@ class PollOrder(Generic[P]):
 
     def _end_rests(self, now: float) -> None:
         resting = self._resting
-        for _ in range(_RESTS_ENDED_AT_ONCE):
+        for _ in range(_MOVED_AT_ONCE):
             if not resting or resting[0][0] > now:
                 return
             _, number, place = heapq.heappop(resting)
@@ -510,36 +584,42 @@ class PollOrder(Generic[P]):
             older._newer, newer._older = newer, older
             place._older = place._newer = None
 
-    def _pause_s(self, place: Place, poll_interval: float) -> float:
+    def _pause_s(self, place: Place, poll_interval: float, any_change: bool) -> float:
         """Return how long an answered place rests; take the next repeat of its hint."""
         if place.urgent:
             return _HINT_GAP_S
         if not place.repeats:
-            return self._rest_s(place, poll_interval)
+            return self._rest_s(place, poll_interval, any_change)
         pause = _REPEATS_S[-place.repeats]
         place.repeats -= 1
         place.urgent = True
         return pause
 
-    def _rest_s(self, place: Place, poll_interval: float) -> float:
+    def _rest_s(self, place: Place, poll_interval: float, any_change: bool) -> float:
         """Return how long a place rests, where the quota allows to poll it at once."""
         if place.stage is not Stage.ACTIVE:
             return poll_interval
         # After this time a poll is worth as much as one of a STOPPED recording after
         # poll_interval. With few waits each is polled more often, because that costs the others
-        # nothing.
+        # nothing: but no more often than is needed to see it STOPPED before it is FINISHED.
         rate = self.recording.rates[self.recording.bucket(place.age)]
         fair: float = (1.5 * poll_interval * poll_interval / rate) ** (1 / 3)
-        return max(poll_interval, min(fair, poll_interval * self._size / _FEW))
+        often = poll_interval * self._size / _FEW
+        if self.processing.events >= _KNOWN_EVENTS and not any_change:
+            often = max(often, self.processing.quantile(_SHORT) / _POLLS_IN_PROCESSING)
+        return max(poll_interval, min(fair, often))
 
     # What is learned.
 
-    def _learn(self, place: Place, answer: _Answer, age: float) -> None:
+    def _learn(self, place: P, answer: _Answer, age: float) -> None:
         over = 1.0 if answer.stage is Stage.FINISHED else 0.0
         if place.stage is Stage.UNSEEN:
             self._over_at_first += (over - self._over_at_first) * _FIRST_ANSWER
         if place.listed is None:
-            self._over_when_left += (over - self._over_when_left) * _LEAVER_ANSWER
+            self._leavers.answered_at_once(answer.stage is Stage.FINISHED)
+        if answer.stage is Stage.ACTIVE:
+            self._leavers.forget(place)
+        self._leavers.answered(place, answer.stage is Stage.FINISHED)
         if self.learns:
             self._learn_durations(place, answer, age)
 
@@ -570,7 +650,9 @@ class PollOrder(Generic[P]):
 
     def _update_tables(self) -> None:
         events = self.recording.events + self.processing.events
-        if events - self._events_in_tables >= _REBUILD_EVENTS:
+        # The first ones change the most.
+        enough = min(_REBUILD_EVENTS, 1 + self._events_in_tables // 4)
+        if events - self._events_in_tables >= enough:
             self._events_in_tables = events
             self.recording.rebuild()
             self.processing.rebuild()

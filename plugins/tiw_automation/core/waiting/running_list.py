@@ -45,7 +45,8 @@ class RunningHints:
     def __init__(self, client: TiwClient, tracker: Tracker) -> None:
         self._client = client
         self._tracker = tracker
-        self._listed: dict[int, set[str]] = {}
+        # In the order of the list: a queue may process them in it. The values mean nothing.
+        self._listed: dict[int, dict[str, None]] = {}
         self._off: set[int] = set()
         self._wrong: dict[int, int] = {}
 
@@ -71,7 +72,8 @@ class RunningHints:
                     changed()
                 await asyncio.sleep(self._pause_s())
         finally:
-            self._forget()
+            for app_id in list(self._listed):
+                self._forget(app_id)
             changed()
 
     def _pause_s(self) -> float:
@@ -120,10 +122,10 @@ class RunningHints:
 
     def _switch_off(self, app_id: int) -> None:
         self._off.add(app_id)
-        self._unlist(app_id, self._listed.pop(app_id, set()))
+        self._forget(app_id)
 
     def _apply(self, app_id: int, tasks: list[RunningTask], began: float) -> None:
-        running = {task.task_id for task in tasks if task.status != "FINISHED"}
+        running = dict.fromkeys(task.task_id for task in tasks if task.status != "FINISHED")
         if not self._is_trusted(app_id, running, began):
             logger.info("The running list of %d lags behind the recordings; not used.", app_id)
             self._switch_off(app_id)
@@ -131,25 +133,20 @@ class RunningHints:
         now = time.monotonic()
         for task_id in running:
             self._tracker.set_listed((app_id, task_id), now, True)
-        self._unlist(app_id, self._listed.get(app_id, set()) - running)
+        for task_id in self._listed.get(app_id, {}):
+            if task_id not in running:
+                self._tracker.set_listed((app_id, task_id), now, False)
         self._listed[app_id] = running
 
-    def _is_trusted(self, app_id: int, running: set[str], began: float) -> bool:
+    def _is_trusted(self, app_id: int, running: Iterable[str], began: float) -> bool:
         for task_id in running:
             finished_at = self._tracker.finished_at.get((app_id, task_id))
             if finished_at is not None and began - finished_at > _LATE_S:
                 self._wrong[app_id] = self._wrong.get(app_id, 0) + 1
         return self._wrong.get(app_id, 0) < _MISTRUST_AFTER
 
-    def _unlist(self, app_id: int, task_ids: Iterable[str]) -> None:
+    def _forget(self, app_id: int) -> None:
+        """Order the recordings of an application without its list."""
         now = time.monotonic()
-        for task_id in task_ids:
-            self._tracker.set_listed((app_id, task_id), now, False)
-
-    def _forget(self) -> None:
-        """Order all recordings without the lists."""
-        now = time.monotonic()
-        for app_id, task_ids in self._listed.items():
-            for task_id in task_ids:
-                self._tracker.unlist((app_id, task_id), now)
-        self._listed.clear()
+        for task_id in self._listed.pop(app_id, {}):
+            self._tracker.unlist((app_id, task_id), now)

@@ -586,12 +586,13 @@ class Tracker:
             self.order.adopt(task, now, max(not_before, rests_until))
 
     def _join_others(self, wait: Wait, first: Wait, now: float) -> None:
-        task, interval = wait.task, wait.caller.terms.poll_interval_s
+        task, terms = wait.task, wait.caller.terms
+        interval = terms.poll_interval_s
         wait.learn_from(first)
-        if interval < task.interval_s:
-            task.interval_s = interval
-            if task.stage is not Stage.UNSEEN and not task.errors_in_a_row:
-                self._order_of(task).bring_forward(task, now, task.polled_at + interval)
+        sooner = interval < task.interval_s or (terms.until is not None and not task.urgent)
+        task.interval_s = min(task.interval_s, interval)
+        if sooner and task.stage is not Stage.UNSEEN and not task.errors_in_a_row:
+            self._order_of(task).bring_forward(task, now, task.polled_at + interval)
 
     def _poll_once(self, task: TrackedTask, now: float) -> None:
         self._once.add(task)
@@ -794,6 +795,7 @@ class Tracker:
             now,
             stage,
             poll_interval=task.interval_s,
+            any_change=any(wait.caller.terms.until is not None for wait in task.waits),
             started_ago=None if started is None else wall - started,
             stopped_ago=None if stopped is None else wall - stopped,
         )

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The order on the workloads of the simulation, with few waits; the benchmark runs them whole."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def simulation() -> Iterator[Any]:
+    before = set(sys.modules)
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        import simulation
+
+        yield simulation
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+        for name in set(sys.modules) - before:
+            if str(BENCHMARKS) in (getattr(sys.modules[name], "__file__", "") or ""):
+                del sys.modules[name]
+
+
+def mean(simulation: Any, load: str, name: str, count: int) -> float:
+    found: float = simulation.simulate((load, name, count, 1)).mean
+    return found
+
+
+def test_recordings_of_a_queue_are_found_in_its_order(simulation: Any) -> None:
+    load = "timetable, a queue of 15/s"
+    ours = mean(simulation, load, simulation.TO_STOPPED, 2000)
+    assert ours <= 0.5 * mean(simulation, load, simulation.ROUND_ROBIN, 2000)
+
+
+def test_where_each_takes_its_own_time_the_list_does_no_harm(simulation: Any) -> None:
+    ours = mean(simulation, "timetable", simulation.TO_STOPPED, 2000)
+    assert ours <= 0.92 * mean(simulation, "timetable", simulation.ROUND_ROBIN, 2000)
+
+
+@pytest.mark.parametrize("load", ["few", "few, processed in 40 s", "few, processed in 1 to 4 s"])
+def test_few_recordings_are_found_as_soon_with_fewer_requests(simulation: Any, load: str) -> None:
+    ours, timer = (
+        [simulation.simulate((load, name, 3, seed)) for seed in (1, 2)]
+        for name in (simulation.OURS_5_S, simulation.EVERY_5_S)
+    )
+    mean, timer_mean = (
+        fmean(delay for one in found for delay in one.delays) for found in (ours, timer)
+    )
+    assert mean <= 1.1 * timer_mean
+    requests, timer_requests = (sum(one.requests for one in found) for found in (ours, timer))
+    assert requests <= (0.3 if load == "few" else 1.01) * timer_requests
