@@ -12,7 +12,8 @@
 local ACTIVE_S, REGISTERED_S, AHEAD_S, TOLERANCE_S = 5, 10, 4, 0.005
 local UNUSABLE_AFTER_S, KEPT_S = 5, 3600
 local id = ARGV[1]
-local pause, spread, allowed, own = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local pause, spread = tonumber(ARGV[2]), tonumber(ARGV[3])
+local allowed, own = tonumber(ARGV[4]), tonumber(ARGV[5])
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
 
@@ -20,9 +21,15 @@ local function text(number)
   return string.format('%.6f', number)
 end
 
+local function number(value)
+  local found = tonumber(value or '')
+  -- Not a number is unequal to itself.
+  return found == found and found or nil
+end
+
 local state = redis.call('HMGET', KEYS[1], 'next', 'last', 'factor', 'since', 'taken')
-local next_slot, last, factor = tonumber(state[1] or ''), tonumber(state[2] or ''), tonumber(state[3] or '')
-local since, taken = tonumber(state[4] or ''), tonumber(state[5] or '')
+local next_slot, last, factor = number(state[1]), number(state[2]), number(state[3])
+local since, taken = number(state[4]), number(state[5])
 if not (factor and since and factor >= 0.05 and factor <= 1) then
   factor, since = 1, 0
 end
@@ -49,7 +56,7 @@ local stored = redis.call('HGETALL', KEYS[3])
 for i = 1, #stored, 2 do
   local row = {}
   for field in string.gmatch(stored[i + 1], '%S+') do
-    row[#row + 1] = tonumber(field)
+    row[#row + 1] = number(field)
   end
   local sound = #row == 8
   if sound then

@@ -466,6 +466,10 @@ class _Line:
             self._connection = _connection(self._url)
             self._connection.connect()
             self.server = ServerClock()
+            # The first slots need to know how far away the server is.
+            sent_at = self.clock()
+            seconds, micros = self._exchange([["TIME"]])[0]
+            self.server.add(sent_at, self.clock(), float(seconds) + float(micros) / 1e6)
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None

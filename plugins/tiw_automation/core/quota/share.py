@@ -88,7 +88,7 @@ class PaceShare:
         return taken.time
 
     def answered(self, slot: float, late_s: float, assumed_s: float) -> bool:
-        """Note by how much the request of a slot may have arrived late, if the slot is a shared one.
+        """Note by how much the request of a shared slot may have arrived late.
 
         :param assumed_s: by how much it counts as late so far.
         :returns: whether it is.
