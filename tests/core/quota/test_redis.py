@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,6 @@ from quotas import most_in_a_second
 
 from tiw_automation.core import ConfigurationError, Quota, Settings
 from tiw_automation.core.quota import redis as redis_module
-from tiw_automation.core.quota.host import HostPace
 from tiw_automation.core.quota.pace import Pace
 from tiw_automation.core.quota.parts import Demand, ProcessRow, SharedSlot, part_alone
 from tiw_automation.core.quota.redis import RedisPace, ServerClock
