@@ -64,7 +64,8 @@ class Settings:
     """The settings of a client. Hashable: clients with equal settings may share one watcher.
 
     ``requests_per_second`` is the pace of one action for the whole account, of which this host
-    takes ``quota_share``; ``quota_url`` is where many hosts share it. ``timeout_s`` is the deadline of one call in seconds.
+    takes ``quota_share``; ``quota_url`` is where many hosts share it.
+    ``timeout_s`` is the deadline of one call in seconds.
     """
 
     credentials: CredentialSource
