@@ -91,7 +91,7 @@ def call(port: int, store: RedisPace, *, now: float = 0.0) -> list[Any]:
     """Run the script once as a store would."""
     script, _ = redis_module._script()
     with client.Redis(port=port, decode_responses=True) as connection:
-        found: list[Any] = connection.eval(script, 3, *store.keys, *store.arguments(now))  # type: ignore[misc]
+        found: list[Any] = connection.eval(script, 3, *store.keys, *store.arguments(now))
         return found
 
 
