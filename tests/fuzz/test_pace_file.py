@@ -14,8 +14,8 @@ import pytest
 from fuzzing import examples
 from hypothesis import given, strategies as st
 
-from tiw_automation.core.quota import host as host_module
-from tiw_automation.core.quota.host import Demand, HostPace, HostSlot, Part, parts
+from tiw_automation.core.quota import share as share_module
+from tiw_automation.core.quota.host import HostPace
 from tiw_automation.core.quota.pace import LEAST_FACTOR, Pace
 from tiw_automation.core.quota.pace_file import (
     MAGIC,
@@ -23,8 +23,8 @@ from tiw_automation.core.quota.pace_file import (
     SIZE,
     STAMPS,
     Contents,
-    ProcessRow,
 )
+from tiw_automation.core.quota.parts import Demand, Part, ProcessRow, SharedSlot, parts
 from tiw_automation.core.quota.quota import Quota
 
 NOW = 1000.0
@@ -57,11 +57,11 @@ files = st.binary(max_size=200) | st.tuples(headers, stamps, process_rows).map(b
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("pace")))
-        patch.setattr(host_module, "_warned", {"quiet"})
+        patch.setattr(share_module, "_warned", {"quiet"})
         yield
 
 
-def take(host: HostPace, now: float) -> HostSlot:
+def take(host: HostPace, now: float) -> SharedSlot:
     return host.take(now, Pace(PACE), Demand(waits=3))
 
 

@@ -7,8 +7,9 @@ import os
 from bisect import bisect_left
 
 from tiw_automation.core import Quota
-from tiw_automation.core.quota.host import Demand, HostPace, HostSlot
+from tiw_automation.core.quota.host import HostPace
 from tiw_automation.core.quota.pace import Pace
+from tiw_automation.core.quota.parts import Demand, SharedSlot
 
 
 class Clock:
@@ -33,7 +34,7 @@ def two_processes() -> tuple[HostPace, HostPace]:
     return one, two
 
 
-def take(host: HostPace, now: float, waits: int = 1, share: float = 1.0) -> HostSlot:
+def take(host: HostPace, now: float, waits: int = 1, share: float = 1.0) -> SharedSlot:
     """Take the host's next slot at 19 requests a second."""
     return host.take(now, Pace(19.0, share), Demand(waits))
 

@@ -20,6 +20,7 @@ _EXTRAS = (
     "callback_secret",
     "profile",
     "proxy",
+    "quota_url",
     "region",
     "requests_per_second",
     "role_arn",
@@ -42,7 +43,7 @@ class TiwHook(BaseHook):
     Login is the SecretId, password the SecretKey, host (with port and schema) the endpoint; the
     extras are ``region``, ``site``, ``sdk_app_id``, ``token``, ``profile``, ``callback_secret``,
     ``user_sig_secret``, ``requests_per_second``, ``role_arn``, ``ca_file``, ``proxy``,
-    ``allow_http`` and ``timeout``. What the connection leaves out comes from the environment. A
+    ``quota_url``, ``allow_http`` and ``timeout``. What the connection leaves out comes from the environment. A
     missing default connection leaves out everything; a missing one of another name is an error.
 
     :param tencentcloud_conn_id: the connection, or None for the environment's settings alone.

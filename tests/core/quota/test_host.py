@@ -20,9 +20,9 @@ from quotas import Clock, most_in_a_second, take, two_processes, used
 
 from tiw_automation.core import Quota
 from tiw_automation.core.quota import quota as quota_module
-from tiw_automation.core.quota.host import Demand, HostPace, parts
+from tiw_automation.core.quota.host import HostPace
 from tiw_automation.core.quota.pace import Pace
-from tiw_automation.core.quota.pace_file import ProcessRow
+from tiw_automation.core.quota.parts import Demand, ProcessRow, parts
 from tiw_automation.core.quota.quota import shared_quota
 
 PACE = 19.0
@@ -391,8 +391,8 @@ def test_a_child_that_is_forked_while_the_file_is_held_can_take_turns() -> None:
     """The child does not inherit the lock of a thread that takes a slot, nor its file."""
     quota = shared_quota("AKIDforked", "h", "A", 1000)
     quota.acquire()
-    host = quota._host._host
-    assert host is not None
+    host = quota._share._store
+    assert isinstance(host, HostPace)
     inside, leave = threading.Event(), threading.Event()
 
     def hold() -> None:

@@ -13,7 +13,8 @@ import pytest
 from quotas import take
 
 from tiw_automation.core.quota.host import HostPace
-from tiw_automation.core.quota.pace_file import Unusable, state_folder
+from tiw_automation.core.quota.pace_file import state_folder
+from tiw_automation.core.quota.store import Unusable
 
 
 def test_invalid_bytes_in_the_file_are_overwritten(folder: Path) -> None:

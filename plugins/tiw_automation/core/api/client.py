@@ -77,6 +77,8 @@ class TiwClient:
         requests and answers can be read on the way.
     :param requests_per_second: the pace of each action, 19 by default; Tencent allows 20.
     :param quota_share: this host's share of that pace, above 0 and at most 1, 1 by default.
+    :param quota_url: the Redis or Valkey server where many hosts share the pace; by default the
+        processes of this host share it. Needs the extra ``redis``.
     :param ca_file: a bundle of CA certificates to trust, or a folder of them (openssl rehash).
     :param proxy: the URL of an HTTP proxy; by default the environment's.
     :param timeout: the hard deadline of one call in seconds, 10 by default.
@@ -99,6 +101,7 @@ class TiwClient:
         allow_http: bool | None = None,
         requests_per_second: float | None = None,
         quota_share: float | None = None,
+        quota_url: str | None = None,
         ca_file: str | os.PathLike[str] | None = None,
         proxy: str | None = None,
         timeout: float | None = None,
@@ -116,6 +119,7 @@ class TiwClient:
             allow_http=allow_http,
             requests_per_second=requests_per_second,
             quota_share=quota_share,
+            quota_url=quota_url,
             ca_file=ca_file,
             proxy=proxy,
             timeout=timeout,
@@ -157,6 +161,7 @@ class TiwClient:
             action,
             settings.requests_per_second,
             settings.quota_share,
+            settings.quota_url,
         )
 
     def call(

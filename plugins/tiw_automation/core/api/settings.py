@@ -34,6 +34,7 @@ DEFAULT_TIMEOUT_S = 10.0
 
 # The pair of the DescribeOnlineRecord page, used where neither site nor region is given.
 _DEFAULT_SITE = replace(SITES["cn"], region=SITES["intl"].region)
+_QUOTA_SCHEMES = ("redis://", "rediss://", "valkey://", "valkeys://", "unix://")
 _SERVED_REGIONS = sorted({site.region for site in SITES.values()})
 
 
@@ -63,7 +64,8 @@ class Settings:
     """The settings of a client. Hashable: clients with equal settings may share one watcher.
 
     ``requests_per_second`` is the pace of one action for the whole account, of which this host
-    takes ``quota_share``. ``timeout_s`` is the deadline of one call in seconds.
+    takes ``quota_share``; ``quota_url`` is where many hosts share it.
+    ``timeout_s`` is the deadline of one call in seconds.
     """
 
     credentials: CredentialSource
@@ -73,6 +75,7 @@ class Settings:
     region: str
     requests_per_second: float
     quota_share: float
+    quota_url: str | None
     timeout_s: float
     ca_file: str | None
     proxy: str | None
@@ -105,6 +108,7 @@ class Settings:
         allow_http: bool | str | None = None,
         requests_per_second: float | None = None,
         quota_share: float | None = None,
+        quota_url: str | None = None,
         ca_file: str | os.PathLike[str] | None = None,
         proxy: str | None = None,
         timeout: float | None = None,
@@ -159,6 +163,7 @@ class Settings:
                 "requests_per_second", requests_per_second, DEFAULT_REQUESTS_PER_SECOND
             ),
             quota_share=_above_zero("quota_share (TIW_QUOTA_SHARE)", share, 1.0, at_most=1.0),
+            quota_url=_quota_url(quota_url or env.get("TIW_QUOTA_URL")),
             timeout_s=timeout_s,
             ca_file=checked_ca_file,
             proxy=checked_proxy,
@@ -308,6 +313,29 @@ def _proxy_url(value: str | None) -> str | None:
     if value is None or value == "":
         return None
     parse_proxy(value, "proxy")
+    return value
+
+
+def _quota_url(value: str | None) -> str | None:
+    if not value:
+        return None
+    # The value is not shown: it may hold a password.
+    if not isinstance(value, str) or not value.startswith(_QUOTA_SCHEMES):
+        raise ConfigurationError(
+            "quota_url (TIW_QUOTA_URL) is not the URL of a Redis server.",
+            hint="For example redis://host:6379/0, or rediss://user:password@host:6379/0 for TLS.",
+        )
+    try:
+        from tiw_automation.core.quota.redis import check_url
+    except ImportError:
+        raise ConfigurationError(
+            "quota_url (TIW_QUOTA_URL) needs the Python package redis.",
+            hint="Install tiw-automation[redis].",
+        ) from None
+    try:
+        check_url(value)
+    except Exception:
+        raise ConfigurationError("quota_url (TIW_QUOTA_URL) is malformed.") from None
     return value
 
 

@@ -43,14 +43,12 @@ from itertools import islice
 from operator import attrgetter
 
 from tiw_automation.core.quota.pace import LEAST_FACTOR
+from tiw_automation.core.quota.parts import ProcessRow
+from tiw_automation.core.quota.store import Held, Unusable
 
 MAGIC = b"tiwpace2"
 PROCESSES = 128
 STAMPS = 256
-MOST_WAITS = 1e7
-MOST_PACE = 1e6
-_LEAST_PACE = 1e-6
-_MOST_PID = 2**31 - 1
 _MOST_SLOTS = 2**53
 # All processes of a host read the same clock, but not at the same moment.
 _AHEAD_S = 2.0
@@ -70,41 +68,6 @@ _REMOVED_AT_ONCE = 100
 _LOCK_PAUSE_S = 0.0002
 _OPENED = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _NEVER = -math.inf
-
-
-class Unusable(Exception):
-    """The file cannot be used; the text gives the reason."""
-
-
-class Held(Exception):
-    """Another process holds the file now."""
-
-
-@dataclass(slots=True)
-class ProcessRow:
-    """One process: which one, when it took its last slot, and what it wants."""
-
-    pid: int
-    namespace: int
-    seen: float
-    waits: float
-    unconfirmed: float
-    wanted: float
-    pace: float
-    share: float
-
-    @property
-    def is_sound(self) -> bool:
-        """Whether each field is within its range; the limit of ``seen`` depends on now."""
-        return (
-            1 <= self.pid <= _MOST_PID
-            and self.seen > _NEVER
-            and 0 <= self.waits <= MOST_WAITS
-            and 0 <= self.unconfirmed <= MOST_WAITS
-            and 0 <= self.wanted <= MOST_PACE
-            and _LEAST_PACE <= self.pace <= MOST_PACE
-            and 0 < self.share <= 1
-        )
 
 
 _VALUES = attrgetter(*(column.name for column in fields(ProcessRow)))

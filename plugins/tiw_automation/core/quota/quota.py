@@ -4,13 +4,13 @@
 Tencent counts an action's requests for the whole account, in each second of its own clock, and
 refuses those above its limit (https://www.tencentcloud.com/document/product/1278). So everything
 in this process that uses one account, host and action takes its slots from one :class:`Quota`, and
-the processes of a host share its pace. A quota has these collaborators:
+the processes of one or many hosts share a pace. A quota has these collaborators:
 
 * :class:`~tiw_automation.core.quota.pace.Pace`: how many requests a second, how many within one;
 * :class:`~tiw_automation.core.quota.pace.RoundTrips`: how far apart two round trips may be;
-* :class:`~tiw_automation.core.quota.pace.ArrivalWindow`: what this process sent without its host;
-* :class:`~tiw_automation.core.quota.host.HostShare`: what the host's processes leave to this one,
-  by a :class:`~tiw_automation.core.quota.host.HostPace`, which changes their file;
+* :class:`~tiw_automation.core.quota.pace.ArrivalWindow`: what this process sent;
+* :class:`~tiw_automation.core.quota.share.PaceShare`: what other processes leave to this one, by a
+  :class:`~tiw_automation.core.quota.store.PaceStore`, which all of them change;
 * an injected clock.
 
 It decides which of them gives the next slot, and reports to them how each request ended.
@@ -28,9 +28,11 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from tiw_automation.core.quota.host import SMALL_PART, Demand, HostPace, HostShare
+from tiw_automation.core.quota.host import HostPace
 from tiw_automation.core.quota.pace import ArrivalWindow, Pace, RoundTrips, lowered, recovered
-from tiw_automation.core.quota.pace_file import Held
+from tiw_automation.core.quota.parts import SMALL_PART, Demand
+from tiw_automation.core.quota.share import PaceShare
+from tiw_automation.core.quota.store import Held, PaceStore
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +45,7 @@ _USE_BY_S = 0.1
 _USE_BY_UNREPORTED_S = 0.25
 
 BUSY_PAUSE_S = 0.002
-"""How soon to try again where another process holds the host's file."""
+"""How soon to try again where the store has no slot yet."""
 
 # Waits that are due for this long without a break would use any pace; else what they used lately
 # counts.
@@ -85,7 +87,7 @@ class Quota:
     """Paces the requests of one action: evenly, never two at once, also after an idle time.
 
     A caller takes a slot (:meth:`reserve`), waits for it, and uses it (:meth:`use`), which may
-    move it where other processes of the host come first. :meth:`acquire` does all three. A slot
+    move it where other processes come first. :meth:`acquire` does all three. A slot
     that is not used is released (:meth:`release`). Two rules hold: the pace, and that within the
     second before a request leaves fewer can have arrived than are allowed. When a request arrived
     at the latest is known from its answer (:meth:`answered`), and before that assumed from the
@@ -93,16 +95,15 @@ class Quota:
     a while brings too many requests to the server at once. A refusal lowers the pace by 10 %,
     another one before it has recovered by 30 %; it recovers by 30 % in a minute.
 
-    Where the host's file cannot be used, one warning gives the reason, and the process paces
-    itself; it tries the file again after 30 s, then after twice as much each time, half an hour at
-    most.
+    Where the store cannot be used, one warning gives the reason, and the process paces itself with
+    its last known part; it tries the store again later.
 
     Thread-safe; synchronous and asynchronous callers share it. All times are those of ``clock``.
 
     :param requests_per_second: the pace of the account.
     :param share: the part of it that this host uses, above 0 and at most 1.
     :param clock: a monotonic clock in seconds.
-    :param host: the pace of all processes of this host; None paces this process alone.
+    :param host: the store of the pace that several processes share; None paces this process alone.
     :raises ConfigurationError: the pace or the share is invalid.
     """
 
@@ -112,14 +113,14 @@ class Quota:
         share: float = 1.0,
         *,
         clock: Callable[[], float] = time.monotonic,
-        host: HostPace | None = None,
+        host: PaceStore | None = None,
     ) -> None:
         self.clock = clock
         self._lock = threading.Lock()
         self._pace = Pace(requests_per_second, share)
         self._round_trips = RoundTrips()
         self._window = ArrivalWindow(self._round_trips)
-        self._host = HostShare(host, self._round_trips)
+        self._share = PaceShare(host, self._round_trips)
         self._next_slot = -math.inf
         # What refusals left of this process's own pace, and since when.
         self._factor, self._factor_since = 1.0, -math.inf
@@ -135,15 +136,28 @@ class Quota:
     @property
     def rate(self) -> float:
         """The pace in force for this process: after refusals, and beside other processes."""
-        latest = self._host.latest
+        latest = self._share.latest
         if latest is not None:
             return min(latest.pace * latest.part, self._pace.rate)
-        return self._pace.rate * recovered(self._factor, self._factor_since, self.clock())
+        return self._rate_alone * recovered(self._factor, self._factor_since, self.clock())
+
+    @property
+    def _rate_alone(self) -> float:
+        known = self._share.last_known
+        return self._pace.rate if known is None else min(known.pace * known.alone, self._pace.rate)
+
+    @property
+    def _allowed_alone(self) -> int:
+        """How many requests of this process may arrive within a second without the store."""
+        known = self._share.last_known
+        if known is None:
+            return self._pace.allowed
+        return min(max(int(known.allowed * known.alone + 1e-9), 1), self._pace.allowed)
 
     @property
     def unconfirmed_rate(self) -> float:
         """The requests a second for unconfirmed recordings while waits are due."""
-        latest = self._host.latest
+        latest = self._share.latest
         if latest is None:
             rate = self.rate * SMALL_PART
         else:
@@ -152,8 +166,8 @@ class Quota:
 
     @property
     def others_wait(self) -> bool:
-        """Whether other processes of this host have waits."""
-        latest = self._host.latest
+        """Whether other processes have waits."""
+        latest = self._share.latest
         return latest is not None and latest.others_wait
 
     def is_idle(self, now: float) -> bool:
@@ -170,7 +184,7 @@ class Quota:
     def demand(
         self, watcher: object, waits: int, *, unconfirmed: int = 0, wanted: float = math.inf
     ) -> None:
-        """Announce what a watcher waits for; the host's pace is divided by it.
+        """Announce what a watcher waits for; the shared pace is divided by it.
 
         :param waits: how many recordings that a caller waits for.
         :param unconfirmed: how many others.
@@ -187,31 +201,32 @@ class Quota:
         with self._lock:
             now = self._used_at = self.clock()
             slot = max(now - _TOLERANCE_S, self._next_slot)
-            if not self._host.is_used(now):
-                slot = max(slot, self._window.opens(now, self._pace.allowed))
+            if not self._share.is_used(now):
+                slot = max(slot, self._window.opens(now, self._allowed_alone))
                 self._window.add(slot, self._pace.allowed)
-            self._next_slot = slot + 1.0 / self.rate
+            rate = self.rate
+            self._next_slot = slot + 1.0 / rate
+            self._share.expect(slot, rate)
             return slot
 
     def use(self, slot: float) -> float | None:
         """Return the time at which the request of a slot that has come may leave.
 
-        None where another process holds the host's file: use it again after
+        None where the store has no slot yet: use it again after
         :data:`BUSY_PAUSE_S`.
         """
         with self._lock:
             now = self.clock()
-            if not self._host.is_used(now):
+            if not self._share.is_used(now):
                 return slot
             earliest = max(now - _TOLERANCE_S, slot)
             try:
-                taken = self._host.take(earliest, now, self._pace, self._demand())
+                taken = self._share.take(earliest, now, self._pace, self._demand())
             except Held:
                 return None
-            if taken is None:
-                self._window.add(slot, self._pace.allowed)
-                return slot
-            return taken
+            used = slot if taken is None else taken
+            self._window.add(used, self._pace.allowed)
+            return used
 
     def renew(self, slot: float, sleep: Callable[[float], None] = time.sleep) -> float:
         """Return a slot whose request may leave now: this one, or another one after a wait for it.
@@ -222,15 +237,17 @@ class Quota:
         with self._lock:
             if self.clock() - slot <= self._use_by_s():
                 return slot
-            self._host.remove(slot)
+            self._share.remove(slot)
             self._window.remove(slot)
         return self.acquire(sleep)
 
     def release(self, slot: float) -> None:
         """Return a slot that is not needed, used or only reserved, if no later one was taken."""
         with self._lock:
-            if not self._host.release(slot) and self._window.is_last(slot):
+            is_shared, is_last = self._share.release(slot), self._window.is_last(slot)
+            if is_shared or is_last:
                 self._window.remove(slot)
+            if is_last and not is_shared:
                 self._next_slot = slot
 
     def acquire(self, sleep: Callable[[float], None] = time.sleep) -> float:
@@ -254,14 +271,14 @@ class Quota:
             assumed_s = self._round_trips.spread_s
             self._round_trips.add(seconds)
             late_s = self._round_trips.late_s(seconds)
-            if not self._host.answered(slot, late_s, assumed_s):
-                self._window.answered(slot, late_s)
+            self._share.answered(slot, late_s, assumed_s)
+            self._window.answered(slot, late_s)
 
     def rejected(self) -> None:
         """Lower the pace: the server refused a request as one too many."""
         with self._lock:
             now = self.clock()
-            if not self._host.rejected(now):
+            if not self._share.rejected(now):
                 self._factor, self._factor_since = lowered(self._factor, self._factor_since, now)
 
     def expect_answers(self) -> None:
@@ -275,14 +292,14 @@ class Quota:
             self._round_trips.clear()
 
     def close(self) -> None:
-        """Leave the host's file; the next slot enters it again."""
+        """Leave the store; the next slot enters it again."""
         with self._lock:
-            self._host.close()
+            self._share.close()
 
     def abandon(self) -> None:
-        """Stop using the host's file, in a forked child where it belongs to the parent."""
+        """Stop using the store, in a forked child where it belongs to the parent."""
         # Without the lock, which another thread may have held at the fork.
-        self._host.abandon()
+        self._share.abandon()
 
     def _wait_for(self, slot: float, sleep: Callable[[float], None]) -> None:
         delay = slot - self.clock()
@@ -325,29 +342,36 @@ class Slot:
         self.time = self._quota.renew(self.time)
 
 
-_quotas: dict[tuple[str, str, str], Quota] = {}
+_quotas: dict[tuple[str, str, str, str | None], Quota] = {}
 _quotas_lock = threading.Lock()
 
 
 def shared_quota(
-    identity: str, host: str, action: str, requests_per_second: float, share: float = 1.0
+    identity: str,
+    host: str,
+    action: str,
+    requests_per_second: float,
+    share: float = 1.0,
+    url: str | None = None,
 ) -> Quota:
     """Return this process's one quota for an account, host and action.
 
-    It shares the pace with the other processes of this user on this machine; where that is not
+    It shares the pace with other processes; where that is not
     possible, one warning gives the reason.
 
     :param identity: the SecretId, before any role is assumed.
     :param requests_per_second: the account's pace; where callers differ, the latest one's counts.
     :param share: this host's part of it.
+    :param url: of the Redis server where the processes of many hosts share the pace; None shares
+        it with the processes of this host.
     """
-    key = (identity, host, action)
+    key = (identity, host, action, url)
     with _quotas_lock:
         quota = _quotas.pop(key, None)
         if quota is None:
             _forget_idle()
-            pace = HostPace(identity, host, action, checked=False)
-            quota = Quota(requests_per_second, share, host=pace)
+            store = _store(identity, host, action, url)
+            quota = Quota(requests_per_second, share, host=store)
         elif abs(quota.requests_per_second - requests_per_second * share) > 1e-9:
             logger.info(
                 "The pace of %s changes from %g to %g requests a second.",
@@ -361,6 +385,14 @@ def shared_quota(
         return quota
 
 
+def _store(identity: str, host: str, action: str, url: str | None) -> PaceStore:
+    if url is None:
+        return HostPace(identity, host, action, checked=False)
+    from tiw_automation.core.quota.redis import RedisPace
+
+    return RedisPace(url, identity, host, action)
+
+
 def _forget_idle() -> None:
     now = time.monotonic()
     for key in list(_quotas)[: max(len(_quotas) - _KEPT, 0)]:
@@ -368,7 +400,7 @@ def _forget_idle() -> None:
             _quotas.pop(key).close()
 
 
-def _leave_host() -> None:
+def _leave_stores() -> None:
     for quota in list(_quotas.values()):
         with contextlib.suppress(OSError, ValueError):
             quota.close()
@@ -383,5 +415,5 @@ def _forget_after_fork() -> None:
     _quotas.clear()
 
 
-atexit.register(_leave_host)
+atexit.register(_leave_stores)
 os.register_at_fork(after_in_child=_forget_after_fork)

@@ -26,7 +26,7 @@ from tiw_automation.core.errors import (
     TiwError,
     TransportError,
 )
-from tiw_automation.core.quota.host import SMALL_PART
+from tiw_automation.core.quota.parts import SMALL_PART
 from tiw_automation.core.records.outcome import (
     DEFAULT_ACCEPTANCE,
     Acceptance,
