@@ -41,7 +41,7 @@ from tiw_automation.core.waiting import running_list as hints_module
 from tiw_automation.core.waiting.poll_order import PollOrder, Stage
 from tiw_automation.core.waiting.progress import Progress
 from tiw_automation.core.waiting.stats import WatcherStats
-from tiw_automation.core.waiting.threads import DaemonThreads
+from tiw_automation.core.waiting.threads import CALL_THREADS, CallThreads
 from tiw_automation.core.waiting.tracker import Caller, Terms, Tracker
 from tiw_automation.simulator import Simulator
 
@@ -556,7 +556,10 @@ async def test_a_short_lack_of_threads_ends_no_wait(
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", no_thread)
-    outcomes = await _collect(watcher(api), task_ids, timeout=20, poll_interval=0.05)
+    waits = watcher(api)
+    # Those of the process have idle threads, from other tests.
+    waits._threads = CallThreads(16)
+    outcomes = await _collect(waits, task_ids, timeout=20, poll_interval=0.05)
     assert len(refused) == 5
     assert {outcome.verdict for outcome in outcomes} == {Verdict.FINISHED}
 
@@ -587,7 +590,7 @@ async def test_a_running_list_without_a_thread_is_read_later(
 ) -> None:
     tracker = Tracker(PollOrder(), lambda: 0.5, time.time)
     hints = hints_module.RunningHints(client(api), tracker)
-    threads = DaemonThreads(1, "none")
+    threads = CallThreads(1)
 
     def no_thread(*_: Any) -> None:
         raise RuntimeError("can't start new thread")
@@ -687,7 +690,7 @@ def test_a_child_that_is_forked_while_locks_are_held_works(api: Simulator) -> No
         quota = parents.client.quota("DescribeOnlineRecord")
         with (
             hints._lock,
-            parents._threads.setdefault("online_record", DaemonThreads(1, "test"))._lock,
+            CALL_THREADS._lock,
             quota._lock,
             quota_module._quotas_lock,
         ):

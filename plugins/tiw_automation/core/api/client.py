@@ -152,12 +152,16 @@ class TiwClient:
         """Close the idle connections; a later call opens new ones."""
         self._transport.close()
 
+    @property
+    def account(self) -> tuple[str, str]:
+        """Whose quota the calls use: an account, and the host that counts its calls."""
+        return self.settings.credentials.identity, self.settings.host
+
     def quota(self, action: str) -> Quota:
         """Return the quota that paces ``action`` for this account in this process."""
         settings = self.settings
         return shared_quota(
-            settings.credentials.identity,
-            settings.host,
+            *self.account,
             action,
             settings.requests_per_second,
             settings.quota_share,

@@ -14,7 +14,6 @@ import io
 import logging
 import math
 import os
-import queue
 import socket
 import ssl
 import threading
@@ -32,6 +31,8 @@ from urllib3.response import BaseHTTPResponse
 from urllib3.util.retry import Retry
 from urllib3.util.timeout import Timeout
 
+from tiw_automation.core.api import idle_connections
+from tiw_automation.core.api.idle_connections import IdleConnections
 from tiw_automation.core.errors import BadAnswer, DeadlineExceeded, TiwError, TransportError
 from tiw_automation.core.formatting import escaped
 from tiw_automation.core.headers import content_length
@@ -138,32 +139,14 @@ class _TlsConnection(_DeadlineMixin, HTTPSConnection):
     pass
 
 
-class _IdleConnections(queue.LifoQueue[Any]):
-    """The idle connections of a pool; a forked child starts without any."""
-
-    def __init__(self, maxsize: int = 0) -> None:
-        super().__init__(maxsize)
-        _queues.add(self)
-
-    def start_anew(self) -> None:
-        """Drop the parent's connections, and the lock that one of its threads may have held."""
-        connections = [connection for connection in self.queue if connection is not None]
-        super().__init__(self.maxsize)
-        for connection in connections:
-            connection.close()
-
-
-_queues: WeakSet[_IdleConnections] = WeakSet()
-
-
 class _Pool(HTTPConnectionPool):
     ConnectionCls = _Connection
-    QueueCls = _IdleConnections
+    QueueCls = IdleConnections
 
 
 class _TlsPool(HTTPSConnectionPool):
     ConnectionCls = _TlsConnection
-    QueueCls = _IdleConnections
+    QueueCls = IdleConnections
 
 
 class Answer:
@@ -353,8 +336,7 @@ _transports: WeakSet[Transport] = WeakSet()
 
 
 def _after_fork() -> None:
-    for idle in list(_queues):
-        idle.start_anew()
+    idle_connections.start_anew()
     for transport in list(_transports):
         transport.forget_connections()
 

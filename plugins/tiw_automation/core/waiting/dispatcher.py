@@ -21,7 +21,7 @@ from tiw_automation.core.waiting.outcomes import ENDS_THE_LOOP, request_error, w
 from tiw_automation.core.waiting.poll_order import PollOrder
 from tiw_automation.core.waiting.running_list import RunningHints
 from tiw_automation.core.waiting.stats import RequestRate, StatsReport, WatcherStats
-from tiw_automation.core.waiting.threads import DaemonThreads
+from tiw_automation.core.waiting.threads import CallThreads, Place
 from tiw_automation.core.waiting.tracker import Caller, Described, Key, TrackedTask, Tracker
 
 
@@ -33,7 +33,7 @@ class Dispatcher:
 
     :param client: makes the calls.
     :param kind: the kind of the tasks.
-    :param threads: the threads that wait for the answers.
+    :param threads: the threads of this process that wait for answers.
     :param report: where the counters are reported.
     :param stats: returns the counters to report, those of all kinds.
     :param order: makes what decides which task is polled next; by default one that begins with
@@ -46,7 +46,7 @@ class Dispatcher:
         self,
         client: TiwClient,
         kind: TaskKind,
-        threads: DaemonThreads,
+        threads: CallThreads,
         report: StatsReport,
         stats: Callable[[], WatcherStats],
         *,
@@ -61,6 +61,7 @@ class Dispatcher:
         self._order = order or self._new_order
         self.tracker = Tracker(self._order(), jitter, time.time, kind)
         self._threads = threads
+        self._account = (*client.account, kind.describe_action)
         self._report = report
         self._stats = stats
         self._hints = RunningHints(client, self.tracker) if running_list else None
@@ -159,7 +160,7 @@ class Dispatcher:
 
     def _next_due(self, now: float) -> float:
         due = self.tracker.next_due(now)
-        busy = self.tracker.in_flight >= self._threads.size
+        busy = self.tracker.in_flight >= self._threads.share
         return math.inf if due is None or busy else due
 
     def _exchange_demand(self, quota: Quota, identity: object, wanted: WantedRate) -> None:
@@ -189,16 +190,22 @@ class Dispatcher:
 
     async def _poll_one(self, quota: Quota, wanted: WantedRate) -> None:
         slot = await _next_slot(quota)
+        try:
+            place = await self._threads.place(self._account, self.client.settings.url)
+        except BaseException:
+            quota.release(slot)
+            raise
         # Taken as late as possible: the task that was due may have been cancelled.
         task = self.tracker.take(time.monotonic())
         if task is None:
+            self._threads.release(place)
             quota.release(slot)
             return
         if not task.unconfirmed:
             wanted.sent(slot)
-        self._send(task, quota, slot)
+        self._send(task, quota, slot, place)
 
-    def _send(self, task: TrackedTask, quota: Quota, time_of_slot: float) -> None:
+    def _send(self, task: TrackedTask, quota: Quota, time_of_slot: float, place: Place) -> None:
         """Poll a task in a thread. Every request leaves in a slot of the quota (I1)."""
         self._rate.add(time_of_slot)
         app_id, task_id = task.key
@@ -219,7 +226,7 @@ class Dispatcher:
             self._guarded(self._complete, task, answer)
 
         try:
-            self._threads.run(poll, complete)
+            self._threads.run(place, poll, complete)
         except TiwError as error:
             quota.release(time_of_slot)
             self._complete(task, error)

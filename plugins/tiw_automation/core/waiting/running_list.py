@@ -18,7 +18,7 @@ from tiw_automation.core.api.client import TiwClient
 from tiw_automation.core.api.running_tasks import RunningTask
 from tiw_automation.core.errors import TiwError
 from tiw_automation.core.retry import is_exhaustion
-from tiw_automation.core.waiting.threads import DaemonThreads
+from tiw_automation.core.waiting.threads import CallThreads
 from tiw_automation.core.waiting.tracker import Tracker
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class RunningHints:
         types = self._tracker.kind.running_types
         return bool(types) and len(self._tracker.tasks) >= WORTH_IT and bool(self._applications())
 
-    async def keep_reading(self, threads: DaemonThreads, changed: Callable[[], None]) -> None:
+    async def keep_reading(self, threads: CallThreads, changed: Callable[[], None]) -> None:
         """Read the lists while they are worth it.
 
         :param changed: called after each list that was read.
@@ -88,7 +88,7 @@ class RunningHints:
             if count >= WORTH_IT and app_id not in self._off
         ]
 
-    async def _read(self, app_id: int, threads: DaemonThreads) -> list[RunningTask] | BaseException:
+    async def _read(self, app_id: int, threads: CallThreads) -> list[RunningTask] | BaseException:
         answer: asyncio.Future[list[RunningTask] | BaseException]
         answer = asyncio.get_running_loop().create_future()
 
@@ -107,8 +107,10 @@ class RunningHints:
             if not answer.done():
                 answer.set_result(found)
 
+        client = self._client
+        place = await threads.place((*client.account, "DescribeRunningTasks"), client.settings.url)
         try:
-            threads.run(read, done)
+            threads.run(place, read, done)
         except TiwError as error:
             return error
         return await answer

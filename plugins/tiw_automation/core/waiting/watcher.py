@@ -37,13 +37,10 @@ from tiw_automation.core.waiting.outcomes import described_at_end, settled_outco
 from tiw_automation.core.waiting.poll_order import PollOrder
 from tiw_automation.core.waiting.progress import LOG_ONLY, BatchReporter, Progress, Reporter
 from tiw_automation.core.waiting.stats import StatsReport, WatcherStats
-from tiw_automation.core.waiting.threads import DaemonThreads
+from tiw_automation.core.waiting.threads import CALL_THREADS
 from tiw_automation.core.waiting.tracker import Caller, Key, Terms, TrackedTask, Tracker
 
 DEFAULT_POLL_INTERVAL_S = 5.0
-
-# 20 requests a second and round trips of up to 0.8 s; a slower line loses pace, not waits.
-_CALLS_AT_ONCE = 16
 # After so many ids a call lets the other tasks of its event loop run.
 _IDS_AT_ONCE = 250
 
@@ -51,8 +48,8 @@ _IDS_AT_ONCE = 250
 class RecordWatcher:
     """Waits for recordings and other tasks, many at a time, on one account's quota.
 
-    Each kind of task has a quota, an order and threads apart from the others, so that none slows
-    another one. Every method takes ``task_kind``, a name of
+    Each kind of task has a quota and an order apart from the others, so that none slows another
+    one. All watchers of a process share its threads. Every method takes ``task_kind``, a name of
     :data:`~tiw_automation.core.tasks.kinds.TASK_KINDS`; by default it is about recordings.
 
     A watcher belongs to the event loop in which it is first used. It needs no closing and does
@@ -82,8 +79,8 @@ class RecordWatcher:
         self._jitter = jitter
         self._running_list = running_list
         self._report = StatsReport()
+        self._threads = CALL_THREADS
         # By kind.
-        self._threads: dict[str, DaemonThreads] = {}
         self._dispatchers: dict[str, Dispatcher] = {}
         hints.listen(self)
 
@@ -372,11 +369,10 @@ class RecordWatcher:
         for dispatcher in current:
             if dispatcher.kind is kind and dispatcher.loop is loop:
                 return dispatcher
-        threads = self._threads.setdefault(kind.name, DaemonThreads(_CALLS_AT_ONCE, "tiw-call"))
         self._dispatchers[kind.name] = dispatcher = Dispatcher(
             self.client,
             kind,
-            threads,
+            self._threads,
             self._report,
             self.stats,
             order=self._order,
