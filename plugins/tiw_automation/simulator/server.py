@@ -75,6 +75,16 @@ class _Server(web.Server):
             await asyncio.sleep(0)
 
 
+async def _stop_accepting(listener: asyncio.Server) -> None:
+    """Close the listening sockets, and leave no half-accepted connection behind."""
+    # asyncio never closes a connection whose acceptance the server's end overtakes:
+    # https://github.com/python/cpython/issues/109564
+    for listening in listener.sockets:
+        asyncio.get_running_loop().remove_reader(listening)
+    await asyncio.sleep(0)
+    listener.close()
+
+
 class Simulator:
     """A TIW API on this machine.
 
@@ -248,13 +258,10 @@ class Simulator:
             max_line_size=_MAX_LINE_BYTES,
             max_field_size=_MAX_LINE_BYTES,
         )
-        runner = web.ServerRunner(server, shutdown_timeout=1)
-        await runner.setup()
+        listener = await self._loop.create_server(server, self.host, self.port, backlog=1024)
         posting: asyncio.Task[None] | None = None
         try:
-            site = web.TCPSite(runner, self.host, self.port, backlog=1024)
-            await site.start()
-            self.port = runner.addresses[0][1]
+            self.port = listener.sockets[0].getsockname()[1]
             self._recorder.base_url = self.endpoint
             posting = asyncio.create_task(self._courier.run())
             listening()
@@ -264,7 +271,9 @@ class Simulator:
                 posting.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await posting
-            await runner.cleanup()
+            await _stop_accepting(listener)
+            server.pre_shutdown()
+            await server.shutdown(timeout=1)
             await server.close_connections()
 
     @property
