@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from airflow.sdk.log import redact
 from supervisors import Supervisor
 
 from tiw_automation.airflow.hooks import TiwHook
@@ -74,6 +75,13 @@ def test_without_keys_the_error_names_the_missing_connection(
     assert (words in str(caught.value)) is (conn_id is not None)
 
 
+def test_the_password_of_a_quota_url_is_masked(tiw_simulator: Simulator, connect: Connect) -> None:
+    url = "rediss://user:sesame%2Fopen@redis.example.com:6379/0"
+    connect(tiw_simulator, extra={"quota_url": url})
+    assert TiwHook().get_conn().settings.quota_url == url
+    assert redact(f"{url} and sesame/open") == url.replace("sesame%2Fopen", "***") + " and ***"
+
+
 def test_an_unknown_extra_is_named_with_the_nearest(
     tiw_simulator: Simulator, connect: Connect, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -97,6 +105,7 @@ def test_an_unknown_extra_is_named_with_the_nearest(
         ({"extra": {"profile": 5}}, ConfigurationError, "profile must be a text, not int"),
         ({"extra": {"role_arn": ["a"]}}, ConfigurationError, "role_arn must be a text, not list"),
         ({"extra": {"ca_file": {}}}, ConfigurationError, "ca_file must be a text, not dict"),
+        ({"extra": {"quota_url": "redis.example.com"}}, ConfigurationError, "TIW_QUOTA_URL"),
         ({"extra": {"proxy": 77777}}, ConfigurationError, "proxy must be a text, not int"),
         ({"password": ""}, CredentialsError, "without secret_key"),
         ({"login": ' "quoted"'}, CredentialsError, "secret_id"),

@@ -121,6 +121,12 @@ def get_provider_info() -> dict[str, Any]:
                         "description": "19 by default; Tencent allows 20 for the account.",
                         "schema": {"type": ["number", "null"], "exclusiveMinimum": 0},
                     },
+                    "quota_url": {
+                        "label": "Redis of the shared pace",
+                        "description": "Where several hosts share the pace, for example "
+                        "rediss://user:password@redis.example.com:6379/0.",
+                        "schema": {"type": _OPTIONAL, "format": "password"},
+                    },
                     "timeout": {
                         "label": "Timeout (s)",
                         "description": "One call's hard deadline, 10 s by default.",

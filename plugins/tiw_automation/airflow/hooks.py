@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
 
 from airflow.providers.common.compat.sdk import BaseHook  # isort: skip
+from airflow.sdk.log import mask_secret  # isort: skip
 
 from tiw_automation.airflow.connections import find_connection, with_more
 from tiw_automation.core import ConfigurationError, TaskNotFound, TiwClient, TiwError
@@ -42,9 +45,10 @@ class TiwHook(BaseHook):
 
     Login is the SecretId, password the SecretKey, host (with port and schema) the endpoint; the
     extras are ``region``, ``site``, ``sdk_app_id``, ``token``, ``profile``, ``callback_secret``,
-    ``user_sig_secret``, ``requests_per_second``, ``role_arn``, ``ca_file``, ``proxy``,
-    ``quota_url``, ``allow_http`` and ``timeout``. What the connection leaves out comes from the environment. A
-    missing default connection leaves out everything; a missing one of another name is an error.
+    ``user_sig_secret``, ``requests_per_second``, ``quota_url``, ``role_arn``, ``ca_file``,
+    ``proxy``, ``allow_http`` and ``timeout``. What the connection leaves out comes from the
+    environment. A missing default connection leaves out everything; a missing one of another name
+    is an error. A password in ``quota_url`` is masked in Airflow's logs, as the keys are.
 
     :param tencentcloud_conn_id: the connection, or None for the environment's settings alone.
     """
@@ -133,6 +137,7 @@ class TiwHook(BaseHook):
         if connection is None:
             return {}
         extras = self._extras(connection)
+        _mask_password(extras.get("quota_url"))
         return {
             "secret_id": connection.login or None,
             "secret_key": connection.password or None,
@@ -173,6 +178,14 @@ def _is_object(extra: str | None) -> bool:
         return not extra or isinstance(json.loads(extra), dict)
     except (ValueError, RecursionError):
         return False
+
+
+def _mask_password(url: str | None) -> None:
+    """Mask the password of a URL in Airflow's logs; Airflow masks only extras that it knows."""
+    with contextlib.suppress(ValueError):
+        password = urlsplit(url or "").password or ""
+        for secret in filter(None, {password, unquote(password)}):
+            mask_secret(secret)
 
 
 def _endpoint(connection: Any) -> str | None:

@@ -27,6 +27,7 @@ _PARTS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "proxy": (("proxy",), ()),
     "CA": (("ca_file",), ()),
     "pace": (("requests_per_second", "quota_share", "timeout"), ("TIW_QUOTA_SHARE",)),
+    "Redis": (("quota_url",), ("TIW_QUOTA_URL",)),
     "keys": (
         ("secret_id", "secret_key", "token", "profile", "role_arn"),
         ("TENCENTCLOUD_", "TCCLI_", "TKE_", "TIW_METADATA_ENDPOINT"),

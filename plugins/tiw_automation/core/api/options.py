@@ -25,9 +25,10 @@ SETTINGS: Mapping[str, type] = {
     "timeout": float,
     "ca_file": str,
     "proxy": str,
+    "quota_url": str,
 }
 """The settings of a client, and their types."""
-SECRETS = frozenset({"secret_id", "secret_key", "token", "proxy", "callback_key"})
+SECRETS = frozenset({"secret_id", "secret_key", "token", "proxy", "quota_url", "callback_key"})
 """Options whose values no message repeats."""
 
 _FLAGS = {

@@ -95,6 +95,14 @@ options:
     description:
       - The URL of an HTTP proxy, such as V(http://proxy.example.com:3128).
     type: str
+  quota_url:
+    description:
+      - The URL of a Redis or Valkey server where several hosts share the account's pace, such as
+        V(rediss://user:password@redis.example.com:6379/0). Without it each host has its own pace.
+      - It needs the Python package C(redis), which C(tiw-automation[redis]) installs.
+      - In the environment E(TIW_QUOTA_URL).
+    type: str
+    version_added: 0.2.0
 """
 
     MODULE = r"""

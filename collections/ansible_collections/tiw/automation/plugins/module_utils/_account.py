@@ -33,8 +33,9 @@ ACCOUNT_ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "requests_per_second": {"type": "float"},
     "timeout": {"type": "float"},
     "ca_file": {"type": "path"},
-    # It may hold a password.
+    # They may hold a password.
     "proxy": {"type": "str", "no_log": True},
+    "quota_url": {"type": "str", "no_log": True},
 }
 
 _SECRET_VARIABLES = (
@@ -55,7 +56,7 @@ def hide_secrets(module: AnsibleModule) -> None:
     """Mask secrets in all output that Ansible cannot know, such as those of the environment."""
     for name in _SECRET_VARIABLES:
         _hide(module, os.environ.get(name))
-    urls = [module.params["proxy"], module.params["endpoint"]]
+    urls = [module.params[name] for name in ("proxy", "endpoint", "quota_url")]
     for name in _URL_VARIABLES:
         urls += [os.environ.get(name), os.environ.get(name.lower())]
     for url in urls:

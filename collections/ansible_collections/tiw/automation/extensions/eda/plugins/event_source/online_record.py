@@ -180,6 +180,11 @@ options:
     description:
       - The URL of an HTTP proxy, such as V(http://proxy.example.com:3128).
     type: str
+  quota_url:
+    description:
+      - The URL of a Redis or Valkey server where several hosts share the account's pace. In the
+        environment E(TIW_QUOTA_URL).
+    type: str
 """
 
 EXAMPLES = r"""

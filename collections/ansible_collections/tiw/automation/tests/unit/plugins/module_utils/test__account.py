@@ -42,7 +42,7 @@ def test_a_secret_of_the_environment_is_hidden(name: str, monkeypatch: pytest.Mo
     assert hidden() == {"a-secret-of-some-length"}
 
 
-@pytest.mark.parametrize("option", ["proxy", "endpoint"])
+@pytest.mark.parametrize("option", ["proxy", "endpoint", "quota_url"])
 def test_the_password_in_a_url_is_hidden(option: str) -> None:
     assert hidden(**{option: "http://user:pass-of-proxy@127.0.0.1:3128"}) == {"pass-of-proxy"}
 
@@ -83,5 +83,5 @@ def test_a_malformed_url_is_left_to_the_core() -> None:
 
 
 def test_secret_arguments_are_marked() -> None:
-    secret = {"secret_id", "secret_key", "token", "proxy"}
+    secret = {"secret_id", "secret_key", "token", "proxy", "quota_url"}
     assert {k for k, v in _account.ACCOUNT_ARGUMENTS.items() if v.get("no_log")} == secret
