@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fake_redis import fake_redis
 
 _PATIENCE_S = 30.0
 _HOW = {
@@ -28,7 +29,7 @@ _HOW = {
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("scale")
-    group.addoption("--sensors", type=int, default=50, help="deferred sensors, 5 or more (50)")
+    group.addoption("--sensors", type=int, default=48, help="deferred sensors, 6 or more (48)")
     group.addoption(
         "--database", choices=("sqlite", "postgresql"), default="sqlite", help="Airflow's (sqlite)"
     )
@@ -80,6 +81,13 @@ def redis() -> Iterator[str]:
         asked = [cli, "-e", "-h", "127.0.0.1", "-p", str(port), "ping"]
         with _server("Redis", command, None, folder, asked, signal.SIGTERM):
             yield f"redis://127.0.0.1:{port}/0"
+
+
+@pytest.fixture(scope="module")
+def redis_stand_in() -> Iterator[str]:
+    """An empty stand-in for Redis on loopback; its address."""
+    with fake_redis() as url:
+        yield url
 
 
 def _program(server: str, *names: str) -> str:
