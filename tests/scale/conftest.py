@@ -19,6 +19,8 @@ import pytest
 from fake_redis import fake_redis
 
 _PATIENCE_S = 30.0
+# Read before a fixture replaces it.
+_TEMPORARY_FOLDER = tempfile.gettempdir()
 _HOW = {
     "PostgreSQL": "apt-get install postgresql (Debian), dnf install postgresql-server (Fedora), "
     "brew install postgresql (macOS)",
@@ -118,7 +120,7 @@ def _server_user() -> str | None:
 @contextlib.contextmanager
 def _folder(user: str | None) -> Iterator[Path]:
     # Not pytest's folder: another user cannot enter it, and the path of a socket is limited.
-    with tempfile.TemporaryDirectory(prefix="tiw-server-") as name:
+    with tempfile.TemporaryDirectory(prefix="tiw-server-", dir=_TEMPORARY_FOLDER) as name:
         if user is not None:
             shutil.chown(name, user)
         yield Path(name)
