@@ -66,7 +66,7 @@ def far_redis(port: int, round_trip_s: float) -> int:
 def pace_with(port: int, action: str) -> tuple[float, int]:
     """Return the part of the pace that one process reaches, and the most slots in a second."""
     store = RedisPace(f"redis://127.0.0.1:{port}", "benchmark", "host", action)
-    quota = Quota(PACE, host=store)
+    quota = Quota(PACE, store=store)
     quota.expect_answers()
     times: list[float] = []
     begun = time.monotonic()

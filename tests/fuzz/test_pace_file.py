@@ -98,7 +98,7 @@ def test_the_file_may_change_at_any_moment(data: bytes, at: int, length: int) ->
         assert seconds <= LONGEST_S
         clock[0] += seconds
 
-    quota = Quota(PACE, clock=lambda: clock[0], host=host)
+    quota = Quota(PACE, clock=lambda: clock[0], store=host)
     for number in range(25):
         if number == at:
             Path(host.path).write_bytes(data)

@@ -115,7 +115,7 @@ def test_a_process_with_few_waits_has_a_least_part(folder: Path) -> None:
 def test_two_processes_take_slots_in_proportion_to_their_waits(folder: Path) -> None:
     clock = Clock()
     hosts = two_processes()
-    quotas = [Quota(19, clock=clock, host=host) for host in hosts]
+    quotas = [Quota(19, clock=clock, store=host) for host in hosts]
     quotas[0].demand("a", 900)
     quotas[1].demand("b", 100)
     next_at = [clock.now, clock.now]
@@ -183,7 +183,7 @@ def test_shares_of_a_host_that_add_up_to_more_than_one_are_logged(
 ) -> None:
     one, two = two_processes()
     take(one, Clock().now, share=0.7)
-    quota = Quota(19, 0.6, clock=Clock(), host=two)
+    quota = Quota(19, 0.6, clock=Clock(), store=two)
     for _ in range(3):
         quota.use(quota.reserve())
     warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
@@ -191,7 +191,7 @@ def test_shares_of_a_host_that_add_up_to_more_than_one_are_logged(
     assert "1.3" in warnings[0].message
     caplog.clear()
     # Processes without a share use the whole pace together.
-    plain = Quota(19, 1.0, clock=Clock(), host=two)
+    plain = Quota(19, 1.0, clock=Clock(), store=two)
     plain.use(plain.reserve())
     assert not caplog.records
 
@@ -239,8 +239,8 @@ def test_a_flood_with_a_share_costs_the_others_at_most_a_fifth(neighbours: list[
     for host, pid in zip(hosts, neighbours, strict=False):
         host._pid = pid
     flood, other = (
-        Quota(PACE, 0.2, clock=clock, host=hosts[0]),
-        Quota(PACE, clock=clock, host=hosts[1]),
+        Quota(PACE, 0.2, clock=clock, store=hosts[0]),
+        Quota(PACE, clock=clock, store=hosts[1]),
     )
     flood.demand("flood", 300)
     other.demand("other", 100)
@@ -264,7 +264,7 @@ def test_unconfirmed_recordings_of_one_process_leave_the_waits_of_another_nine_t
     hosts = [HostPace("id", "host", "A") for _ in range(2)]
     for host, pid in zip(hosts, neighbours, strict=False):
         host._pid = pid
-    receiver, triggerer = (Quota(PACE, clock=clock, host=host) for host in hosts)
+    receiver, triggerer = (Quota(PACE, clock=clock, store=host) for host in hosts)
     receiver.demand("posts", 0, unconfirmed=300)
     triggerer.demand("waits", 100)
     simulated([receiver, triggerer], clock, 3.0, [1e9, 1e9])
@@ -300,7 +300,7 @@ def test_a_process_that_cannot_use_the_file_paces_itself_and_tries_again_later(
     fault: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = Clock()
-    quota = Quota(PACE, clock=clock, host=HostPace("id", "host", "A"))
+    quota = Quota(PACE, clock=clock, store=HostPace("id", "host", "A"))
     quota.acquire(clock.sleep)
     tried = []
     take = HostPace.take
@@ -353,7 +353,7 @@ def test_a_real_full_disk_raises_no_signal(tmp_path: Path) -> None:
 def test_a_file_that_is_truncated_meanwhile_costs_no_time(length: int) -> None:
     clock = Clock()
     host = HostPace("id", "host", "A")
-    quota = Quota(PACE, clock=clock, host=host)
+    quota = Quota(PACE, clock=clock, store=host)
     for _ in range(5):
         quota.acquire(clock.sleep)
     os.truncate(host.path, length)

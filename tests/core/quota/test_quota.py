@@ -187,7 +187,7 @@ def test_a_process_that_does_not_run_for_a_while_never_exceeds_the_servers_limit
     """I1."""
     clock = Clock()
     host = HostPace("id", "host", "A") if shared else None
-    quota = Quota(19.0, clock=clock, host=host)
+    quota = Quota(19.0, clock=clock, store=host)
     arrivals = arrivals_on_a_line(quota, clock, middle_s, spread_s, seldom_run)
     assert most_in_a_second(arrivals) <= 20
     quota.close()
@@ -198,7 +198,7 @@ def test_a_request_without_an_answer_counts_as_arriving_now(shared: bool, folder
     """I1; it uses one arrival of a second, and the pace stays."""
     clock = Clock()
     host = HostPace("id", "host", "action") if shared else None
-    quota = Quota(19, clock=clock, host=host)
+    quota = Quota(19, clock=clock, store=host)
     quota.expect_answers()
     arrivals: list[float] = []
     unanswered: list[float] = []
@@ -284,7 +284,7 @@ def test_a_file_that_stays_locked_blocks_no_process(
 ) -> None:
     host = HostPace("id", "host", "A")
     clock = Clock()
-    quota = Quota(19, clock=clock, host=host)
+    quota = Quota(19, clock=clock, store=host)
     start = clock.now
     with held(host):
         for _ in range(100):
@@ -300,7 +300,7 @@ def test_a_process_that_finds_the_file_held_tries_again_and_takes_no_slot_withou
     """I1, where the process that holds the file waits for a processor."""
     clock = Clock()
     host = HostPace("id", "host", "A")
-    quota = Quota(19, clock=clock, host=host)
+    quota = Quota(19, clock=clock, store=host)
     slots = [quota.acquire(clock.sleep)]
     for _ in range(20):
         with held(host):
@@ -318,7 +318,7 @@ def test_a_process_that_finds_the_file_held_tries_again_and_takes_no_slot_withou
 def test_an_arrival_that_cannot_be_noted_at_once_is_noted_with_the_next_slot(folder: Path) -> None:
     clock = Clock()
     host = HostPace("id", "host", "A")
-    quota = Quota(19, clock=clock, host=host)
+    quota = Quota(19, clock=clock, store=host)
     quota.expect_answers()
     slot = quota.acquire(clock.sleep)
     clock.now += 0.8
@@ -332,7 +332,7 @@ def test_an_arrival_that_cannot_be_noted_at_once_is_noted_with_the_next_slot(fol
 def test_an_overdue_answer_is_noted_once_the_file_is_free(folder: Path) -> None:
     clock = Clock()
     host = HostPace("id", "host", "A")
-    quota = Quota(19, clock=clock, host=host)
+    quota = Quota(19, clock=clock, store=host)
     quota.expect_answers()
     silent = quota.acquire(clock.sleep)
     clock.now += 2.0
@@ -349,7 +349,7 @@ def test_a_request_that_would_leave_too_late_takes_another_slot(shared: bool, fo
     """I1, where a process does not run for longer than a request can count as late."""
     clock = Clock()
     host = HostPace("id", "host", "A") if shared else None
-    quota = Quota(19, clock=clock, host=host)
+    quota = Quota(19, clock=clock, store=host)
     chance = random.Random(2)
     left: list[float] = []
     waiting: list[tuple[float, float]] = []
@@ -387,7 +387,7 @@ def test_a_slot_is_valid_for_one_request_in_time() -> None:
 
 def test_a_folder_that_is_removed_is_made_again_and_costs_no_slot(folder: Path) -> None:
     clock = Clock()
-    quota = Quota(19, clock=clock, host=HostPace("id", "host", "A"))
+    quota = Quota(19, clock=clock, store=HostPace("id", "host", "A"))
     slots = [quota.acquire(clock.sleep) for _ in range(5)]
     shutil.rmtree(folder)
     slots += [quota.acquire(clock.sleep) for _ in range(5)]
@@ -400,7 +400,7 @@ def test_a_folder_that_cannot_be_made_again_blocks_no_process(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = Clock()
-    quota = Quota(19, clock=clock, host=HostPace("id", "host", "A"))
+    quota = Quota(19, clock=clock, store=HostPace("id", "host", "A"))
     quota.acquire(clock.sleep)
     shutil.rmtree(folder)
     folder.write_text("in the way")

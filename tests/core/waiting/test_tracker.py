@@ -83,7 +83,7 @@ class Driver:
         self.tracker = Tracker(
             PollOrder(pace=PACE), self.chance.random, lambda: self.wall + self.now
         )
-        self.quota = Quota(PACE, clock=lambda: self.now, host=host)
+        self.quota = Quota(PACE, clock=lambda: self.now, store=host)
         self.in_flight: list[TrackedTask] = []
         self.sent: list[tuple[float, Key]] = []
         self.slot: float | None = None

@@ -326,7 +326,7 @@ def _quota_url(value: str | None) -> str | None:
             hint="For example redis://host:6379/0, or rediss://user:password@host:6379/0 for TLS.",
         )
     try:
-        from tiw_automation.core.quota.redis import check_url
+        from tiw_automation.core.quota.redis_connection import check_url
     except ImportError:
         raise ConfigurationError(
             "quota_url (TIW_QUOTA_URL) needs the Python package redis.",

@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 # Timers wake up late by a millisecond or two; without this credit each late one is lost pace.
 _TOLERANCE_S = 0.005
 
+_MOST_BEHIND_S = 0.5
+
 # A request that leaves later than this after its slot needs another one: others count on it.
 # Longer where the durations of requests are not reported, because they include connecting.
 _USE_BY_S = 0.1
@@ -103,7 +105,7 @@ class Quota:
     :param requests_per_second: the pace of the account.
     :param share: the part of it that this host uses, above 0 and at most 1.
     :param clock: a monotonic clock in seconds.
-    :param host: the store of the pace that several processes share; None paces this process alone.
+    :param store: of the pace that several processes share; None paces this process alone.
     :raises ConfigurationError: the pace or the share is invalid.
     """
 
@@ -113,14 +115,14 @@ class Quota:
         share: float = 1.0,
         *,
         clock: Callable[[], float] = time.monotonic,
-        host: PaceStore | None = None,
+        store: PaceStore | None = None,
     ) -> None:
         self.clock = clock
         self._lock = threading.Lock()
         self._pace = Pace(requests_per_second, share)
         self._round_trips = RoundTrips()
         self._window = ArrivalWindow(self._round_trips)
-        self._share = PaceShare(host, self._round_trips)
+        self._share = PaceShare(store, self._round_trips)
         self._next_slot = -math.inf
         # What refusals left of this process's own pace, and since when.
         self._factor, self._factor_since = 1.0, -math.inf
@@ -140,6 +142,17 @@ class Quota:
         if latest is not None:
             return min(latest.pace * latest.part, self._pace.rate)
         return self._rate_alone * recovered(self._factor, self._factor_since, self.clock())
+
+    @property
+    def _behind_s(self) -> float:
+        """Return how far a slot may lie in the past, so that a late one costs no pace.
+
+        Where processes share the pace, a slot may come after one of each other process.
+        """
+        latest = self._share.latest
+        if latest is None or latest.processes == 1:
+            return _TOLERANCE_S
+        return min((latest.processes - 1) / latest.pace, _MOST_BEHIND_S)
 
     @property
     def _rate_alone(self) -> float:
@@ -200,7 +213,7 @@ class Quota:
         """Take the next slot of this process and return its time; the caller uses it then."""
         with self._lock:
             now = self._used_at = self.clock()
-            slot = max(now - _TOLERANCE_S, self._next_slot)
+            slot = max(now - self._behind_s, self._next_slot)
             if not self._share.is_used(now):
                 slot = max(slot, self._window.opens(now, self._allowed_alone))
                 self._window.add(slot, self._pace.allowed)
@@ -219,12 +232,13 @@ class Quota:
             now = self.clock()
             if not self._share.is_used(now):
                 return slot
-            earliest = max(now - _TOLERANCE_S, slot)
+            # Where the store grants nothing for long, the request leaves now, not at its slot.
+            used = max(now - _TOLERANCE_S, slot)
             try:
-                taken = self._share.take(earliest, now, self._pace, self._demand())
+                taken = self._share.take(used, now, self._pace, self._demand())
             except Held:
                 return None
-            used = slot if taken is None else taken
+            used = used if taken is None else taken
             self._window.add(used, self._pace.allowed)
             return used
 
@@ -371,7 +385,7 @@ def shared_quota(
         if quota is None:
             _forget_idle()
             store = _store(identity, host, action, url)
-            quota = Quota(requests_per_second, share, host=store)
+            quota = Quota(requests_per_second, share, store=store)
         elif abs(quota.requests_per_second - requests_per_second * share) > 1e-9:
             logger.info(
                 "The pace of %s changes from %g to %g requests a second.",

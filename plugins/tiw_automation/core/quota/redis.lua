@@ -4,9 +4,8 @@
 -- KEYS  the state (a hash), when requests arrived (a sorted set), the processes (a hash)
 -- ARGV  process, seconds that nothing is granted (0: no pause), spread, allowed, pace, share,
 --       waits, unconfirmed, wanted, part that it would use alone, "1" where it was rejected,
---       "1" where it leaves, the number and time of a returned slot or two empty texts,
---       how many slots, then for each the least delay, then pairs of a slot's number and the
---       latest arrival of its request ("-" where it never left)
+--       "1" where it leaves, how many slots, then for each the least delay, then pairs of a
+--       slot's number and the latest arrival of its request ("-" where it never left)
 -- Returns  now, the pace, the part that it may use alone, the number of the first slot,
 --       the delays of the slots, the processes (this one first)
 local ACTIVE_S, REGISTERED_S, AHEAD_S, TOLERANCE_S = 5, 10, 4, 0.005
@@ -95,23 +94,19 @@ if pause > 0 then
   next_slot = math.max(next_slot, now + pause)
 end
 
-local count = tonumber(ARGV[15])
-for i = 16 + count, #ARGV, 2 do
+local count = tonumber(ARGV[13])
+for i = 14 + count, #ARGV, 2 do
   if ARGV[i + 1] == '-' then
     redis.call('ZREM', KEYS[2], ARGV[i])
   else
     redis.call('ZADD', KEYS[2], 'XX', ARGV[i + 1], ARGV[i])
   end
 end
-if ARGV[13] ~= '' and tonumber(ARGV[13]) == taken - 1 then
-  taken, next_slot = taken - 1, tonumber(ARGV[14])
-  redis.call('ZREM', KEYS[2], ARGV[13])
-end
 
 local first, delays = taken, {}
 local limit = math.max(allowed, math.floor(allowed * fastest / own + 0.5))
 for i = 1, count do
-  local time = math.max(now + math.max(tonumber(ARGV[15 + i]), -TOLERANCE_S), next_slot)
+  local time = math.max(now + math.max(tonumber(ARGV[13 + i]), -TOLERANCE_S), next_slot)
   local latest = redis.call('ZREVRANGE', KEYS[2], limit - 1, limit - 1, 'WITHSCORES')
   if latest[2] then
     time = math.max(time, tonumber(latest[2]) + 1)

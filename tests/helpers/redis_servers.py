@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Redis servers of tests: a real one, and a stand-in that runs the same script in Lua."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REAL = bool(os.environ.get("TIW_REAL_REDIS"))
+needs_real = pytest.mark.skipif(not REAL, reason="needs a real redis-server: tox -e redis")
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+class RealRedis:
+    """A redis-server without persistence on loopback."""
+
+    def __init__(self, folder: Path, *options: str, port: int | None = None) -> None:
+        self.folder, self.options = folder, options
+        self.port = port or free_port()
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        program = shutil.which("redis-server") or pytest.fail("apt-get install redis-server")
+        common = ("--bind", "127.0.0.1", "--save", "", "--dir", str(self.folder))
+        self.process = subprocess.Popen(
+            [program, "--port", str(self.port), *common, *self.options],
+            stdout=subprocess.DEVNULL,
+        )
+        for _ in range(300):
+            ports = [self.port, *(int(p) for n, p in self._pairs() if n == "--tls-port")]
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", max(ports)), 0.2).close()
+                return
+            time.sleep(0.01)
+        pytest.fail("redis-server does not start")
+
+    def _pairs(self) -> Iterator[tuple[str, str]]:
+        return zip(self.options, self.options[1:], strict=False)
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@contextlib.contextmanager
+def redis_server(folder: Path) -> Iterator[int]:
+    """Run a server, a real one where the tests ask for it; return its port."""
+    if REAL:
+        real = RealRedis(folder)
+        yield real.port
+        real.kill()
+        return
+    from fakeredis import TcpFakeServer
+
+    port = free_port()
+    server = TcpFakeServer(("127.0.0.1", port), server_type="redis")
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    yield port
+    server.shutdown()
+    server.server_close()
