@@ -17,6 +17,7 @@ import hashlib
 import math
 import os
 import time
+from collections import deque
 from collections.abc import Sequence
 
 from tiw_automation.core.quota.pace import Pace, lowered, recovered, window_opens
@@ -44,12 +45,17 @@ from tiw_automation.core.quota.store import Held, Unusable
 _LOCK_TRIES = 20
 # A process that takes a slot tries again, and its event loop must not block.
 _LOCK_TRIES_FOR_A_SLOT = 3
+# Another process that begins waits for its first slot for this long at most.
+_AHEAD_S = 0.2
+_MOST_AHEAD = 8
+# A process takes slots steadily where they follow each other within this time.
+_STEADY_S = 0.3
 
 
 class HostPace:
     """The pace of one account, host name and action on this machine.
 
-    The file is open only during a call; a file that is unusable now may be usable later.
+    A file that is unusable now may be usable later.
 
     :param checked: whether to make the file at once.
     :raises Unusable: it was to be made, and cannot be, or does not belong to this user.
@@ -67,6 +73,12 @@ class HostPace:
         self._pid = os.getpid()
         self._namespace = _pid_namespace()
         self._pace = 1.0
+        # Slots that are taken, and not used yet: while no other process takes any, several are
+        # taken at once. An exchange with the file costs a busy process more than all else.
+        self._ahead: deque[SharedSlot] = deque()
+        self._taken_at = -math.inf
+        # Arrivals that are not yet written.
+        self._arrived: list[tuple[SharedSlot, float]] = []
         if checked:
             self._file.make()
         remove_unused(self._in_use, keep=self._file.name)
@@ -94,10 +106,11 @@ class HostPace:
             self._file.change(math.inf, self._pace, _LOCK_TRIES, create=False) as contents,
         ):
             contents.rows = [row for row in contents.rows if not self._is_mine(row)]
+        self._file.close()
 
     def abandon(self) -> None:
         """Close the file without changing it."""
-        self._file.abandon()
+        self._file.close()
 
     def take(
         self,
@@ -118,12 +131,26 @@ class HostPace:
         :raises Held: another process holds the file.
         :raises Unusable: the file cannot be used.
         """
+        self._arrived += arrived
+        if pace.rate != self._pace:
+            self._ahead.clear()
         self._pace = pace.rate
+        while self._ahead:
+            slot = self._ahead.popleft()
+            if slot.time >= now:
+                return slot
+        is_steady, self._taken_at = now - self._taken_at < _STEADY_S, now
         with self._file.change(now, pace.rate, _LOCK_TRIES_FOR_A_SLOT) as contents:
-            for earlier, late_s in arrived:
+            for earlier, late_s in self._arrived:
                 _note_arrival(contents, earlier, late_s)
             active = self._enter(contents, self._row(now, pace, demand))
-            return _taken(contents, active, pace.allowed, spread_s)
+            slots = [_taken(contents, active, pace.allowed, spread_s)]
+            if is_steady and len(active) == 1:
+                ahead = min(int(_AHEAD_S * slots[0].pace), _MOST_AHEAD)
+                slots += [_taken(contents, active, pace.allowed, spread_s) for _ in range(ahead)]
+        self._arrived.clear()
+        self._ahead.extend(slots[1:])
+        return slots[0]
 
     def arrived(self, slot: SharedSlot, late_s: float) -> bool:
         """Note by how much the request of a slot arrived late, at most; ``-inf`` if it never left.
@@ -139,6 +166,9 @@ class HostPace:
 
     def release(self, slot: SharedSlot) -> None:
         """Return a slot that was not used, if no later one was taken."""
+        if self._ahead:
+            self._ahead.appendleft(slot)
+            return
         with (
             contextlib.suppress(Held, Unusable),
             self._file.change(math.inf, self._pace, _LOCK_TRIES) as contents,
@@ -152,6 +182,7 @@ class HostPace:
 
         :returns: whether it was lowered; another process may hold the file.
         """
+        self._ahead.clear()
         try:
             with self._file.change(now, self._pace, _LOCK_TRIES) as contents:
                 contents.factor, contents.since = lowered(contents.factor, contents.since, now)
