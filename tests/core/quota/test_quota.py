@@ -299,7 +299,7 @@ def test_a_process_that_finds_the_file_held_tries_again_and_takes_no_slot_withou
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """I1, where the process that holds the file waits for a processor."""
-    monkeypatch.setattr(host_module, "_MOST_AHEAD", 0)
+    monkeypatch.setattr(host_module, "_LEASE_S", 0.0)
     clock = Clock()
     host = HostPace("id", "host", "A")
     quota = Quota(19, clock=clock, host=host)

@@ -18,8 +18,6 @@ logger = logging.getLogger(__name__)
 _PATIENCE = 50
 # How many requests may wait for their answers; where there are more, the answers are late or lost.
 _UNDER_WAY = 64
-# From this many slots a second on, arrivals are reported with the next slot.
-_OFTEN = 4.0
 
 
 class PaceShare:
@@ -89,18 +87,16 @@ class PaceShare:
         self._check_shares(taken, pace)
         return taken.time
 
-    def answered(self, slot: float, late_s: float, assumed_s: float) -> None:
+    def answered(self, slot: float, late_s: float, assumed_s: float) -> bool:
         """Note by how much the request of a shared slot may have arrived late.
 
         :param assumed_s: by how much it counts as late so far.
+        :returns: whether it is.
         """
         taken = self._under_way.pop(slot, None)
-        if taken is None or abs(late_s - assumed_s) <= SAME_S:
-            return
-        if late_s < assumed_s and self._takes_soon(taken):
-            self._unreported.append((taken, late_s + GUARD_S))
-        else:
+        if taken is not None and abs(late_s - assumed_s) > SAME_S:
             self._report(taken, late_s + GUARD_S)
+        return taken is not None
 
     def remove(self, slot: float) -> None:
         """Note that the request of a slot never left."""
@@ -130,13 +126,6 @@ class PaceShare:
         if self._store is not None:
             self._store.abandon()
             self._store = None
-
-    def _takes_soon(self, slot: SharedSlot) -> bool:
-        """Return whether the next slot can report the arrival of this one in time.
-
-        Until then it counts as late as assumed, which delays others at most.
-        """
-        return slot.pace * slot.part >= _OFTEN
 
     def _report(self, slot: SharedSlot, late_s: float) -> None:
         if self._store is not None and not self._store.arrived(slot, late_s):
