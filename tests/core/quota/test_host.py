@@ -19,9 +19,10 @@ import pytest
 from quotas import Clock, most_in_a_second, take, two_processes, used
 
 from tiw_automation.core import Quota
-from tiw_automation.core.quota import quota as quota_module
+from tiw_automation.core.quota import pace_file as pace_file_module, quota as quota_module
 from tiw_automation.core.quota.host import HostPace
 from tiw_automation.core.quota.pace import Pace
+from tiw_automation.core.quota.pace_file import close_idle_files
 from tiw_automation.core.quota.parts import Demand, ProcessRow, parts
 from tiw_automation.core.quota.quota import shared_quota
 
@@ -370,6 +371,108 @@ def test_three_hundred_accounts_keep_no_descriptor() -> None:
     for number in range(300):
         shared_quota(f"AKIDrotated{number}", "h", "A", 1000).acquire()
     assert len(os.listdir("/proc/self/fd")) <= before + 2
+
+
+def busy(quota: Quota, slots: int) -> list[float]:
+    """Take slots one after the other, as a watcher does whose waits are always due."""
+    clock = quota.clock
+    assert isinstance(clock, Clock)
+    return [quota.acquire(clock.sleep) for _ in range(slots)]
+
+
+def exchanges(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Count how often a pace file is read."""
+    counted: list[int] = []
+    pread = os.pread
+    monkeypatch.setattr(os, "pread", lambda *given: (counted.append(1), pread(*given))[1])
+    return counted
+
+
+def test_a_busy_process_that_is_alone_takes_several_slots_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read = exchanges(monkeypatch)
+    quota = Quota(PACE, clock=Clock(), host=HostPace("id", "host", "A"))
+    times = busy(quota, 100)
+    assert times[-1] - times[0] == pytest.approx(99 / PACE, rel=0.02)
+    assert most_in_a_second(times) <= 20
+    assert len(read) < 40
+    quota.close()
+
+
+def test_a_process_that_begins_waits_briefly_for_what_another_one_took_ahead() -> None:
+    one, two = two_processes()
+    clock = Clock()
+    first, second = (Quota(PACE, clock=clock, host=host) for host in (one, two))
+    times = busy(first, 20)
+    began = clock.now
+    times += busy(second, 1)
+    assert times[-1] - began <= 0.3
+    for _ in range(20):
+        times += busy(first, 1)
+        times += busy(second, 1)
+    assert most_in_a_second(times) <= 20
+    first.close()
+    second.close()
+
+
+def test_a_slot_that_is_released_is_used_before_those_taken_ahead() -> None:
+    clock = Clock()
+    quota = Quota(PACE, clock=clock, host=HostPace("id", "host", "A"))
+    busy(quota, 5)
+    slot = quota.acquire(clock.sleep)
+    quota.release(slot)
+    assert quota.acquire(clock.sleep) == pytest.approx(slot, abs=0.06)
+    quota.close()
+
+
+def test_slots_that_were_taken_ahead_and_missed_are_not_used_late() -> None:
+    clock = Clock()
+    quota = Quota(PACE, clock=clock, host=HostPace("id", "host", "A"))
+    busy(quota, 6)
+    clock.now += 0.15
+    before = clock.now
+    assert all(time >= before - 0.006 for time in busy(quota, 5))
+    quota.close()
+
+
+def open_files(folder: Path) -> int:
+    links = [os.path.join("/proc/self/fd", name) for name in os.listdir("/proc/self/fd")]
+    return sum(os.path.realpath(link).startswith(str(folder)) for link in links)
+
+
+def test_few_pace_files_stay_open_and_none_that_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    kept = pace_file_module._KeptOpen()
+    monkeypatch.setattr(pace_file_module, "_kept_open", kept)
+    hosts = [HostPace(f"id{number}", "host", "A") for number in range(200)]
+    for moment in (100.0, 100.1):
+        for host in hosts:
+            take(host, moment)
+    assert open_files(folder) == pace_file_module._MOST_OPEN
+    close_idle_files()
+    assert open_files(folder) == pace_file_module._MOST_OPEN
+    monkeypatch.setattr(pace_file_module, "_KEPT_OPEN_S", 0.0)
+    close_idle_files()
+    assert open_files(folder) == 0
+
+
+@pytest.mark.parametrize("replaced", ["file", "folder"])
+def test_a_file_that_is_replaced_is_noticed(
+    replaced: str, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    monkeypatch.setattr(pace_file_module, "_CHECKED_EACH_S", 0.0)
+    mine, other = HostPace("id", "host", "A"), HostPace("id", "host", "A")
+    for moment in range(3):
+        take(mine, 100.0 + moment)
+    assert open_files(folder) == 1
+    path = Path(mine.path)
+    moved = path if replaced == "file" else path.parent
+    moved.rename(moved.with_name("moved"))
+    assert take(other, 110.0).number == 0
+    assert take(mine, 110.0).number == 1
+    mine.close()
 
 
 def test_quotas_of_accounts_that_are_no_longer_used_are_forgotten(

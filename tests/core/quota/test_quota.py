@@ -21,6 +21,7 @@ import pytest
 from quotas import Clock, most_in_a_second, take, used
 
 from tiw_automation.core import ConfigurationError, Quota
+from tiw_automation.core.quota import host as host_module
 from tiw_automation.core.quota.host import HostPace
 from tiw_automation.core.quota.pace_file import Contents
 from tiw_automation.core.quota.quota import Slot, WantedRate, shared_quota
@@ -295,9 +296,10 @@ def test_a_file_that_stays_locked_blocks_no_process(
 
 
 def test_a_process_that_finds_the_file_held_tries_again_and_takes_no_slot_without_it(
-    folder: Path,
+    folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """I1, where the process that holds the file waits for a processor."""
+    monkeypatch.setattr(host_module, "_LEASE_S", 0.0)
     clock = Clock()
     host = HostPace("id", "host", "A")
     quota = Quota(19, clock=clock, store=host)

@@ -113,6 +113,8 @@ class _DeadlineResponse(http.client.HTTPResponse):
 
 class _DeadlineMixin:
     response_class: Any = _DeadlineResponse
+    # What a request consists of, until it is complete: it leaves in one packet.
+    _parts: list[bytes] | None = None
 
     def _new_conn(self: Any) -> socket.socket:
         return connected(
@@ -128,7 +130,18 @@ class _DeadlineMixin:
         # A socket from the pool still has the timeout of an earlier call.
         if self.sock is not None:
             self.sock.settimeout(_call.remaining_s())
-        super().request(*args, **kwargs)  # type: ignore[misc]
+        self._parts = parts = []
+        try:
+            super().request(*args, **kwargs)  # type: ignore[misc]
+        finally:
+            self._parts = None
+        self.send(b"".join(parts))
+
+    def send(self: Any, data: bytes) -> None:
+        if self._parts is None:
+            super().send(data)  # type: ignore[misc]
+        else:
+            self._parts.append(data)
 
 
 class _Connection(_DeadlineMixin, HTTPConnection):

@@ -17,7 +17,9 @@ import hashlib
 import math
 import os
 import time
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tiw_automation.core.quota.pace import Pace, lowered, recovered, window_opens
 from tiw_automation.core.quota.pace_file import (
@@ -44,12 +46,67 @@ from tiw_automation.core.quota.store import Held, Unusable
 _LOCK_TRIES = 20
 # A process that takes a slot tries again, and its event loop must not block.
 _LOCK_TRIES_FOR_A_SLOT = 3
+# How long a lease holds: another process that begins waits for its first slot as long at most.
+_LEASE_S = 0.25
+_LEASE_SLOTS = STAMPS // 4
+# A process takes slots steadily where they follow each other within this time.
+_STEADY_S = 0.5
+_ROUNDING_S = 1e-6
+
+
+class _Lease:
+    """Slots that a process took at once, because no other one takes any.
+
+    An exchange with the file costs a busy process more than anything else of a slot. In the file,
+    the next slot is at the end of the lease, and all requests of the lease count as if they
+    left then. So each of them may leave at any time until then.
+
+    :param first: the slot before the lease.
+    :param slots: those of the lease, each at its earliest time.
+    :param end: when other processes may take slots.
+    :param spread_s: by how much the requests may arrive late.
+    """
+
+    def __init__(
+        self,
+        first: SharedSlot | None = None,
+        slots: Sequence[SharedSlot] = (),
+        end: float = -math.inf,
+        spread_s: float = 0.0,
+    ) -> None:
+        self.slots = deque(slots)
+        self.used: list[SharedSlot] = []
+        self.end = end
+        self.spread_s = spread_s
+        self.latest = end + spread_s
+        """When its requests have arrived, as far as other processes know."""
+        self.next_slot = first.time + 1.0 / first.pace if first else -math.inf
+
+    def take(self, now: float) -> SharedSlot | None:
+        """Return the next slot, not before ``now``; None if there is none within the lease."""
+        if not self.slots:
+            return None
+        time = max(now, self.slots[0].time, self.next_slot)
+        next_slot = time + 1.0 / self.slots[0].pace
+        if next_slot > self.end + _ROUNDING_S:
+            return None
+        self.next_slot = next_slot
+        self.used.append(replace(self.slots.popleft(), time=time))
+        return self.used[-1]
+
+    def release(self, slot: SharedSlot) -> bool:
+        """Take back a slot; return whether it is the latest one of the lease."""
+        if not self.used or self.used[-1] is not slot:
+            return False
+        self.next_slot = slot.time
+        self.slots.appendleft(self.used.pop())
+        return True
 
 
 class HostPace:
     """The pace of one account, host name and action on this machine.
 
-    The file is open only during a call; a file that is unusable now may be usable later.
+    A file that is unusable now may be usable later.
 
     :param checked: whether to make the file at once.
     :raises Unusable: it was to be made, and cannot be, or does not belong to this user.
@@ -67,6 +124,10 @@ class HostPace:
         self._pid = os.getpid()
         self._namespace = _pid_namespace()
         self._pace = 1.0
+        self._lease = _Lease()
+        self._taken_at = -math.inf
+        # Arrivals that are not yet written; the file counts these requests as later.
+        self._unwritten: list[tuple[SharedSlot, float]] = []
         if checked:
             self._file.make()
         remove_unused(self._in_use, keep=self._file.name)
@@ -93,11 +154,13 @@ class HostPace:
             contextlib.suppress(Held, Unusable),
             self._file.change(math.inf, self._pace, _LOCK_TRIES, create=False) as contents,
         ):
+            self._end_lease(contents)
             contents.rows = [row for row in contents.rows if not self._is_mine(row)]
+        self._file.close()
 
     def abandon(self) -> None:
         """Close the file without changing it."""
-        self._file.abandon()
+        self._file.close()
 
     def take(
         self,
@@ -118,18 +181,35 @@ class HostPace:
         :raises Held: another process holds the file.
         :raises Unusable: the file cannot be used.
         """
+        is_steady, self._taken_at = now - self._taken_at < _STEADY_S, now
+        leased = self._lease.take(now)
+        if leased is not None:
+            self._unwritten += arrived
+            return leased
         self._pace = pace.rate
+        lease = _Lease()
         with self._file.change(now, pace.rate, _LOCK_TRIES_FOR_A_SLOT) as contents:
-            for earlier, late_s in arrived:
-                _note_arrival(contents, earlier, late_s)
+            self._end_lease(contents, arrived)
             active = self._enter(contents, self._row(now, pace, demand))
-            return _taken(contents, active, pace.allowed, spread_s)
+            slot = _taken(contents, active, pace.allowed, spread_s)
+            if is_steady and len(active) == 1:
+                count = min(int(_LEASE_S * slot.pace), _LEASE_SLOTS)
+                slots = [_taken(contents, active, pace.allowed, spread_s) for _ in range(count)]
+                lease = _Lease(slot, slots, contents.next_slot, spread_s)
+                for leased in slots:
+                    _note_arrival(contents, leased, lease.latest - leased.time)
+        self._lease = lease
+        return slot
 
     def arrived(self, slot: SharedSlot, late_s: float) -> bool:
         """Note by how much the request of a slot arrived late, at most; ``-inf`` if it never left.
 
         :returns: whether it was noted; another process may hold the file.
         """
+        if self._lease.used or slot.time + late_s <= self._lease.latest:
+            self._unwritten.append((slot, late_s))
+        if slot.time + late_s <= self._lease.latest:
+            return True
         try:
             with self._file.change(math.inf, self._pace, _LOCK_TRIES) as contents:
                 _note_arrival(contents, slot, late_s)
@@ -139,6 +219,8 @@ class HostPace:
 
     def release(self, slot: SharedSlot) -> None:
         """Return a slot that was not used, if no later one was taken."""
+        if self._lease.release(slot):
+            return
         with (
             contextlib.suppress(Held, Unusable),
             self._file.change(math.inf, self._pace, _LOCK_TRIES) as contents,
@@ -154,10 +236,24 @@ class HostPace:
         """
         try:
             with self._file.change(now, self._pace, _LOCK_TRIES) as contents:
+                self._end_lease(contents)
                 contents.factor, contents.since = lowered(contents.factor, contents.since, now)
         except (Held, Unusable):
             return False
         return True
+
+    def _end_lease(
+        self, contents: Contents, arrived: Sequence[tuple[SharedSlot, float]] = ()
+    ) -> None:
+        """Write when the requests of the lease arrived, and return its other slots."""
+        lease, self._lease = self._lease, _Lease()
+        used = [(slot, lease.spread_s) for slot in lease.used]
+        unused = [(slot, -math.inf) for slot in lease.slots]
+        for slot, late_s in [*used, *unused, *self._unwritten, *arrived]:
+            _note_arrival(contents, slot, late_s)
+        self._unwritten.clear()
+        if unused and contents.next_slot == lease.end:
+            contents.next_slot = lease.next_slot
 
     def _row(self, now: float, pace: Pace, demand: Demand) -> ProcessRow:
         waits = demand.waits or (0 if demand.unconfirmed else 1)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The file in which the processes of a host keep their pace: where it is, and what it holds.
 
-It is opened, locked, read, written and closed for each slot: no descriptor stays open, and a file
-that is truncated meanwhile harms no memory map. Each field is checked when it is read, because a
-crash, a full disk or another program may have written it:
+It is locked, read and written for each slot; no memory map could be harmed by a file that is
+truncated meanwhile. Each field is checked when it is read, because a crash, a full disk or another
+program may have written it:
 
 ======  ===========  ==================================  ==========================  ==============
 offset  field        what it is                          range                       out of range
@@ -36,6 +36,7 @@ import os
 import stat
 import struct
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
@@ -66,6 +67,10 @@ SIZE = _ROWS_AT + PROCESSES * _ROW.size
 UNUSED_AFTER_S = 3600.0
 _REMOVED_AT_ONCE = 100
 _LOCK_PAUSE_S = 0.0002
+_CHECKED_EACH_S = 1.0
+_MOST_OPEN = 128
+_KEPT_OPEN_S = 10.0
+_OFTEN_S = 0.5
 _OPENED = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _NEVER = -math.inf
 
@@ -160,7 +165,9 @@ def state_folder() -> str:
 
 
 class PaceFile:
-    """One file of the folder.
+    """One file of the folder, which stays open between two uses that follow each other soon.
+
+    One thread may use it at a time.
 
     :param name: its name.
     """
@@ -168,6 +175,9 @@ class PaceFile:
     def __init__(self, name: str) -> None:
         self.name = name
         self._file = -1
+        self._path = ""
+        self._checked_at = _NEVER
+        self.used_at = _NEVER
 
     @property
     def path(self) -> str:
@@ -187,7 +197,7 @@ class PaceFile:
         except OSError as error:
             raise Unusable(f"{self.name}: {error.strerror or error}") from None
         finally:
-            self.abandon()
+            self.close()
 
     @contextlib.contextmanager
     def change(
@@ -202,6 +212,7 @@ class PaceFile:
         :raises Held: another process holds it.
         :raises Unusable: it cannot be made, read or written, or does not belong to this user.
         """
+        _kept_open.borrow(self)
         try:
             self._lock(tries, create)
             before = os.pread(self._file, SIZE, 0)
@@ -213,28 +224,18 @@ class PaceFile:
         except OSError as error:
             raise Unusable(f"{self.name}: {error.strerror or error}") from None
         finally:
-            self.unlock()
+            self._unlock()
+            _kept_open.give_back(self)
 
-    def unlock(self) -> None:
-        """Unlock and close it."""
-        file, self._file = self._file, -1
-        if file < 0:
-            return
-        with contextlib.suppress(OSError):
-            # A child that was forked meanwhile shares the lock.
-            fcntl.flock(file, fcntl.LOCK_UN)
-        with contextlib.suppress(OSError):
-            os.close(file)
-
-    def abandon(self) -> None:
-        """Close it and keep the lock: in a forked child the lock belongs to the parent."""
+    def close(self) -> None:
+        """Close it; the lock is kept: in a forked child it belongs to the parent."""
         file, self._file = self._file, -1
         if file >= 0:
             with contextlib.suppress(OSError):
                 os.close(file)
 
     def _lock(self, tries: int, create: bool) -> None:
-        self._open(create)
+        self._check_or_open(create)
         for _ in range(tries):
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -243,19 +244,97 @@ class PaceFile:
                 continue
             if os.fstat(self._file).st_nlink:
                 return
-            # Another process removed it between opening and locking.
-            self.unlock()
+            # Another process removed it before it was locked.
+            self._unlock()
             self._open(create)
         raise Held
 
+    def _unlock(self) -> None:
+        if self._file >= 0:
+            with contextlib.suppress(OSError):
+                # Closing is not enough: a child that was forked meanwhile shares the lock.
+                fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def _check_or_open(self, create: bool) -> None:
+        """Open it, or check now and then that it is still the file at its path."""
+        now = time.monotonic()
+        if self._file < 0 or self._path != self.path:
+            self._open(create)
+        elif now - self._checked_at > _CHECKED_EACH_S:
+            state_folder()
+            if not os.path.samestat(os.lstat(self._path), os.fstat(self._file)):
+                self._open(create)
+            self._checked_at = now
+
     def _open(self, create: bool) -> None:
+        self.close()
         if create:
             state_folder()
+        self._path, self._checked_at = self.path, time.monotonic()
         flags = _OPENED | (os.O_CREAT if create else 0)
-        self._file = os.open(self.path, flags, 0o600)
+        self._file = os.open(self._path, flags, 0o600)
         found = os.fstat(self._file)
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
-            raise Unusable(f"{self.path} is not a file of this user")
+            self.close()
+            raise Unusable(f"{self._path} is not a file of this user")
+
+
+class _KeptOpen:
+    """The open files that no call uses: few, and closed when they are not used for a while.
+
+    A file that is used once is not kept.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        # Since when each is unused, the longest unused one first.
+        self._since: dict[PaceFile, float] = {}
+
+    def borrow(self, file: PaceFile) -> None:
+        """Keep a file from being closed."""
+        with self._lock:
+            self._since.pop(file, None)
+
+    def give_back(self, file: PaceFile) -> None:
+        """Let a file be closed again."""
+        now = time.monotonic()
+        is_used_often, file.used_at = now - file.used_at < _OFTEN_S, now
+        if not is_used_often:
+            file.close()
+            return
+        with self._lock:
+            self._since[file] = now
+            if len(self._since) > _MOST_OPEN:
+                self._close_first()
+
+    def close_idle(self) -> None:
+        """Close those that are not used any more."""
+        now = time.monotonic()
+        with self._lock:
+            while self._since and now - next(iter(self._since.values())) >= _KEPT_OPEN_S:
+                self._close_first()
+
+    def _close_first(self) -> None:
+        file = next(iter(self._since))
+        del self._since[file]
+        file.close()
+
+
+_kept_open = _KeptOpen()
+
+
+def close_idle_files() -> None:
+    """Close the files that are not used any more."""
+    _kept_open.close_idle()
+
+
+def _forget_after_fork() -> None:
+    # Another thread may have held the lock at the fork; each file is closed by its pace.
+    global _kept_open
+    _kept_open = _KeptOpen()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)
 
 
 def remove_unused(is_used: Callable[[ProcessRow], bool], keep: str) -> None:

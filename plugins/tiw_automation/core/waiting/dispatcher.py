@@ -24,6 +24,9 @@ from tiw_automation.core.waiting.stats import RequestRate, StatsReport, WatcherS
 from tiw_automation.core.waiting.threads import CallThreads, Place
 from tiw_automation.core.waiting.tracker import Caller, Described, Key, TrackedTask, Tracker
 
+# A slot that waited longer than this for a place gives way to a new one.
+_LATE_S = 0.03
+
 
 class Dispatcher:
     """Polls the tasks of one kind that the calls of the running event loop wait for.
@@ -189,10 +192,24 @@ class Dispatcher:
                 timer.cancel()
 
     async def _poll_one(self, quota: Quota, wanted: WantedRate) -> None:
-        slot = await _next_slot(quota)
+        slot = quota.reserve()
+        place = None
         try:
-            place = await self._threads.place(self._account, self.client.settings.url)
+            await _sleep_until(slot)
+            # A slot that is used is valid for a moment only, so the place comes first.
+            place = await self._place()
+            if time.monotonic() - slot > _LATE_S:
+                quota.release(slot)
+                slot = quota.reserve()
+            slot = await _used(quota, slot)
+            if slot > time.monotonic():
+                self._threads.release(place)
+                place = None
+                await _sleep_until(slot)
+                place = await self._place()
         except BaseException:
+            if place is not None:
+                self._threads.release(place)
             quota.release(slot)
             raise
         # Taken as late as possible: the task that was due may have been cancelled.
@@ -204,6 +221,9 @@ class Dispatcher:
         if not task.unconfirmed:
             wanted.sent(slot)
         self._send(task, quota, slot, place)
+
+    async def _place(self) -> Place:
+        return await self._threads.place(self._account, self.client.settings.url)
 
     def _send(self, task: TrackedTask, quota: Quota, time_of_slot: float, place: Place) -> None:
         """Poll a task in a thread. Every request leaves in a slot of the quota (I1)."""
@@ -322,19 +342,11 @@ class Dispatcher:
             self._alarm, self._alarm_at = None, math.inf
 
 
-async def _next_slot(quota: Quota) -> float:
-    """Reserve the next slot, wait for it and return its time."""
-    slot = quota.reserve()
-    try:
-        await _sleep_until(slot)
-        while (used := quota.use(slot)) is None:
-            await asyncio.sleep(BUSY_PAUSE_S)
-        slot = used
-        await _sleep_until(slot)
-    except BaseException:
-        quota.release(slot)
-        raise
-    return slot
+async def _used(quota: Quota, slot: float) -> float:
+    """Use a slot that has come, and return when its request may leave."""
+    while (used := quota.use(slot)) is None:
+        await asyncio.sleep(BUSY_PAUSE_S)
+    return used
 
 
 async def _sleep_until(moment: float) -> None:

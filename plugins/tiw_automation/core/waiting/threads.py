@@ -29,6 +29,7 @@ from tiw_automation.core.api.idle_connections import (
     limit_idle_connections,
 )
 from tiw_automation.core.errors import TiwError
+from tiw_automation.core.quota.pace_file import close_idle_files
 
 _IDLE_S = 10.0
 
@@ -170,6 +171,7 @@ class CallThreads:
                         continue
                     self._idle.remove(inbox)
                 close_idle_connections()
+                close_idle_files()
                 return
             result = job()
             with self._lock:
