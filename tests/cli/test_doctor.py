@@ -9,10 +9,10 @@ import re
 import socket
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from fake_redis import fake_redis
 
 from tiw_automation.cli.app import tiw
 from tiw_automation.cli.checkup import Check, checkup, grouped
@@ -243,15 +243,31 @@ def test_a_pace_folder_that_is_open_to_others_is_a_warning(
     assert "open to other users" in check["found"]
 
 
-def test_a_quota_url_is_reported_as_unused(
-    account: Simulator, monkeypatch: pytest.MonkeyPatch
+def test_the_redis_of_the_shared_pace(account: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    with fake_redis() as url:
+        monkeypatch.setenv("TIW_QUOTA_URL", url)
+        checks = found()[1]
+    assert checks["Redis"]["state"] == "ok"
+    assert "19 requests a second for all processes" in checks["Redis"]["found"]
+    assert checks["pace file"]["found"] == "Not used: TIW_QUOTA_URL is set."
+
+
+@pytest.mark.parametrize(
+    ("url", "state", "words"),
+    [
+        ("redis://:sesame@127.0.0.1:1/0", "warning", "redis://127.0.0.1:1/0 cannot be used"),
+        ("http://:sesame@127.0.0.1", "fault", "TIW_QUOTA_URL"),
+    ],
+)
+def test_a_redis_that_cannot_be_used(
+    url: str, state: str, words: str, account: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TIW_QUOTA_URL", "redis://:sesame@redis.example.com/0")
+    monkeypatch.setenv("TIW_QUOTA_URL", url)
     result = doctor("--output", "json")
     assert "sesame" not in result.output
-    checks: list[dict[str, Any]] = json.loads(result.stdout)["checks"]
-    assert checks[-1]["name"] == "Redis"
-    assert checks[-1]["state"] == "warning"
+    (check,) = [one for one in json.loads(result.stdout)["checks"] if one["name"] == "Redis"]
+    assert check["state"] == state
+    assert words in check["found"]
 
 
 def test_actions_with_one_result_are_one_line() -> None:

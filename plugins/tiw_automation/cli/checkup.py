@@ -35,8 +35,10 @@ from tiw_automation.core.errors import (
 from tiw_automation.core.formatting import escaped, shown_url
 from tiw_automation.core.headers import http_date
 from tiw_automation.core.quota.host import HostPace
-from tiw_automation.core.quota.pace import recovered
-from tiw_automation.core.quota.pace_file import Contents, Unusable, state_folder
+from tiw_automation.core.quota.pace import Pace, recovered
+from tiw_automation.core.quota.pace_file import Contents, state_folder
+from tiw_automation.core.quota.parts import Demand, SharedSlot
+from tiw_automation.core.quota.store import NotYet, PaceStore, Unusable
 from tiw_automation.core.route import find_ca, find_proxy
 
 OK, WARNING, FAULT, NOT_CHECKED = "ok", "warning", "fault", "not checked"
@@ -92,7 +94,8 @@ def _checks(effective: Effective, probe: bool) -> Iterator[Check]:
         yield check
     yield from _account_checks(effective, reached, probe)
     yield _guarded("pace file", lambda: _pace_file(effective))
-    yield _redis()
+    if "Redis" not in effective.errors:
+        yield _guarded("Redis", lambda: _redis(effective))
 
 
 def fault_of(name: str, error: TiwError) -> Check:
@@ -149,8 +152,9 @@ def _settings_checks(effective: Effective) -> Iterator[Check]:
             yield fault_of(name, errors[name])
         elif settings is not None:
             yield _guarded(name, lambda find=find: find(settings))  # type: ignore[misc]
-    if "pace" in errors:
-        yield fault_of("pace", errors["pace"])
+    for name in ("pace", "Redis"):
+        if name in errors:
+            yield fault_of(name, errors[name])
     yield _guarded("SdkAppId", lambda: _sdk_app_id(effective))
 
 
@@ -243,7 +247,7 @@ def _clock(server_time: float | None, took_s: float) -> Check:
 
 def _account_checks(effective: Effective, reached: bool, probe: bool) -> Iterator[Check]:
     first, *others = read_actions(probe)
-    if not reached or effective.errors.keys() & {"keys", "SdkAppId"} or effective.app_id is None:
+    if not reached or effective.errors or effective.app_id is None:
         reason = "The faults above come first"
         yield Check("account", NOT_CHECKED, reason)
         yield from (_not_called(action, effective, reason) for action in (first, *others))
@@ -318,6 +322,8 @@ def _callbacks(all_answered: list[Answered]) -> Check:
 
 def _pace_file(effective: Effective) -> Check:
     settings = effective.settings
+    if settings is not None and settings.quota_url is not None:
+        return Check("pace file", OK, "Not used: TIW_QUOTA_URL is set.")
     try:
         if settings is None or "keys" in effective.errors:
             return Check("pace file", OK, f"The folder {state_folder()} is usable.")
@@ -346,15 +352,44 @@ def _contents(pace: HostPace, requests_per_second: float) -> Contents:
         return Contents.read(file.read(), time.monotonic(), requests_per_second)
 
 
-def _redis() -> Check:
-    if not os.environ.get("TIW_QUOTA_URL"):
+def _redis(effective: Effective) -> Check:
+    """Take one slot of the shared pace, as each process does."""
+    settings = effective.settings
+    if settings is None or settings.quota_url is None:
         return Check("Redis", OK, "TIW_QUOTA_URL is not set; each host has its own pace.")
-    return Check(
-        "Redis",
-        WARNING,
-        "TIW_QUOTA_URL is set, but this version does not use it.",
-        "Set TIW_QUOTA_SHARE on each host instead; together they must not exceed 1.",
-    )
+    from tiw_automation.core.quota.redis import RedisPace
+
+    has_keys = "keys" not in effective.errors
+    identity = settings.credentials.identity if has_keys else "tiw doctor"
+    shown = escaped(shown_url(settings.quota_url))
+    pace = RedisPace(settings.quota_url, identity, settings.host, "DescribeOnlineRecord")
+    try:
+        slot = _first_slot(pace, Pace(settings.requests_per_second, settings.quota_share))
+    except Unusable as error:
+        return Check(
+            "Redis",
+            WARNING,
+            f"{shown} cannot be used: {error}. Each process has its own pace.",
+            "Check the URL, the server, and that its user may run scripts (EVAL, EVALSHA, TIME).",
+        )
+    finally:
+        pace.close()
+    return Check("Redis", OK, f"{shown}: {slot.pace:.3g} requests a second for all processes")
+
+
+def _first_slot(pace: PaceStore, own: Pace) -> SharedSlot:
+    """Return the next slot.
+
+    :raises Unusable: the store cannot be used, or has no slot within a few seconds.
+    """
+    began = time.monotonic()
+    pace.expect(began, own.rate)
+    while (now := time.monotonic()) < began + CALL_S:
+        try:
+            return pace.take(now, own, Demand())
+        except NotYet:
+            time.sleep(0.02)
+    raise Unusable("it has no slot yet")
 
 
 def grouped(permissions: Sequence[Check]) -> list[Check]:
