@@ -64,6 +64,8 @@ QUICK = (
     (Benchmark("loop_lag.py"),),
     (Benchmark("pacing.py"), Benchmark("batch.py"), Benchmark("two_kinds.py")),
     (Benchmark("processes.py", limit_s=600),),
+    (Benchmark("accounts.py"),),
+    (Benchmark("shared_quota.py", limit_s=600),),
 )
 FULL = (
     (Benchmark("simulation.py", ("--full", "--plots", str(IMAGES)), 1800),),
