@@ -184,13 +184,23 @@ def slot_of(
 
 
 def part_alone(processes: Sequence[ProcessRow]) -> float:
-    """Return the part of the first process if each paces itself: all add up to at most 1."""
+    """Return the part of the first process if each paces itself: all add up to at most 1.
+
+    Of up to twenty processes each gets a twentieth at least, which is one request in a second.
+    """
     fastest = max(row.pace for row in processes)
     found = [
         max(part.whole, _least(row, len(processes), fastest))
         for part, row in zip(parts(processes, fastest), processes, strict=True)
     ]
-    return found[0] / max(1.0, sum(found))
+    least = min(_LEAST_PART, 1.0 / len(processes))
+    rest, left = 1.0, sum(found)
+    for part in sorted(found):
+        alone = max(part * min(rest / left, 1.0), least) if left > 0 else least
+        if part == found[0]:
+            return alone
+        rest, left = rest - alone, left - part
+    raise AssertionError
 
 
 def limit_of(mine: ProcessRow, allowed: int, fastest: float) -> int:

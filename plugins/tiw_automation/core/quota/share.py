@@ -75,9 +75,9 @@ class PaceShare:
         except (Held, Unusable) as error:
             self._failed(error, now)
             return None
-        if self.last_known is not None:
-            logger.info("The pace is shared with %s again.", self._store.shared_with)
-            self.last_known = None
+        if self._times_alone:
+            _note_shared_again(self._store.shared_with)
+        self.last_known = None
         self._slots_without, self._busy_since, self._times_alone = 0, None, 0
         self._unreported.clear()
         self.latest = taken
@@ -190,18 +190,25 @@ class PaceShare:
             )
 
 
+# The stores that are unusable, by the processes that share them: one warning for all accounts.
 _warned: set[str] = set()
 
 
 def _warn_once(shared_with: str, reason: str) -> None:
-    if not _warned:
-        _warned.add(reason)
+    if shared_with not in _warned:
+        _warned.add(shared_with)
         logger.warning(
             "The pace is not shared with %s: %s. This process uses its last known part of the "
             "pace, or else requests_per_second x quota_share (TIW_QUOTA_SHARE).",
             shared_with,
-            reason,
+            reason.removesuffix("."),
         )
+
+
+def _note_shared_again(shared_with: str) -> None:
+    if shared_with in _warned:
+        _warned.remove(shared_with)
+        logger.info("The pace is shared with %s again.", shared_with)
 
 
 os.register_at_fork(after_in_child=_warned.clear)
