@@ -193,9 +193,7 @@ FORGOTTEN: dict[str, Fault] = {
 }
 
 
-def test_what_the_server_forgot_costs_a_second_and_no_warning(
-    hosts: Hosts, tmp_path: Path
-) -> None:
+def test_what_the_server_forgot_costs_a_second_and_no_warning(hosts: Hosts, tmp_path: Path) -> None:
     server = RealRedis(tmp_path)
     try:
         hosts.start(server.url)

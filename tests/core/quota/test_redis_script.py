@@ -117,7 +117,9 @@ def test_a_state_that_is_empty_restarts_the_window(one: Process, port: int) -> N
     assert one.call([0.0]).delays[0] == pytest.approx(1.0, abs=0.05)
 
 
-@pytest.mark.parametrize("row", ["", "x", "nan " * 8, "9e99 9e99 1 0 1 19 1 0.5", "9e99 1 x x x 19 x 0", "1 2 3"])
+@pytest.mark.parametrize(
+    "row", ["", "x", "nan " * 8, "9e99 9e99 1 0 1 19 1 0.5", "9e99 1 x x x 19 x 0", "1 2 3"]
+)
 def test_an_invalid_process_costs_only_itself(one: Process, port: int, row: str) -> None:
     with client.Redis(port=port) as connection:
         connection.hset(KEYS[2], "other", row)

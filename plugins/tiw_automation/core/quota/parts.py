@@ -137,9 +137,6 @@ class SharedSlot:
     :param shares: the sum of their quota shares below 1.
     :param others_wait: whether other processes have waits.
     :param number: how many slots were taken before it.
-    :param alone: this process's part while the store is unusable; all of them add up to at most 1.
-    :param allowed: how many requests of all processes may arrive within a second; 0 where the
-        process may use all of its own pace while the store is unusable.
     """
 
     time: float
@@ -150,18 +147,29 @@ class SharedSlot:
     shares: float
     others_wait: bool
     number: int
-    alone: float = 1.0
-    allowed: int = 0
 
 
-def slot_of(
-    time: float,
-    number: int,
-    pace: float,
-    active: Sequence[ProcessRow],
-    alone: float = 1.0,
-    allowed: int = 0,
-) -> SharedSlot:
+@dataclass(frozen=True, slots=True)
+class PartAlone:
+    """What a process may use while the store is unusable, so that all keep to one pace.
+
+    :param rate: requests a second.
+    :param allowed: how many of its requests may arrive within a second.
+    """
+
+    rate: float
+    allowed: int
+
+    @classmethod
+    def of(cls, part: float, pace: float, allowed: int) -> PartAlone:
+        """Return it for a part of the pace of all processes.
+
+        :param allowed: how many requests of all processes may arrive within a second.
+        """
+        return cls(pace * part, max(int(allowed * part + 1e-9), 1))
+
+
+def slot_of(time: float, number: int, pace: float, active: Sequence[ProcessRow]) -> SharedSlot:
     """Return a slot that was taken, with the part of the process that took it.
 
     :param active: the processes that share the pace, this one first.
@@ -178,8 +186,6 @@ def slot_of(
         shares=sum(row.share for row in active if row.share < 1.0),
         others_wait=any(row.waits for row in others),
         number=number,
-        alone=alone,
-        allowed=allowed,
     )
 
 

@@ -8,7 +8,7 @@ import math
 import os
 
 from tiw_automation.core.quota.pace import GUARD_S, LATEST_S, SAME_S, Pace, RoundTrips
-from tiw_automation.core.quota.parts import Demand, SharedSlot
+from tiw_automation.core.quota.parts import Demand, PartAlone, SharedSlot
 from tiw_automation.core.quota.store import Held, NotYet, PaceStore, Unusable
 from tiw_automation.core.retry import doubled
 
@@ -32,8 +32,8 @@ class PaceShare:
         self._store = store
         self._round_trips = round_trips
         self.latest: SharedSlot | None = None
-        self.last_known: SharedSlot | None = None
-        """The latest slot, while the store is unusable, if its part holds without the store."""
+        self.part_alone: PartAlone | None = None
+        """What the process may use while the store is unusable; None for all of its own pace."""
         # Slots whose requests have no answer yet, by their times.
         self._under_way: dict[float, SharedSlot] = {}
         # Slots whose arrivals could not be written to the store, each with how late it was.
@@ -77,7 +77,7 @@ class PaceShare:
             return None
         if self._times_alone:
             _note_shared_again(self._store.shared_with)
-        self.last_known = None
+        self.part_alone = None
         self._slots_without, self._busy_since, self._times_alone = 0, None, 0
         self._unreported.clear()
         self.latest = taken
@@ -171,8 +171,7 @@ class PaceShare:
         assert store is not None
         _warn_once(store.shared_with, reason)
         self._alone_until = now + doubled(store.alone_s, self._times_alone, store.alone_most_s)
-        if self.latest is not None and self.latest.allowed:
-            self.last_known = self.latest
+        self.part_alone = store.part_alone
         self._times_alone += 1
         self._slots_without, self._busy_since = 0, None
         self.latest = None
