@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One pace for many hosts: the pace with Redis far away, and four processes against one.
+"""One pace for many hosts: Redis far away, four hosts against one process, many accounts.
 
 Needs ``redis-server``. A proxy delays what passes to and from it. Each process has its own
-temporary folder, as on hosts of their own.
+temporary folder, as on hosts of their own. ``--short`` runs each part for a few seconds.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
+import contextlib
+import json
 import logging
 import os
 import shutil
@@ -19,16 +20,26 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterator
 
-from children import clean_up_when_terminated, end
+import redis
+from children import clean_up_when_terminated, end, run_together
+from far_api import FarApi, forever
 from processes import SHARES, run
-from report import Figure, report
+from report import Figure, report, report_row
 
-from tiw_automation.core.quota.quota import Quota
+from tiw_automation.core import Quota, RecordWatcher, TiwClient
 from tiw_automation.core.quota.redis import RedisPace
 
 PACE = 19.0
-SECONDS = 30.0
+SHORT = "--short" in sys.argv
+SECONDS = 5.0 if SHORT else 30.0
+# A process with a tenth of the pace knows its round trips after 16 requests.
+WARM_UP_S = 3.0 if SHORT else 10.0
+LEAVES_S = 6.0
+ACCOUNTS = 30
+WAITS = 400
+TABLE = "quota"
 
 
 async def _copy(
@@ -63,34 +74,15 @@ def far_redis(port: int, round_trip_s: float) -> int:
     return found[0]
 
 
-def pace_with(port: int, action: str) -> tuple[float, int]:
-    """Return the part of the pace that one process reaches, and the most slots in a second."""
-    store = RedisPace(f"redis://127.0.0.1:{port}", "benchmark", "host", action)
-    quota = Quota(PACE, store=store)
-    quota.expect_answers()
-    times: list[float] = []
-    begun = time.monotonic()
-    while time.monotonic() - begun < SECONDS + 5:
-        slot = quota.acquire()
-        times.append(time.monotonic())
-        quota.answered(slot, time.monotonic() - slot + 0.01)
-    quota.close()
-    steady = [at for at in times if at > begun + 5]
-    most = max(sum(1 for b in times[n : n + 40] if b < a + 1) for n, a in enumerate(times))
-    return (len(steady) - 1) / (steady[-1] - steady[0]) / PACE, most
-
-
-def main() -> int:
-    """Print the figures; return 1 when one misses its target."""
-    logging.disable(logging.WARNING)
-    clean_up_when_terminated()
+@contextlib.contextmanager
+def redis_server() -> Iterator[int]:
+    """Run a server without persistence; return its port."""
     program = shutil.which("redis-server")
     if program is None:
         raise SystemExit("redis-server was not found: apt-get install redis-server")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    figures: list[Figure] = []
     with tempfile.TemporaryDirectory() as folder:
         server = subprocess.Popen(
             [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder],
@@ -98,32 +90,208 @@ def main() -> int:
         )
         try:
             time.sleep(1.0)
-            for number, (away_s, least) in enumerate(((0.0, 0.95), (0.05, 0.95), (0.15, 0.90))):
-                part, most = pace_with(far_redis(port, away_s), f"A{number}")
-                figures.append(
-                    Figure(
-                        f"part of the pace lost, Redis {away_s * 1000:.0f} ms away",
-                        1.0 - part,
-                        1.0 - least,
-                        f"{part:.3f} of {PACE:g}/s, at most {most} in a second",
-                    )
-                )
-            if "--pace-only" not in sys.argv:
-                os.environ["TIW_QUOTA_URL"] = f"redis://127.0.0.1:{port}"
-                one, four = run((1.0,), together=False), run(SHARES, together=False)
-                means = [statistics.fmean(stats.delays) for stats in (four, one)]
-                figures += [
-                    Figure(
-                        "mean delay: four hosts, 70/10/10/10 % of the waits / one process",
-                        means[0] / means[1],
-                        1.2,
-                        f"{means[0]:.2f} and {means[1]:.2f} s",
-                    ),
-                    Figure("rejects of the four", four.rejects, 0.0, f"of {four.requests}"),
-                ]
+            yield port
         finally:
             end([server])
-    return report(*itertools.chain(figures))
+
+
+def take_slots(quota: Quota) -> list[float]:
+    """Take slots for the time of a part, after the warm-up; return when."""
+    quota.expect_answers()
+    times: list[float] = []
+    begun = time.monotonic()
+    while (now := time.monotonic()) - begun < WARM_UP_S + SECONDS:
+        slot = quota.acquire()
+        times.append(time.monotonic())
+        quota.answered(slot, time.monotonic() - slot + 0.01)
+    quota.close()
+    return [at for at in times if begun + WARM_UP_S < at < now]
+
+
+def pace_from(port: int, round_trip_s: float) -> dict[str, float]:
+    """Return the part of the pace that a process reaches, and the most slots in a second."""
+    url = f"redis://127.0.0.1:{far_redis(port, round_trip_s)}"
+    times = take_slots(Quota(PACE, store=RedisPace(url, f"far{round_trip_s}", "host", "A")))
+    most = max(sum(1 for b in times[n : n + 40] if b < a + 1) for n, a in enumerate(times))
+    return {"part": (len(times) - 1) / (times[-1] - times[0]) / PACE, "most": most}
+
+
+def distances(port: int) -> list[Figure]:
+    """Measure the pace of one process with Redis near and far, at the same time."""
+    targets = ((0.0, 0.99), (0.05, 0.95), (0.15, 0.90))
+    parts = [["pace", str(port), str(away_s)] for away_s, _ in targets]
+    found = run_together(__file__, parts)
+    return [
+        Figure(
+            f"Redis {away_s * 1000:.0f} ms away: part of the pace that one process reaches",
+            one["part"],
+            least,
+            f"{PACE:g}/s, at most {one['most']} slots in a second, {SECONDS:g} s",
+            at_least=True,
+        )
+        for (away_s, least), one in zip(targets, found, strict=True)
+    ]
+
+
+async def _poll(settings: dict[str, object], waits: int, name: str) -> None:
+    watcher = RecordWatcher(TiwClient(**settings), running_list=False)  # type: ignore[arg-type]
+    ids = [f"{task_id}{name}" for task_id in forever(waits)]
+    async for _ in watcher.watch(ids, poll_interval=1.0):
+        pass
+
+
+def four_hosts(url: str) -> list[Figure]:
+    """Measure the pace of four processes, and that of three after the largest one is killed."""
+    with FarApi() as api, tempfile.TemporaryDirectory() as folder:
+        api.control(line=(0.02, 0.005))
+        hosts: list[subprocess.Popen[bytes]] = []
+        try:
+            for number, share in enumerate(SHARES):
+                own = os.path.join(folder, str(number))
+                os.mkdir(own)
+                order = json.dumps([api.settings(), round(share * WAITS), str(number)])
+                hosts.append(
+                    subprocess.Popen(
+                        [sys.executable, __file__, "poll", order],
+                        env={**os.environ, "TMPDIR": own, "TIW_QUOTA_URL": url},
+                    )
+                )
+            # Interpreters start within two seconds, and the server's pause takes one.
+            time.sleep(WARM_UP_S + 5.0)
+            api.control(mark=True)
+            time.sleep(SECONDS)
+            four = api.control()
+            hosts[0].kill()
+            time.sleep(LEAVES_S)
+            api.control(mark=True)
+            time.sleep(SECONDS)
+            three = api.control()
+        finally:
+            end(hosts)
+    return [
+        Figure(
+            "part of the pace that four hosts reach, 70/10/10/10 % of the waits",
+            four.requests / SECONDS / PACE,
+            0.95,
+            f"at most {four.most} requests in a second at the server, {SECONDS:g} s",
+            at_least=True,
+        ),
+        Figure(
+            f"part that three reach {LEAVES_S:g} s after the largest was killed (kill -9)",
+            three.requests / SECONDS / PACE,
+            0.95,
+            f"at most {three.most} requests in a second, {SECONDS:g} s",
+            at_least=True,
+        ),
+        Figure("rejects of these", four.rejects + three.rejects, 0.0, f"of {three.requests}"),
+    ]
+
+
+def delays(url: str) -> list[Figure]:
+    """Measure the delays of four hosts and of one process."""
+    os.environ["TIW_QUOTA_URL"] = url
+    one, four = run((1.0,), together=False), run(SHARES, together=False)
+    means = [statistics.fmean(stats.delays) for stats in (four, one)]
+    return [
+        Figure(
+            "mean delay: four hosts, 70/10/10/10 % of the waits / one process",
+            means[0] / means[1],
+            1.2,
+            f"{means[0]:.2f} and {means[1]:.2f} s, {WAITS} waits",
+        ),
+        Figure("rejects of the four", four.rejects, 0.0, f"of {four.requests} requests"),
+    ]
+
+
+def many_accounts(port: int) -> list[Figure]:
+    """Measure the accounts of one process: the least pace, and what a call costs Redis."""
+    url = f"redis://127.0.0.1:{port}"
+    with redis.Redis(port=port) as server:
+        server.config_resetstat()
+        before = server.info()
+        [found] = run_together(__file__, [["accounts", url]])
+        after, commands = server.info(), server.info("commandstats")
+    calls = commands["cmdstat_evalsha"]
+    lasted_s = SECONDS + WARM_UP_S
+    writes = found["sends"] / calls["calls"]
+    return [
+        Figure(
+            f"{ACCOUNTS} accounts of one process: the least part of its pace that one reaches",
+            found["least"],
+            0.98,
+            f"{calls['calls'] / lasted_s:.0f} calls a second, {1 / writes:.1f} sent together",
+            at_least=True,
+        ),
+        Figure(
+            "their connections to Redis",
+            after["total_connections_received"] - before["total_connections_received"],
+            1.0,
+            f"{found['cpu_s'] / calls['calls'] * 1000:.2f} ms of the process's CPU a call",
+        ),
+        Figure(
+            "what a call costs Redis, ms",
+            calls["usec_per_call"] / 1000,
+            0.15,
+            f"{calls['calls']} calls, by its own statistics",
+        ),
+    ]
+
+
+def accounts(url: str) -> dict[str, float]:
+    """Take slots for many accounts, each in its thread."""
+    found: list[float] = []
+
+    def one(number: int) -> None:
+        times = take_slots(Quota(PACE, store=stores[number]))
+        found.append((len(times) - 1) / (times[-1] - times[0]) / PACE)
+
+    stores = [RedisPace(url, f"account{n}", "host", "A") for n in range(ACCOUNTS)]
+    sends, run_calls = [0], stores[0]._thread.connection.run
+
+    def counted(calls: object) -> object:
+        sends[0] += 1
+        return run_calls(calls)  # type: ignore[arg-type]
+
+    stores[0]._thread.connection.run = counted  # type: ignore[method-assign,assignment]
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(ACCOUNTS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return {"least": min(found), "sends": sends[0], "cpu_s": time.process_time()}
+
+
+def main() -> int:
+    """Print the figures; return 1 when one misses its target."""
+    logging.disable(logging.WARNING)
+    match sys.argv[1:]:
+        case ["pace", port, away_s, *_]:
+            print(json.dumps(pace_from(int(port), float(away_s))))
+            return 0
+        case ["accounts", url, *_]:
+            print(json.dumps(accounts(url)))
+            return 0
+        case ["poll", order, *_]:
+            asyncio.run(_poll(*json.loads(order)))
+            return 0
+    clean_up_when_terminated()
+    figures: list[Figure] = []
+    with redis_server() as port:
+        url = f"redis://127.0.0.1:{port}"
+        parts: list[Callable[[], list[Figure]]] = [
+            lambda: distances(port),
+            lambda: four_hosts(url),
+            lambda: many_accounts(port),
+        ]
+        if not SHORT:
+            parts.append(lambda: delays(url))
+        for part in parts:
+            figures += part()
+    for figure in figures:
+        target = f"{'>=' if figure.at_least else '<='} {figure.target:g}"
+        row = {"what": figure.what, "target": target, "reached": f"{figure.ratio:.3f}"}
+        report_row(TABLE, {**row, "how": figure.how})
+    return report(*figures)
 
 
 if __name__ == "__main__":

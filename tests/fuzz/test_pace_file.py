@@ -57,7 +57,7 @@ files = st.binary(max_size=200) | st.tuples(headers, stamps, process_rows).map(b
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("pace")))
-        patch.setattr(share_module, "_warned", {"quiet"})
+        patch.setattr(share_module, "_warned", {"other processes of this host"})
         yield
 
 

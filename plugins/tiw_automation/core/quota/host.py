@@ -116,6 +116,7 @@ class HostPace:
     patience_s = 1.0
     alone_s = 30.0
     alone_most_s = 1800.0
+    part_alone = None
 
     def __init__(self, identity: str, host: str, action: str, *, checked: bool = True) -> None:
         # The account's name is not written anywhere. Versions with another layout use other files.

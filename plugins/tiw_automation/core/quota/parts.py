@@ -137,9 +137,6 @@ class SharedSlot:
     :param shares: the sum of their quota shares below 1.
     :param others_wait: whether other processes have waits.
     :param number: how many slots were taken before it.
-    :param alone: this process's part while the store is unusable; all of them add up to at most 1.
-    :param allowed: how many requests of all processes may arrive within a second; 0 where the
-        process may use all of its own pace while the store is unusable.
     """
 
     time: float
@@ -150,18 +147,29 @@ class SharedSlot:
     shares: float
     others_wait: bool
     number: int
-    alone: float = 1.0
-    allowed: int = 0
 
 
-def slot_of(
-    time: float,
-    number: int,
-    pace: float,
-    active: Sequence[ProcessRow],
-    alone: float = 1.0,
-    allowed: int = 0,
-) -> SharedSlot:
+@dataclass(frozen=True, slots=True)
+class PartAlone:
+    """What a process may use while the store is unusable, so that all keep to one pace.
+
+    :param rate: requests a second.
+    :param allowed: how many of its requests may arrive within a second.
+    """
+
+    rate: float
+    allowed: int
+
+    @classmethod
+    def of(cls, part: float, pace: float, allowed: int) -> PartAlone:
+        """Return it for a part of the pace of all processes.
+
+        :param allowed: how many requests of all processes may arrive within a second.
+        """
+        return cls(pace * part, max(int(allowed * part + 1e-9), 1))
+
+
+def slot_of(time: float, number: int, pace: float, active: Sequence[ProcessRow]) -> SharedSlot:
     """Return a slot that was taken, with the part of the process that took it.
 
     :param active: the processes that share the pace, this one first.
@@ -178,19 +186,27 @@ def slot_of(
         shares=sum(row.share for row in active if row.share < 1.0),
         others_wait=any(row.waits for row in others),
         number=number,
-        alone=alone,
-        allowed=allowed,
     )
 
 
 def part_alone(processes: Sequence[ProcessRow]) -> float:
-    """Return the part of the first process if each paces itself: all add up to at most 1."""
+    """Return the part of the first process if each paces itself: all add up to at most 1.
+
+    Of up to twenty processes each gets a twentieth at least, which is one request in a second.
+    """
     fastest = max(row.pace for row in processes)
     found = [
         max(part.whole, _least(row, len(processes), fastest))
         for part, row in zip(parts(processes, fastest), processes, strict=True)
     ]
-    return found[0] / max(1.0, sum(found))
+    least = min(_LEAST_PART, 1.0 / len(processes))
+    rest, left = 1.0, sum(found)
+    for part in sorted(found):
+        alone = max(part * min(rest / left, 1.0), least) if left > 0 else least
+        if part == found[0]:
+            return alone
+        rest, left = rest - alone, left - part
+    raise AssertionError
 
 
 def limit_of(mine: ProcessRow, allowed: int, fastest: float) -> int:

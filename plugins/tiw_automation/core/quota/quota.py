@@ -156,16 +156,14 @@ class Quota:
 
     @property
     def _rate_alone(self) -> float:
-        known = self._share.last_known
-        return self._pace.rate if known is None else min(known.pace * known.alone, self._pace.rate)
+        known = self._share.part_alone
+        return self._pace.rate if known is None else min(known.rate, self._pace.rate)
 
     @property
     def _allowed_alone(self) -> int:
         """How many requests of this process may arrive within a second without the store."""
-        known = self._share.last_known
-        if known is None:
-            return self._pace.allowed
-        return min(max(int(known.allowed * known.alone + 1e-9), 1), self._pace.allowed)
+        known = self._share.part_alone
+        return self._pace.allowed if known is None else min(known.allowed, self._pace.allowed)
 
     @property
     def unconfirmed_rate(self) -> float:
@@ -232,13 +230,16 @@ class Quota:
             now = self.clock()
             if not self._share.is_used(now):
                 return slot
-            # Where the store grants nothing for long, the request leaves now, not at its slot.
             used = max(now - _TOLERANCE_S, slot)
             try:
                 taken = self._share.take(used, now, self._pace, self._demand())
             except Held:
                 return None
-            used = used if taken is None else taken
+            if taken is None:
+                # The process waited for the store and leaves without it: now, not at its slot.
+                self._next_slot = max(self._next_slot, used + 1.0 / self.rate)
+            else:
+                used = taken
             self._window.add(used, self._pace.allowed)
             return used
 

@@ -27,6 +27,7 @@ from tiw_automation.core.quota.pace import Pace
 from tiw_automation.core.quota.parts import (
     QUIET_S,
     Demand,
+    PartAlone,
     SharedSlot,
     limit_of,
     part_alone,
@@ -98,7 +99,9 @@ class RedisPace:
         self._latest_time = -math.inf
         # Whether the connection was lost since the last call.
         self._lost = True
+        # The part that it wants while the server is unusable, and what the server granted.
         self._alone = 1.0
+        self.part_alone: PartAlone | None = None
         self._error: str | None = None
 
     @property
@@ -206,7 +209,7 @@ class RedisPace:
                 self._leaving, self._wish = False, None
                 self._prefetch.clear()
             elif self._wish is not None:
-                self._prefetch.add(self._slots(answer, self._wish[0], answered_at))
+                self._take_over(answer, self._wish[0], answered_at)
             self._plan()
 
     def failed(self, reason: str, *, lost: bool) -> None:
@@ -224,18 +227,21 @@ class RedisPace:
 
     # Helpers; the lock is held.
 
-    def _slots(self, answer: Answer, pace: Pace, answered_at: float) -> list[SharedSlot]:
-        """Return the slots of an answer, and take over the part that it leaves to this process."""
+    def _take_over(self, answer: Answer, pace: Pace, answered_at: float) -> None:
+        """Take over the slots of an answer, and the part that it leaves to this process."""
         rows = answer.processes
-        self._alone = part_alone(rows)
         active = [rows[0], *[row for row in rows[1:] if answered_at - row.seen <= QUIET_S]]
         allowed = limit_of(rows[0], pace.allowed, max(row.pace for row in active))
-        alone = max(answer.alone, _LEAST_ALONE)
+        self._alone = part_alone(rows)
+        granted = max(answer.alone, _LEAST_ALONE)
+        self.part_alone = PartAlone.of(granted, answer.pace, allowed)
         begin = answer.now - self._thread.server.least
-        return [
-            slot_of(begin + delay, number, answer.pace, active, alone, allowed)
-            for number, delay in enumerate(answer.delays, answer.first)
-        ]
+        self._prefetch.add(
+            [
+                slot_of(begin + delay, number, answer.pace, active)
+                for number, delay in enumerate(answer.delays, answer.first)
+            ]
+        )
 
     def _note_arrival(self, slot: SharedSlot, late_s: float, now: float) -> None:
         if late_s == -math.inf:

@@ -100,6 +100,8 @@ class Answer:
         """
         try:
             now, pace, alone, first, delays, processes = reply
+            if not (isinstance(delays, list) and isinstance(processes, list)):
+                raise TypeError
             return cls(
                 now=_number(now, 0.0, math.inf),
                 pace=_number(pace, LEAST_PACE / 100, MOST_PACE),
@@ -121,7 +123,10 @@ def _number(text: Any, least: float, most: float) -> float:
 
 def _row(text: str, now: float) -> ProcessRow | None:
     """Return a process of an answer; None where it is invalid."""
-    age, waits, unconfirmed, wanted, pace, share, _alone = map(float, text.split())
+    try:
+        age, waits, unconfirmed, wanted, pace, share, _alone = map(float, text.split())
+    except ValueError:
+        return None
     row = ProcessRow(1, 0, now - age, waits, unconfirmed, wanted, pace, share)
     return row if row.is_sound else None
 

@@ -8,7 +8,7 @@ import math
 import os
 
 from tiw_automation.core.quota.pace import GUARD_S, LATEST_S, SAME_S, Pace, RoundTrips
-from tiw_automation.core.quota.parts import Demand, SharedSlot
+from tiw_automation.core.quota.parts import Demand, PartAlone, SharedSlot
 from tiw_automation.core.quota.store import Held, NotYet, PaceStore, Unusable
 from tiw_automation.core.retry import doubled
 
@@ -32,8 +32,8 @@ class PaceShare:
         self._store = store
         self._round_trips = round_trips
         self.latest: SharedSlot | None = None
-        self.last_known: SharedSlot | None = None
-        """The latest slot, while the store is unusable, if its part holds without the store."""
+        self.part_alone: PartAlone | None = None
+        """What the process may use while the store is unusable; None for all of its own pace."""
         # Slots whose requests have no answer yet, by their times.
         self._under_way: dict[float, SharedSlot] = {}
         # Slots whose arrivals could not be written to the store, each with how late it was.
@@ -75,9 +75,9 @@ class PaceShare:
         except (Held, Unusable) as error:
             self._failed(error, now)
             return None
-        if self.last_known is not None:
-            logger.info("The pace is shared with %s again.", self._store.shared_with)
-            self.last_known = None
+        if self._times_alone:
+            _note_shared_again(self._store.shared_with)
+        self.part_alone = None
         self._slots_without, self._busy_since, self._times_alone = 0, None, 0
         self._unreported.clear()
         self.latest = taken
@@ -171,8 +171,7 @@ class PaceShare:
         assert store is not None
         _warn_once(store.shared_with, reason)
         self._alone_until = now + doubled(store.alone_s, self._times_alone, store.alone_most_s)
-        if self.latest is not None and self.latest.allowed:
-            self.last_known = self.latest
+        self.part_alone = store.part_alone
         self._times_alone += 1
         self._slots_without, self._busy_since = 0, None
         self.latest = None
@@ -190,18 +189,25 @@ class PaceShare:
             )
 
 
+# The stores that are unusable, by the processes that share them: one warning for all accounts.
 _warned: set[str] = set()
 
 
 def _warn_once(shared_with: str, reason: str) -> None:
-    if not _warned:
-        _warned.add(reason)
+    if shared_with not in _warned:
+        _warned.add(shared_with)
         logger.warning(
             "The pace is not shared with %s: %s. This process uses its last known part of the "
             "pace, or else requests_per_second x quota_share (TIW_QUOTA_SHARE).",
             shared_with,
-            reason,
+            reason.removesuffix("."),
         )
+
+
+def _note_shared_again(shared_with: str) -> None:
+    if shared_with in _warned:
+        _warned.remove(shared_with)
+        logger.info("The pace is shared with %s again.", shared_with)
 
 
 os.register_at_fork(after_in_child=_warned.clear)

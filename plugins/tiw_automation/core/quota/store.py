@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from tiw_automation.core.quota.pace import Pace
-from tiw_automation.core.quota.parts import Demand, SharedSlot
+from tiw_automation.core.quota.parts import Demand, PartAlone, SharedSlot
 
 
 class Unusable(Exception):
@@ -36,6 +36,8 @@ class PaceStore(Protocol):
     """How long an unusable store is left alone at first, then twice as long each time."""
     alone_most_s: float
     """The longest such time."""
+    part_alone: PartAlone | None
+    """What this process may use while the store is unusable; None for all of its own pace."""
 
     @property
     def shared_with(self) -> str:
