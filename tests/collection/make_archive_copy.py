@@ -16,7 +16,7 @@ COPY = ROOT / "collections/ansible_collections/tiw/automation/plugins/module_uti
 
 _SOURCE = "tiw_automation.core"
 _TARGET = "ansible_collections.tiw.automation.plugins.module_utils._core_copy"
-_GROUND = ("errors", "formatting", "headers", "locks", "retry", "route", "sockets")
+_GROUND = ("errors", "formatting", "headers", "locks", "metrics", "retry", "route", "sockets")
 # A bucket needs fsspec.
 _STAYS = ("__init__.py", "bucket.py")
 # Rules of ansible-test alone: they forbid the name "_", and "not x > 0", which finds NaN too.

@@ -17,7 +17,7 @@ from waits import Pushes, context, fire, sensor
 from tiw_automation.airflow import shared_watcher
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.airflow.triggers import TiwOnlineRecordTrigger
-from tiw_automation.core import ConfigurationError, RecordWatcher, TiwError, WatcherStats
+from tiw_automation.core import ConfigurationError, RecordWatcher, TiwError
 from tiw_automation.simulator import Simulator
 
 Connect = Callable[..., None]
@@ -158,18 +158,3 @@ async def test_one_connection_is_read_once_for_all_that_start_together(
     # A wait that starts later reads the connection anew.
     await fire(trigger)
     assert len(made) == 2
-
-
-def test_every_figure_of_a_watcher_is_a_gauge(monkeypatch: pytest.MonkeyPatch) -> None:
-    gauges: dict[str, float] = {}
-    # The service that receives metrics does not run here.
-    monkeypatch.setattr(shared_watcher.Stats, "gauge", gauges.__setitem__, raising=False)
-    shared_watcher.emit_metrics(WatcherStats(3, 20, 1, 2, 1.5, 0.25))
-    assert gauges == {
-        "tiw.watcher.waits": 3,
-        "tiw.watcher.polls": 20,
-        "tiw.watcher.rejects": 1,
-        "tiw.watcher.errors": 2,
-        "tiw.watcher.oldest_unpolled_s": 1.5,
-        "tiw.watcher.rate": 0.25,
-    }

@@ -14,6 +14,7 @@ from airflow.providers.common.compat.sdk import BaseHook  # isort: skip
 from airflow.sdk.log import mask_secret  # isort: skip
 
 from tiw_automation.airflow.connections import find_connection, with_more
+from tiw_automation.airflow.metrics import export
 from tiw_automation.core import ConfigurationError, TaskNotFound, TiwClient, TiwError
 from tiw_automation.core.checks import did_you_mean
 
@@ -78,6 +79,7 @@ class TiwHook(BaseHook):
         :raises ConfigurationError: a setting is invalid, or the connection does not exist.
         :raises TiwError: connections are temporarily unreadable; it is retryable.
         """
+        export()
         connection = self._connection()
         try:
             return TiwClient(**self._settings(connection))

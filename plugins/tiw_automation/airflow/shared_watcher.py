@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The watcher of a triggerer's loop: one for each account, and its metrics ``tiw.watcher.*``."""
+"""The watcher of a triggerer's loop: one for each account."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ from collections.abc import Coroutine
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
-
-from airflow.providers.common.compat.sdk import Stats as Stats  # isort: skip
 from asgiref.sync import sync_to_async
 
+from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
 from tiw_automation.airflow.hooks import TiwHook
+from tiw_automation.airflow.metrics import export
 from tiw_automation.core import RecordWatcher, TiwError
 from tiw_automation.core.retry import chance
-from tiw_automation.core.waiting import WatcherStats
 
 logger = logging.getLogger(__name__)
 
@@ -51,12 +49,6 @@ async def shared_watcher(conn_id: str | None, end_time: float | None) -> RecordW
         current.waits -= 1
         if not current.waits and connecting.get(conn_id) is current:
             del connecting[conn_id]
-
-
-def emit_metrics(stats: WatcherStats) -> None:
-    """Set one gauge for each of a watcher's figures."""
-    for name in WatcherStats.__slots__:
-        Stats.gauge(f"tiw.watcher.{name}", getattr(stats, name))
 
 
 class _Connecting:
@@ -124,9 +116,8 @@ async def _connect(conn_id: str | None) -> RecordWatcher:
     # by asgiref, because Airflow 3.1 then asks its supervisor in the loop that the call came
     # from: from any other thread two answers cross, and the triggerer dies.
     connect = sync_to_async(TiwHook(conn_id).get_conn, thread_sensitive=False)
-    watcher = RecordWatcher.shared(await connect())
-    watcher.on_stats = emit_metrics
-    return watcher
+    export(gauges=True)
+    return RecordWatcher.shared(await connect())
 
 
 def _started(

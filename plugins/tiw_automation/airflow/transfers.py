@@ -20,6 +20,7 @@ from tiw_automation.airflow import loops
 from tiw_automation.airflow.arguments import count, flag, mode, seconds
 from tiw_automation.airflow.hooks import TiwHook
 from tiw_automation.airflow.lineage import lineage
+from tiw_automation.airflow.metrics import export
 from tiw_automation.airflow.object_storage import storage_of
 from tiw_automation.airflow.rendering import KeepsTexts
 from tiw_automation.core import (
@@ -171,6 +172,7 @@ class TiwOnlineRecordToObjectStorageOperator(KeepsTexts):
 
     def execute(self, context: Context) -> list[str]:
         """Copy what is missing, announce it to the outlets, and return the paths."""
+        export()
         records, errors = self._find()
         self._archive = self._new_archive()
         if self._killed:

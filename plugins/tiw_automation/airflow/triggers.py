@@ -48,6 +48,7 @@ from tiw_automation.core import (
     Verdict,
     check_sdk_app_id,
     judge,
+    metrics,
 )
 from tiw_automation.core.events import RecordFeed
 from tiw_automation.core.waiting import DEFAULT_POLL_INTERVAL_S, in_order
@@ -320,6 +321,7 @@ class TiwOnlineRecordFinishedEventTrigger(BaseEventTrigger):
                 announced.settle(ids)
                 yield TriggerEvent(to_event(batch))  # type: ignore[no-untyped-call]
                 if batch:
+                    metrics.report("tiw.events.published", len(batch), source="trigger")
                     self._when_stored(snapshot, announced, partial(announced.published, ids))
                     feed.look_again(_APART_S)
                 else:

@@ -78,6 +78,11 @@ if TYPE_CHECKING:
         UnsupportedOperation as UnsupportedOperation,
     )
     from tiw_automation.core.events.confirmation import hint_waits as hint_waits
+    from tiw_automation.core.metrics import (
+        METRICS as METRICS,
+        Metric as Metric,
+        on_metrics as on_metrics,
+    )
     from tiw_automation.core.quota.quota import Quota as Quota
     from tiw_automation.core.records.outcome import (
         Acceptance as Acceptance,
@@ -139,6 +144,7 @@ else:
                 TiwError TransportError UnsupportedOperation
             """,
             "events.confirmation": "hint_waits",
+            "metrics": "METRICS Metric on_metrics",
             "quota.quota": "Quota",
             "records.outcome": """
                 Acceptance Outcome RecordFailed TaskFailed Verdict WaitTimeout judge

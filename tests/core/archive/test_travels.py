@@ -23,7 +23,16 @@ CORE = Path(tiw_automation.__file__).parent / "core"
 TRAVEL = [
     *(
         CORE / f"{name}.py"
-        for name in ("errors", "formatting", "headers", "locks", "retry", "route", "sockets")
+        for name in (
+            "errors",
+            "formatting",
+            "headers",
+            "locks",
+            "metrics",
+            "retry",
+            "route",
+            "sockets",
+        )
     ),
     *sorted(
         path

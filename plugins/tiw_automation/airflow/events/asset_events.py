@@ -23,6 +23,7 @@ from tiw_automation.core import (
     Verdict,
     check_sdk_app_id,
     judge,
+    metrics,
 )
 from tiw_automation.core.events import end_id
 from tiw_automation.core.formatting import shown
@@ -152,6 +153,7 @@ def publish_to_outlets(
             event.extra = to_event([to_extra(end, with_record=False) for end in ends])
         if PARTITIONED_BY in extra:
             event.add_partitions([end.task_id for end in ends])
+        metrics.report("tiw.events.published", len(ends), source="task")
 
 
 def tell_outlets(

@@ -20,14 +20,18 @@ from airflow.providers.common.compat.sdk import conf
 from tiw_automation.airflow.events.callback_connection import CallbackConnection, may_pass
 from tiw_automation.airflow.events.callback_request import Memory, Refused, read_body, respond
 from tiw_automation.airflow.events.event_sink import BeingPublished, EventSink
+from tiw_automation.airflow.metrics import export
 from tiw_automation.core import (
     Callback,
     CallbackError,
+    CallbackExpired,
+    CallbackForged,
     Outcome,
     RecordWatcher,
     TiwError,
     Verdict,
     WaitTimeout,
+    metrics,
     parse_callback,
 )
 from tiw_automation.core.api import ANSWER, MAX_BODY_BYTES, check_signed
@@ -83,6 +87,7 @@ def callback_apps() -> list[dict[str, Any]]:
     connections = {i: found for i in conn_ids if (found := _usable_connection(i)) is not None}
     if not connections:
         return []
+    export(gauges=True)
     app = CallbackReceiver(connections, EventSink())
     return [{"app": app, "url_prefix": URL_PREFIX, "name": "TIW callbacks"}]
 
@@ -134,12 +139,15 @@ class CallbackReceiver:
         """Answer one request."""
         if scope["type"] != "http":
             return
+        metrics.report("tiw.callbacks.received")
         try:
             await self._receive(scope, receive)
         except Refused as refused:
+            metrics.report("tiw.callbacks.refused", reason=refused.why)
             await respond(send, refused.status, _REFUSAL)
         except Exception:
             logger.exception("A callback could not be processed; Tencent will post it again.")
+            metrics.report("tiw.callbacks.refused", reason="fault")
             await respond(send, 503, _REFUSAL)
         else:
             await respond(send, 200, ANSWER)
@@ -150,7 +158,7 @@ class CallbackReceiver:
         connection = self._connections.get(_conn_id(scope))
         if connection is None:
             self._refusals.add("No connection of that name receives callbacks.")
-            raise Refused(403, "it is not trusted")
+            raise Refused(403, "it is not trusted", "unknown_connection")
         callback = await self._verified(connection, scope, receive)
         task_id = callback.task_id
         if not callback.is_finished:
@@ -175,10 +183,10 @@ class CallbackReceiver:
             settings.check_app(callback)
         except CallbackError as error:
             self._refusals.add(error)
-            raise Refused(403, "it is not trusted") from None
+            raise Refused(403, "it is not trusted", _why(error)) from None
         except TiwError as error:
             self._refusals.add(error)
-            raise Refused(503, "it cannot be verified yet") from None
+            raise Refused(503, "it cannot be verified yet", "connection_unreadable") from None
         except Refused as refused:
             if refused.status == 413:
                 self._too_long.add(refused)
@@ -201,7 +209,7 @@ class CallbackReceiver:
             await asyncio.wait_for(self._backlog.result(key), _ANSWER_WITHIN_S)
         except (TimeoutError, NotConfirmed, TiwError, OSError):
             # The backlog has logged it.
-            raise Refused(503, "it is not confirmed yet") from None
+            raise Refused(503, "it is not confirmed yet", "not_confirmed_yet") from None
         finally:
             self._waiting -= 1
 
@@ -224,6 +232,7 @@ class CallbackReceiver:
             await self._publish(conn_id, settings.client.settings.sdk_app_id, found)
         else:
             logger.warning("%s", found.message)
+        metrics.report("tiw.callbacks.confirmed", verdict=found.verdict.value)
         if found.verdict is not Verdict.MISSING:
             self._remember(key)
         return True
@@ -241,6 +250,7 @@ class CallbackReceiver:
             except BeingPublished as error:
                 names += error.stored_in
                 await asyncio.sleep(_LOOK_AGAIN_S)
+        metrics.report("tiw.events.published", len(names), source="callback")
         logger.info("%s Published to %s.", outcome.message, ", ".join(names) or "no asset")
 
     def _remember(self, key: _Key) -> None:
@@ -252,6 +262,12 @@ class CallbackReceiver:
 def _conn_id(scope: Scope) -> str:
     path, root = str(scope["path"]), str(scope.get("root_path") or "")
     return path.removeprefix(root).strip("/")
+
+
+def _why(error: CallbackError) -> str | None:
+    if isinstance(error, CallbackForged):
+        return "forged"
+    return "expired" if isinstance(error, CallbackExpired) else None
 
 
 async def _parse(body: bytes, secret: str) -> Callback:

@@ -29,13 +29,26 @@ _MOST_BYTES = 16 * 1024 * 1024
 _FOR_SHORT_BODIES = 4 * 1024 * 1024
 _SHORT_BODY = 64 * 1024
 
+_WHY = {
+    400: "aborted",
+    403: "untrusted",
+    405: "not_a_post",
+    408: "too_slow",
+    413: "too_long",
+    503: "busy",
+}
+
 
 class Refused(Exception):
-    """The request is refused with the HTTP ``status``; the reason is only for the log."""
+    """The request is refused with the HTTP ``status``; the reason is only for the log.
 
-    def __init__(self, status: int, reason: str) -> None:
+    :param why: the reason as a tag of the metric; by default that of the status.
+    """
+
+    def __init__(self, status: int, reason: str, why: str | None = None) -> None:
         super().__init__(reason)
         self.status = status
+        self.why = why or _WHY[status]
 
 
 class Memory:

@@ -12,6 +12,7 @@ from asgiref.sync import sync_to_async
 
 from tiw_automation.airflow import supervisor
 from tiw_automation.airflow.hooks import TiwHook
+from tiw_automation.airflow.metrics import export
 from tiw_automation.core import TiwClient
 from tiw_automation.core.events import RecordFeed
 
@@ -57,6 +58,7 @@ def feed_of(
     async def connect() -> TiwClient:
         # Why in a thread of asgiref: see triggers.py.
         read = sync_to_async(TiwHook(tencentcloud_conn_id).get_conn, thread_sensitive=False)
+        export(gauges=True)
         return await supervisor.uninterrupted(read())
 
     return RecordFeed(

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tiw_automation.core import metrics
 from tiw_automation.core.api.credentials import Credentials, CredentialSource
 from tiw_automation.core.api.sdk import TiwSdkClient
 from tiw_automation.core.errors import (
@@ -79,6 +80,8 @@ class Attempt:
             error.action = error.action or self.action
             if isinstance(error, RequestLimitExceeded):
                 self.quota().rejected()
+                account = metrics.account_tag(self.credentials.identity)
+                metrics.report("tiw.quota.rejects", account=account, action=self.action)
             raise
 
     def is_in_doubt(self, error: BaseException) -> bool:

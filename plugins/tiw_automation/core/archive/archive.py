@@ -43,6 +43,7 @@ from tiw_automation.core.archive.records import check_kinds, record_dict
 from tiw_automation.core.archive.storage import Lock, Storage, Target
 from tiw_automation.core.errors import ConfigurationError, TiwError
 from tiw_automation.core.formatting import amount, shown, shown_url
+from tiw_automation.core.metrics import report
 
 logger = logging.getLogger(__name__)
 
@@ -246,7 +247,7 @@ class RecordArchive:
         self.copied: list[str] = []
         """The names of the videos that were copied so far."""
         self._open: dict[str, _Copy] = {}
-        self._arrived_bytes = 0
+        self._arrived_bytes = self._reported_bytes = 0
 
     def stop(self) -> None:
         """Make :meth:`run` end soon; the next run continues. Safe in a signal handler."""
@@ -371,6 +372,8 @@ class RecordArchive:
             with contextlib.suppress(queue.Empty):
                 job, result = results.get(timeout=_TICK_S)
                 found[job.name] = result
+                _count(result)
+            self._report_bytes()
             now = time.monotonic()
             if self.progress is not None and (
                 now - reported_at >= _TICK_S or len(found) == len(jobs)
@@ -389,6 +392,15 @@ class RecordArchive:
                 )
                 before, logged_at = progress.arrived_bytes, now
         return found
+
+    def _report_bytes(self) -> None:
+        arrived_bytes = self._arrived_bytes + sum(
+            copy.arrived_bytes for copy in list(self._open.values())
+        )
+        # A copy that begins anew takes its bytes back, and those were reported.
+        if arrived_bytes > self._reported_bytes:
+            report("tiw.archive.bytes", arrived_bytes - self._reported_bytes)
+            self._reported_bytes = arrived_bytes
 
     def _progress(self, found: Mapping[str, _Result], jobs: Sequence[_Job]) -> Progress:
         copies = list(self._open.values())
@@ -416,6 +428,7 @@ class RecordArchive:
             except queue.Empty:
                 return
             result: _Result
+            report("tiw.archive.videos_started")
             try:
                 result = self._archive(job)
             except DownloadStopped:
@@ -559,6 +572,13 @@ class RecordArchive:
         if failures:
             raise _failed(failures, archived)
         return archived
+
+
+def _count(result: _Result) -> None:
+    if isinstance(result, TiwError):
+        report("tiw.archive.videos_failed", reason=result.code)
+    else:
+        report(f"tiw.archive.videos_{'copied' if result.copied else 'found'}")
 
 
 def _failed(

@@ -18,6 +18,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
+from tiw_automation.core import metrics
+
 logger = logging.getLogger(__name__)
 
 KEPT_S = 900.0
@@ -91,6 +93,7 @@ class Backlog(Generic[K]):
         self._since[key] = self._clock()
         self._bytes += size
         self._new.append(key)
+        metrics.report("tiw.callbacks.waiting", len(self))
         self._work()
         return True
 
@@ -165,6 +168,9 @@ class Backlog(Generic[K]):
         del self._since[key]
         self._bytes -= _size(key)
         self._release(key, error)
+        metrics.report("tiw.callbacks.waiting", len(self))
+        if error is not None:
+            metrics.report("tiw.callbacks.dropped")
 
     def _release(self, key: K, error: Exception | None) -> None:
         waiting = self._waiting.pop(key, None)

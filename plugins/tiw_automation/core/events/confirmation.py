@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tiw_automation.core import hints
+from tiw_automation.core import hints, metrics
 from tiw_automation.core.api.callbacks import Callback
 from tiw_automation.core.api.client import TiwClient
 from tiw_automation.core.checks import check_task_id
@@ -231,6 +231,7 @@ class CallbackConfirmer:
         found = confirmed_outcome(outcome, age_s, is_finished=is_finished)
         if found is not None:
             answer.set(found, is_final=True)
+            metrics.report("tiw.callbacks.confirmed", verdict=found.verdict.value)
         elif outcome.error is not None and not outcome.error.retryable:
             answer.set(outcome, is_final=False)
         return found is not None

@@ -181,6 +181,19 @@ class Quota:
         latest = self._share.latest
         return latest is not None and latest.others_wait
 
+    @property
+    def part(self) -> float:
+        """Which part of the account's pace this process uses, from 0 to 1."""
+        known, latest = self._share.last_known, self._share.latest
+        if latest is not None:
+            return latest.part
+        return 1.0 if known is None else known.alone
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether the pace of this process comes from no store: there is none, or it failed."""
+        return not self._share.is_used(self.clock())
+
     def is_idle(self, now: float) -> bool:
         """Return whether no slot was taken for a minute, and no caller waits for one."""
         return not self._demands and not self._callers and now - self._used_at > _IDLE_S

@@ -20,7 +20,12 @@ from tiw_automation.core.waiting.durations import processing_durations, recordin
 from tiw_automation.core.waiting.outcomes import ENDS_THE_LOOP, request_error, watcher_error
 from tiw_automation.core.waiting.poll_order import PollOrder
 from tiw_automation.core.waiting.running_list import RunningHints
-from tiw_automation.core.waiting.stats import RequestRate, StatsReport, WatcherStats
+from tiw_automation.core.waiting.stats import (
+    RequestRate,
+    StatsReport,
+    WatcherMetrics,
+    WatcherStats,
+)
 from tiw_automation.core.waiting.threads import CallThreads, Place
 from tiw_automation.core.waiting.tracker import Caller, Described, Key, TrackedTask, Tracker
 
@@ -69,6 +74,7 @@ class Dispatcher:
         self._stats = stats
         self._hints = RunningHints(client, self.tracker) if running_list else None
         self._rate = RequestRate()
+        self._metrics = WatcherMetrics(client, kind.describe_action)
         # Both run while there are waits, and only then (I8).
         self._task: asyncio.Task[None] | None = None
         self._hints_task: asyncio.Task[None] | None = None
@@ -129,6 +135,7 @@ class Dispatcher:
     def stats(self) -> WatcherStats:
         """Return the counters."""
         tracker, now = self.tracker, time.monotonic()
+        pace = self.client.quota(self.kind.describe_action).rate if tracker.tasks else 0.0
         return WatcherStats(
             len(tracker.tasks),
             tracker.sent,
@@ -136,6 +143,7 @@ class Dispatcher:
             tracker.errors,
             tracker.order.oldest_unpolled_s(now) or 0.0,
             self._rate.per_second(now),
+            pace,
         )
 
     # Polling.
@@ -152,14 +160,18 @@ class Dispatcher:
                 now = time.monotonic()
                 self._read_running_list()
                 self._report.report(now, self._stats)
+                self._metrics.report(now, self.stats, quota)
                 self._exchange_demand(quota, identity, wanted)
                 due = self._next_due(now)
                 if due <= now:
                     await self._poll_one(quota, wanted)
+                    self._metrics.slot_wait_s += time.monotonic() - now
                 else:
-                    await self._rest(min(due, self._report.next_at) - now)
+                    next_report = min(self._report.next_at, self._metrics.next_at)
+                    await self._rest(min(due, next_report) - now)
         finally:
             quota.demand(identity, 0)
+            self._metrics.end(self.stats)
 
     def _next_due(self, now: float) -> float:
         due = self.tracker.next_due(now)

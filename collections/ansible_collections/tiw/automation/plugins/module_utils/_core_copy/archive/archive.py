@@ -45,6 +45,7 @@ from ansible_collections.tiw.automation.plugins.module_utils._core_copy.archive.
 from ansible_collections.tiw.automation.plugins.module_utils._core_copy.archive.storage import Lock, Storage, Target
 from ansible_collections.tiw.automation.plugins.module_utils._core_copy.errors import ConfigurationError, TiwError
 from ansible_collections.tiw.automation.plugins.module_utils._core_copy.formatting import amount, shown, shown_url
+from ansible_collections.tiw.automation.plugins.module_utils._core_copy.metrics import report
 
 logger = logging.getLogger(__name__)
 
@@ -248,7 +249,7 @@ class RecordArchive:
         self.copied: list[str] = []
         """The names of the videos that were copied so far."""
         self._open: dict[str, _Copy] = {}
-        self._arrived_bytes = 0
+        self._arrived_bytes = self._reported_bytes = 0
 
     def stop(self) -> None:
         """Make :meth:`run` end soon; the next run continues. Safe in a signal handler."""
@@ -373,6 +374,8 @@ class RecordArchive:
             with contextlib.suppress(queue.Empty):
                 job, result = results.get(timeout=_TICK_S)
                 found[job.name] = result
+                _count(result)
+            self._report_bytes()
             now = time.monotonic()
             if self.progress is not None and (
                 now - reported_at >= _TICK_S or len(found) == len(jobs)
@@ -391,6 +394,15 @@ class RecordArchive:
                 )
                 before, logged_at = progress.arrived_bytes, now
         return found
+
+    def _report_bytes(self) -> None:
+        arrived_bytes = self._arrived_bytes + sum(
+            copy.arrived_bytes for copy in list(self._open.values())
+        )
+        # A copy that begins anew takes its bytes back, and those were reported.
+        if arrived_bytes > self._reported_bytes:
+            report("tiw.archive.bytes", arrived_bytes - self._reported_bytes)
+            self._reported_bytes = arrived_bytes
 
     def _progress(self, found: Mapping[str, _Result], jobs: Sequence[_Job]) -> Progress:
         copies = list(self._open.values())
@@ -418,6 +430,7 @@ class RecordArchive:
             except queue.Empty:
                 return
             result: _Result
+            report("tiw.archive.videos_started")
             try:
                 result = self._archive(job)
             except DownloadStopped:
@@ -561,6 +574,13 @@ class RecordArchive:
         if failures:
             raise _failed(failures, archived)
         return archived
+
+
+def _count(result: _Result) -> None:
+    if isinstance(result, TiwError):
+        report("tiw.archive.videos_failed", reason=result.code)
+    else:
+        report(f"tiw.archive.videos_{'copied' if result.copied else 'found'}")
 
 
 def _failed(
