@@ -66,7 +66,7 @@ QUICK = (
     (Benchmark("processes.py", limit_s=600),),
 )
 FULL = (
-    (Benchmark("simulation.py", ("--full", "--plots", str(IMAGES)), 1800),),
+    (Benchmark("simulation.py", ("--full", "--plots", str(IMAGES)), 7200),),
     (
         Benchmark("pacing.py", ("--full",), 900),
         Benchmark("batch.py", ("--full",), 900),
