@@ -68,7 +68,7 @@ QUICK = (
     (Benchmark("shared_quota.py", limit_s=600),),
 )
 FULL = (
-    (Benchmark("simulation.py", ("--full", "--plots", str(IMAGES)), 1800),),
+    (Benchmark("simulation.py", ("--full", "--plots", str(IMAGES)), 7200),),
     (
         Benchmark("pacing.py", ("--full",), 900),
         Benchmark("batch.py", ("--full",), 900),

@@ -43,10 +43,9 @@ MOST_ROUNDS = 2.4
 Several may reach that together, so that some take up to 2.5.
 """
 
-# Up to so many recordings are each polled every poll_interval. Once the processing of some was
-# seen, one that still records is polled less often: so many times in a short processing time, the
-# quantile that this share stays under.
-_KNOWN_EVENTS = 2
+# Up to so many recordings are each polled every poll_interval. Once the processing of one was seen
+# to end, those that still record are polled less often: so many times in a short processing time,
+# the quantile that this share stays under.
 _SHORT = 0.1
 _POLLS_IN_PROCESSING = 3
 _FEW = 20
@@ -605,7 +604,7 @@ class PollOrder(Generic[P]):
         rate = self.recording.rates[self.recording.bucket(place.age)]
         fair: float = (1.5 * poll_interval * poll_interval / rate) ** (1 / 3)
         often = poll_interval * self._size / _FEW
-        if self.processing.events >= _KNOWN_EVENTS and not any_change:
+        if self.processing.events and not any_change:
             often = max(often, self.processing.quantile(_SHORT) / _POLLS_IN_PROCESSING)
         return max(poll_interval, min(fair, often))
 
