@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from airflow.sdk.log import redact
+from airflow.sdk._shared.secrets_masker import redact
 from supervisors import Supervisor
 
 from tiw_automation.airflow.hooks import TiwHook

@@ -384,7 +384,12 @@ def exchanges(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Count how often a pace file is read."""
     counted: list[int] = []
     pread = os.pread
-    monkeypatch.setattr(os, "pread", lambda *given: (counted.append(1), pread(*given))[1])
+
+    def count(*given: int) -> bytes:
+        counted.append(1)
+        return pread(*given)
+
+    monkeypatch.setattr(os, "pread", count)
     return counted
 
 
@@ -392,7 +397,7 @@ def test_a_busy_process_that_is_alone_takes_several_slots_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     read = exchanges(monkeypatch)
-    quota = Quota(PACE, clock=Clock(), host=HostPace("id", "host", "A"))
+    quota = Quota(PACE, clock=Clock(), store=HostPace("id", "host", "A"))
     times = busy(quota, 100)
     assert times[-1] - times[0] == pytest.approx(99 / PACE, rel=0.02)
     assert most_in_a_second(times) <= 20
@@ -403,7 +408,7 @@ def test_a_busy_process_that_is_alone_takes_several_slots_at_once(
 def test_a_process_that_begins_waits_briefly_for_what_another_one_took_ahead() -> None:
     one, two = two_processes()
     clock = Clock()
-    first, second = (Quota(PACE, clock=clock, host=host) for host in (one, two))
+    first, second = (Quota(PACE, clock=clock, store=host) for host in (one, two))
     times = busy(first, 20)
     began = clock.now
     times += busy(second, 1)
@@ -418,7 +423,7 @@ def test_a_process_that_begins_waits_briefly_for_what_another_one_took_ahead() -
 
 def test_a_slot_that_is_released_is_used_before_those_taken_ahead() -> None:
     clock = Clock()
-    quota = Quota(PACE, clock=clock, host=HostPace("id", "host", "A"))
+    quota = Quota(PACE, clock=clock, store=HostPace("id", "host", "A"))
     busy(quota, 5)
     slot = quota.acquire(clock.sleep)
     quota.release(slot)
@@ -428,7 +433,7 @@ def test_a_slot_that_is_released_is_used_before_those_taken_ahead() -> None:
 
 def test_slots_that_were_taken_ahead_and_missed_are_not_used_late() -> None:
     clock = Clock()
-    quota = Quota(PACE, clock=clock, host=HostPace("id", "host", "A"))
+    quota = Quota(PACE, clock=clock, store=HostPace("id", "host", "A"))
     busy(quota, 6)
     clock.now += 0.15
     before = clock.now

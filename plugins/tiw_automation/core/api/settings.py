@@ -316,7 +316,7 @@ def _proxy_url(value: str | None) -> str | None:
     return value
 
 
-def _quota_url(value: str | None) -> str | None:
+def _quota_url(value: object) -> str | None:
     if not value:
         return None
     # The value is not shown: it may hold a password.

@@ -130,14 +130,15 @@ class _DeadlineMixin:
         # A socket from the pool still has the timeout of an earlier call.
         if self.sock is not None:
             self.sock.settimeout(_call.remaining_s())
-        self._parts = parts = []
+        parts: list[bytes] = []
+        self._parts = parts
         try:
             super().request(*args, **kwargs)  # type: ignore[misc]
         finally:
             self._parts = None
         self.send(b"".join(parts))
 
-    def send(self: Any, data: bytes) -> None:
+    def send(self: Any, data: Any) -> None:
         if self._parts is None:
             super().send(data)  # type: ignore[misc]
         else:

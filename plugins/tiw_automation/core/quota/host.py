@@ -35,6 +35,7 @@ from tiw_automation.core.quota.parts import (
     MOST_WAITS,
     QUIET_S,
     Demand,
+    PartAlone,
     ProcessRow,
     SharedSlot,
     limit_of,
@@ -116,7 +117,7 @@ class HostPace:
     patience_s = 1.0
     alone_s = 30.0
     alone_most_s = 1800.0
-    part_alone = None
+    part_alone: PartAlone | None = None
 
     def __init__(self, identity: str, host: str, action: str, *, checked: bool = True) -> None:
         # The account's name is not written anywhere. Versions with another layout use other files.

@@ -184,10 +184,10 @@ class Quota:
     @property
     def part(self) -> float:
         """Which part of the account's pace this process uses, from 0 to 1."""
-        known, latest = self._share.last_known, self._share.latest
+        known, latest = self._share.part_alone, self._share.latest
         if latest is not None:
             return latest.part
-        return 1.0 if known is None else known.alone
+        return 1.0 if known is None else min(known.rate / self._pace.rate, 1.0)
 
     @property
     def is_alone(self) -> bool:
