@@ -26,10 +26,15 @@ def free_port() -> int:
 
 
 class RealRedis:
-    """A redis-server without persistence on loopback."""
+    """A redis-server without persistence on loopback.
 
-    def __init__(self, folder: Path, *options: str, port: int | None = None) -> None:
-        self.folder, self.options = folder, options
+    :param plain: whether ``port`` speaks plain Redis; else the options say what it speaks.
+    """
+
+    def __init__(
+        self, folder: Path, *options: str, port: int | None = None, plain: bool = True
+    ) -> None:
+        self.folder, self.options, self.plain = folder, options, plain
         self.port = port or free_port()
         self.start()
 
@@ -39,21 +44,18 @@ class RealRedis:
 
     def start(self) -> None:
         program = shutil.which("redis-server") or pytest.fail("apt-get install redis-server")
-        common = ("--bind", "127.0.0.1", "--save", "", "--dir", str(self.folder))
+        port = str(self.port if self.plain else 0)
         self.process = subprocess.Popen(
-            [program, "--port", str(self.port), *common, *self.options],
+            [program, "--port", port, "--bind", "127.0.0.1", "--save", "", *self.options],
             stdout=subprocess.DEVNULL,
+            cwd=self.folder,
         )
-        for _ in range(300):
-            ports = [self.port, *(int(p) for n, p in self._pairs() if n == "--tls-port")]
+        for _ in range(500):
             with contextlib.suppress(OSError):
-                socket.create_connection(("127.0.0.1", max(ports)), 0.2).close()
+                socket.create_connection(("127.0.0.1", self.port), 0.2).close()
                 return
             time.sleep(0.01)
         pytest.fail("redis-server does not start")
-
-    def _pairs(self) -> Iterator[tuple[str, str]]:
-        return zip(self.options, self.options[1:], strict=False)
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)

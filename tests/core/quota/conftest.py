@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis as client
 from redis_servers import redis_server
 
 from tiw_automation.core.quota import redis_thread, share as share_module
@@ -23,8 +24,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / f"tiw-automation-{os.geteuid()}"
 
 
+@pytest.fixture(scope="session")
+def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    with redis_server(tmp_path_factory.mktemp("redis")) as port:
+        yield port
+
+
 @pytest.fixture
-def port(tmp_path: Path) -> Iterator[int]:
-    """The port of a Redis server."""
-    with redis_server(tmp_path) as found:
-        yield found
+def port(_server: int) -> int:
+    """The port of an empty Redis server."""
+    with client.Redis(port=_server) as connection:
+        connection.flushall()
+    return _server
