@@ -368,7 +368,7 @@ async def test_a_heartbeat_shows_that_a_wait_goes_on(
 
 
 async def test_stats_are_reported(api: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tiw_automation.core.waiting.stats._REPORT_EVERY_S", 0.2)
+    monkeypatch.setattr("tiw_automation.core.metrics.EVERY_S", 0.2)
     for number in range(20):
         api.add(f"t{number}", timeline=RECORDING)
     emitted: list[WatcherStats] = []
