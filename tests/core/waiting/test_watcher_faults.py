@@ -622,7 +622,7 @@ def test_recordings_of_a_list_that_lags_count_as_not_listed_instead_of_stopped(
     for _ in range(2):
         hints._apply(app_id, running, now)
     assert [task.listed for task in tracker.tasks] == [False]
-    assert not tracker.order._leavers.line
+    assert not tracker.order._leavers.pending
     assert app_id in hints._off
 
 
