@@ -37,8 +37,8 @@ _TOGETHER_S = 60.0
 # Where those that leave are usually not FINISHED, one in so many is still polled at once, to notice
 # when that changes.
 _POLLED = 16
-# One poll in so many is a trial: it is chosen to make a pair. Where no queue is assumed, it also
-# needs so many answers of STOPPED in a row: while some are FINISHED, there are pairs without trials.
+# One poll in so many is a trial: it is chosen to make a pair. Where no queue is assumed, that
+# needs so many answers of STOPPED in a row: while some are FINISHED, pairs need no trials.
 _TRIAL = 32
 _STOPPED = 8
 
