@@ -103,96 +103,96 @@ def mixed(chance: random.Random) -> Times:
 
 @pytest.mark.parametrize("kind", [heavy_tailed, mixed], ids=lambda kind: kind.__name__)
 def test_many_that_are_added_at_once_are_polled_within_the_bound(kind: Kind) -> None:
-    line = Timeline()
-    line.add(600, kind)
-    end = line.now + 500.0
-    while line.now < end:
-        line.poll()
-        line.add(600 - len(line.waits), kind)
-    assert line.longest <= BOUND
+    timeline = Timeline()
+    timeline.add(600, kind)
+    end = timeline.now + 500.0
+    while timeline.now < end:
+        timeline.poll()
+        timeline.add(600 - len(timeline.waits), kind)
+    assert timeline.longest <= BOUND
 
 
 def test_a_few_among_a_hundred_times_as_many_that_are_new_are_polled_within_the_bound() -> None:
-    line = Timeline()
-    few = line.add(10, endless)
-    line.run(200.0)
-    line.add(990, mixed)
-    last = dict.fromkeys(few, line.now)
-    line.run(2 * BOUND * 1000 / PACE)
-    assert line.longest <= BOUND
+    timeline = Timeline()
+    few = timeline.add(10, endless)
+    timeline.run(200.0)
+    timeline.add(990, mixed)
+    last = dict.fromkeys(few, timeline.now)
+    timeline.run(2 * BOUND * 1000 / PACE)
+    assert timeline.longest <= BOUND
     assert all(wait.polled_at > last[wait] for wait in few)
 
 
 def test_when_few_of_many_are_left_each_is_polled_within_the_new_bound() -> None:
-    line = Timeline()
-    line.add(1000, mixed)
-    line.run(150.0)
-    left = list(line.waits)[::100]
-    line.remove([wait for wait in line.waits if wait not in left])
-    began = line.now
+    timeline = Timeline()
+    timeline.add(1000, mixed)
+    timeline.run(150.0)
+    left = list(timeline.waits)[::100]
+    timeline.remove([wait for wait in timeline.waits if wait not in left])
+    began = timeline.now
     for wait in left:
         wait.ready = max(wait.ready, began)
-    line.longest = 0.0
+    timeline.longest = 0.0
     # They rest for as long as many did.
-    line.run(60.0)
-    assert line.longest <= BOUND
-    assert all(wait.polled_at >= began for wait in left if wait in line.waits)
+    timeline.run(60.0)
+    assert timeline.longest <= BOUND
+    assert all(wait.polled_at >= began for wait in left if wait in timeline.waits)
 
 
 @pytest.mark.parametrize("jump", [3600.0, 86400.0 * 30, 0.3, -0.3, -30.0])
 def test_after_a_jump_of_the_clock_each_is_polled_within_the_bound(jump: float) -> None:
-    line = Timeline()
-    line.add(300, mixed)
-    line.run(120.0)
-    line.now += jump
-    began = line.now
-    line.run(max(-jump, 0.0) + line.poll_interval + BOUND * 300 / PACE)
-    assert all(wait.polled_at >= began for wait in line.waits)
+    timeline = Timeline()
+    timeline.add(300, mixed)
+    timeline.run(120.0)
+    timeline.now += jump
+    began = timeline.now
+    timeline.run(max(-jump, 0.0) + timeline.poll_interval + BOUND * 300 / PACE)
+    assert all(wait.polled_at >= began for wait in timeline.waits)
 
 
 def test_hints_for_most_leave_the_others_within_the_share_of_safety_polls() -> None:
-    line = Timeline()
-    waits = line.add(100, endless)
-    line.run(20.0)
+    timeline = Timeline()
+    waits = timeline.add(100, endless)
+    timeline.run(20.0)
     hinted, quiet = waits[:90], waits[90:]
-    began = line.now
+    began = timeline.now
     end = began + 100 / (0.05 * PACE)
-    while line.now < end:
+    while timeline.now < end:
         for wait in hinted:
-            line.polls.hint(wait, line.now)
-        line.poll()
+            timeline.polls.hint(wait, timeline.now)
+        timeline.poll()
     assert all(wait.polled_at > began for wait in quiet)
 
 
-def hour(line: Timeline, count: int, finishes: Callable[[int], float]) -> None:
+def hour(timeline: Timeline, count: int, finishes: Callable[[int], float]) -> None:
     """Let ``count`` recordings stop at once and leave the list; poll until all are FINISHED."""
-    waits = line.add(count, endless)
+    waits = timeline.add(count, endless)
     for _ in waits:
-        line.poll()
+        timeline.poll()
     for wait in waits:
-        line.polls.set_listed(wait, line.now, True)
-    line.run(10.0)
-    stopped = line.now
+        timeline.polls.set_listed(wait, timeline.now, True)
+    timeline.run(10.0)
+    stopped = timeline.now
     for number, wait in enumerate(waits):
         wait.stops, wait.finishes = stopped, stopped + finishes(number)
-        line.polls.set_listed(wait, line.now, False)
+        timeline.polls.set_listed(wait, timeline.now, False)
     # Those of the last hour show nothing about this one.
-    line.delays.clear()
-    while line.waits:
-        line.poll()
+    timeline.delays.clear()
+    while timeline.waits:
+        timeline.poll()
 
 
 def test_a_queue_and_independent_times_are_learned_and_learned_anew_when_they_change() -> None:
-    line = Timeline()
+    timeline = Timeline()
     chance = random.Random(2)
-    leavers = line.polls._leavers
+    leavers = timeline.polls._leavers
     found = []
     for is_queue in (True, False, True, False):
         if is_queue:
-            hour(line, 700, lambda number: number / 10.0)
+            hour(timeline, 700, lambda number: number / 10.0)
         else:
-            hour(line, 700, lambda number: chance.uniform(0.0, 120.0))
-        found.append((leavers.is_queue, sum(line.delays) / len(line.delays)))
+            hour(timeline, 700, lambda number: chance.uniform(0.0, 120.0))
+        found.append((leavers.is_queue, sum(timeline.delays) / len(timeline.delays)))
     assert [is_queue for is_queue, _ in found] == [True, False, True, False]
     # Round robin takes 700 / pace / 2 = 18 s in the mean.
     assert found[2][1] < 10.0
@@ -200,77 +200,77 @@ def test_a_queue_and_independent_times_are_learned_and_learned_anew_when_they_ch
 
 
 def test_a_queue_that_leaves_in_another_order_than_it_processes_is_no_queue() -> None:
-    line = Timeline()
-    hour(line, 700, lambda number: (700 - number) / 10.0)
-    assert not line.polls._leavers.is_queue
+    timeline = Timeline()
+    hour(timeline, 700, lambda number: (700 - number) / 10.0)
+    assert not timeline.polls._leavers.is_queue
 
 
 def parked(count: int = 300) -> tuple[Timeline, list[Wait]]:
     """Return recordings that are on the list, so that they have safety polls only."""
-    line = Timeline()
-    waits = line.add(count, endless)
-    line.run(2 * count / PACE)
+    timeline = Timeline()
+    waits = timeline.add(count, endless)
+    timeline.run(2 * count / PACE)
     for wait in waits:
-        line.polls.set_listed(wait, line.now, True)
-    line.run(20.0)
-    return line, waits
+        timeline.polls.set_listed(wait, timeline.now, True)
+    timeline.run(20.0)
+    return timeline, waits
 
 
 def test_when_the_list_is_not_read_any_more_each_is_polled_within_the_bound() -> None:
-    line, waits = parked()
-    began = line.now
+    timeline, waits = parked()
+    began = timeline.now
     for wait in waits:
-        line.polls.unlist(wait, line.now)
-    line.run(BOUND * len(waits) / PACE)
+        timeline.polls.unlist(wait, timeline.now)
+    timeline.run(BOUND * len(waits) / PACE)
     assert all(wait.polled_at >= began for wait in waits)
 
 
 def test_one_that_the_list_shows_without_end_is_found_by_safety_polls() -> None:
-    line, waits = parked(100)
+    timeline, waits = parked(100)
     for wait in waits:
-        wait.stops = wait.finishes = line.now
-    line.run(100 / (0.05 * PACE) + 20.0)
-    assert len(line.delays) == 100
+        wait.stops = wait.finishes = timeline.now
+    timeline.run(100 / (0.05 * PACE) + 20.0)
+    assert len(timeline.delays) == 100
 
 
 def test_a_list_that_flickers_loses_no_recording() -> None:
-    line, waits = parked(100)
+    timeline, waits = parked(100)
     listed = False
     for second in range(60):
         for wait in waits[second % 2 :: 2]:
-            line.polls.set_listed(wait, line.now, listed)
+            timeline.polls.set_listed(wait, timeline.now, listed)
         listed = not listed
-        line.run(1.0)
+        timeline.run(1.0)
     for wait in waits:
-        line.polls.unlist(wait, line.now)
-    began = line.now
-    line.run(BOUND * 100 / PACE + 1.0)
+        timeline.polls.unlist(wait, timeline.now)
+    began = timeline.now
+    timeline.run(BOUND * 100 / PACE + 1.0)
     assert all(wait.polled_at >= began for wait in waits)
-    assert len(line.polls) == 100
+    assert len(timeline.polls) == 100
 
 
 def test_few_waits_that_become_many_rest_no_longer_than_before() -> None:
-    line = Timeline(poll_interval=5.0)
-    few = line.add(2, endless)
-    line.run(60.0)
-    before = len(line.polls)
-    line.add(300, endless)
-    began = line.now
-    line.run(60.0)
+    timeline = Timeline(poll_interval=5.0)
+    few = timeline.add(2, endless)
+    timeline.run(60.0)
+    before = len(timeline.polls)
+    timeline.add(300, endless)
+    began = timeline.now
+    timeline.run(60.0)
     assert before == 2
     assert all(wait.polled_at >= began for wait in few)
 
 
 def test_a_processing_time_that_becomes_short_is_learned_from_a_few_recordings() -> None:
-    line = Timeline(poll_interval=5.0)
+    timeline = Timeline(poll_interval=5.0)
     delays = []
     for number in range(30):
         took = 300.0 if number < 10 else 4.0
-        line.add(1, lambda chance: (600.0 + chance.uniform(0.0, 60.0), took))  # noqa: B023
-        line.delays.clear()
-        while line.waits:
-            line.poll()
-        delays += line.delays
+        timeline.add(1, lambda chance: (600.0 + chance.uniform(0.0, 60.0), took))  # noqa: B023
+        timeline.delays.clear()
+        while timeline.waits:
+            timeline.poll()
+        delays += timeline.delays
     assert max(delays) <= 60.0
     # A timer of 5 s has 2.5 s in the mean and 5 s at most.
     assert sum(delays[15:]) / len(delays[15:]) <= 5.0

@@ -71,8 +71,8 @@ _NEWS = 1.4
 _FIRST_ANSWER = 0.02
 # The most of those that have left the list that are looked at, the earliest first, for one to poll.
 _LOOKED_AT = 128
-# Rests that end, and urgent places that are put aside, in one iteration of the event loop; the
-# others follow in the next ones.
+# The most rests that end, and urgent places that need no poll, in one iteration of the event loop;
+# the others follow in the next ones.
 _MOVED_AT_ONCE = 500
 _NEVER = -math.inf
 
