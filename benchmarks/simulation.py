@@ -342,15 +342,15 @@ def after_an_outage(count: int, seed: int) -> float:
     """Return how long it takes to poll all after ten minutes without polls, over N / pace."""
     lessons = steady(count, seed)
     begin, end = 5400.0, 6000.0
-    asked: set[int] = set()
+    polled: set[int] = set()
     waiting = {id(one) for one in lessons if one.starts <= begin}
 
     class Watching(Ours):
         def choose(self, now: float) -> Lesson | None:
             chosen = super().choose(now)
             if now >= end and chosen is not None:
-                asked.add(id(chosen))
-                if not done and not waiting - found - asked:
+                polled.add(id(chosen))
+                if not done and not waiting - found - polled:
                     done.append(now)
             return chosen
 

@@ -24,10 +24,10 @@ def test_a_queue_is_assumed_when_the_earlier_one_is_over_in_all_pairs() -> None:
     leavers = left(3000)
     for number in range(10):
         pairs(leavers, [(1000 + number, False), (number, True)])
-    assert not leavers.in_order
+    assert not leavers.is_queue
     for number in range(10, 25):
         pairs(leavers, [(1000 + number, False), (number, True)])
-    assert leavers.in_order
+    assert leavers.is_queue
 
 
 def test_no_queue_is_assumed_when_they_end_in_any_order() -> None:
@@ -35,17 +35,17 @@ def test_no_queue_is_assumed_when_they_end_in_any_order() -> None:
     leavers = left(3000)
     for _ in range(5000):
         leavers.answered(chance.randrange(3000), chance.random() < 0.5)
-        assert not leavers.in_order
+        assert not leavers.is_queue
 
 
 def test_a_queue_is_no_longer_assumed_when_the_order_has_ended() -> None:
     leavers = left(3000)
     for number in range(40):
         pairs(leavers, [(1000 + number, False), (number, True)])
-    assert leavers.in_order
+    assert leavers.is_queue
     for number in range(6):
         pairs(leavers, [(1000 + number, True), (number, False)])
-    assert not leavers.in_order
+    assert not leavers.is_queue
 
 
 @pytest.mark.parametrize(("apart", "seconds"), [(50, 0.0), (200, 1.0)])
@@ -53,7 +53,7 @@ def test_pairs_too_near_or_too_far_apart_show_nothing(apart: int, seconds: float
     leavers = left(3000, seconds)
     for number in range(200):
         pairs(leavers, [(apart + number, False), (number, True)])
-    assert not leavers.in_order
+    assert not leavers.is_queue
 
 
 def test_the_earliest_is_compared_after_several_that_are_not_over() -> None:
@@ -79,4 +79,4 @@ def test_what_is_forgotten_teaches_nothing() -> None:
     leavers.forget(200)
     leavers.answered(200, True)
     assert not leavers.was_overtaken(0)
-    assert 200 not in leavers.line
+    assert 200 not in leavers.pending

@@ -271,7 +271,7 @@ def in_a_queue() -> tuple[PollOrder[Wait], list[Wait], float]:
         polls.set_listed(wait, now, False)
     polls._leavers._over_when_left = 0.0
     polls._leavers._share_in_order = 1.0
-    polls._leavers.in_order = True
+    polls._leavers.is_queue = True
     return polls, waits, now
 
 

@@ -20,6 +20,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,6 +30,7 @@ from tiw_automation.core import (
     ConfigurationError,
     Outcome,
     RecordWatcher,
+    ServerError,
     TiwClient,
     TiwError,
     Verdict,
@@ -622,8 +624,29 @@ def test_recordings_of_a_list_that_lags_count_as_not_listed_instead_of_stopped(
     for _ in range(2):
         hints._apply(app_id, running, now)
     assert [task.listed for task in tracker.tasks] == [False]
-    assert not tracker.order._leavers.line
+    assert not tracker.order._leavers.pending
     assert app_id in hints._off
+
+
+def test_a_running_list_that_cannot_be_read_for_a_minute_is_forgotten(
+    api: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app_id = 1400000001
+    now = 1000.0
+    clock = iter([now, now + 59.0, now + 61.0, *[now + 62.0] * 2])
+    monkeypatch.setattr(hints_module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    tracker = Tracker(PollOrder(), lambda: 0.5, time.time)
+    hints = hints_module.RunningHints(client(api), tracker)
+    caller = Caller(Terms(LENIENT, 1.0, once=False), now, None)
+    tracker.join(caller, (app_id, "t"), now, now)
+    running = [RunningTask(app_id, "t", "OnlineRecord", "RECORDING", *[None] * 5)]
+    hints._apply(app_id, running, now)
+    for listed in (True, False):
+        hints._refused(app_id, ServerError("Sorry."))
+        assert [task.listed for task in tracker.tasks] == [listed]
+    assert not tracker.order._leavers.pending
+    hints._apply(app_id, running, now)
+    assert [task.listed for task in tracker.tasks] == [True]
 
 
 def test_shared_watchers_leave_with_their_loop(api: Simulator) -> None:

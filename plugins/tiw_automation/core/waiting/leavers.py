@@ -1,19 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The recordings that have left the list of running tasks, and what is learned from them.
 
-Tencent does not document two things that decide when such a recording is polled.
+Two things decide when such a recording is polled. Tencent documents neither, so both are learned.
 
-*When does a recording leave the list?* If it has usually been FINISHED by then, it is polled at
-once. Else it has only STOPPED, and its processing begins.
+*When does a recording leave the list?* If it is usually FINISHED by then, it is polled at once.
+Otherwise it has only STOPPED, and its processing begins.
 
-*In which order are recordings processed?* If each takes its own time, those that left together
-end in any order, and the longest unanswered is polled next. If Tencent works through a queue, they
-end in the order in which they left. Then none behind the earliest can be FINISHED before that one,
-and it is polled until it is.
+*How are recordings processed?* If each takes its own time, those that left together end in any
+order, and the longest unanswered is polled next. If Tencent works through a queue, they end in the
+order in which they left. Then none behind the earliest can be FINISHED before that one, which is
+polled until it is.
 
-The order is learned from pairs of answers, one of them FINISHED and the other STOPPED. In a queue
-the FINISHED one left earlier, in every pair. Where each takes its own time, it did in every second
-pair.
+Pairs of answers show which it is, one of them FINISHED and the other STOPPED. In a queue the
+FINISHED one left earlier in every pair. Where each takes its own time, it did in every second pair.
 """
 
 from __future__ import annotations
@@ -27,17 +26,19 @@ P = TypeVar("P")
 # How much one answer, and one pair, change what is expected of the next one.
 _ANSWER = 0.05
 _PAIR = 0.08
-# A queue is assumed above the first share of pairs in order, until it is below the second.
+# A queue is assumed once more than the first share of the pairs is in order, until less than the
+# second share is.
 _QUEUE, _NO_QUEUE = 0.9, 0.7
-# A pair of recordings is not compared that left closer together: one reading of the list shows
-# many at once. Nor one that left further apart in time: the age decides which ends first.
+# Two recordings make a pair only if at least so many left from the one to the other, because one
+# reading of the list shows many at once; and only within this time, because else the earlier one
+# ends first in any case.
 _APART = 100
 _TOGETHER_S = 60.0
-# Where those that leave are usually not FINISHED, one in so many is polled at once all the same,
-# to notice when that changes.
+# Where those that leave are usually not FINISHED, one in so many is still polled at once, to notice
+# when that changes.
 _POLLED = 16
-# One decision in so many is for a comparison, after so many answers of STOPPED in a row: while
-# others are FINISHED, the order of the polls is good enough.
+# One poll in so many is a trial: it is chosen to make a pair. Where no queue is assumed, that
+# needs so many answers of STOPPED in a row: while some are FINISHED, pairs need no trials.
 _TRIAL = 32
 _STOPPED = 8
 
@@ -49,14 +50,15 @@ class _Leaving:
 
 
 class Leavers(Generic[P]):
-    """Those that have left the list and are not over, the earliest first.
+    """Those that have left the list and are not over.
 
-    ``in_order`` is whether Tencent works through a queue.
+    ``pending`` holds them, the earliest first. ``is_queue`` is whether Tencent works through a
+    queue, as far as is known.
     """
 
     def __init__(self) -> None:
-        self.line: OrderedDict[P, _Leaving] = OrderedDict()
-        self.in_order = False
+        self.pending: OrderedDict[P, _Leaving] = OrderedDict()
+        self.is_queue = False
         self._left = 0
         self._considered = 0
         self._decisions = 0
@@ -69,14 +71,14 @@ class Leavers(Generic[P]):
     def add(self, place: P, now: float) -> None:
         """Add a recording that leaves the list now."""
         self._left += 1
-        self.line[place] = _Leaving(self._left, now)
+        self.pending[place] = _Leaving(self._left, now)
 
     def forget(self, place: P) -> None:
         """Remove one that is over, still records, or is on the list again."""
-        self.line.pop(place, None)
+        self.pending.pop(place, None)
 
     def is_polled_at_once(self) -> bool:
-        """Decide whether the next one that has left is polled for that reason."""
+        """Decide whether one that has just left is polled for that reason."""
         self._considered += 1
         return self._over_when_left >= 0.5 or self._considered % _POLLED == 0
 
@@ -85,8 +87,8 @@ class Leavers(Generic[P]):
         self._over_when_left += (over - self._over_when_left) * _ANSWER
 
     def answered(self, place: P, over: bool) -> None:
-        """Learn from any answer to one in the line: it is FINISHED, or still STOPPED."""
-        leaving = self.line.get(place)
+        """Learn from any answer to a pending one: it is FINISHED, or still STOPPED."""
+        leaving = self.pending.get(place)
         if leaving is None:
             return
         self._stopped_in_a_row = 0 if over else self._stopped_in_a_row + 1
@@ -97,24 +99,24 @@ class Leavers(Generic[P]):
             return
         earlier_is_over = over is (leaving.number < last[0].number)
         self._share_in_order += (earlier_is_over - self._share_in_order) * _PAIR
-        self.in_order = self._share_in_order > (_NO_QUEUE if self.in_order else _QUEUE)
+        self.is_queue = self._share_in_order > (_NO_QUEUE if self.is_queue else _QUEUE)
         # Each answer is in one pair only.
         self._last = None
 
     def was_overtaken(self, place: P) -> bool:
         """Return whether one that left later is over."""
-        return self.line[place].number < self._latest_over
+        return self.pending[place].number < self._latest_over
 
     def is_trial(self) -> bool:
-        """Decide whether the next poll is for a comparison."""
+        """Decide whether the next poll is a trial."""
         self._decisions += 1
         return self._decisions % _TRIAL == 0
 
     def to_compare(self) -> P | None:
-        """Return the earliest if it can be compared with the last one that was answered."""
-        if self._last is None or self._stopped_in_a_row < _STOPPED or not self.line:
+        """Return the earliest if it makes a pair with the last one that was answered."""
+        if self._last is None or self._stopped_in_a_row < _STOPPED or not self.pending:
             return None
-        first, leaving = next(iter(self.line.items()))
+        first, leaving = next(iter(self.pending.items()))
         return first if _comparable(leaving, self._last[0]) else None
 
 

@@ -12,9 +12,13 @@ number of rings, however many recordings there are.
 
 How long recordings and their processing last is learned from the answers, starting from a prior.
 
-Some are polled before those that are worth the most: safety polls, the hinted ones, those whose
-leaving of the list of running tasks is a reason (:mod:`.leavers`), and those that might have been
-polled for a long time.
+Some recordings are polled before the one that is worth the most. In this order:
+
+1. the longest unanswered, in one poll of twenty (a safety poll);
+2. those with a hint, and those that have just left the list of running tasks, where that usually
+   means FINISHED;
+3. the earliest that has left that list, where Tencent works through a queue (:mod:`.leavers`);
+4. those that could have been polled for a long time.
 """
 
 from __future__ import annotations
@@ -38,9 +42,10 @@ SAFETY_SHARE = 0.05
 """The share of the pace for safety polls: of the longest unanswered, whatever that is worth."""
 
 MOST_ROUNDS = 2.4
-"""A recording is polled next that might have been polled for so many times N / pace.
+"""A recording that could have been polled for so many times N / pace is polled next.
 
-Several may reach that together, so that some take up to 2.5.
+N is the number of recordings at that moment. Several may reach the limit together, so that some
+take up to 2.5.
 """
 
 # Up to so many recordings are each polled every poll_interval. Once the processing of one was seen
@@ -64,10 +69,10 @@ _OVERDUE = 1e30
 _NEWS = 1.4
 # How much one first answer changes the expectation that a recording is over at its first poll.
 _FIRST_ANSWER = 0.02
-# The most places at the beginning of the line that are looked at for one to poll.
+# The most of those that have left the list that are looked at, the earliest first, for one to poll.
 _LOOKED_AT = 128
-# Rests that end, and urgent places that are put aside, in one iteration of the event loop; the
-# others follow in the next ones.
+# The most rests that end, and urgent places that need no poll, in one iteration of the event loop;
+# the others follow in the next ones.
 _MOVED_AT_ONCE = 500
 _NEVER = -math.inf
 
@@ -95,10 +100,10 @@ class Place:
 
     Times are those of the clock that drives the order. ``answered_at`` is when the last answer
     came, or the place was added; ``age`` is how long the recording had been in its stage then;
-    ``polled_at`` is when it was last polled. ``due_since`` is the number of polls that there had
-    been when it could be polled again. ``repeats`` is how many more polls the last hint causes.
-    ``listed`` is None while a recording that has left the list of running tasks is urgent for that
-    reason.
+    ``polled_at`` is when it was last polled. ``due_since`` is how many places had been popped when
+    it could be polled again. ``repeats`` is how many more polls the last hint causes. ``listed`` is
+    whether the list of running tasks holds the recording; ``has_just_left`` is whether it is urgent
+    only because it has left that list.
 
     A place that is in flight is nowhere (I4). All others are in exactly one of a ring, the urgent
     ones, the resting ones and the parked ones; all but the resting ones are also in the queue for
@@ -115,6 +120,7 @@ class Place:
         "age",
         "answered_at",
         "due_since",
+        "has_just_left",
         "listed",
         "polled_at",
         "repeats",
@@ -129,7 +135,8 @@ class Place:
         self.answered_at = _NEVER
         self.polled_at = _NEVER
         self.due_since = 0
-        self.listed: bool | None = False
+        self.listed = False
+        self.has_just_left = False
         self.urgent = False
         self.repeats = 0
         self.stop_at: float | None = None
@@ -273,7 +280,7 @@ class PollOrder(Generic[P]):
         answer = _Answer(stage, since, started_ago, stopped_ago)
         age = _age(place, answer)
         self._learn(place, answer, age)
-        place.listed = bool(place.listed)
+        place.has_just_left = False
         if stage is Stage.STOPPED or (place.stop_at is not None and place.stop_at <= now):
             place.stop_at = None
         place.stage, place.age, place.answered_at = stage, age, now
@@ -289,7 +296,7 @@ class PollOrder(Generic[P]):
         """Poll soon, and by default again a little later: the recording may have finished."""
         if again:
             place.repeats = len(_REPEATS_S)
-        place.listed = bool(place.listed)
+        place.has_just_left = False
         self._make_urgent(place, now)
 
     def expect_stop(self, place: P, now: float, at: float) -> None:
@@ -311,12 +318,13 @@ class PollOrder(Generic[P]):
         polled soon if that has usually meant FINISHED; if it has usually meant STOPPED, it counts
         as STOPPED from now on.
         """
-        if bool(place.listed) is listed:
+        if place.listed is listed:
             return
+        place.listed = listed
         if not listed:
             self._left_the_list(place, now)
             return
-        place.listed = True
+        place.has_just_left = False
         self._leavers.forget(place)
         if place._where is _Where.RING:
             self._reschedule(place, now)
@@ -325,12 +333,9 @@ class PollOrder(Generic[P]):
         self._leavers.add(place, now)
         if place.stage is Stage.ACTIVE and (place.stop_at is None or place.stop_at > now):
             place.stop_at = now
-        if place.urgent:
-            # It was hinted.
-            place.listed = False
-        else:
-            # Whether it is polled now is decided when it would be: thousands may leave at once.
-            place.listed = None
+        if not place.urgent:
+            # pop() decides whether it is polled for this reason: thousands may leave at once.
+            place.has_just_left = True
             self._make_urgent(place, now)
 
     def unlist(self, place: P, now: float) -> None:
@@ -394,31 +399,35 @@ class PollOrder(Generic[P]):
         return max(self._safety_at, oldest.answered_at + self.most_rounds * self._size / self.pace)
 
     def _next_urgent(self, now: float) -> Place | None:
-        """Return the first urgent place; put aside those that need no poll because they left."""
+        """Return the first urgent place; those that have just left the list may not need a poll."""
         for _ in range(_MOVED_AT_ONCE):
             first: P = self._urgent._after
             if first is self._urgent:
                 return None
-            if first.listed is not None or self._leavers.is_polled_at_once():
+            if not first.has_just_left or self._leavers.is_polled_at_once():
                 return first
-            first.listed = first.urgent = False
+            first.has_just_left = first.urgent = False
             self._reschedule(first, now)
         return None
 
     def _next_leaver(self, now: float) -> Place | None:
         """Return the place that has left the list and is polled before all rings, if any."""
         leavers = self._leavers
-        if not leavers.line or not self._in_rings:
+        if not leavers.pending or not self._in_rings:
             return None
         is_trial = leavers.is_trial()
-        if leavers.in_order:
-            return self._last_of_most_worth(now) if is_trial else self._first_in_line(now)
+        if leavers.is_queue:
+            return self._last_of_most_worth(now) if is_trial else self._earliest(now)
         earliest = leavers.to_compare() if is_trial else None
         return earliest if earliest is not None and earliest._where is _Where.RING else None
 
-    def _first_in_line(self, now: float) -> Place | None:
-        """Return the earliest that may be FINISHED; none is behind one that rests."""
-        for place in islice(self._leavers.line, _LOOKED_AT):
+    def _earliest(self, now: float) -> Place | None:
+        """Return the earliest in Tencent's queue if it can be polled now.
+
+        While it rests, none behind it is polled: none of them can be FINISHED. One that was
+        overtaken, or is in flight, does not delay those behind it.
+        """
+        for place in islice(self._leavers.pending, _LOOKED_AT):
             if place._where is _Where.RING and now - place.polled_at >= _HINT_GAP_S:
                 return place
             if place._where is not _Where.NOWHERE and not self._leavers.was_overtaken(place):
@@ -426,6 +435,10 @@ class PollOrder(Generic[P]):
         return None
 
     def _last_of_most_worth(self, now: float) -> Place | None:
+        """Return the last of the ring whose first place is worth the most.
+
+        In a queue it cannot be FINISHED yet. If it is, there is no queue.
+        """
         first = self._most_worth(now)
         # Before it is its ring, and before that the last one.
         last: Place | None = None if first is None else first._before._before
@@ -614,7 +627,7 @@ class PollOrder(Generic[P]):
         over = 1.0 if answer.stage is Stage.FINISHED else 0.0
         if place.stage is Stage.UNSEEN:
             self._over_at_first += (over - self._over_at_first) * _FIRST_ANSWER
-        if place.listed is None:
+        if place.has_just_left:
             self._leavers.answered_at_once(answer.stage is Stage.FINISHED)
         if answer.stage is Stage.ACTIVE:
             self._leavers.forget(place)

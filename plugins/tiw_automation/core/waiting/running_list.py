@@ -33,6 +33,8 @@ _PAGE = 500
 # so many of those.
 _LATE_S = 15.0
 _MISTRUST_AFTER = 3
+# A list that could not be read for so long is forgotten until it can be: who left it is not known.
+_STALE_S = 60.0
 
 
 class RunningHints:
@@ -49,6 +51,7 @@ class RunningHints:
         self._listed: dict[int, dict[str, None]] = {}
         self._off: set[int] = set()
         self._wrong: dict[int, int] = {}
+        self._read_at: dict[int, float] = {}
 
     def wanted(self) -> bool:
         """Return whether there is a list worth reading."""
@@ -117,6 +120,8 @@ class RunningHints:
 
     def _refused(self, app_id: int, error: BaseException) -> None:
         if (isinstance(error, TiwError) and error.retryable) or is_exhaustion(error):
+            if time.monotonic() - self._read_at.get(app_id, 0.0) > _STALE_S:
+                self._forget(app_id)
             return
         # Not a fault: this site has no list, or these keys may not read it.
         logger.debug("The running list of %d is not used: %s", app_id, str(error) or repr(error))
@@ -132,7 +137,7 @@ class RunningHints:
             logger.info("The running list of %d lags behind the recordings; not used.", app_id)
             self._switch_off(app_id)
             return
-        now = time.monotonic()
+        now = self._read_at[app_id] = time.monotonic()
         for task_id in running:
             self._tracker.set_listed((app_id, task_id), now, True)
         for task_id in self._listed.get(app_id, {}):
