@@ -191,13 +191,9 @@ class HostPace:
         with self._file.change(now, pace.rate, _LOCK_TRIES_FOR_A_SLOT) as contents:
             self._end_lease(contents, arrived)
             active = self._enter(contents, self._row(now, pace, demand))
-            slot = _taken(contents, active, pace.allowed, spread_s)
+            slot = _take(contents, active, pace.allowed, spread_s)
             if is_steady and len(active) == 1:
-                count = min(int(_LEASE_S * slot.pace), _LEASE_SLOTS)
-                slots = [_taken(contents, active, pace.allowed, spread_s) for _ in range(count)]
-                lease = _Lease(slot, slots, contents.next_slot, spread_s)
-                for leased in slots:
-                    _note_arrival(contents, leased, lease.latest - leased.time)
+                lease = _leased(contents, slot, pace.allowed, spread_s)
         self._lease = lease
         return slot
 
@@ -291,7 +287,7 @@ class HostPace:
         return active
 
 
-def _taken(
+def _take(
     contents: Contents, active: Sequence[ProcessRow], allowed: int, spread_s: float
 ) -> SharedSlot:
     """Take the next slot of the file.
@@ -300,17 +296,42 @@ def _taken(
     :param allowed: how many requests may arrive within a second at its own pace.
     """
     mine = active[0]
-    now, number = mine.seen, contents.taken
     fastest = max(row.pace for row in active)
-    limit = limit_of(mine, allowed, fastest)
-    pace = fastest * recovered(contents.factor, contents.since, now)
-    time = max(now, contents.next_slot)
-    if limit <= min(number, STAMPS):
-        time = max(time, window_opens(contents.stamps[:number], limit))
-    contents.stamps[number % STAMPS] = time + spread_s
-    contents.next_slot = time + 1.0 / pace
-    contents.taken = number + 1
-    return slot_of(time, number, pace, active)
+    pace = fastest * recovered(contents.factor, contents.since, mine.seen)
+    time = _opens(contents, mine.seen, limit_of(mine, allowed, fastest))
+    slot = slot_of(time, contents.taken, pace, active)
+    _write(contents, slot, time + spread_s)
+    return slot
+
+
+def _leased(contents: Contents, first: SharedSlot, limit: int, spread_s: float) -> _Lease:
+    """Take the slots after the first one for a lease.
+
+    :param limit: how many requests may arrive within a second.
+    """
+    slots = []
+    for _ in range(min(int(_LEASE_S * first.pace), _LEASE_SLOTS)):
+        time = _opens(contents, contents.next_slot, limit)
+        slots.append(replace(first, time=time, number=contents.taken))
+        _write(contents, slots[-1], time + spread_s)
+    lease = _Lease(first, slots, contents.next_slot, spread_s)
+    for slot in slots:
+        _note_arrival(contents, slot, lease.latest - slot.time)
+    return lease
+
+
+def _opens(contents: Contents, earliest: float, limit: int) -> float:
+    """Return the time of the next slot."""
+    time = max(earliest, contents.next_slot)
+    if limit <= min(contents.taken, STAMPS):
+        time = max(time, window_opens(contents.stamps[: contents.taken], limit))
+    return time
+
+
+def _write(contents: Contents, slot: SharedSlot, arrival: float) -> None:
+    contents.stamps[slot.number % STAMPS] = arrival
+    contents.next_slot = slot.time + 1.0 / slot.pace
+    contents.taken = slot.number + 1
 
 
 def _note_arrival(contents: Contents, slot: SharedSlot, late_s: float) -> None:

@@ -121,7 +121,7 @@ class Quota:
         self._round_trips = RoundTrips()
         self._window = ArrivalWindow(self._round_trips)
         self._share = PaceShare(host, self._round_trips)
-        self._next_slot = -math.inf
+        self._next_slot = self._reserved = -math.inf
         # What refusals left of this process's own pace, and since when.
         self._factor, self._factor_since = 1.0, -math.inf
         self._demands: dict[int, Demand] = {}
@@ -205,7 +205,7 @@ class Quota:
                 slot = max(slot, self._window.opens(now, self._allowed_alone))
                 self._window.add(slot, self._pace.allowed)
             rate = self.rate
-            self._next_slot = slot + 1.0 / rate
+            self._reserved, self._next_slot = slot, slot + 1.0 / rate
             self._share.expect(slot, rate)
             return slot
 
@@ -247,7 +247,7 @@ class Quota:
             is_shared, is_last = self._share.release(slot), self._window.is_last(slot)
             if is_shared or is_last:
                 self._window.remove(slot)
-            if is_last and not is_shared:
+            if slot == self._reserved or (is_last and not is_shared):
                 self._next_slot = slot
 
     def acquire(self, sleep: Callable[[float], None] = time.sleep) -> float:
@@ -255,15 +255,18 @@ class Quota:
         with self._lock:
             self._callers += 1
         try:
-            slot = self.reserve()
-            self._wait_for(slot, sleep)
-            while (used := self.use(slot)) is None:
-                sleep(BUSY_PAUSE_S)
-            self._wait_for(used, sleep)
-            return used
+            return self.wait_and_use(self.reserve(), sleep)
         finally:
             with self._lock:
                 self._callers -= 1
+
+    def wait_and_use(self, slot: float, sleep: Callable[[float], None] = time.sleep) -> float:
+        """Wait for a reserved slot, use it, wait until its request may leave and return its time."""
+        self._wait_for(slot, sleep)
+        while (used := self.use(slot)) is None:
+            sleep(BUSY_PAUSE_S)
+        self._wait_for(used, sleep)
+        return used
 
     def answered(self, slot: float, seconds: float) -> None:
         """Note how long the request of a slot took, from the slot to its answer."""
@@ -324,7 +327,7 @@ class Quota:
 class Slot:
     """The slot of one request, which is checked again when the request is about to leave.
 
-    :param time: of the slot that was used already, if any.
+    :param time: of the slot that was reserved or used already, if any.
     """
 
     __slots__ = ("_quota", "time")
@@ -336,6 +339,10 @@ class Slot:
     def acquire(self) -> None:
         """Reserve a slot, wait for it and use it."""
         self.time = self._quota.acquire()
+
+    def use(self) -> None:
+        """Wait for the reserved slot and use it."""
+        self.time = self._quota.wait_and_use(self.time)
 
     def renew(self) -> None:
         """Acquire another slot where this one is too old."""

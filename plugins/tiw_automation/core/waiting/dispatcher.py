@@ -14,7 +14,7 @@ from typing import Any
 
 from tiw_automation.core.api.client import TiwClient
 from tiw_automation.core.errors import ApiError, TiwError
-from tiw_automation.core.quota.quota import BUSY_PAUSE_S, Quota, Slot, WantedRate
+from tiw_automation.core.quota.quota import Quota, Slot, WantedRate
 from tiw_automation.core.tasks.kind import TaskKind
 from tiw_automation.core.waiting.durations import processing_durations, recording_durations
 from tiw_automation.core.waiting.outcomes import ENDS_THE_LOOP, request_error, watcher_error
@@ -193,25 +193,15 @@ class Dispatcher:
 
     async def _poll_one(self, quota: Quota, wanted: WantedRate) -> None:
         slot = quota.reserve()
-        place = None
         try:
             await _sleep_until(slot)
-            # A slot that is used is valid for a moment only, so the place comes first.
-            place = await self._place()
-            if time.monotonic() - slot > _LATE_S:
-                quota.release(slot)
-                slot = quota.reserve()
-            slot = await _used(quota, slot)
-            if slot > time.monotonic():
-                self._threads.release(place)
-                place = None
-                await _sleep_until(slot)
-                place = await self._place()
+            place = await self._threads.place(self._account, self.client.settings.url)
         except BaseException:
-            if place is not None:
-                self._threads.release(place)
             quota.release(slot)
             raise
+        if time.monotonic() - slot > _LATE_S:
+            quota.release(slot)
+            slot = quota.reserve()
         # Taken as late as possible: the task that was due may have been cancelled.
         task = self.tracker.take(time.monotonic())
         if task is None:
@@ -222,18 +212,17 @@ class Dispatcher:
             wanted.sent(slot)
         self._send(task, quota, slot, place)
 
-    async def _place(self) -> Place:
-        return await self._threads.place(self._account, self.client.settings.url)
-
-    def _send(self, task: TrackedTask, quota: Quota, time_of_slot: float, place: Place) -> None:
+    def _send(self, task: TrackedTask, quota: Quota, reserved: float, place: Place) -> None:
         """Poll a task in a thread. Every request leaves in a slot of the quota (I1)."""
-        self._rate.add(time_of_slot)
+        self._rate.add(reserved)
         app_id, task_id = task.key
-        describe, kind, slot = self.client.describe_task, self.kind.name, Slot(quota, time_of_slot)
+        describe, kind, slot = self.client.describe_task, self.kind.name, Slot(quota, reserved)
 
         def poll() -> Described | BaseException:
             answer: Described | BaseException
             try:
+                # Here, because the store of a shared pace may make this thread wait.
+                slot.use()
                 answer = describe(kind, task_id, app_id, slot=slot)
             except BaseException as error:
                 # A wait depends on the end of this request, whatever it is.
@@ -248,7 +237,7 @@ class Dispatcher:
         try:
             self._threads.run(place, poll, complete)
         except TiwError as error:
-            quota.release(time_of_slot)
+            quota.release(reserved)
             self._complete(task, error)
 
     def _complete(self, task: TrackedTask, answer: Described | BaseException) -> None:
@@ -340,13 +329,6 @@ class Dispatcher:
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm, self._alarm_at = None, math.inf
-
-
-async def _used(quota: Quota, slot: float) -> float:
-    """Use a slot that has come, and return when its request may leave."""
-    while (used := quota.use(slot)) is None:
-        await asyncio.sleep(BUSY_PAUSE_S)
-    return used
 
 
 async def _sleep_until(moment: float) -> None:
