@@ -255,18 +255,15 @@ class Quota:
         with self._lock:
             self._callers += 1
         try:
-            return self.wait_and_use(self.reserve(), sleep)
+            slot = self.reserve()
+            self._wait_for(slot, sleep)
+            while (used := self.use(slot)) is None:
+                sleep(BUSY_PAUSE_S)
+            self._wait_for(used, sleep)
+            return used
         finally:
             with self._lock:
                 self._callers -= 1
-
-    def wait_and_use(self, slot: float, sleep: Callable[[float], None] = time.sleep) -> float:
-        """Wait for a reserved slot, use it, wait until its request may leave and return its time."""
-        self._wait_for(slot, sleep)
-        while (used := self.use(slot)) is None:
-            sleep(BUSY_PAUSE_S)
-        self._wait_for(used, sleep)
-        return used
 
     def answered(self, slot: float, seconds: float) -> None:
         """Note how long the request of a slot took, from the slot to its answer."""
@@ -327,7 +324,7 @@ class Quota:
 class Slot:
     """The slot of one request, which is checked again when the request is about to leave.
 
-    :param time: of the slot that was reserved or used already, if any.
+    :param time: of the slot that was used already, if any.
     """
 
     __slots__ = ("_quota", "time")
@@ -339,10 +336,6 @@ class Slot:
     def acquire(self) -> None:
         """Reserve a slot, wait for it and use it."""
         self.time = self._quota.acquire()
-
-    def use(self) -> None:
-        """Wait for the reserved slot and use it."""
-        self.time = self._quota.wait_and_use(self.time)
 
     def renew(self) -> None:
         """Acquire another slot where this one is too old."""

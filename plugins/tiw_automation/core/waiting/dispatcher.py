@@ -14,7 +14,7 @@ from typing import Any
 
 from tiw_automation.core.api.client import TiwClient
 from tiw_automation.core.errors import ApiError, TiwError
-from tiw_automation.core.quota.quota import Quota, Slot, WantedRate
+from tiw_automation.core.quota.quota import BUSY_PAUSE_S, Quota, Slot, WantedRate
 from tiw_automation.core.tasks.kind import TaskKind
 from tiw_automation.core.waiting.durations import processing_durations, recording_durations
 from tiw_automation.core.waiting.outcomes import ENDS_THE_LOOP, request_error, watcher_error
@@ -24,7 +24,7 @@ from tiw_automation.core.waiting.stats import RequestRate, StatsReport, WatcherS
 from tiw_automation.core.waiting.threads import CallThreads, Place
 from tiw_automation.core.waiting.tracker import Caller, Described, Key, TrackedTask, Tracker
 
-# A slot that waited longer than this for a place gives way to a new one.
+# A slot that waited longer than this for a place is exchanged for another one.
 _LATE_S = 0.03
 
 
@@ -192,16 +192,7 @@ class Dispatcher:
                 timer.cancel()
 
     async def _poll_one(self, quota: Quota, wanted: WantedRate) -> None:
-        slot = quota.reserve()
-        try:
-            await _sleep_until(slot)
-            place = await self._threads.place(self._account, self.client.settings.url)
-        except BaseException:
-            quota.release(slot)
-            raise
-        if time.monotonic() - slot > _LATE_S:
-            quota.release(slot)
-            slot = quota.reserve()
+        slot, place = await self._slot_and_place(quota)
         # Taken as late as possible: the task that was due may have been cancelled.
         task = self.tracker.take(time.monotonic())
         if task is None:
@@ -212,17 +203,45 @@ class Dispatcher:
             wanted.sent(slot)
         self._send(task, quota, slot, place)
 
-    def _send(self, task: TrackedTask, quota: Quota, reserved: float, place: Place) -> None:
+    async def _slot_and_place(self, quota: Quota) -> tuple[float, Place]:
+        """Return a slot that has come, and a place for its request.
+
+        The slot is used after the wait for a place, because the request must leave soon after it.
+        """
+        slot, place = quota.reserve(), None
+        try:
+            await _sleep_until(slot)
+            place = await self._place()
+            if time.monotonic() - slot > _LATE_S:
+                quota.release(slot)
+                slot = quota.reserve()
+            while (used := quota.use(slot)) is None:
+                await asyncio.sleep(BUSY_PAUSE_S)
+            slot = used
+            if slot > time.monotonic():
+                self._threads.release(place)
+                place = None
+                await _sleep_until(slot)
+                place = await self._place()
+        except BaseException:
+            if place is not None:
+                self._threads.release(place)
+            quota.release(slot)
+            raise
+        return slot, place
+
+    async def _place(self) -> Place:
+        return await self._threads.place(self._account, self.client.settings.url)
+
+    def _send(self, task: TrackedTask, quota: Quota, time_of_slot: float, place: Place) -> None:
         """Poll a task in a thread. Every request leaves in a slot of the quota (I1)."""
-        self._rate.add(reserved)
+        self._rate.add(time_of_slot)
         app_id, task_id = task.key
-        describe, kind, slot = self.client.describe_task, self.kind.name, Slot(quota, reserved)
+        describe, kind, slot = self.client.describe_task, self.kind.name, Slot(quota, time_of_slot)
 
         def poll() -> Described | BaseException:
             answer: Described | BaseException
             try:
-                # Here, because the store of a shared pace may make this thread wait.
-                slot.use()
                 answer = describe(kind, task_id, app_id, slot=slot)
             except BaseException as error:
                 # A wait depends on the end of this request, whatever it is.
@@ -237,7 +256,7 @@ class Dispatcher:
         try:
             self._threads.run(place, poll, complete)
         except TiwError as error:
-            quota.release(reserved)
+            quota.release(time_of_slot)
             self._complete(task, error)
 
     def _complete(self, task: TrackedTask, answer: Described | BaseException) -> None:
