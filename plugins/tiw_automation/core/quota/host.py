@@ -48,11 +48,12 @@ _LOCK_TRIES = 20
 # A process that takes a slot tries again, and its event loop must not block.
 _LOCK_TRIES_FOR_A_SLOT = 3
 # How long a lease holds: another process that begins waits for its first slot as long at most.
-_LEASE_S = 0.25
+_LEASE_S = 0.5
 _LEASE_SLOTS = STAMPS // 4
 # A process takes slots steadily where they follow each other within this time.
-_STEADY_S = 0.5
-_ROUNDING_S = 1e-6
+_STEADY_S = 1.0
+# A lease is renewed when less than this many times the time between two slots is left of it.
+_GAPS = 1.5
 
 
 class _Lease:
@@ -62,37 +63,34 @@ class _Lease:
     the next slot is at the end of the lease, and all requests of the lease count as if they
     left then. So each of them may leave at any time until then.
 
-    :param first: the slot before the lease.
-    :param slots: those of the lease, each at its earliest time.
+    :param slots: each at its earliest time.
     :param end: when other processes may take slots.
     :param spread_s: by how much the requests may arrive late.
     """
 
     def __init__(
-        self,
-        first: SharedSlot | None = None,
-        slots: Sequence[SharedSlot] = (),
-        end: float = -math.inf,
-        spread_s: float = 0.0,
+        self, slots: Sequence[SharedSlot] = (), end: float = -math.inf, spread_s: float = 0.0
     ) -> None:
-        self.slots = deque(slots)
+        self.left = deque(slots)
         self.used: list[SharedSlot] = []
         self.end = end
         self.spread_s = spread_s
-        self.latest = end + spread_s
+        self.next_slot = slots[0].time if slots else -math.inf
+
+    @property
+    def latest(self) -> float:
         """When its requests have arrived, as far as other processes know."""
-        self.next_slot = first.time + 1.0 / first.pace if first else -math.inf
+        return self.end + self.spread_s
 
     def take(self, now: float) -> SharedSlot | None:
         """Return the next slot, not before ``now``; None if there is none within the lease."""
-        if not self.slots:
+        if not self.left:
             return None
-        time = max(now, self.slots[0].time, self.next_slot)
-        next_slot = time + 1.0 / self.slots[0].pace
-        if next_slot > self.end + _ROUNDING_S:
+        time = max(now, self.left[0].time, self.next_slot)
+        if time >= self.end:
             return None
-        self.next_slot = next_slot
-        self.used.append(replace(self.slots.popleft(), time=time))
+        self.next_slot = time + 1.0 / self.left[0].pace
+        self.used.append(replace(self.left.popleft(), time=time))
         return self.used[-1]
 
     def release(self, slot: SharedSlot) -> bool:
@@ -100,8 +98,15 @@ class _Lease:
         if not self.used or self.used[-1] is not slot:
             return False
         self.next_slot = slot.time
-        self.slots.appendleft(self.used.pop())
+        self.left.appendleft(self.used.pop())
         return True
+
+    def is_over(self, gap_s: float) -> bool:
+        """Return whether it was used, and has no slot for the next request.
+
+        :param gap_s: how soon the next one is expected.
+        """
+        return bool(self.used) and not (self.left and self.used[-1].time + gap_s < self.end)
 
 
 class HostPace:
@@ -127,7 +132,9 @@ class HostPace:
         self._namespace = _pid_namespace()
         self._pace = 1.0
         self._lease = _Lease()
-        self._taken_at = -math.inf
+        self._taken_at, self._gap_s = -math.inf, math.inf
+        # What the latest slot was taken with.
+        self._wants: tuple[Pace, Demand, float] | None = None
         # Arrivals that are not yet written; the file counts these requests as later.
         self._unwritten: list[tuple[SharedSlot, float]] = []
         if checked:
@@ -183,24 +190,19 @@ class HostPace:
         :raises Held: another process holds the file.
         :raises Unusable: the file cannot be used.
         """
-        is_steady, self._taken_at = now - self._taken_at < _STEADY_S, now
-        leased = self._lease.take(now)
-        if leased is not None:
+        self._gap_s, self._taken_at = now - self._taken_at, now
+        self._wants = pace, demand, spread_s
+        slot = self._lease.take(now)
+        if slot is not None:
             self._unwritten += arrived
-            return leased
-        self._pace = pace.rate
+            return slot
         lease = _Lease()
         with self._file.change(now, pace.rate, _LOCK_TRIES_FOR_A_SLOT) as contents:
-            self._end_lease(contents, arrived)
-            active = self._enter(contents, self._row(now, pace, demand))
-            slot = _taken(contents, active, pace.allowed, spread_s)
-            if is_steady and len(active) == 1:
-                count = min(int(_LEASE_S * slot.pace), _LEASE_SLOTS)
-                slots = [_taken(contents, active, pace.allowed, spread_s) for _ in range(count)]
-                lease = _Lease(slot, slots, contents.next_slot, spread_s)
-                for leased in slots:
-                    _note_arrival(contents, leased, lease.latest - leased.time)
-        self._lease = lease
+            active = self._enter(contents, self._row(now, pace, demand), arrived)
+            slot = _take(contents, active, pace.allowed, spread_s)
+            if len(active) == 1 and self._gap_s < _STEADY_S:
+                lease = _leased(contents, slot, pace.allowed, spread_s)
+        self._pace, self._lease = pace.rate, lease
         return slot
 
     def arrived(self, slot: SharedSlot, late_s: float) -> bool:
@@ -208,16 +210,33 @@ class HostPace:
 
         :returns: whether it was noted; another process may hold the file.
         """
-        if self._lease.used or slot.time + late_s <= self._lease.latest:
+        is_covered = slot.time + late_s <= self._lease.latest
+        if is_covered or self._lease.used:
             self._unwritten.append((slot, late_s))
-        if slot.time + late_s <= self._lease.latest:
-            return True
         try:
-            with self._file.change(math.inf, self._pace, _LOCK_TRIES) as contents:
-                _note_arrival(contents, slot, late_s)
+            if self._lease.is_over(_GAPS * self._gap_s):
+                self._renew()
+            elif not is_covered:
+                with self._file.change(math.inf, self._pace, _LOCK_TRIES) as contents:
+                    _note_arrival(contents, slot, late_s)
         except (Held, Unusable):
-            return False
+            return is_covered
         return True
+
+    def _renew(self) -> None:
+        """Take the next lease.
+
+        The thread that had an answer does it: an exchange would delay an event loop.
+        """
+        assert self._wants is not None
+        pace, demand, spread_s = self._wants
+        now, lease = self._lease.used[-1].time, _Lease()
+        with self._file.change(now, pace.rate, _LOCK_TRIES) as contents:
+            active = self._enter(contents, self._row(now, pace, demand))
+            if len(active) == 1:
+                slot = _take(contents, active, pace.allowed, spread_s)
+                lease = _leased(contents, slot, pace.allowed, spread_s, with_first=True)
+        self._lease = lease
 
     def release(self, slot: SharedSlot) -> None:
         """Return a slot that was not used, if no later one was taken."""
@@ -244,17 +263,15 @@ class HostPace:
             return False
         return True
 
-    def _end_lease(
-        self, contents: Contents, arrived: Sequence[tuple[SharedSlot, float]] = ()
-    ) -> None:
+    def _end_lease(self, contents: Contents) -> None:
         """Write when the requests of the lease arrived, and return its other slots."""
         lease, self._lease = self._lease, _Lease()
         used = [(slot, lease.spread_s) for slot in lease.used]
-        unused = [(slot, -math.inf) for slot in lease.slots]
-        for slot, late_s in [*used, *unused, *self._unwritten, *arrived]:
+        left = [(slot, -math.inf) for slot in lease.left]
+        for slot, late_s in [*used, *left, *self._unwritten]:
             _note_arrival(contents, slot, late_s)
         self._unwritten.clear()
-        if unused and contents.next_slot == lease.end:
+        if left and contents.next_slot == lease.end:
             contents.next_slot = lease.next_slot
 
     def _row(self, now: float, pace: Pace, demand: Demand) -> ProcessRow:
@@ -278,8 +295,20 @@ class HostPace:
     def _is_mine(self, row: ProcessRow) -> bool:
         return row.pid == self._pid and row.namespace == self._namespace
 
-    def _enter(self, contents: Contents, mine: ProcessRow) -> list[ProcessRow]:
-        """Write this process's row, without dead ones; return those that share the pace."""
+    def _enter(
+        self,
+        contents: Contents,
+        mine: ProcessRow,
+        arrived: Sequence[tuple[SharedSlot, float]] = (),
+    ) -> list[ProcessRow]:
+        """End the lease and write this process's row, without dead ones.
+
+        :param arrived: as for :meth:`take`.
+        :returns: the rows of those that share the pace, this one first.
+        """
+        self._end_lease(contents)
+        for slot, late_s in arrived:
+            _note_arrival(contents, slot, late_s)
         others = [
             row
             for row in contents.rows
@@ -293,7 +322,7 @@ class HostPace:
         return active
 
 
-def _taken(
+def _take(
     contents: Contents, active: Sequence[ProcessRow], allowed: int, spread_s: float
 ) -> SharedSlot:
     """Take the next slot of the file.
@@ -302,17 +331,49 @@ def _taken(
     :param allowed: how many requests may arrive within a second at its own pace.
     """
     mine = active[0]
-    now, number = mine.seen, contents.taken
     fastest = max(row.pace for row in active)
-    limit = limit_of(mine, allowed, fastest)
-    pace = fastest * recovered(contents.factor, contents.since, now)
-    time = max(now, contents.next_slot)
-    if limit <= min(number, STAMPS):
-        time = max(time, window_opens(contents.stamps[:number], limit))
-    contents.stamps[number % STAMPS] = time + spread_s
-    contents.next_slot = time + 1.0 / pace
-    contents.taken = number + 1
-    return slot_of(time, number, pace, active)
+    pace = fastest * recovered(contents.factor, contents.since, mine.seen)
+    time = _opens(contents, mine.seen, limit_of(mine, allowed, fastest))
+    slot = slot_of(time, contents.taken, pace, active)
+    _write(contents, slot, time + spread_s)
+    return slot
+
+
+def _leased(
+    contents: Contents,
+    first: SharedSlot,
+    allowed: int,
+    spread_s: float,
+    *,
+    with_first: bool = False,
+) -> _Lease:
+    """Take the slots after the first one for a lease.
+
+    :param with_first: whether the first one is part of it.
+    """
+    slots = [first]
+    for _ in range(min(int(_LEASE_S * first.pace), _LEASE_SLOTS)):
+        time = _opens(contents, contents.next_slot, allowed)
+        slots.append(replace(first, time=time, number=contents.taken))
+        _write(contents, slots[-1], time + spread_s)
+    lease = _Lease(slots if with_first else slots[1:], contents.next_slot, spread_s)
+    for slot in lease.left:
+        _note_arrival(contents, slot, lease.latest - slot.time)
+    return lease
+
+
+def _opens(contents: Contents, earliest: float, limit: int) -> float:
+    """Return the time of the next slot."""
+    time = max(earliest, contents.next_slot)
+    if limit <= min(contents.taken, STAMPS):
+        time = max(time, window_opens(contents.stamps[: contents.taken], limit))
+    return time
+
+
+def _write(contents: Contents, slot: SharedSlot, arrival: float) -> None:
+    contents.stamps[slot.number % STAMPS] = arrival
+    contents.next_slot = slot.time + 1.0 / slot.pace
+    contents.taken = slot.number + 1
 
 
 def _note_arrival(contents: Contents, slot: SharedSlot, late_s: float) -> None:

@@ -123,7 +123,7 @@ class Quota:
         self._round_trips = RoundTrips()
         self._window = ArrivalWindow(self._round_trips)
         self._share = PaceShare(store, self._round_trips)
-        self._next_slot = -math.inf
+        self._next_slot = self._reserved = -math.inf
         # What refusals left of this process's own pace, and since when.
         self._factor, self._factor_since = 1.0, -math.inf
         self._demands: dict[int, Demand] = {}
@@ -229,7 +229,7 @@ class Quota:
                 slot = max(slot, self._window.opens(now, self._allowed_alone))
                 self._window.add(slot, self._pace.allowed)
             rate = self.rate
-            self._next_slot = slot + 1.0 / rate
+            self._reserved, self._next_slot = slot, slot + 1.0 / rate
             self._share.expect(slot, rate)
             return slot
 
@@ -275,7 +275,7 @@ class Quota:
             is_shared, is_last = self._share.release(slot), self._window.is_last(slot)
             if is_shared or is_last:
                 self._window.remove(slot)
-            if is_last and not is_shared:
+            if slot == self._reserved or (is_last and not is_shared):
                 self._next_slot = slot
 
     def acquire(self, sleep: Callable[[float], None] = time.sleep) -> float:

@@ -29,7 +29,7 @@ from tiw_automation.core.waiting.stats import (
 from tiw_automation.core.waiting.threads import CallThreads, Place
 from tiw_automation.core.waiting.tracker import Caller, Described, Key, TrackedTask, Tracker
 
-# A slot that waited longer than this for a place gives way to a new one.
+# A slot that waited longer than this for a place is exchanged for another one.
 _LATE_S = 0.03
 
 
@@ -204,16 +204,32 @@ class Dispatcher:
                 timer.cancel()
 
     async def _poll_one(self, quota: Quota, wanted: WantedRate) -> None:
-        slot = quota.reserve()
-        place = None
+        slot, place = await self._slot_and_place(quota)
+        # Taken as late as possible: the task that was due may have been cancelled.
+        task = self.tracker.take(time.monotonic())
+        if task is None:
+            self._threads.release(place)
+            quota.release(slot)
+            return
+        if not task.unconfirmed:
+            wanted.sent(slot)
+        self._send(task, quota, slot, place)
+
+    async def _slot_and_place(self, quota: Quota) -> tuple[float, Place]:
+        """Return a slot that has come, and a place for its request.
+
+        The slot is used after the wait for a place, because the request must leave soon after it.
+        """
+        slot, place = quota.reserve(), None
         try:
             await _sleep_until(slot)
-            # A slot that is used is valid for a moment only, so the place comes first.
             place = await self._place()
             if time.monotonic() - slot > _LATE_S:
                 quota.release(slot)
                 slot = quota.reserve()
-            slot = await _used(quota, slot)
+            while (used := quota.use(slot)) is None:
+                await asyncio.sleep(BUSY_PAUSE_S)
+            slot = used
             if slot > time.monotonic():
                 self._threads.release(place)
                 place = None
@@ -224,15 +240,7 @@ class Dispatcher:
                 self._threads.release(place)
             quota.release(slot)
             raise
-        # Taken as late as possible: the task that was due may have been cancelled.
-        task = self.tracker.take(time.monotonic())
-        if task is None:
-            self._threads.release(place)
-            quota.release(slot)
-            return
-        if not task.unconfirmed:
-            wanted.sent(slot)
-        self._send(task, quota, slot, place)
+        return slot, place
 
     async def _place(self) -> Place:
         return await self._threads.place(self._account, self.client.settings.url)
@@ -352,13 +360,6 @@ class Dispatcher:
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm, self._alarm_at = None, math.inf
-
-
-async def _used(quota: Quota, slot: float) -> float:
-    """Use a slot that has come, and return when its request may leave."""
-    while (used := quota.use(slot)) is None:
-        await asyncio.sleep(BUSY_PAUSE_S)
-    return used
 
 
 async def _sleep_until(moment: float) -> None:
