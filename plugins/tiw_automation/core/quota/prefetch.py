@@ -77,11 +77,11 @@ class Prefetch:
     def delays(self, now: float, call_s: float) -> list[float]:
         """Return after which delays slots are needed that a call must ask for now.
 
-        The delays count from when the call reaches the store.
+        The delays count from when the call reaches the store. No slot comes before the answer.
         """
         horizon = now + 2 * call_s + _AHEAD_S
         return [
-            max(at - now - call_s / 2, -1.0)
+            max(at - now - call_s / 2, call_s / 2)
             for at in self._missing(now, horizon - now)
             if at <= horizon
         ]
