@@ -41,7 +41,8 @@ end
 
 local went_back = last ~= nil and now < last - 0.001
 if not (next_slot and last and taken) or went_back then
-  taken = taken or 0
+  -- No number of a state that was lost comes again.
+  taken = taken or math.floor(now * 1000)
   restart()
 end
 if went_back then
