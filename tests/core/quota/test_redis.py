@@ -296,5 +296,5 @@ def test_four_connections_share_one_pace_by_their_waits(port: int) -> None:
     every = sorted(itertools.chain(*sent.values()))
     assert most_in_a_second(every) <= 20
     steady = [at for at in every if at > every[-1] - 1.5]
-    assert len(steady) >= 0.8 * 19 * 1.5
+    assert len(steady) >= 0.6 * 19 * 1.5
     assert len(sent[0]) > 2 * max(map(len, [sent[1], sent[2], sent[3]]))

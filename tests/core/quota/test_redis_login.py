@@ -22,7 +22,11 @@ from tiw_automation.core.quota.redis_connection import RedisConnection
 pytestmark = needs_real
 
 # What docs/scale.md recommends.
-RULES = ["~{tiw1:*", "-@all", "+eval", "+evalsha", "+time", "+hmget", "+hset", "+hgetall", "+hdel", "+del", "+expire", "+zadd", "+zrem", "+zrevrange", "+zremrangebyscore", "+select", "+client|setname"]
+COMMANDS = (
+    "eval", "evalsha", "time", "hmget", "hset", "hgetall", "hdel", "del", "expire", "zadd", "zrem",
+    "zrevrange", "zremrangebyscore", "select", "client|setname",
+)  # fmt: skip
+RULES = ("~{tiw1:*", "-@all", *(f"+{name}" for name in COMMANDS))
 
 
 @pytest.fixture

@@ -31,8 +31,8 @@ class Prefetch:
         self._last, self._rate = -math.inf, 1.0
         # When slots were taken within the last second.
         self._taken_at: deque[float] = deque(maxlen=4 * _MOST_AHEAD)
-        # Since when a slot is needed and there is none.
-        self._needed_at: float | None = None
+        # Whether a slot is needed now and there is none.
+        self._needed = False
 
     def expect(self, at: float, rate: float) -> None:
         """Note that a slot will be needed at that time, and further ones at that rate."""
@@ -60,10 +60,9 @@ class Prefetch:
 
     def take(self, now: float) -> SharedSlot | None:
         """Return the next slot that is not :meth:`stale`; None where there is none yet."""
-        if not self._slots:
-            self._needed_at = now if self._needed_at is None else self._needed_at
+        self._needed = not self._slots
+        if self._needed:
             return None
-        self._needed_at = None
         self._taken_at.append(now)
         if self._expected:
             self._expected.popleft()
@@ -71,31 +70,27 @@ class Prefetch:
 
     def due_at(self, now: float, call_s: float) -> float:
         """Return when to ask for the next slot that is missing; infinity where none is."""
-        missing = self._missing(now, 2 * call_s + _AHEAD_S)
-        return missing[0] - 2 * call_s - _AHEAD_S if missing else math.inf
+        lead_s = 2 * call_s + _AHEAD_S
+        missing = self._missing(now, lead_s)
+        return missing[0] - lead_s if missing else math.inf
 
     def delays(self, now: float, call_s: float) -> list[float]:
         """Return after which delays slots are needed that a call must ask for now.
 
-        The delays count from when the call reaches the store.
+        The delays count from when the call reaches the store. No slot comes before the answer.
         """
-        horizon = now + 2 * call_s + _AHEAD_S
-        return [
-            max(at - now - call_s / 2, -1.0)
-            for at in self._missing(now, horizon - now)
-            if at <= horizon
-        ]
+        lead_s = 2 * call_s + _AHEAD_S
+        missing = [at for at in self._missing(now, lead_s) if at <= now + lead_s]
+        return [max(at - now - call_s / 2, call_s / 2) for at in missing]
 
     def _missing(self, now: float, lead_s: float) -> list[float]:
         """Return when slots are needed that are not here; the first may be any time ahead."""
-        while self._expected and self._expected[0] < now - 1.0 and self._needed_at is None:
+        while self._expected and self._expected[0] < now - 1.0 and not self._needed:
             self._expected.popleft()
-        needed = list(self._expected)
-        if self._needed_at is not None and not needed:
-            needed = [now]
         while self._taken_at and self._taken_at[0] <= now - 1.0:
             self._taken_at.popleft()
-        more = int(_MORE * len(self._taken_at) * lead_s + 0.5)
+        needed = list(self._expected) or ([now] if self._needed else [])
         last = needed[-1] if needed else max(self._last, now - 1.0 / self._rate)
+        more = int(_MORE * len(self._taken_at) * lead_s + 0.5)
         needed += [last + number / self._rate for number in range(1, more + 1)]
         return needed[len(self._slots) : _MOST_AHEAD]

@@ -242,6 +242,8 @@ class Quota:
         with self._lock:
             now = self.clock()
             if not self._share.is_used(now):
+                # It may have been reserved before the store failed.
+                self._window.add(slot, self._pace.allowed)
                 return slot
             used = max(now - _TOLERANCE_S, slot)
             try:

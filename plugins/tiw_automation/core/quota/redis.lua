@@ -8,7 +8,7 @@
 --       slot's number and the latest arrival of its request ("-" where it never left)
 -- Returns  now, the pace, the part that it may use alone, the number of the first slot,
 --       the delays of the slots, the processes (this one first)
-local ACTIVE_S, REGISTERED_S, AHEAD_S, TOLERANCE_S = 5, 10, 4, 0.005
+local ACTIVE_S, REGISTERED_S, AHEAD_S = 5, 10, 4
 local UNUSABLE_AFTER_S, KEPT_S = 5, 3600
 local call, tonumber, format, match = redis.call, tonumber, string.format, string.match
 local max, min = math.max, math.min
@@ -41,7 +41,8 @@ end
 
 local went_back = last ~= nil and now < last - 0.001
 if not (next_slot and last and taken) or went_back then
-  taken = taken or 0
+  -- No number of a state that was lost comes again.
+  taken = taken or math.floor(now * 1000)
   restart()
 end
 if went_back then
@@ -99,7 +100,7 @@ end
 local first, delays = taken, {}
 local limit = max(allowed, math.floor(allowed * fastest / own + 0.5))
 for i = 1, count do
-  local time = max(now + max(tonumber(ARGV[13 + i]), -TOLERANCE_S), next_slot)
+  local time = max(now + tonumber(ARGV[13 + i]), next_slot)
   local latest = call('ZREVRANGE', arrivals_key, limit - 1, limit - 1, 'WITHSCORES')
   if latest[2] then
     time = max(time, latest[2] + 1)

@@ -106,16 +106,21 @@ class RedisThread:
         try:
             if not self.connection.is_open:
                 self._connect()
-            sent_at = self.clock()
-            calls = [(one.keys, one.call(sent_at).arguments()) for one in due]
-            replies = self.connection.run(calls)
-            answered_at = self.clock()
-            answers = [_read(reply, answered_at) for reply in replies]
-            self._check(answers, sent_at, answered_at)
+            self._make_calls(due)
+            self.error = None
         except Exception as error:
-            self._fail(error, due)
-            return
-        self.error = None
+            self.error = self.connection.reason(error)
+            self.connection.close()
+            for caller in {*due, *self._due}:
+                caller.failed(self.error, lost=True)
+
+    def _make_calls(self, due: Sequence[Caller]) -> None:
+        sent_at = self.clock()
+        calls = [(one.keys, one.call(sent_at).arguments()) for one in due]
+        replies = self.connection.run(calls)
+        answered_at = self.clock()
+        answers = [_read(reply, answered_at) for reply in replies]
+        self._check(answers, sent_at, answered_at)
         self.call_s = max(answered_at - sent_at, 0.9 * self.call_s)
         for one, answer in zip(due, answers, strict=True):
             if isinstance(answer, Answer):
@@ -139,17 +144,11 @@ class RedisThread:
 
     def _connect(self) -> None:
         self.connection.open()
-        self.server = ServerClock()
         # The first slots need to know how far away the server is.
-        sent_at = self.clock()
+        server, sent_at = ServerClock(), self.clock()
         now = self.connection.time()
-        self.server.add(sent_at, self.clock(), now)
-
-    def _fail(self, error: Exception, due: Sequence[Caller]) -> None:
-        self.error = self.connection.reason(error)
-        self.connection.close()
-        for caller in {*due, *self._due}:
-            caller.failed(self.error, lost=True)
+        server.add(sent_at, self.clock(), now)
+        self.server = server
 
 
 def _read(reply: Any, answered_at: float) -> Answer | Exception:

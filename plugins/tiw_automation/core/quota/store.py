@@ -36,8 +36,10 @@ class PaceStore(Protocol):
     """How long an unusable store is left alone at first, then twice as long each time."""
     alone_most_s: float
     """The longest such time."""
-    part_alone: PartAlone | None
-    """What this process may use while the store is unusable; None for all of its own pace."""
+
+    @property
+    def part_alone(self) -> PartAlone | None:
+        """What this process may use while the store is unusable; None for all of its own pace."""
 
     @property
     def shared_with(self) -> str:
