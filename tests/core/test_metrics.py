@@ -126,6 +126,24 @@ async def test_short_waits_are_counted_too(found: Reported, tiw_simulator: Simul
     assert found.total("tiw.watcher.polls") == 2
 
 
+async def test_a_quota_that_another_application_uses_keeps_its_gauges(
+    found: Reported, tiw_simulator: Simulator
+) -> None:
+    tiw_simulator.add("slow", timeline=[{"RECORDING": 1000}])
+    (done,) = tiw_simulator.add_finished(1)
+    other = RecordWatcher(client(tiw_simulator, requests_per_second=17))
+    waiting = asyncio.create_task(other.wait("slow", timeout=5, poll_interval=0.1))
+    await asyncio.sleep(0.1)
+    await RecordWatcher(client(tiw_simulator, requests_per_second=17)).wait(done)
+    await asyncio.sleep(0.01)
+    assert 0 in found.series("tiw.watcher.waits")
+    assert 0 not in found.series("tiw.quota.pace")
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    await asyncio.sleep(0.01)
+    assert found.series("tiw.quota.pace")[-1] == 0
+
+
 async def test_rejects_and_errors_are_counted(found: Reported) -> None:
     with Simulator(limit=1) as simulator:
         done = simulator.add_finished(1)[0]

@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from connections import connection
+from metric_servers import Received, statsd_server
 from moto.server import ThreadedMotoServer
 from real_airflow import BUCKET, CALLBACK_KEY, LINEAGE, STORE_KEY, USER_SIG_KEY
 
@@ -138,8 +140,19 @@ def s3() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
+def statsd() -> Iterator[tuple[int, Received]]:
+    """The port of a server of StatsD's protocol, and what Airflow's components report to it."""
+    with statsd_server() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
 def airflow(
-    simulator: Simulator, starts: Simulator, s3: Any, tmp_path_factory: pytest.TempPathFactory
+    simulator: Simulator,
+    starts: Simulator,
+    s3: Any,
+    statsd: tuple[int, Received],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[AirflowStack]:
     home = tmp_path_factory.mktemp("airflow")
     dags = home / "dags"
@@ -181,6 +194,10 @@ def airflow(
             # No DAG file changes. One that was not stored at first is read again.
             "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "120",
             "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
+            "AIRFLOW__METRICS__STATSD_ON": str(find_spec("statsd") is not None),
+            "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",
+            "AIRFLOW__METRICS__STATSD_PORT": str(statsd[0]),
+            "AIRFLOW__METRICS__STATSD_INFLUXDB_ENABLED": "True",
         },
         start_timeout_s=300.0,
     ) as running:

@@ -182,6 +182,11 @@ class Quota:
         return latest is not None and latest.others_wait
 
     @property
+    def is_wanted(self) -> bool:
+        """Whether a watcher of this process has waits."""
+        return bool(self._demands)
+
+    @property
     def part(self) -> float:
         """Which part of the account's pace this process uses, from 0 to 1."""
         known, latest = self._share.part_alone, self._share.latest

@@ -171,7 +171,7 @@ class Dispatcher:
                     await self._rest(min(due, next_report) - now)
         finally:
             quota.demand(identity, 0)
-            self._metrics.end(self.stats)
+            self._metrics.end(self.stats, quota)
 
     def _next_due(self, now: float) -> float:
         due = self.tracker.next_due(now)

@@ -128,20 +128,26 @@ class WatcherMetrics:
         if now >= self.next_at:
             self._next_at = now + metrics.EVERY_S
             current = stats()
-            self._set_gauges(current, quota.part, quota.is_alone)
+            self._set_watcher_gauges(current)
+            self._set_quota_gauges(current.pace, quota.part, float(quota.is_alone))
             self._add_to_counters(current)
 
-    def end(self, stats: Callable[[], WatcherStats]) -> None:
+    def end(self, stats: Callable[[], WatcherStats], quota: Quota) -> None:
         """Report the end of the waits: the gauges become 0. The next report is due at once."""
         if metrics.wanted():
             self._next_at = -math.inf
-            self._set_gauges(WatcherStats(0, 0, 0, 0), 0.0, False)
+            self._set_watcher_gauges(WatcherStats(0, 0, 0, 0))
+            # Another application of the account may use the same quota.
+            if not quota.is_wanted:
+                self._set_quota_gauges(0.0, 0.0, 0.0)
             self._add_to_counters(stats())
 
-    def _set_gauges(self, stats: WatcherStats, part: float, is_alone: bool) -> None:
+    def _set_watcher_gauges(self, stats: WatcherStats) -> None:
         for name in ("waits", "oldest_unpolled_s", "rate"):
             metrics.report(f"tiw.watcher.{name}", getattr(stats, name), **self._of_watcher)
-        for name, value in (("pace", stats.pace), ("part", part), ("alone", float(is_alone))):
+
+    def _set_quota_gauges(self, pace: float, part: float, alone: float) -> None:
+        for name, value in (("pace", pace), ("part", part), ("alone", alone)):
             metrics.report(f"tiw.quota.{name}", value, **self._of_quota)
 
     def _add_to_counters(self, stats: WatcherStats) -> None:
