@@ -52,7 +52,8 @@ _LEASE_SLOTS = STAMPS // 4
 _STEADY_S = 1.0
 # A lease is renewed when less than this many times the time between two slots is left of it.
 _GAPS = 1.5
-_TIMER_S = 0.005
+# How much earlier than the pace asks for a slot of a lease may be, in times between two slots.
+_EARLY = 0.9
 
 
 class _Lease:
@@ -99,12 +100,13 @@ class _Lease:
         """Return the next slot, not before ``now``; None if there is none within the lease."""
         if self._first is None or len(self.used) == len(self._opens):
             return None
-        # The caller's own pace is as exact as its timers are.
-        time = self.next_slot if self.next_slot > now + _TIMER_S else now
-        time = max(time, self._opens[len(self.used)])
+        step_s = 1.0 / self._first.pace
+        # A caller that keeps the pace does not wait for the lease's beat.
+        is_early = now < self.next_slot - _EARLY * step_s
+        time = max(self.next_slot if is_early else now, self._opens[len(self.used)])
         if time >= self.end:
             return None
-        self.next_slot = max(time, self.next_slot) + 1.0 / self._first.pace
+        self.next_slot = max(time, self.next_slot) + step_s
         self.used.append(replace(self._first, time=time, number=self.left[0]))
         return self.used[-1]
 
