@@ -127,9 +127,8 @@ class _DeadlineMixin:
             if self.sock is None:
                 self.connect()
             _call.before_sending()
-        # A socket from the pool still has the timeout of an earlier call.
-        if self.sock is not None:
-            self.sock.settimeout(_call.remaining_s())
+        # Sets it for the socket too, which still has the timeout of an earlier call.
+        self.timeout = _call.remaining_s()
         parts: list[bytes] = []
         self._parts = parts
         try:

@@ -17,7 +17,6 @@ import hashlib
 import math
 import os
 import time
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -54,6 +53,8 @@ _LEASE_SLOTS = STAMPS // 4
 _STEADY_S = 1.0
 # A lease is renewed when less than this many times the time between two slots is left of it.
 _GAPS = 1.5
+# How much earlier than the pace asks for a slot of a lease may be, in times between two slots.
+_EARLY = 0.9
 
 
 class _Lease:
@@ -63,42 +64,59 @@ class _Lease:
     the next slot is at the end of the lease, and all requests of the lease count as if they
     left then. So each of them may leave at any time until then.
 
-    :param slots: each at its earliest time.
+    :param first: its first slot.
+    :param opens: the earliest time of each slot.
     :param end: when other processes may take slots.
     :param spread_s: by how much the requests may arrive late.
     """
 
     def __init__(
-        self, slots: Sequence[SharedSlot] = (), end: float = -math.inf, spread_s: float = 0.0
+        self,
+        first: SharedSlot | None = None,
+        opens: Sequence[float] = (),
+        end: float = -math.inf,
+        spread_s: float = 0.0,
     ) -> None:
-        self.left = deque(slots)
+        self._first = first
+        self._opens = opens
         self.used: list[SharedSlot] = []
         self.end = end
         self.spread_s = spread_s
-        self.next_slot = slots[0].time if slots else -math.inf
+        self.next_slot = first.time if first else -math.inf
 
     @property
     def latest(self) -> float:
         """When its requests have arrived, as far as other processes know."""
         return self.end + self.spread_s
 
+    @property
+    def left(self) -> range:
+        """The numbers of the slots that are not used."""
+        if self._first is None:
+            return range(0)
+        number = self._first.number
+        return range(number + len(self.used), number + len(self._opens))
+
     def take(self, now: float) -> SharedSlot | None:
         """Return the next slot, not before ``now``; None if there is none within the lease."""
-        if not self.left:
+        if self._first is None or len(self.used) == len(self._opens):
             return None
-        time = max(now, self.left[0].time, self.next_slot)
+        step_s = 1.0 / self._first.pace
+        # A caller that keeps the pace does not wait for the lease's beat.
+        is_early = now < self.next_slot - _EARLY * step_s
+        time = max(self.next_slot if is_early else now, self._opens[len(self.used)])
         if time >= self.end:
             return None
-        self.next_slot = time + 1.0 / self.left[0].pace
-        self.used.append(replace(self.left.popleft(), time=time))
+        self.next_slot = max(time, self.next_slot) + step_s
+        self.used.append(replace(self._first, time=time, number=self.left[0]))
         return self.used[-1]
 
     def release(self, slot: SharedSlot) -> bool:
         """Take back a slot; return whether it is the latest one of the lease."""
         if not self.used or self.used[-1] is not slot:
             return False
+        self.used.pop()
         self.next_slot = slot.time
-        self.left.appendleft(self.used.pop())
         return True
 
     def is_over(self, gap_s: float) -> bool:
@@ -201,7 +219,7 @@ class HostPace:
             active = self._enter(contents, self._row(now, pace, demand), arrived)
             slot = _take(contents, active, pace.allowed, spread_s)
             if len(active) == 1 and self._gap_s < _STEADY_S:
-                lease = _leased(contents, slot, pace.allowed, spread_s)
+                lease = _take_lease(contents, slot, pace.allowed, spread_s, with_first=False)
         self._pace, self._lease = pace.rate, lease
         return slot
 
@@ -235,7 +253,7 @@ class HostPace:
             active = self._enter(contents, self._row(now, pace, demand))
             if len(active) == 1:
                 slot = _take(contents, active, pace.allowed, spread_s)
-                lease = _leased(contents, slot, pace.allowed, spread_s, with_first=True)
+                lease = _take_lease(contents, slot, pace.allowed, spread_s, with_first=True)
         self._lease = lease
 
     def release(self, slot: SharedSlot) -> None:
@@ -266,12 +284,12 @@ class HostPace:
     def _end_lease(self, contents: Contents) -> None:
         """Write when the requests of the lease arrived, and return its other slots."""
         lease, self._lease = self._lease, _Lease()
-        used = [(slot, lease.spread_s) for slot in lease.used]
-        left = [(slot, -math.inf) for slot in lease.left]
-        for slot, late_s in [*used, *left, *self._unwritten]:
+        for slot, late_s in [*((slot, lease.spread_s) for slot in lease.used), *self._unwritten]:
             _note_arrival(contents, slot, late_s)
+        for number in lease.left:
+            contents.stamps[number % STAMPS] = -math.inf
         self._unwritten.clear()
-        if left and contents.next_slot == lease.end:
+        if lease.left and contents.next_slot == lease.end:
             contents.next_slot = lease.next_slot
 
     def _row(self, now: float, pace: Pace, demand: Demand) -> ProcessRow:
@@ -333,47 +351,46 @@ def _take(
     mine = active[0]
     fastest = max(row.pace for row in active)
     pace = fastest * recovered(contents.factor, contents.since, mine.seen)
-    time = _opens(contents, mine.seen, limit_of(mine, allowed, fastest))
-    slot = slot_of(time, contents.taken, pace, active)
-    _write(contents, slot, time + spread_s)
+    opens = _opens(contents, limit_of(mine, allowed, fastest))
+    slot = slot_of(max(mine.seen, contents.next_slot, opens), contents.taken, pace, active)
+    _write(contents, slot.time, pace, slot.time + spread_s)
     return slot
 
 
-def _leased(
-    contents: Contents,
-    first: SharedSlot,
-    allowed: int,
-    spread_s: float,
-    *,
-    with_first: bool = False,
+def _take_lease(
+    contents: Contents, first: SharedSlot, allowed: int, spread_s: float, *, with_first: bool
 ) -> _Lease:
     """Take the slots after the first one for a lease.
 
+    :param allowed: how many requests may arrive within a second.
     :param with_first: whether the first one is part of it.
     """
-    slots = [first]
+    opens = [first.time]
     for _ in range(min(int(_LEASE_S * first.pace), _LEASE_SLOTS)):
-        time = _opens(contents, contents.next_slot, allowed)
-        slots.append(replace(first, time=time, number=contents.taken))
-        _write(contents, slots[-1], time + spread_s)
-    lease = _Lease(slots if with_first else slots[1:], contents.next_slot, spread_s)
-    for slot in lease.left:
-        _note_arrival(contents, slot, lease.latest - slot.time)
+        opens.append(_opens(contents, allowed))
+        time = max(contents.next_slot, opens[-1])
+        _write(contents, time, first.pace, time + spread_s)
+    if not with_first:
+        del opens[0]
+        first = replace(first, time=first.time + 1.0 / first.pace, number=first.number + 1)
+    lease = _Lease(first, opens, contents.next_slot, spread_s)
+    for number in lease.left:
+        contents.stamps[number % STAMPS] = lease.latest
     return lease
 
 
-def _opens(contents: Contents, earliest: float, limit: int) -> float:
-    """Return the time of the next slot."""
-    time = max(earliest, contents.next_slot)
-    if limit <= min(contents.taken, STAMPS):
-        time = max(time, window_opens(contents.stamps[: contents.taken], limit))
-    return time
+def _opens(contents: Contents, limit: int) -> float:
+    """Return when a second holds fewer requests than its limit."""
+    if limit > min(contents.taken, STAMPS):
+        return -math.inf
+    return window_opens(contents.stamps[: contents.taken], limit)
 
 
-def _write(contents: Contents, slot: SharedSlot, arrival: float) -> None:
-    contents.stamps[slot.number % STAMPS] = arrival
-    contents.next_slot = slot.time + 1.0 / slot.pace
-    contents.taken = slot.number + 1
+def _write(contents: Contents, time: float, pace: float, arrival: float) -> None:
+    """Write a slot that is taken."""
+    contents.stamps[contents.taken % STAMPS] = arrival
+    contents.next_slot = time + 1.0 / pace
+    contents.taken += 1
 
 
 def _note_arrival(contents: Contents, slot: SharedSlot, late_s: float) -> None:
