@@ -142,13 +142,14 @@ def _called(served: Any, options: argparse.Namespace, server: int) -> dict[str, 
         TiwClient(**{**served["settings"], **_account(number)})
         for number in range(options.accounts)
     ]
-    over, counts, slot = threading.Event(), [0] * THREADS, Unpaced()
+    over, counts = threading.Event(), [0] * THREADS
+    slot: Any = Unpaced()
 
     def call(number: int) -> None:
         client = clients[number % len(clients)]
         while not over.is_set():
             task_id = served["ids"][counts[number] % WAITS]
-            client.describe_task("online_record", task_id, APPLICATION, slot=slot)  # type: ignore[arg-type]
+            client.describe_task("online_record", task_id, APPLICATION, slot=slot)
             counts[number] += 1
 
     threads = [threading.Thread(target=call, args=(n,), daemon=True) for n in range(THREADS)]

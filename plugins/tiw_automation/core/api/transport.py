@@ -113,6 +113,7 @@ class _DeadlineResponse(http.client.HTTPResponse):
 
 class _DeadlineMixin:
     response_class: Any = _DeadlineResponse
+    timeout: Any
     # What a request consists of, until it is complete: it leaves in one packet.
     _parts: list[bytes] | None = None
 
