@@ -6,13 +6,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
 from callback_posts import callback, post
 from metric_servers import Received
 
 from tiw_automation.simulator import Simulator
 
-pytest.importorskip("statsd")
 DAG = "archive_recordings"
 
 
