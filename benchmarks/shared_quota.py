@@ -21,6 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import redis
 from children import clean_up_when_terminated, end, run_together
@@ -29,6 +30,7 @@ from processes import SHARES, run
 from report import Figure, report, report_row
 
 from tiw_automation.core import Quota, RecordWatcher, TiwClient
+from tiw_automation.core.quota.quota import BUSY_PAUSE_S
 from tiw_automation.core.quota.redis import RedisPace
 
 PACE = 19.0
@@ -136,6 +138,7 @@ def distances(port: int) -> list[Figure]:
 async def _poll(settings: dict[str, object], waits: int, name: str) -> None:
     watcher = RecordWatcher(TiwClient(**settings), running_list=False)  # type: ignore[arg-type]
     ids = [f"{task_id}{name}" for task_id in forever(waits)]
+    print("ready", flush=True)
     async for _ in watcher.watch(ids, poll_interval=1.0):
         pass
 
@@ -154,10 +157,13 @@ def four_hosts(url: str) -> list[Figure]:
                     subprocess.Popen(
                         [sys.executable, __file__, "poll", order],
                         env={**os.environ, "TMPDIR": own, "TIW_QUOTA_URL": url},
+                        stdout=subprocess.PIPE,
                     )
                 )
-            # Interpreters need some seconds to start, and the server's pause takes one.
-            time.sleep(WARM_UP_S + 6.0)
+            for host in hosts:
+                assert host.stdout is not None
+                host.stdout.readline()
+            time.sleep(WARM_UP_S + 2.0)
             api.control(mark=True)
             time.sleep(SECONDS)
             four = api.control()
@@ -240,28 +246,38 @@ def many_accounts(port: int) -> list[Figure]:
     ]
 
 
-def accounts(url: str) -> dict[str, float]:
-    """Take slots for many accounts, each in its thread."""
-    found: list[float] = []
+async def _one_account(store: RedisPace) -> float:
+    """Take slots as a watcher does; return the part of the pace."""
+    quota = Quota(PACE, store=store)
+    quota.expect_answers()
+    times: list[float] = []
+    begun = time.monotonic()
+    while time.monotonic() - begun < WARM_UP_S + SECONDS:
+        slot = quota.reserve()
+        await asyncio.sleep(slot - time.monotonic())
+        while (used := quota.use(slot)) is None:
+            await asyncio.sleep(BUSY_PAUSE_S)
+        await asyncio.sleep(used - time.monotonic())
+        times.append(time.monotonic())
+        quota.answered(used, time.monotonic() - used + 0.01)
+    steady = [at for at in times if at > begun + WARM_UP_S]
+    return (len(steady) - 1) / (steady[-1] - steady[0]) / PACE
 
-    def one(number: int) -> None:
-        times = take_slots(Quota(PACE, store=stores[number]))
-        found.append((len(times) - 1) / (times[-1] - times[0]) / PACE)
 
+async def accounts(url: str) -> dict[str, float]:
+    """Take slots for many accounts, and count how often the process sends."""
     stores = [RedisPace(url, f"account{n}", "host", "A") for n in range(ACCOUNTS)]
-    sends, run_calls = [0], stores[0]._thread.connection.run
+    sends, connection = 0, stores[0]._thread.connection
+    run_calls = connection.run
 
-    def counted(calls: object) -> object:
-        sends[0] += 1
-        return run_calls(calls)  # type: ignore[arg-type]
+    def counted(calls: Any) -> list[Any]:
+        nonlocal sends
+        sends += 1
+        return run_calls(calls)
 
-    stores[0]._thread.connection.run = counted  # type: ignore[method-assign,assignment]
-    threads = [threading.Thread(target=one, args=(number,)) for number in range(ACCOUNTS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return {"least": min(found), "sends": sends[0], "cpu_s": time.process_time()}
+    connection.run = counted  # type: ignore[method-assign]
+    parts = await asyncio.gather(*map(_one_account, stores))
+    return {"least": min(parts), "sends": sends, "cpu_s": time.process_time()}
 
 
 def main() -> int:
@@ -272,7 +288,7 @@ def main() -> int:
             print(json.dumps(pace_from(int(number), float(away_s))))
             return 0
         case ["accounts", address, *_]:
-            print(json.dumps(accounts(address)))
+            print(json.dumps(asyncio.run(accounts(address))))
             return 0
         case ["poll", order, *_]:
             asyncio.run(_poll(*json.loads(order)))

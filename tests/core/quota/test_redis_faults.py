@@ -169,9 +169,9 @@ def test_each_process_goes_on_with_its_part_and_comes_back(
         end = time.monotonic()
         assert hosts.longest_gap(before, back) < 1.2
         # All the parts that are used meanwhile add up to at most 1.
-        assert 0.7 * PACE < hosts.rate(before + 1.5, back) < 1.03 * PACE + 1
+        assert 0.45 * PACE < hosts.rate(before + 1.5, back) < 1.03 * PACE + 1
         assert hosts.longest_gap(back, end) < 2.5
-        assert hosts.rate(end - 2, end) > 0.6 * PACE
+        assert hosts.rate(end - 2, end) > 0.5 * PACE
         hosts.finish()
         for log in hosts.written("log"):
             assert log.count("WARNING") == 1
@@ -201,7 +201,7 @@ def test_what_the_server_forgot_costs_a_second_and_no_warning(hosts: Hosts, tmp_
             time.sleep(4.0)
             end = time.monotonic()
             assert 0.9 < hosts.longest_gap(begin, end) < 2.0
-            assert hosts.rate(end - 1.5, end) > 0.6 * PACE
+            assert hosts.rate(end - 1.5, end) > 0.5 * PACE
         hosts.finish()
         assert not any("WARNING" in log for log in hosts.written("log"))
     finally:

@@ -154,7 +154,8 @@ class RoundTrips:
         if not self.expected:
             return 0.0
         if count < _KNOWN_AFTER:
-            return max(self.spread_s, min(seconds, LATEST_S))
+            # It arrived before its answer; the fastest may take no time at all.
+            return min(seconds, LATEST_S)
         faster = 4 * (ordered[count * 9 // 10] - ordered[0]) / count
         return min(max(seconds - ordered[0], 0.0) + faster, LATEST_S)
 

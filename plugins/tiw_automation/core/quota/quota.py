@@ -147,12 +147,12 @@ class Quota:
     def _behind_s(self) -> float:
         """Return how far a slot may lie in the past, so that a late one costs no pace.
 
-        Where processes share the pace, a slot may come after one of each other process.
+        A store keeps slots apart, and grants one after those of all other processes.
         """
         latest = self._share.latest
-        if latest is None or latest.processes == 1:
+        if latest is None:
             return _TOLERANCE_S
-        return min((latest.processes - 1) / latest.pace, _MOST_BEHIND_S)
+        return min(latest.processes / latest.pace, _MOST_BEHIND_S)
 
     @property
     def _rate_alone(self) -> float:

@@ -93,6 +93,8 @@ class RedisPace:
         self._arrivals: dict[int, float | None] = {}
         self._report_at = math.inf
         self._rejected = self._leaving = False
+        # Whether the call under way gives up the part.
+        self._leaves = False
         self._used_at = -math.inf
         # When the latest answer came, and when slots may be asked for again.
         self._answered_at = self._again_at = -math.inf
@@ -180,7 +182,8 @@ class RedisPace:
     def call(self, now: float) -> Call:
         """Return the call that is made now, and take over what it reports."""
         with self._lock:
-            pace, demand, spread_s = self._wish or (Pace(1.0), Demand(), 0.0)
+            assert self._wish is not None
+            pace, demand, spread_s = self._wish
             spread_s += min(self._thread.server.uncertain_s, 1.0)
             pause_s = _PAUSE_S + spread_s + max(self._latest_time - now, 0.0) if self._lost else 0.0
             call = Call(
@@ -196,7 +199,7 @@ class RedisPace:
                 arrivals=self._arrivals,
             )
             self._arrivals, self._report_at = {}, math.inf
-            self._rejected = False
+            self._rejected, self._leaves = False, self._leaving
             return call
 
     def accept(self, answer: Answer, answered_at: float) -> None:
@@ -205,10 +208,9 @@ class RedisPace:
             self._error, self._lost = None, False
             self._answered_at = answered_at
             self._again_at = answered_at + (0.0 if answer.delays else _AGAIN_S)
-            if self._leaving or not answer.processes:
-                self._leaving, self._wish = False, None
-                self._prefetch.clear()
-            elif self._wish is not None:
+            if self._leaves:
+                self._left()
+            elif self._wish is not None and answer.processes:
                 self._take_over(answer, self._wish[0], answered_at)
             self._plan()
 
@@ -220,12 +222,17 @@ class RedisPace:
         with self._lock:
             self._lost = self._lost or lost
             self._error = None if lost else reason
-            self._leaving = False
+            self._left()
             self._again_at = self._thread.clock() + _AGAIN_AFTER_FAILURE_S
-            self._prefetch.clear()
             self._plan()
 
     # Helpers; the lock is held.
+
+    def _left(self) -> None:
+        """Forget the slots, and the wish unless the process takes part again by now."""
+        self._prefetch.clear()
+        if self._leaving:
+            self._leaving, self._wish = False, None
 
     def _take_over(self, answer: Answer, pace: Pace, answered_at: float) -> None:
         """Take over the slots of an answer, and the part that it leaves to this process."""
