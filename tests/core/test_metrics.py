@@ -166,7 +166,12 @@ async def test_rejects_and_errors_are_counted(found: Reported) -> None:
     with Simulator(limit=1) as simulator:
         done = simulator.add_finished(1)[0]
         mine = client(simulator, requests_per_second=1000)
-        await asyncio.gather(*(RecordWatcher(mine).wait(done, poll_interval=0.1) for _ in range(3)))
+        await asyncio.gather(
+            *(
+                RecordWatcher(mine, jitter=lambda: 0.05).wait(done, poll_interval=0.1)
+                for _ in range(3)
+            )
+        )
         await asyncio.sleep(0.01)
     account = metrics.account_tag(mine.account[0])
     rejects = found.total("tiw.quota.rejects", account=account, action=ACTION)
