@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -144,11 +145,33 @@ async def test_a_quota_that_another_application_uses_keeps_its_gauges(
     assert found.series("tiw.quota.pace")[-1] == 0
 
 
+async def test_a_process_that_cannot_reach_redis_is_alone(
+    found: Reported, tiw_simulator: Simulator
+) -> None:
+    tiw_simulator.add("slow", timeline=[{"RECORDING": 1000}])
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"redis://127.0.0.1:{closed.getsockname()[1]}/0"
+        watcher = RecordWatcher(client(tiw_simulator, quota_url=url))
+        async for _ in watcher.watch(["slow"], timeout=1.5, poll_interval=0.1):
+            pass
+        await asyncio.sleep(0.01)
+    assert found.values["tiw.quota.alone"][0][1]["store"] == "redis"
+    alone = found.series("tiw.quota.alone")
+    # From its first failure to the end of the wait.
+    assert alone[alone.index(1) :] == [1] * alone.count(1) + [0]
+
+
 async def test_rejects_and_errors_are_counted(found: Reported) -> None:
     with Simulator(limit=1) as simulator:
         done = simulator.add_finished(1)[0]
         mine = client(simulator, requests_per_second=1000)
-        await asyncio.gather(*(RecordWatcher(mine).wait(done, poll_interval=0.1) for _ in range(3)))
+        await asyncio.gather(
+            *(
+                RecordWatcher(mine, jitter=lambda: 0.05).wait(done, poll_interval=0.1)
+                for _ in range(3)
+            )
+        )
         await asyncio.sleep(0.01)
     account = metrics.account_tag(mine.account[0])
     rejects = found.total("tiw.quota.rejects", account=account, action=ACTION)

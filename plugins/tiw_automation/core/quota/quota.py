@@ -197,7 +197,7 @@ class Quota:
     @property
     def is_alone(self) -> bool:
         """Whether the pace of this process comes from no store: there is none, or it failed."""
-        return not self._share.is_used(self.clock())
+        return self._share.is_alone
 
     def is_idle(self, now: float) -> bool:
         """Return whether no slot was taken for a minute, and no caller waits for one."""

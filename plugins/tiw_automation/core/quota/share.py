@@ -53,6 +53,11 @@ class PaceShare:
         """Return whether slots come from the store now."""
         return self._store is not None and now >= self._alone_until
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether there is no store, or it has failed since its last slot."""
+        return self._store is None or self._times_alone > 0
+
     def take(self, slot: float, now: float, pace: Pace, demand: Demand) -> float | None:
         """Take the next shared slot, not before ``slot``, and return its time.
 
