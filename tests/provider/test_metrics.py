@@ -39,6 +39,15 @@ else:
     except TypeError:
         stats.Stats.initialize(factory=stats_utils.get_stats_factory(stats.Stats))
 """
+# The API server of Airflow 3.2 uses its metrics and does not initialize them.
+USED_TOO_EARLY = """
+try:
+    from airflow.observability.stats import Stats
+except ImportError:
+    pass
+else:
+    Stats.incr("early")
+"""
 REPORT = """
 from tiw_automation.airflow.metrics import export
 from tiw_automation.core.metrics import METRICS, report
@@ -83,7 +92,7 @@ def test_statsd_receives_every_metric() -> None:
 
 def test_opentelemetry_receives_every_metric() -> None:
     with otlp_server() as (port, received):
-        run("", {"otel_on": "True", "otel_host": "127.0.0.1", "otel_port": str(port)})
+        run(USED_TOO_EARLY, {"otel_on": "True", "otel_host": "127.0.0.1", "otel_port": str(port)})
         check(received, "sum", "gauge")
 
 

@@ -60,7 +60,9 @@ def _stats() -> Any:
 def _is_initialized(stats: Any) -> bool:
     # 3.3 keeps it in the module of the class, 3.2 in the class itself.
     module = sys.modules[stats.__module__]
-    return (getattr(module, "_factory", None) or getattr(stats, "factory", None)) is not None
+    factory = getattr(module, "_factory", None) or getattr(stats, "factory", None)
+    # 3.2 sets this one where its metrics are used before they are initialized.
+    return factory is not None and getattr(factory, "__name__", "") != "NoStatsLogger"
 
 
 def _initialize(stats: Any) -> None:
