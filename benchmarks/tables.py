@@ -7,7 +7,8 @@
 
 RESULTS are files that ``all.py`` wrote. A figure that is in two of them is taken from the later
 one on the command line. The marks are ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->``; NAME is
-``figures`` (those of waiting, G1 and so on), ``others``, ``peers``, ``workloads`` or ``runs``.
+``figures`` (those of waiting, G1 and so on), ``others``, ``peers``, ``workloads``, ``accounts``
+or ``runs``.
 """
 
 from __future__ import annotations
@@ -105,6 +106,11 @@ def workloads(found: Sequence[dict[str, Any]]) -> str:
     return rows_of("workloads", found)
 
 
+def accounts(found: Sequence[dict[str, Any]]) -> str:
+    """Return the table of many accounts in one process."""
+    return rows_of("accounts", found)
+
+
 def runs(found: Sequence[dict[str, Any]]) -> str:
     """Return the date, machine, versions and command of the results."""
     lines = []
@@ -132,6 +138,7 @@ SECTIONS = {
     "others": others,
     "peers": peers,
     "workloads": workloads,
+    "accounts": accounts,
     "runs": runs,
 }
 

@@ -384,7 +384,12 @@ def exchanges(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Count how often a pace file is read."""
     counted: list[int] = []
     pread = os.pread
-    monkeypatch.setattr(os, "pread", lambda *given: (counted.append(1), pread(*given))[1])
+
+    def read(*given: int) -> bytes:
+        counted.append(1)
+        return pread(*given)
+
+    monkeypatch.setattr(os, "pread", read)
     return counted
 
 

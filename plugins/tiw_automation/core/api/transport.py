@@ -128,15 +128,17 @@ class _DeadlineMixin:
                 self.connect()
             _call.before_sending()
         # Sets it for the socket too, which still has the timeout of an earlier call.
-        self.timeout = _call.remaining_s()
-        self._parts = parts = []
+        connection = self
+        connection.timeout = _call.remaining_s()
+        parts: list[bytes] = []
+        self._parts = parts
         try:
             super().request(*args, **kwargs)  # type: ignore[misc]
         finally:
             self._parts = None
         self.send(b"".join(parts))
 
-    def send(self: Any, data: bytes) -> None:
+    def send(self, data: Any) -> None:
         if self._parts is None:
             super().send(data)  # type: ignore[misc]
         else:
