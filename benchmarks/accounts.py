@@ -34,6 +34,7 @@ from children import clean_up_when_terminated, end
 from report import Figure, report, report_row
 
 from tiw_automation.core import RecordWatcher, TiwClient
+from tiw_automation.core.quota.quota import Slot
 from tiw_automation.simulator import Simulator
 
 WAITS = 100
@@ -43,10 +44,11 @@ WARM_UP_S = 5.0
 APPLICATION = 1400000001
 
 
-class Unpaced:
+class Unpaced(Slot):
     """A slot that needs no wait."""
 
-    time = 0.0
+    def __init__(self) -> None:
+        self.time = 0.0
 
     def acquire(self) -> None:
         """Do nothing."""

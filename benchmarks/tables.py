@@ -8,7 +8,7 @@
 RESULTS are files that ``all.py`` wrote. A figure that is in two of them is taken from the later
 one on the command line. The marks are ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->``; NAME is
 ``figures`` (those of waiting, G1 and so on), ``others``, ``peers``, ``workloads``, ``quota`` (one
-pace for many hosts) or ``runs``.
+pace for many hosts), ``accounts`` (many in one process) or ``runs``.
 """
 
 from __future__ import annotations
@@ -111,6 +111,11 @@ def quota(found: Sequence[dict[str, Any]]) -> str:
     return rows_of("quota", found)
 
 
+def accounts(found: Sequence[dict[str, Any]]) -> str:
+    """Return the table of many accounts in one process."""
+    return rows_of("accounts", found)
+
+
 def runs(found: Sequence[dict[str, Any]]) -> str:
     """Return the date, machine, versions and command of the results."""
     lines = []
@@ -139,6 +144,7 @@ SECTIONS = {
     "peers": peers,
     "workloads": workloads,
     "quota": quota,
+    "accounts": accounts,
     "runs": runs,
 }
 

@@ -6,6 +6,9 @@ their requests together. Each request takes its slot from the file. So they keep
 together, even if one of them ends or crashes; and each learns from the file which part of the pace
 it may use (:func:`~tiw_automation.core.quota.parts.parts`).
 
+An exchange with the file costs more than all else of a slot. So a process that takes slots
+steadily, while no other one takes any, leases those of the next half second at once.
+
 The times in the file are those of the monotonic clock, which all processes of a host share and
 which restarts with each boot.
 """
@@ -60,9 +63,8 @@ _EARLY = 0.9
 class _Lease:
     """Slots that a process took at once, because no other one takes any.
 
-    An exchange with the file costs a busy process more than anything else of a slot. In the file,
-    the next slot is at the end of the lease, and all requests of the lease count as if they
-    left then. So each of them may leave at any time until then.
+    In the file, the next slot is at the end of the lease, and each request of the lease counts as
+    one that leaves then. So it may leave at any time until then.
 
     :param first: its first slot.
     :param opens: the earliest time of each slot.

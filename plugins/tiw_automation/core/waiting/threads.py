@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The threads that make calls for event loops: one pool for all accounts of this process.
 
-A *place* is the right to run one call in a thread. Calls that want one while there is none wait
-in the order of their arrival. So accounts that always wait for a place make equally many calls.
+A *place* is the right to run one call in a thread. Calls that want one while all are taken wait in
+the order of their arrival. So accounts that always wait for a place make equally many calls.
 
 A call that hangs keeps its place until the client's timeout. Two limits keep that from delaying
 the calls of others: an account has at most a quarter of the places, and an endpoint gets more than
-a quarter only while another quarter is free.
+a quarter only while another quarter is free. Most accounts share one endpoint, so a limit of a
+quarter for it would leave most places unused; the quarter that stays free is for the others.
 
 A ``ThreadPoolExecutor`` joins its threads when the process exits, so one hung call would delay
 the exit. These threads do not.
@@ -47,7 +48,7 @@ class Place:
     account: Hashable
     endpoint: str
     granted: asyncio.Future[None] | None = None
-    """Is done when the place is there; None where nobody had to wait."""
+    """Is done when the place is there; None where there was one at once."""
 
 
 class CallThreads:
