@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from fake_redis import fake_redis
+from redis_servers import fake_redis
 
 from tiw_automation.cli.app import tiw
 from tiw_automation.cli.checkup import Check, checkup, grouped
@@ -244,8 +244,8 @@ def test_a_pace_folder_that_is_open_to_others_is_a_warning(
 
 
 def test_the_redis_of_the_shared_pace(account: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    with fake_redis() as url:
-        monkeypatch.setenv("TIW_QUOTA_URL", url)
+    with fake_redis() as port:
+        monkeypatch.setenv("TIW_QUOTA_URL", f"redis://127.0.0.1:{port}/0")
         checks = found()[1]
     assert checks["Redis"]["state"] == "ok"
     assert "19 requests a second for all processes" in checks["Redis"]["found"]

@@ -72,13 +72,23 @@ def redis_server(folder: Path) -> Iterator[int]:
         real = RealRedis(folder)
         yield real.port
         real.kill()
-        return
+    else:
+        with fake_redis() as port:
+            yield port
+
+
+@contextlib.contextmanager
+def fake_redis() -> Iterator[int]:
+    """Run a stand-in for a server; return its port."""
+    # The scripts of some tests use this module without it.
     from fakeredis import TcpFakeServer
 
-    port = free_port()
-    server = TcpFakeServer(("127.0.0.1", port), server_type="redis")
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    server = TcpFakeServer(("127.0.0.1", 0), server_type="redis")
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
-    yield port
-    server.shutdown()
-    server.server_close()
+    try:
+        yield int(server.server_address[1])
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

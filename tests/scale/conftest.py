@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fake_redis import fake_redis
+from redis_servers import fake_redis
 
 _PATIENCE_S = 30.0
 # Read before a fixture replaces it.
@@ -88,8 +88,8 @@ def redis() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def redis_stand_in() -> Iterator[str]:
     """An empty stand-in for Redis on loopback; its address."""
-    with fake_redis() as url:
-        yield url
+    with fake_redis() as port:
+        yield f"redis://127.0.0.1:{port}/0"
 
 
 def _program(server: str, *names: str) -> str:
