@@ -33,7 +33,10 @@ def mean(simulation: Any, load: str, name: str, count: int) -> float:
     return found
 
 
-def test_recordings_of_a_queue_are_found_in_its_order(simulation: Any) -> None:
+def test_recordings_of_a_queue_are_found_in_its_order(
+    simulation: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["workloads"], "HOURS", 1)
     load = "timetable, a queue of 15/s"
     ours = mean(simulation, load, simulation.TO_STOPPED, 1000)
     assert ours <= 0.5 * mean(simulation, load, simulation.ROUND_ROBIN, 1000)
