@@ -7,7 +7,7 @@ together, even if one of them ends or crashes; and each learns from the file whi
 it may use (:func:`~tiw_automation.core.quota.parts.parts`).
 
 An exchange with the file costs more than all else of a slot. So a process that takes slots
-steadily, while no other one takes any, leases those of the next half second at once.
+steadily, while no other one takes any, leases those of the next quarter of a second at once.
 
 The times in the file are those of the monotonic clock, which all processes of a host share and
 which restarts with each boot.
@@ -50,7 +50,7 @@ _LOCK_TRIES = 20
 # A process that takes a slot tries again, and its event loop must not block.
 _LOCK_TRIES_FOR_A_SLOT = 3
 # How long a lease holds: another process that begins waits for its first slot as long at most.
-_LEASE_S = 0.5
+_LEASE_S = 0.25
 _LEASE_SLOTS = STAMPS // 4
 # A process takes slots steadily where they follow each other within this time.
 _STEADY_S = 1.0
