@@ -54,9 +54,13 @@ class Received:
 
 
 def parse_statsd(line: str) -> Sample:
-    """Parse a line of StatsD's protocol with InfluxDB's tags: ``name,tag=text:1.5|g``."""
+    """Parse a line of StatsD's protocol with InfluxDB's tags: ``name,tag=text:1.5|g``.
+
+    A part that may follow, ``|@0.1``, shows that Airflow sends only some values of a metric of its
+    own.
+    """
     key, _, rest = line.partition(":")
-    value, kind = rest.split("|")
+    value, kind, *_rate = rest.split("|")
     name, *tags = key.split(",")
     return Sample(name, float(value), kind, dict(tag.split("=", 1) for tag in tags))
 
@@ -77,7 +81,8 @@ def statsd_server() -> Iterator[tuple[int, Received]]:
                 except TimeoutError:
                     continue
                 for line in packet.decode().splitlines():
-                    received.add(parse_statsd(line))
+                    if line.startswith("airflow.tiw."):
+                        received.add(parse_statsd(line))
 
         thread = threading.Thread(target=receive, name="statsd-server")
         thread.start()
