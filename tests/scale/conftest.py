@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from redis_servers import fake_redis
 
 _PATIENCE_S = 30.0
 # Read before a fixture replaces it.
@@ -83,13 +82,6 @@ def redis() -> Iterator[str]:
         asked = [cli, "-e", "-h", "127.0.0.1", "-p", str(port), "ping"]
         with _server("Redis", command, None, folder, asked, signal.SIGTERM):
             yield f"redis://127.0.0.1:{port}/0"
-
-
-@pytest.fixture(scope="module")
-def redis_stand_in() -> Iterator[str]:
-    """An empty stand-in for Redis on loopback; its address."""
-    with fake_redis() as port:
-        yield f"redis://127.0.0.1:{port}/0"
 
 
 def _program(server: str, *names: str) -> str:

@@ -2,8 +2,8 @@
 """Deferred sensors under two triggerers, while one component after the other fails.
 
 ``--sensors``, ``--database`` and ``--gone`` set the size. One stack serves all tests, and each test
-starts in the state that the one before it left: each lets a sixth of the recordings finish. The
-triggerers share the pace in Redis, as on two hosts; with SQLite in a stand-in for it.
+starts in the state that the one before it left: each lets a sixth of the recordings finish. With
+PostgreSQL the triggerers share the pace in Redis, as on two hosts; with SQLite in the host's file.
 """
 
 from __future__ import annotations
@@ -275,7 +275,7 @@ def waits(
     number = option("--sensors") // PARTS * PARTS
     assert number > 0, "--sensors must be 6 or more"
     database = request.getfixturevalue("postgresql") if option("--database") != "sqlite" else None
-    quota_url = request.getfixturevalue("redis" if database else "redis_stand_in")
+    quota = {"TIW_QUOTA_URL": request.getfixturevalue("redis")} if database else {}
     home = tmp_path_factory.mktemp("airflow")
     for path, text in (
         ("dags/waits.py", DAGS),
@@ -299,7 +299,7 @@ def waits(
                 dags_folder=home / "dags",
                 environment={
                     **simulator.environment(),
-                    "TIW_QUOTA_URL": quota_url,
+                    **quota,
                     "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "64",
                     # No DAG file changes. One that was not stored at first is read again.
                     "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "120",
