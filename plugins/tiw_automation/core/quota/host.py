@@ -52,8 +52,10 @@ _LOCK_TRIES_FOR_A_SLOT = 3
 # How long a lease holds: another process that begins waits for its first slot as long at most.
 _LEASE_S = 0.25
 _LEASE_SLOTS = STAMPS // 4
-# A process takes slots steadily where they follow each other within this time.
-_STEADY_S = 1.0
+# A process gets a lease where its slots follow each other within this time.
+_STEADY_S = _LEASE_S / 2
+# Where they follow each other within this time, an arrival that is not urgent waits for the next.
+_SOON_S = 0.5
 # A lease is renewed when less than this many times the time between two slots is left of it.
 _GAPS = 1.5
 # How much earlier than the pace asks for a slot of a lease may be, in times between two slots.
@@ -230,7 +232,10 @@ class HostPace:
 
         :returns: whether it was noted; another process may hold the file.
         """
-        is_covered = slot.time + late_s <= self._lease.latest
+        # The file counts the request as later: it delays others at most.
+        is_covered = slot.time + late_s <= self._lease.latest or (
+            self._wants is not None and late_s <= self._wants[2] and self._gap_s < _SOON_S
+        )
         if is_covered or self._lease.used:
             self._unwritten.append((slot, late_s))
         try:
