@@ -2,7 +2,7 @@
 # Needs make and a Python from 3.11 to 3.13; everything else is built here, in .venvs and .tox.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test check-all test-all bench lint format clean
+.PHONY: help demo check test check-all test-all bench lint format release clean
 export PYTHON KEEP
 
 help: ## Say what can be made
@@ -34,6 +34,9 @@ lint: ## Run the linters and the type checker
 
 format: ## Format the code
 	@tools/tox run -e format
+
+release: ## Check a release: VERSION=x; WRITE=1 also writes its version into the checkout
+	@tools/make-env release && PYTHONPATH=tools .venvs/release/bin/python -m release $(VERSION) $(if $(WRITE),--write)
 
 clean: ## Remove what was built here
 	rm -rf .venvs .tox .demo .cache dist build

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The examples of the README: its fenced blocks, and what each of them is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from markdown_it import MarkdownIt
+
+from release.places import ReleaseError
+
+
+@dataclass(frozen=True)
+class Example:
+    """One block of the README.
+
+    :param line: the line that it begins at, from 1.
+    """
+
+    kind: Literal["dag", "playbook", "shell"]
+    text: str
+    line: int
+
+
+def examples(page: Path) -> list[Example]:
+    """Return the examples of a page, without what is output.
+
+    :raises ReleaseError: a block is of another kind.
+    """
+    found = []
+    for token in MarkdownIt().parse(page.read_text()):
+        if token.type == "fence" and token.info.strip() not in ("text", "mermaid"):
+            line = (token.map or [0])[0] + 1
+            found.append(_example(token.info.strip(), token.content, line))
+    return found
+
+
+def _example(language: str, text: str, line: int) -> Example:
+    if language in ("shell", "sh", "bash"):
+        return Example("shell", text, line)
+    if language == "python" and "airflow" in text:
+        return Example("dag", text, line)
+    if language == "yaml":
+        plays = yaml.safe_load(text)
+        if isinstance(plays, list) and all("hosts" in play for play in plays):
+            return Example("playbook", text, line)
+    raise ReleaseError(f"README.md, line {line}: nothing here can run this {language!r} block")
