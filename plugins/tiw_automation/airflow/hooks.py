@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
 
-from airflow.providers.common.compat.sdk import BaseHook  # isort: skip
+from airflow.sdk import BaseHook  # isort: skip
 from airflow.sdk.log import mask_secret  # isort: skip
 
 from tiw_automation.airflow.connections import find_connection, with_more

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
 
-from airflow.providers.common.compat.sdk import BaseOperatorLink  # isort: skip
+from airflow.sdk import BaseOperatorLink  # isort: skip
 
 if TYPE_CHECKING:
     from airflow.sdk.types import TaskInstanceKey

@@ -7,7 +7,7 @@ from typing import Any
 
 from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
 
-from airflow.providers.common.compat.sdk import ObjectStoragePath  # isort: skip
+from airflow.sdk import ObjectStoragePath  # isort: skip
 from fsspec.implementations.local import LocalFileSystem
 
 from tiw_automation.core.archive import Bucket, LocalStorage, Storage

@@ -98,7 +98,7 @@ class TiwStartOnlineRecordOperator(TiwOperator):
         "tencentcloud_conn_id",
         *_OPTIONS,
     )
-    structured_fields = frozenset(
+    structured_fields: frozenset[str] = frozenset(
         option.name for option in START_OPTIONS if option.type in ("dict", "list")
     )
 
@@ -407,7 +407,7 @@ class TiwStopOnlineRecordOperator(WaitsForRecords, MayWait):
         self.poll_interval = poll_interval
         self.deferrable = deferrable
         self.video_kinds = video_kinds
-        self.accept_finish_reasons = accept_finish_reasons
+        self.accept_finish_reasons: str | Sequence[str] | None = accept_finish_reasons
         self.require_videos = require_videos
         self.push_records = push_records
 

@@ -28,5 +28,5 @@ class _CallbackApps:
 class TiwCallbackPlugin(AirflowPlugin):
     """Mounts ``/tiw/callbacks`` for the connections in ``[tiw] callback_conn_ids``."""
 
-    name = "tiw_callbacks"
+    name: str | None = "tiw_callbacks"
     fastapi_apps = _CallbackApps()

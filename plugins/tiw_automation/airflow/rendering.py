@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
 
-from airflow.providers.common.compat.sdk import BaseOperator  # isort: skip
+from airflow.sdk import BaseOperator  # isort: skip
 from jinja2 import Undefined
 
 if TYPE_CHECKING:

@@ -13,10 +13,9 @@ from airflow.providers.common.compat.sdk import (  # isort: skip
     AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
-    BaseSensorOperator,
-    PokeReturnValue,
     conf,
 )
+from airflow.sdk import BaseSensorOperator, PokeReturnValue  # isort: skip
 
 from tiw_automation.airflow.arguments import flag
 from tiw_automation.airflow.deferral import may_change
@@ -177,7 +176,7 @@ class TiwOnlineRecordSensor(WaitsForRecords, WaitingSensor):
         self.sdk_app_id = sdk_app_id
         self.tencentcloud_conn_id = tencentcloud_conn_id
         self.video_kinds = video_kinds
-        self.accept_finish_reasons = accept_finish_reasons
+        self.accept_finish_reasons: str | Sequence[str] | None = accept_finish_reasons
         self.require_videos = require_videos
         self.push_records = push_records
 
@@ -228,12 +227,12 @@ class TiwTaskSensor(WaitingSensor):
         **kwargs: Any,
     ) -> None:
         super().__init__(deferrable=deferrable, poke_interval=poke_interval, **kwargs)
-        self.task_kind = task_kind or self.task_kind
+        self.task_kind: str = task_kind or self.task_kind
         self.tiw_task_id = tiw_task_id
         self.sdk_app_id = sdk_app_id
         self.tencentcloud_conn_id = tencentcloud_conn_id
         self.until = until
-        self.accept_finish_reasons = accept_finish_reasons
+        self.accept_finish_reasons: str | Sequence[str] | None = accept_finish_reasons
         self.require_urls = require_urls
 
 

@@ -83,7 +83,7 @@ class TiwCreateTaskOperator(MayWait):
     """
 
     template_fields: Sequence[str] = ("task_kind", "options", *_SHARED_FIELDS)
-    structured_fields = frozenset({"options"})
+    structured_fields: frozenset[str] = frozenset({"options"})
     ui_color = "#dcecf5"
 
     def __init__(
@@ -103,7 +103,7 @@ class TiwCreateTaskOperator(MayWait):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.task_kind = task_kind or self.task_kind
+        self.task_kind: str = task_kind or self.task_kind
         self.options: Any = options
         self.sdk_app_id = sdk_app_id
         self.tencentcloud_conn_id = tencentcloud_conn_id
@@ -112,7 +112,7 @@ class TiwCreateTaskOperator(MayWait):
         self.poll_interval = poll_interval
         self.deferrable = deferrable
         self.until = until
-        self.accept_finish_reasons = accept_finish_reasons
+        self.accept_finish_reasons: str | Sequence[str] | None = accept_finish_reasons
         self.require_urls = require_urls
 
     def given_options(self) -> dict[str, Any]:
@@ -212,8 +212,8 @@ class TiwTranscodeOperator(TiwCreateTaskOperator):
     """
 
     task_kind = "transcode"
-    template_fields = option_fields("transcode")
-    structured_fields = structured_options("transcode")
+    template_fields: Sequence[str] = option_fields("transcode")
+    structured_fields: frozenset[str] = structured_options("transcode")
 
     def __init__(
         self,
@@ -259,8 +259,8 @@ class TiwPptCheckOperator(TiwCreateTaskOperator):
     """
 
     task_kind = "ppt_check"
-    template_fields = option_fields("ppt_check")
-    structured_fields = structured_options("ppt_check")
+    template_fields: Sequence[str] = option_fields("ppt_check")
+    structured_fields: frozenset[str] = structured_options("ppt_check")
 
     def __init__(
         self,
@@ -288,8 +288,8 @@ class TiwSnapshotOperator(TiwCreateTaskOperator):
     """
 
     task_kind = "snapshot"
-    template_fields = option_fields("snapshot")
-    structured_fields = structured_options("snapshot")
+    template_fields: Sequence[str] = option_fields("snapshot")
+    structured_fields: frozenset[str] = structured_options("snapshot")
 
     def __init__(
         self,
@@ -343,8 +343,8 @@ class TiwWhiteboardPushOperator(TiwCreateTaskOperator):
     """
 
     task_kind = "whiteboard_push"
-    template_fields = option_fields("whiteboard_push")
-    structured_fields = structured_options("whiteboard_push")
+    template_fields: Sequence[str] = option_fields("whiteboard_push")
+    structured_fields: frozenset[str] = structured_options("whiteboard_push")
 
     def __init__(
         self,
@@ -409,8 +409,8 @@ class TiwVideoGenerationOperator(TiwCreateTaskOperator):
     """
 
     task_kind = "video_generation"
-    template_fields = option_fields("video_generation")
-    structured_fields = structured_options("video_generation")
+    template_fields: Sequence[str] = option_fields("video_generation")
+    structured_fields: frozenset[str] = structured_options("video_generation")
 
     def __init__(
         self,

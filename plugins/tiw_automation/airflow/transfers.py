@@ -6,15 +6,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
 
-from airflow.providers.common.compat.sdk import (  # isort: skip
-    AirflowFailException,
-    ObjectStoragePath,
-)
-from airflow.sdk import Asset  # isort: skip
+from airflow.sdk import Asset, ObjectStoragePath  # isort: skip
 
 from tiw_automation.airflow import loops
 from tiw_automation.airflow.arguments import count, flag, mode, seconds
@@ -50,6 +46,10 @@ from tiw_automation.core.waiting import in_order
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
+    from airflow.sdk.exceptions import AirflowFailException
+else:
+    # 3.1 has it in another module; type checkers do not follow this one.
+    from airflow.providers.common.compat.sdk import AirflowFailException
 
 
 class TiwArchiveFailed(AirflowFailException):
@@ -114,8 +114,8 @@ class TiwOnlineRecordToObjectStorageOperator(KeepsTexts):
         "hosts",
         "max_bytes",
     )
-    structured_fields = frozenset({"records", "record_task_id", "hosts"})
-    template_fields_renderers = {"records": "json"}  # noqa: RUF012  # Airflow's own convention
+    structured_fields: frozenset[str] = frozenset({"records", "record_task_id", "hosts"})
+    template_fields_renderers: ClassVar[dict[str, str]] = {"records": "json"}
     ui_color = "#dcecf5"
 
     def __init__(

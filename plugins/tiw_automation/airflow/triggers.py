@@ -93,7 +93,7 @@ class TiwOnlineRecordTrigger(BaseTrigger):
 
     # Defaults of the class: ten thousand triggers do not hold them.
     initial_delay: float | None = None
-    task_kind = "online_record"
+    task_kind: str = "online_record"
     until: list[str] | None = None
 
     def __init__(
@@ -121,7 +121,7 @@ class TiwOnlineRecordTrigger(BaseTrigger):
         self.end_time = end_time
         self.sdk_app_id = sdk_app_id
         self.tencentcloud_conn_id = tencentcloud_conn_id
-        self.poll_interval = poll_interval
+        self.poll_interval: float = poll_interval
         self.accept_finish_reasons = accept_finish_reasons
         self.require_videos = require_videos
 

@@ -10,11 +10,10 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from tiw_automation.airflow import _requires  # noqa: F401  # first: it explains an old Airflow
-
-from airflow.providers.common.compat.sdk import AirflowFailException  # isort: skip
-
-from tiw_automation.airflow import loops
+from tiw_automation.airflow import (
+    _requires,  # noqa: F401  # first: it explains an old Airflow
+    loops,
+)
 from tiw_automation.airflow.arguments import flag, seconds
 from tiw_automation.airflow.deferral import Deferral, Return, settle
 from tiw_automation.airflow.events.asset_events import publish_to_outlets
@@ -50,7 +49,11 @@ from tiw_automation.core.waiting import in_order
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
-    from airflow.sdk import Context
+    from airflow.sdk import BaseOperatorLink, Context
+    from airflow.sdk.exceptions import AirflowFailException
+else:
+    # 3.1 has it in another module; type checkers do not follow this one.
+    from airflow.providers.common.compat.sdk import AirflowFailException
 
 # How much later than the trigger Airflow may end a deferral: only the trigger knows what was last
 # seen.
@@ -129,7 +132,7 @@ class WaitsForTasks(TiwOperator):
     results (:meth:`~tiw_automation.core.TiwTask.to_dict`).
     """
 
-    structured_fields = frozenset({"tiw_task_id"})
+    structured_fields: frozenset[str] = frozenset({"tiw_task_id"})
     failure: ClassVar[type[TiwTaskFailed]] = TiwTaskFailed
     nouns: ClassVar[str] = "tasks"
 
@@ -403,9 +406,9 @@ class WaitsForRecords(WaitsForTasks):
     list of records. The asset events of its outlets name the recordings.
     """
 
-    operator_extra_links = (TiwConsoleLink(), TiwReplayLink())
-    structured_fields = frozenset({"record_task_id"})
-    failure = TiwOnlineRecordFailed
+    operator_extra_links: Sequence[BaseOperatorLink] = (TiwConsoleLink(), TiwReplayLink())
+    structured_fields: frozenset[str] = frozenset({"record_task_id"})
+    failure: ClassVar[type[TiwTaskFailed]] = TiwOnlineRecordFailed
     nouns = "recordings"
     task_kind = "online_record"
 

@@ -24,7 +24,7 @@ class TiwError(Exception):
 
     default_code: ClassVar[str] = "TiwError"
     default_retryable: ClassVar[bool] = False
-    default_hint: ClassVar[str | None] = None
+    default_hint: ClassVar[str] = ""
     concerns_account: bool = False
     """Whether every task of the account and application would get the same answer.
 
@@ -46,11 +46,11 @@ class TiwError(Exception):
     ) -> None:
         super().__init__(message)
         self.message = message
-        self.code = self.default_code if code is None else code
+        self.code: str = self.default_code if code is None else code
         self.request_id = request_id
         self.action = action
-        self.retryable = self.default_retryable if retryable is None else retryable
-        self.hint = self.default_hint if hint is None else hint
+        self.retryable: bool = self.default_retryable if retryable is None else retryable
+        self.hint: str | None = (self.default_hint or None) if hint is None else hint
 
     def __str__(self) -> str:
         where = [self.code] if self.code not in self.message else []
@@ -219,7 +219,7 @@ class TaskFailure(FailedOperation):
     """The task itself failed, permanently: asking again brings the same answer."""
 
     default_code = "TaskFailure"
-    default_hint: ClassVar[str | None] = "Mend what the message names, and create another task."
+    default_hint = "Mend what the message names, and create another task."
 
 
 class RecordingFailure(TaskFailure):
@@ -229,7 +229,7 @@ class RecordingFailure(TaskFailure):
     """
 
     default_code = "FailedOperation.Record"
-    default_hint = None
+    default_hint = ""
 
     @property
     def inner_code(self) -> int | None:

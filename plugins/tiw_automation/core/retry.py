@@ -15,7 +15,7 @@ from tiw_automation.core.locks import ProcessLock
 
 _T = TypeVar("_T")
 
-chance = random.SystemRandom()
+chance: random.SystemRandom = random.SystemRandom()
 """The source of random pauses.
 
 It does not share the state of the ``random`` module: forked workers, and programs that seed it,

@@ -52,7 +52,7 @@ class Api:
         limit: int,
         clock: Clock,
     ) -> None:
-        self.lock = threading.RLock()
+        self.lock: threading.RLock = threading.RLock()
         self.odd = False
         """Whether answers have an odd form: see :mod:`.oddity`."""
         # The same requests get the same answers in every run.

@@ -29,7 +29,7 @@ class RateLimiter:
 
     def __init__(self, limit: int = DEFAULT_LIMIT) -> None:
         self.limit = limit
-        self.max_in_window = 0
+        self.max_in_window: int = 0
         """The most requests, passed or rejected, that any one key sent within any 1 s."""
         self._windows: dict[tuple[str, str], _Window] = {}
 

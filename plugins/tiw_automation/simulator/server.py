@@ -158,13 +158,13 @@ class Simulator:
         }
         chosen = _merged(script, arguments)
         self.host = host
-        self.port = port
-        self.sdk_app_id = chosen.sdk_app_id or DEFAULT_SDK_APP_ID
-        self.secret_id = chosen.secret_id or DEFAULT_SECRET_ID
-        self.secret_key = chosen.secret_key or DEFAULT_SECRET_KEY
-        self.token = chosen.token
-        self.region = chosen.region or "ap-singapore"
-        self.metadata_role = chosen.metadata_role
+        self.port: int = port
+        self.sdk_app_id: int = chosen.sdk_app_id or DEFAULT_SDK_APP_ID
+        self.secret_id: str = chosen.secret_id or DEFAULT_SECRET_ID
+        self.secret_key: str = chosen.secret_key or DEFAULT_SECRET_KEY
+        self.token: str | None = chosen.token
+        self.region: str = chosen.region or "ap-singapore"
+        self.metadata_role: str | None = chosen.metadata_role
         self._clock = clock
         self._virtual = VirtualClock(clock, 1.0 if chosen.speed is None else chosen.speed)
         self._accounts = {self.secret_id: Account(self.secret_key, self.token)}

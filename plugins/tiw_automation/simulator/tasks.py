@@ -90,14 +90,14 @@ class Recorder:
         self.recordings: dict[tuple[int, str], Recording] = {}
         self.base_url = ""
         self.stopped_s = DEFAULT_STOPPED_S
-        self.started = 0
-        self.writes = 0
+        self.started: int = 0
+        self.writes: int = 0
         self._clock = clock
         self._virtual = virtual
         self._changed = changed
         # Those that ran at the last check, so that a start need not check all recordings.
         self._running: dict[tuple[int, str], None] = {}
-        self.engine = TaskEngine(
+        self.engine: TaskEngine = TaskEngine(
             virtual=virtual,
             changed=self._add,
             recordings=self.recordings,

@@ -61,12 +61,12 @@ class Call:
             elif _content_type(request) == _FORM:
                 self.v1 = _flat(request.body.decode("utf-8", "replace"))
         common, prefix = (headers, "X-TC-") if self.v1 is None else (self.v1, "")
-        self.is_flat = request.method == "GET" or self.v1 is not None
-        self.action = common.get(f"{prefix}Action", "")
-        self.version = common.get(f"{prefix}Version", "")
-        self.region = common.get(f"{prefix}Region", "")
-        self.language = common.get(f"{prefix}Language", "zh-CN")
-        self.request_client = common.get(f"{prefix}RequestClient", "")
+        self.is_flat: bool = request.method == "GET" or self.v1 is not None
+        self.action: str = common.get(f"{prefix}Action", "")
+        self.version: str = common.get(f"{prefix}Version", "")
+        self.region: str = common.get(f"{prefix}Region", "")
+        self.language: str = common.get(f"{prefix}Language", "zh-CN")
+        self.request_client: str = common.get(f"{prefix}RequestClient", "")
 
     def task_id(self) -> str | None:
         """Return the task that the request is about, if it can be read and names one."""

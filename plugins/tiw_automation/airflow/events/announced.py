@@ -64,7 +64,7 @@ class Announced:
         self._missing: dict[str, Missing] = {}
         self._passed_on_as_missing: set[str] = set()
         self.sweep_at: float | None = None
-        self.wakes = False
+        self.wakes: bool = False
         self._has_published = False
         self._seen_keys: set[str] = set()
         self._publishing: dict[str, float] = {}

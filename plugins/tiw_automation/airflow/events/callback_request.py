@@ -48,7 +48,7 @@ class Refused(Exception):
     def __init__(self, status: int, reason: str, why: str | None = None) -> None:
         super().__init__(reason)
         self.status = status
-        self.why = why or _WHY[status]
+        self.why: str = why or _WHY[status]
 
 
 class Memory:

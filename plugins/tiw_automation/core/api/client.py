@@ -106,7 +106,7 @@ class TiwClient:
         proxy: str | None = None,
         timeout: float | None = None,
     ) -> None:
-        self.settings = Settings.resolve(
+        self.settings: Settings = Settings.resolve(
             secret_id=secret_id,
             secret_key=secret_key,
             token=token,
@@ -124,7 +124,7 @@ class TiwClient:
             proxy=proxy,
             timeout=timeout,
         )
-        self.requests_sent = 0
+        self.requests_sent: int = 0
         self._known = KnownIds()
         self._count_lock = ProcessLock()
         self._transport = Transport(

@@ -149,7 +149,7 @@ class RenewedKeys(ABC):
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self.clock_offset_s = 0.0
+        self.clock_offset_s: float = 0.0
         """The server's clock minus this machine's, as of the last renewal."""
         self._keys: Credentials | None = None
         self._refused: Credentials | None = None

@@ -53,7 +53,7 @@ class InstanceRole(RenewedKeys):
         self.url = url
         # Never through a proxy: it would give the keys of its own instance.
         self._transport = Transport(url, use_environment=False, pool_size=1)
-        self.role = self._get(_ROLE_PATH, min(timeout_s, METADATA_TIMEOUT_S)).strip()
+        self.role: str = self._get(_ROLE_PATH, min(timeout_s, METADATA_TIMEOUT_S)).strip()
         if not _ROLE_NAME.fullmatch(self.role):
             raise CredentialsError(f"{url} names no CAM role for this instance.")
 
@@ -108,7 +108,7 @@ class _StsRole(RenewedKeys):
         self.role_arn = role_arn
         self.session_name = session_name
         self.region = region
-        self.url = sts.url
+        self.url: str = sts.url
         self._transport = Transport(sts.url, proxy=sts.proxy, ca_file=sts.ca_file, pool_size=1)
 
     def _assume(
@@ -191,7 +191,7 @@ class WebIdentityRole(_StsRole):
     ) -> None:
         super().__init__(role_arn, session_name, region, sts)
         self.provider_id = provider_id
-        self.token_file = Path(token_file)
+        self.token_file: Path = Path(token_file)
 
     @property
     def identity(self) -> str:

@@ -79,9 +79,9 @@ class SdkClient(AbstractClient):  # type: ignore[misc]
         super().__init__(
             SimpleNamespace(get_credential_info=keys) if keys else None, region, profile
         )
-        self.request = _Requests(transport)
+        self.request: _Requests = _Requests(transport)
         self.clock = clock
-        self.clock_offset_s = 0.0
+        self.clock_offset_s: float = 0.0
         self.answered_at: float | None = None
         """The server's clock at the last answer, in UNIX seconds, if the answer showed it."""
 

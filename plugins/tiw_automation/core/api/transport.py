@@ -173,7 +173,7 @@ class Answer:
 
     # The SDK writes these three to its debug log; a body may hold a callback's key.
     reason = ""
-    raw = SimpleNamespace(version=11)
+    raw: SimpleNamespace = SimpleNamespace(version=11)
 
     @property
     def text(self) -> str:

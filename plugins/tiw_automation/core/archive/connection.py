@@ -132,8 +132,8 @@ class Response:
         self._origins = origins
         self._connection = connection
         self._answer = answer
-        self.status = answer.status
-        self.headers = answer.headers
+        self.status: int = answer.status
+        self.headers: http.client.HTTPMessage = answer.headers
 
     def readinto(self, buffer: memoryview, began: float, timeout_s: float) -> int:
         """Read a part of the body and return how many bytes it has; 0 is the end.
@@ -177,7 +177,7 @@ class Connection(http.client.HTTPConnection):
         tls: ssl.SSLContext | None,
         proxy_tls: ssl.SSLContext | None,
     ) -> None:
-        self.origin = _origin(parts)
+        self.origin: tuple[str, str] = _origin(parts)
         self._policy = policy
         self._proxy = proxy
         self._proxy_tls = proxy_tls

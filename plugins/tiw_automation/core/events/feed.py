@@ -64,9 +64,9 @@ class RecordFeed:
     ) -> None:
         self.running: frozenset[str] = frozenset()
         """The recordings of the list as it was last read."""
-        self.answered = False
+        self.answered: bool = False
         """Whether the API has answered at least once."""
-        self.listed = False
+        self.listed: bool = False
         """Whether the list has been read at least once."""
         self.refusal: TiwError | None = None
         """The last refusal that only a person can lift; None again after an answer."""

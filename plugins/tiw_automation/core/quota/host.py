@@ -141,9 +141,9 @@ class HostPace:
     """
 
     # The file is locked for microseconds, but its holder may wait for a processor.
-    patience_s = 1.0
-    alone_s = 30.0
-    alone_most_s = 1800.0
+    patience_s: float = 1.0
+    alone_s: float = 30.0
+    alone_most_s: float = 1800.0
     part_alone: PartAlone | None = None
 
     def __init__(self, identity: str, host: str, action: str, *, checked: bool = True) -> None:

@@ -123,7 +123,7 @@ class RoundTrips:
     """
 
     def __init__(self) -> None:
-        self.expected = False
+        self.expected: bool = False
         self._latest: deque[float] = deque()
         self._ordered: list[float] = []
 

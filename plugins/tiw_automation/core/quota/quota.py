@@ -366,7 +366,7 @@ class Slot:
 
     def __init__(self, quota: Quota, time: float = -math.inf) -> None:
         self._quota = quota
-        self.time = time
+        self.time: float = time
 
     def acquire(self) -> None:
         """Reserve a slot, wait for it and use it."""

@@ -66,8 +66,9 @@ class RedisPace:
     :raises ValueError: the URL is malformed.
     """
 
-    patience_s = 0.5
-    alone_s = alone_most_s = 0.5
+    patience_s: float = 0.5
+    alone_s: float = 0.5
+    alone_most_s: float = 0.5
 
     def __init__(
         self,

@@ -36,7 +36,7 @@ class RedisConnection:
     """
 
     def __init__(self, url: str) -> None:
-        self.shown = shown_url(url)
+        self.shown: str = shown_url(url)
         pool = _pool(url)
         self._kind, self._arguments = pool.connection_class, pool.connection_kwargs
         self._secrets = _secrets(url, self._arguments)

@@ -46,10 +46,10 @@ class RedisThread:
     """
 
     def __init__(self, url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self.connection = RedisConnection(url)
+        self.connection: RedisConnection = RedisConnection(url)
         self.clock = clock
-        self.server = ServerClock()
-        self.call_s = 0.0
+        self.server: ServerClock = ServerClock()
+        self.call_s: float = 0.0
         """How long a call takes, from the latest ones."""
         self.error: str | None = None
         """Why the server cannot be reached; None where it can."""

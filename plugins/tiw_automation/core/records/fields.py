@@ -57,7 +57,7 @@ class Fields:
                 f"{where} must be an object, the answer holds a {type(data).__name__}.",
                 action=action,
             )
-        self.data = data
+        self.data: Mapping[str, Any] = data
 
     def text(self, key: str) -> str | None:
         """Return a text unchanged, or a whole number's digits; None for anything else.

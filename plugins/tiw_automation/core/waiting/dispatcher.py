@@ -64,10 +64,10 @@ class Dispatcher:
     ) -> None:
         self.client = client
         self.kind = kind
-        self.loop = asyncio.get_running_loop()
-        self.pid = os.getpid()
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
+        self.pid: int = os.getpid()
         self._order = order or self._new_order
-        self.tracker = Tracker(self._order(), jitter, time.time, kind)
+        self.tracker: Tracker = Tracker(self._order(), jitter, time.time, kind)
         self._threads = threads
         self._account = (*client.account, kind.describe_action)
         self._report = report

@@ -33,12 +33,12 @@ class Durations:
     """
 
     def __init__(self, edges: Sequence[float], mean_s: float) -> None:
-        self.edges = list(edges)
+        self.edges: list[float] = list(edges)
         self._events = [0.0] * len(edges)
         self._seconds = [0.0] * len(edges)
         self._mean_s = mean_s
-        self.events = 0
-        self.rates = [1.0 / mean_s] * len(edges)
+        self.events: int = 0
+        self.rates: list[float] = [1.0 / mean_s] * len(edges)
         self.rebuild()
 
     def bucket(self, age: float) -> int:
@@ -132,9 +132,9 @@ class Processing(Durations):
         super().rebuild()
         step = self.STEP_S
         self.density: list[float] = []
-        self.ended_by = [0.0]
-        self.first = [0.0]
-        self.second = [0.0]
+        self.ended_by: list[float] = [0.0]
+        self.first: list[float] = [0.0]
+        self.second: list[float] = [0.0]
         alive = 1.0
         for number in range(self.STEPS):
             start, end = number * step, (number + 1) * step

@@ -58,7 +58,7 @@ class Leavers(Generic[P]):
 
     def __init__(self) -> None:
         self.pending: OrderedDict[P, _Leaving] = OrderedDict()
-        self.is_queue = False
+        self.is_queue: bool = False
         self._left = 0
         self._considered = 0
         self._decisions = 0

@@ -130,15 +130,15 @@ class Place:
     )
 
     def __init__(self) -> None:
-        self.stage = Stage.UNSEEN
-        self.age = 0.0
-        self.answered_at = _NEVER
-        self.polled_at = _NEVER
-        self.due_since = 0
-        self.listed = False
-        self.has_just_left = False
-        self.urgent = False
-        self.repeats = 0
+        self.stage: Stage = Stage.UNSEEN
+        self.age: float = 0.0
+        self.answered_at: float = _NEVER
+        self.polled_at: float = _NEVER
+        self.due_since: int = 0
+        self.listed: bool = False
+        self.has_just_left: bool = False
+        self.urgent: bool = False
+        self.repeats: int = 0
         self.stop_at: float | None = None
         self._where = _Where.NOWHERE
         self._rest = 0
@@ -195,8 +195,8 @@ class PollOrder(Generic[P]):
         learns: bool = True,
     ) -> None:
         self.pace = pace
-        self.recording = recording_durations() if recording is None else recording
-        self.processing = processing_durations() if processing is None else processing
+        self.recording: Durations = recording_durations() if recording is None else recording
+        self.processing: Processing = processing_durations() if processing is None else processing
         self.learns = learns
         self.most_rounds = MOST_ROUNDS
         self._first_active = 1

@@ -115,7 +115,7 @@ class WatcherMetrics:
         self._of_quota = {"account": account, "action": action, "store": store}
         self._next_at = -math.inf
         self._reported: dict[str, float] = {}
-        self.slot_wait_s = 0.0
+        self.slot_wait_s: float = 0.0
         """How long tasks that were due have waited for a slot so far, in seconds."""
 
     @property

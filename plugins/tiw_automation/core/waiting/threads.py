@@ -59,7 +59,7 @@ class CallThreads:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.share = max(size // 4, 1)
+        self.share: int = max(size // 4, 1)
         self._start_anew()
 
     def _start_anew(self) -> None:

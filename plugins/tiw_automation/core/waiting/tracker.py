@@ -113,13 +113,13 @@ class Wait:
     __slots__ = ("_outcome", "_seen", "caller", "last", "reported", "settled", "task")
 
     def __init__(self, caller: Caller, task: TrackedTask) -> None:
-        self.caller = caller
-        self.task = task
+        self.caller: Caller = caller
+        self.task: TrackedTask = task
         # One of the two is enough for most waits: thousands are pending.
         self._outcome: Outcome | None = None
         self._seen: Described | None = None
-        self.settled = False
-        self.last = False
+        self.settled: bool = False
+        self.last: bool = False
         self.reported: str | None = None
 
     @property
@@ -178,16 +178,16 @@ class Caller:
     )
 
     def __init__(self, terms: Terms, started_at: float, timeout: float | None) -> None:
-        self.terms = terms
-        self.started_at = started_at
-        self.timeout = timeout
+        self.terms: Terms = terms
+        self.started_at: float = started_at
+        self.timeout: float | None = timeout
         # Both are dicts for their order; their values mean nothing.
         self.waits: dict[Wait, None] = {}
         self.news: dict[Wait, None] = {}
-        self.expired = False
-        self.closed = False
-        self.heartbeat_due = False
-        self.aimed = timeout is None or timeout < 2 * _AIM_S
+        self.expired: bool = False
+        self.closed: bool = False
+        self.heartbeat_due: bool = False
+        self.aimed: bool = timeout is None or timeout < 2 * _AIM_S
         self.moment: list[Caller] | None = None
         self._changed: asyncio.Future[None] | None = None
 
@@ -314,14 +314,15 @@ class TrackedTask(Place):
 
     def __init__(self, key: Key, *, unconfirmed: bool = False) -> None:
         super().__init__()
-        self.unconfirmed = unconfirmed
-        self.app_id, self.task_id = key
+        self.unconfirmed: bool = unconfirmed
+        self.app_id: int = key[0]
+        self.task_id: str = key[1]
         # Most tasks have one wait: a dict for each would be a third of what a wait takes.
         self._waits: Wait | dict[Wait, None] | None = None
-        self.in_flight = False
-        self.interval_s = math.inf
-        self.errors_in_a_row = 0
-        self.statusless_in_a_row = 0
+        self.in_flight: bool = False
+        self.interval_s: float = math.inf
+        self.errors_in_a_row: int = 0
+        self.statusless_in_a_row: int = 0
 
     @property
     def key(self) -> Key:
@@ -430,7 +431,7 @@ class CircuitBreaker:
         self._failures = 0
         self._probes = 0
         self.down_since: float | None = None
-        self.probe_at = -math.inf
+        self.probe_at: float = -math.inf
 
     def failed(self, now: float) -> bool:
         """Count a failed connection or an error page; return whether this one opens the breaker."""
@@ -500,23 +501,23 @@ class Tracker:
         kind: TaskKind = ONLINE_RECORD,
     ) -> None:
         self.kind = kind
-        self.order = order
+        self.order: PollOrder[TrackedTask] = order
         self.unconfirmed: PollOrder[TrackedTask] = PollOrder(learns=False)
-        self.budget = Budget(SMALL_PART * order.pace)
+        self.budget: Budget = Budget(SMALL_PART * order.pace)
         self.others_wait = False
         """Whether other processes have waits, so that a task that is not due here is due there."""
-        self.breaker = CircuitBreaker(jitter)
+        self.breaker: CircuitBreaker = CircuitBreaker(jitter)
         # A task is here while a wait or a request for it exists, and no longer (I4, I8).
-        self.tasks = TrackedTasks()
+        self.tasks: TrackedTasks = TrackedTasks()
         # The tasks whose in_flight is true.
-        self.in_flight = 0
-        self.sent = 0
-        self.rejects = 0
-        self.errors = 0
+        self.in_flight: int = 0
+        self.sent: int = 0
+        self.rejects: int = 0
+        self.errors: int = 0
         self.finished_at: dict[Key, float] = {}
         """When the latest tasks were seen FINISHED."""
         # One event for each open caller, so that no deadline is missed (I2, I8).
-        self.agenda = Agenda()
+        self.agenda: Agenda = Agenda()
         self._jitter = jitter
         self._wall_clock = wall_clock
         self._callers = 0

@@ -17,7 +17,7 @@ from ansible_collections.tiw.automation.plugins.module_utils._core_copy.locks im
 
 _T = TypeVar("_T")
 
-chance = random.SystemRandom()
+chance: random.SystemRandom = random.SystemRandom()
 """The source of random pauses.
 
 It does not share the state of the ``random`` module: forked workers, and programs that seed it,

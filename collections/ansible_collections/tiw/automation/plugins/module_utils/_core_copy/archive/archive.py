@@ -133,8 +133,8 @@ class ArchiveFailed(TiwError):
         **details: Any,
     ) -> None:
         super().__init__(message, **details)
-        self.failures = list(failures)
-        self.archived = list(archived)
+        self.failures: list[tuple[str, TiwError]] = list(failures)
+        self.archived: list[ArchivedVideo] = list(archived)
 
 
 @dataclass(frozen=True)
@@ -224,12 +224,12 @@ class RecordArchive:
         if not progress_s > 0:
             raise ConfigurationError(f"progress_s must be above zero, not {progress_s!r}.")
         self.storage = storage
-        self.names = NameTemplate(
+        self.names: NameTemplate = NameTemplate(
             names, "names", RECORD_KEYS + VIDEO_KEYS, [["task_id"], ["video_id", "index"]]
         )
-        self.manifest = NameTemplate(manifest, "manifest", RECORD_KEYS, [["task_id"]])
+        self.manifest: NameTemplate = NameTemplate(manifest, "manifest", RECORD_KEYS, [["task_id"]])
         self.max_workers = max_workers
-        self.video_kinds = check_kinds(video_kinds)
+        self.video_kinds: tuple[str, ...] | None = check_kinds(video_kinds)
         self.overwrite = overwrite
         self.verify_size = verify_size
         self.timeout_s = timeout_s

@@ -184,10 +184,10 @@ class VideoDownloader:
             raise ConfigurationError(f"attempts must be 1 or more, not {attempts!r}.")
         if max_bytes is not None and max_bytes < 0:
             raise ConfigurationError(f"max_bytes must be above zero, not {max_bytes!r}.")
-        self.max_bytes = max_bytes or None
+        self.max_bytes: int | None = max_bytes or None
         self.timeout_s = timeout_s
         self.attempts = attempts
-        self.stop = stop or threading.Event()
+        self.stop: threading.Event = stop or threading.Event()
         self._uniform = uniform
         self._sleep = self.stop.wait if sleep is None else sleep
         self._origins = Origins(policy or HostPolicy(), proxy, ca_file)

@@ -55,7 +55,7 @@ class LocalStorage:
         owner: int | None = None,
         group: int | None = None,
     ) -> None:
-        self.folder = Path(os.path.abspath(os.path.expanduser(os.fspath(folder))))
+        self.folder: Path = Path(os.path.abspath(os.path.expanduser(os.fspath(folder))))
         self.file_mode = file_mode
         self.folder_mode = folder_mode
         self.owner = owner
@@ -315,7 +315,7 @@ class LocalFile:
         self._lock = threading.Lock()
         self._file: int | None = storage.open_hidden(folder, name, self._hidden)
         storage.take_over(self._file, storage.file_mode)
-        self.begun_bytes = _begun_bytes(self._file)
+        self.begun_bytes: int = _begun_bytes(self._file)
         os.lseek(self._file, self.begun_bytes, os.SEEK_SET)
         self._written = self._written_back = self.begun_bytes
         if not self.begun_bytes:
