@@ -53,3 +53,10 @@ def test_the_security_page_names_the_way_to_report_a_fault() -> None:
     page = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
     assert "Report a vulnerability" in page
     assert "docs/security.md" in page
+
+
+def test_the_policies_of_the_page_for_beginners_are_those_of_the_security_page() -> None:
+    page = (ROOT / "docs/start-account.md").read_text(encoding="utf-8")
+    pasted = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", page, re.DOTALL)]
+    assert len(pasted) == 2
+    assert all(policy in policies() for policy in pasted)
