@@ -2,7 +2,7 @@
 # Needs make and a Python from 3.11 to 3.13; everything else is built here, in .venvs and .tox.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test check-all test-all bench lint format release clean
+.PHONY: help demo check test check-all test-all bench docs docs-links lint format release clean
 export PYTHON KEEP
 
 help: ## Say what can be made
@@ -28,6 +28,13 @@ test-all: ## Run them on every Python, Airflow and Ansible that this machine has
 
 bench: ## Measure against what a user would have done instead
 	@tools/tox run -e bench
+
+docs: ## Build the documentation as a site, in build/docs; needs no network
+	@tools/tox run -e docs
+	@echo "Open build/docs/index.html."
+
+docs-links: ## Check the links of the documentation to other sites; needs the network
+	@tools/tox run -e docs -- -b linkcheck docs build/docs-links
 
 lint: ## Run the linters and the type checker
 	@tools/tox run -e lint
