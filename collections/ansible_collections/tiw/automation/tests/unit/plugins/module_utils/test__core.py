@@ -59,17 +59,17 @@ def test_the_remedy_for_the_systems_own_python_is_an_environment(
     monkeypatch.setattr(_core, "IMPORT_TRACEBACK", "ModuleNotFoundError: tiw_automation")
     monkeypatch.setattr(sys, "prefix", sys.base_prefix)
     monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
-    monkeypatch.setenv("HOME", "/home/ada")
+    monkeypatch.setenv("HOME", "/people/ada")
     hint = failure()["hint"]
-    assert f"Run: {sys.executable} -m venv /home/ada/.venvs/tiw && /home/ada/" in hint
+    assert f"Run: {sys.executable} -m venv /people/ada/.venvs/tiw && /people/ada/" in hint
     assert f"{sys.executable} -m pip" not in hint
-    assert "Then set ansible_python_interpreter to /home/ada/.venvs/tiw/bin/python." in hint
+    assert "Then set ansible_python_interpreter to /people/ada/.venvs/tiw/bin/python." in hint
 
 
 def test_the_remedy_for_ansible_from_pipx_is_pipx(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_core, "INSTALLED_VERSION", None)
     monkeypatch.setattr(_core, "IMPORT_TRACEBACK", "ModuleNotFoundError: tiw_automation")
-    monkeypatch.setattr(sys, "prefix", "/home/ada/.local/share/pipx/venvs/ansible-core")
+    monkeypatch.setattr(sys, "prefix", "/people/ada/.local/share/pipx/venvs/ansible-core")
     hint = failure()["hint"]
     assert hint.startswith("Run: pipx inject --force ansible-core 'tiw-automation>=")
 
