@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make a release, in a copy of the checkout.
 
-python -m release VERSION            dry: nothing in the checkout changes but dist/, which git ignores
-python -m release VERSION --write    the same, then write the changed files into the checkout
+python -m release VERSION            dry: changes nothing but dist/, which git ignores
+python -m release VERSION --write    the same, then writes the changed files into the checkout
 """
 
 from __future__ import annotations

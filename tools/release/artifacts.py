@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The files of a release: a source archive, a wheel and the collection's archive.
 
-All are made twice, from two copies that differ in all that must not matter: the folder, the order in
-which its files were made, their permissions and times, the time zone and the seed of hashes.
+All are made twice, from two copies that differ in all that must not matter: the folder, the order
+in which its files were made, their permissions and times, the time zone and the seed of hashes.
 """
 
 from __future__ import annotations

@@ -49,6 +49,11 @@ PLACES = [
     SOURCE,
     Place(COLLECTION / "galaxy.yml", "version: "),
     Place(COLLECTION / "README.md", "tiw.automation:=="),
+    Place(Path("SECURITY.md"), "tiw_automation-"),
+    Place(Path("containers/airflow/Containerfile"), "TIW_AUTOMATION_VERSION="),
+    Place(Path("containers/simulator/Containerfile"), "TIW_AUTOMATION_VERSION="),
+    Place(Path("containers/execution-environment/execution-environment.yml"), " version: "),
+    Place(Path("containers/helm-values.yaml"), "tag: "),
 ]
 
 

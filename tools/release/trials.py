@@ -50,7 +50,7 @@ class Environment:
         self._pip("check")
 
     def resolve(self, requirement: str) -> None:
-        """Check that a requirement can be installed, from the files of the release and the index."""
+        """Check that a requirement can be installed from the files of the release and the index."""
         version = current(self.checkout)
         exact = re.sub(r"^(tiw-automation(?:\[[^\]]*\])?)$", rf"\1=={version}", requirement)
         self._pip("install", "--dry-run", "--find-links", str(self.files), exact)
@@ -101,7 +101,7 @@ def try_source(environment: Environment) -> None:
 
 
 def try_everything(environment: Environment) -> None:
-    """Install the wheel with all extras and the collection, and run all of the README's examples."""
+    """Install the wheel, its extras and the collection, and run all examples of the README."""
     (wheel,) = environment.files.glob("*.whl")
     (collection,) = environment.files.glob("tiw-automation-*.tar.gz")
     extras = f"tiw-automation[airflow,cli,redis,simulator] @ {wheel.as_uri()}"
@@ -167,5 +167,3 @@ def _expect(output: str, *parts: str) -> None:
     missing = [part for part in parts if part not in output]
     if missing:
         raise ReleaseError(f"{missing} is not in this output:\n{output}")
-
-

@@ -8,7 +8,9 @@ This module util is PRIVATE to the collection; it may change with any version.
 
 from __future__ import annotations
 
+import os
 import sys
+import sysconfig
 import traceback
 import typing as t
 
@@ -59,7 +61,7 @@ def core_problem(*names: str) -> str | None:
             f"Python {_dotted(sys.version_info[:2])} ({sys.executable})."
         )
     elif INSTALLED_VERSION is None:
-        problem = missing_required_lib(PACKAGE)
+        problem = f"{missing_required_lib(PACKAGE)}."
     elif LooseVersion(INSTALLED_VERSION) < LooseVersion(MINIMUM_VERSION):
         problem = (
             f"{PACKAGE} {INSTALLED_VERSION} of {sys.executable} is too old: this collection needs "
@@ -96,7 +98,29 @@ def _remedy() -> str:
     )
     if sys.version_info[:2] < MINIMUM_PYTHON:
         return f"Set ansible_python_interpreter to a newer one; {controller}"
+    package = f"'{PACKAGE}>={MINIMUM_VERSION}'"
+    environment = os.path.expanduser("~/.venvs/tiw")
+    owner = _owner()
+    if owner == "pipx":
+        return f"Run: pipx inject --force {os.path.basename(sys.prefix)} {package}."
+    if owner == "system":
+        return (
+            f"{sys.executable} belongs to the operating system, where pip installs nothing. "
+            f"Run: {sys.executable} -m venv {environment} && "
+            f"{environment}/bin/python -m pip install --upgrade {package}. "
+            f"Then set ansible_python_interpreter to {environment}/bin/python. A lookup or a "
+            "filter needs Ansible itself in that environment: install ansible-core there too."
+        )
     return (
-        f"Run: {sys.executable} -m pip install --upgrade '{PACKAGE}>={MINIMUM_VERSION}'. "
+        f"Run: {sys.executable} -m pip install --upgrade {package}. "
         f"Or set ansible_python_interpreter to a Python that has it; {controller}"
     )
+
+
+def _owner() -> str:
+    """Return who installs packages for this Python: ``pipx``, ``pip``, or only the ``system``."""
+    if sys.prefix != sys.base_prefix:
+        return "pipx" if f"{os.sep}pipx{os.sep}venvs{os.sep}" in sys.prefix else "pip"
+    # PEP 668
+    marker = os.path.join(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED")
+    return "system" if os.path.exists(marker) else "pip"

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import pathlib
 import sys
+import sysconfig
 import typing as t
 
 import pytest
@@ -42,10 +44,34 @@ def test_a_missing_core_is_named_with_its_interpreter_and_the_remedy(
 ) -> None:
     monkeypatch.setattr(_core, "INSTALLED_VERSION", None)
     monkeypatch.setattr(_core, "IMPORT_TRACEBACK", "ModuleNotFoundError: tiw_automation")
+    monkeypatch.setattr(sys, "base_prefix", f"{sys.prefix}/base")
     result = failure()
     assert result["code"] == "CoreMissing"
     assert sys.executable in result["msg"]
-    assert "pip install --upgrade 'tiw-automation>=" in result["hint"]
+    assert f"{sys.executable} -m pip install --upgrade 'tiw-automation>=" in result["hint"]
+
+
+def test_the_remedy_for_the_systems_own_python_is_an_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    (tmp_path / "EXTERNALLY-MANAGED").touch()
+    monkeypatch.setattr(_core, "INSTALLED_VERSION", None)
+    monkeypatch.setattr(_core, "IMPORT_TRACEBACK", "ModuleNotFoundError: tiw_automation")
+    monkeypatch.setattr(sys, "prefix", sys.base_prefix)
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
+    monkeypatch.setenv("HOME", "/people/ada")
+    hint = failure()["hint"]
+    assert f"Run: {sys.executable} -m venv /people/ada/.venvs/tiw && /people/ada/" in hint
+    assert f"{sys.executable} -m pip" not in hint
+    assert "Then set ansible_python_interpreter to /people/ada/.venvs/tiw/bin/python." in hint
+
+
+def test_the_remedy_for_ansible_from_pipx_is_pipx(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_core, "INSTALLED_VERSION", None)
+    monkeypatch.setattr(_core, "IMPORT_TRACEBACK", "ModuleNotFoundError: tiw_automation")
+    monkeypatch.setattr(sys, "prefix", "/people/ada/.local/share/pipx/venvs/ansible-core")
+    hint = failure()["hint"]
+    assert hint.startswith("Run: pipx inject --force ansible-core 'tiw-automation>=")
 
 
 def test_an_old_core_is_named_with_both_versions(monkeypatch: pytest.MonkeyPatch) -> None:
