@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# Needs make and a Python from 3.11 to 3.13; everything else is built here, in .venvs and .tox.
+# Needs make and Python 3.11 or later; everything else is built here, in .venvs and .tox.
 
 .DEFAULT_GOAL := help
 .PHONY: help demo check test check-all test-all bench docs docs-links lint format release clean
@@ -23,8 +23,8 @@ test: ## Run the tests, the linters and the type checker
 check-all: ## The same, and ansible-test: what CI runs
 	$(run) check-all
 
-test-all: ## Run them on every Python, Airflow and Ansible that this machine has
-	$(run) all
+test-all: ## Run every environment that this machine can run, and write docs/tested.md
+	$(run) --all
 
 bench: ## Measure against what a user would have done instead
 	@tools/tox run -e bench

@@ -45,7 +45,7 @@ from tiw_automation.core.waiting import in_order
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
-    from airflow.sdk import Context
+    from airflow.sdk import Context, XComArg
     from airflow.sdk.exceptions import AirflowFailException
 else:
     # 3.1 has it in another module; type checkers do not follow this one.
@@ -124,7 +124,7 @@ class TiwOnlineRecordToObjectStorageOperator(KeepsTexts):
         destination: str | ObjectStoragePath,
         destination_conn_id: str | None = None,
         records: Any = None,
-        record_task_id: str | list[str] | None = None,
+        record_task_id: str | list[str] | XComArg | None = None,
         sdk_app_id: int | str | None = None,
         tencentcloud_conn_id: str | None = TiwHook.default_conn_name,
         video_kinds: Sequence[str] | None = None,
