@@ -51,6 +51,8 @@ exclude_patterns = ["_inventories"]
 # --- Pages ---
 
 myst_heading_anchors = 4
+# They would change --option.
+smartquotes = False
 # Files of the repository that the site has as pages.
 PAGE_OF = {
     "CHANGELOG.md": "changelog.md",
@@ -89,6 +91,7 @@ nitpick_ignore_regex = [
     # What is not public, or an attribute that its class only lists, has no place to link to.
     ("py:.*", r"tiw_automation\.core\.\w+\..*"),
     ("py:.*", "NameTemplate|VideoTooLarge|VideoHostRefused|DownloadStopped"),
+    ("py:class", r"airflow\..*"),
     ("py:data", "[A-Z_]+"),
     ("py:attr", "type|record_start_time|record_stop_time"),
 ]
@@ -110,11 +113,13 @@ copybutton_exclude = ".linenos, .gp, .go"
 
 
 def setup(app: Sphinx) -> None:
-    """Let links and names lead to a page of the site wherever it has one."""
+    """Adapt to the site what is written for the repository, for readers of code or for Ansible."""
     app.connect("source-read", lambda _, page, source: _relink(source, (DOCS / page).parent))
     app.connect("include-read", lambda _, file, page, source: _relink(source, DOCS / file.parent))
     app.connect("autodoc-process-signature", _readable)
     app.connect("missing-reference", _find)
+    # After Sphinx has collected the titles.
+    app.connect("doctree-read", _fit_ansible_page, priority=900)
 
 
 def _relink(source: list[str], folder: Path) -> None:
@@ -163,3 +168,14 @@ def _public_name(name: str) -> str:
     last = name.rpartition(".")[2]
     home = getattr(getattr(core, last, None), "__module__", None)
     return f"tiw_automation.core.{last}" if name == f"{home}.{last}" else name
+
+
+def _fit_ansible_page(app: Sphinx, page: nodes.document) -> None:
+    """Give a rendered page of a plugin a short title in the menu; the theme lists its sections."""
+    name = app.env.docname
+    if name.startswith("ansible/"):
+        title = app.env.titles[name].astext()
+        short = title.partition(" -- ")[0].removeprefix("tiw.automation.")
+        app.env.titles[name] = nodes.title("", short)
+        for contents in list(page.findall(nodes.topic)):
+            contents.parent.remove(contents)

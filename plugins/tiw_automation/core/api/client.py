@@ -73,7 +73,7 @@ class TiwClient:
     :param site: ``cn`` or ``intl``; sets host and region.
     :param region: ``ap-guangzhou`` or ``ap-singapore``.
     :param endpoint: a host, host:port or http(s) URL that replaces the site's host.
-    :param allow_http: whether an http:// endpoint may be on another machine, False by default:
+    :param allow_http: whether an ``http://`` endpoint may be on another machine, False by default:
         requests and answers can be read on the way.
     :param requests_per_second: the pace of each action, 19 by default; Tencent allows 20.
     :param quota_share: this host's share of that pace, above 0 and at most 1, 1 by default.
