@@ -849,14 +849,6 @@ def test_documentation_schema_and_code_have_the_same_options(path: Path) -> None
     assert not {"default", "choices"} & set(options["accept_finish_reasons"])
 
 
-@pytest.mark.parametrize("name", ["finished_recordings", "recording_callbacks"])
-def test_the_documentation_shows_the_rulebooks(name: str) -> None:
-    path = COLLECTION / f"extensions/eda/rulebooks/{name}.yml"
-    text = path.read_text()
-    shown = (COLLECTION.parents[3] / "docs/eda.md").read_text()
-    assert f"```yaml\n{text[text.index('- name:') :]}```" in shown
-
-
 def test_the_minimum_of_the_core_is_the_modules() -> None:
     util = (COLLECTION / "plugins/module_utils/_core.py").read_text()
     minimum = re.search(r'MINIMUM_VERSION = "(.*)"', util)

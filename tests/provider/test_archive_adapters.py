@@ -23,6 +23,7 @@ import boto3
 import pytest
 import video_server as videos
 from moto.server import ThreadedMotoServer
+from page_blocks import blocks_for
 
 from tiw_automation.airflow.transfers import TiwOnlineRecordToObjectStorageOperator
 from tiw_automation.core import OnlineRecord, Video
@@ -269,9 +270,9 @@ def test_each_recording_of_a_bucket_has_a_writer_of_its_own(server: Any, s3: Any
 
 
 def test_the_variable_for_cos_in_the_documentation(server: Any, s3: Any) -> None:
-    page = (ROOT / "docs/archive.md").read_text()
-    (block,) = re.findall(r"export FSSPEC_S3='(\{.*?\})'\n", page, re.DOTALL)
-    settings = json.loads(block)
+    (block,) = blocks_for(__file__)
+    (value,) = re.findall(r"^export FSSPEC_S3='(\{.*?\})'\n", block.text, re.DOTALL)
+    settings = json.loads(value)
     region = settings["client_kwargs"]["region_name"]
     assert settings["endpoint_url"] == f"https://cos.{region}.myqcloud.com"
     # moto's buckets have no host names.

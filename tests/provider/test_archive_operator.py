@@ -32,6 +32,7 @@ from gcsfs.core import GCSFile, GCSFileSystem
 from gcsfs.zonal_file import ZonalFile
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.server import ThreadedMotoServer
+from page_blocks import blocks_for
 from serving import serving
 from werkzeug.serving import make_server
 
@@ -506,9 +507,8 @@ def checksums(received: list[dict[str, str]]) -> set[str]:
 def test_the_connection_for_cos_in_the_documentation(
     bucket: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page = (ROOT / "docs" / "archive.md").read_text()
-    (block,) = re.findall(r'```json\n(\{\n  "endpoint_url".*?\n\})\n```', page, re.DOTALL)
-    extra = json.loads(block)
+    (block,) = blocks_for(__file__)
+    extra = json.loads(block.text)
     assert extra["endpoint_url"] == f"https://cos.{extra['region_name']}.myqcloud.com"
     assert extra["config_kwargs"]["s3"]["addressing_style"] == "virtual"
     # A video in parts and one in a single request.

@@ -21,11 +21,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from page_blocks import blocks_for
 from serving import serving
 
 from tiw_automation.core.api.callbacks import MAX_BODY_BYTES
 
-PAGE = Path(__file__).parents[2] / "docs" / "airflow-events.md"
 PREFIX = "/tiw/callbacks/"
 NAME = "airflow-callbacks.example"
 LONGEST = 768 * 1024
@@ -120,7 +120,8 @@ def run_nginx(folder: Path, airflow_port: int, base: str) -> Iterator[int]:
 
 def configuration(folder: Path, port: int, airflow_port: int, base: str) -> str:
     """Return the page's block; only the addresses of nginx and of Airflow are changed."""
-    (block,) = re.findall(r"```nginx\n(.*?)```", PAGE.read_text(), re.S)
+    (found,) = blocks_for(__file__)
+    block = found.text
     for old, new, times in (
         ("listen 443 ssl;", f"listen 127.0.0.1:{port};", 1),
         (r"    ssl_certificate.*\n", "", 2),

@@ -12,6 +12,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from page_blocks import blocks_for
 
 from tiw_automation.core import METRICS, Metric
 from tiw_automation.core.metrics import COUNTER, GAUGE
@@ -22,11 +23,7 @@ DASHBOARD = json.loads((ROOT / "docs/grafana/tiw-automation.json").read_text())
 PROMETHEUS = {f"airflow_{name.replace('.', '_')}": metric for name, metric in METRICS.items()}
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 QUERIES = [target["expr"] for panel in PANELS for target in panel["targets"]]
-(RULES,) = (
-    yaml.safe_load(block)["groups"][0]["rules"]
-    for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
-    if block.startswith("groups:")
-)
+(RULES,) = (yaml.safe_load(block.text)["groups"][0]["rules"] for block in blocks_for(__file__))
 ALERTS = [rule["expr"] for rule in RULES]
 
 # The part of Grafana's classic dashboard model that the dashboard uses:

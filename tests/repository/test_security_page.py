@@ -8,6 +8,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from page_blocks import blocks_for
+
 from tiw_automation.core import TASK_KINDS
 from tiw_automation.simulator.schema import REQUESTS
 
@@ -15,8 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def policies() -> list[dict[str, Any]]:
-    page = (ROOT / "docs/security.md").read_text(encoding="utf-8")
-    return [json.loads(block) for block in re.findall(r"```json\n(.*?)```", page, re.DOTALL)]
+    return [json.loads(block.text) for block in blocks_for(__file__)]
 
 
 def actions(policy: dict[str, Any]) -> set[str]:

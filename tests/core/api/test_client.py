@@ -2,11 +2,8 @@
 from __future__ import annotations
 
 import os
-import re
-import runpy
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -22,10 +19,6 @@ from tiw_automation.core import (
     TiwClient,
 )
 from tiw_automation.simulator import Simulator
-
-PAGE = Path(__file__).parents[3] / "docs/python.md"
-EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-(TRY,) = [example for example in EXAMPLES if "runpy" in example]
 
 
 def test_a_finished_recording(tiw_simulator: Simulator) -> None:
@@ -141,16 +134,3 @@ def test_every_public_name_is_there() -> None:
         assert getattr(core, name) is not None
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = core.no_such_name  # type: ignore[attr-defined]
-
-
-@pytest.mark.parametrize("example", [example for example in EXAMPLES if example != TRY])
-def test_the_examples_of_the_page_run(
-    example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in Simulator().environment():
-        # The page's program sets them; this restores them afterwards.
-        monkeypatch.setenv(name, "")
-    (tmp_path / "example.py").write_text(example, encoding="utf-8")
-    (tmp_path / "try.py").write_text(TRY.replace("speed=60", "speed=600"), encoding="utf-8")
-    monkeypatch.setattr(sys, "argv", ["try.py", str(tmp_path / "example.py")])
-    runpy.run_path(str(tmp_path / "try.py"))

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import redis as client
 import trustme
+from page_blocks import blocks_for
 from redis_servers import RealRedis, free_port, needs_real
 
 from tiw_automation.core import Quota
@@ -21,12 +22,9 @@ from tiw_automation.core.quota.redis_connection import RedisConnection
 
 pytestmark = needs_real
 
-# What docs/scale.md recommends.
-COMMANDS = (
-    "eval", "evalsha", "time", "hmget", "hset", "hgetall", "hdel", "del", "expire", "zadd", "zrem",
-    "zrevrange", "zremrangebyscore", "select", "client|setname",
-)  # fmt: skip
-RULES = ("~{tiw1:*", "-@all", *(f"+{name}" for name in COMMANDS))
+(_PAGE,) = blocks_for(__file__)
+# Without the command, the name, "on" and the password.
+RULES = _PAGE.text.split()[5:]
 
 
 @pytest.fixture
