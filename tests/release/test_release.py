@@ -69,6 +69,15 @@ def test_an_odd_version_is_refused(version: str) -> None:
         places.check(version)
 
 
+def test_the_collection_names_one_oldest_package() -> None:
+    folder = ROOT / places.COLLECTION
+    utility = (folder / "plugins/module_utils/_core.py").read_text()
+    minimum = re.findall(r'MINIMUM_VERSION = "(.+)"', utility)
+    assert (folder / "meta/ee-requirements.txt").read_text() == f"tiw-automation>={minimum[0]}\n"
+    for plugin in (folder / "extensions/eda/plugins").rglob("*.py"):
+        assert re.findall(r'^CORE = "tiw-automation>=(.+)"', plugin.read_text(), re.M) == minimum
+
+
 SECTION = (
     "# Changelog\n\n## [1.0.0] - {date}\n\n### Added\n{entry}\n## [0.9.0] - 2026-01-01\n\n- x\n"
 )
