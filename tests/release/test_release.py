@@ -69,6 +69,32 @@ def test_an_odd_version_is_refused(version: str) -> None:
         places.check(version)
 
 
+def test_the_collection_names_one_oldest_package() -> None:
+    folder = ROOT / places.COLLECTION
+    utility = (folder / "plugins/module_utils/_core.py").read_text()
+    minimum = re.findall(r'MINIMUM_VERSION = "(.+)"', utility)
+    assert (folder / "meta/ee-requirements.txt").read_text() == f"tiw-automation>={minimum[0]}\n"
+    for plugin in (folder / "extensions/eda/plugins").rglob("*.py"):
+        assert re.findall(r'^CORE = "tiw-automation>=(.+)"', plugin.read_text(), re.M) == minimum
+
+
+def test_the_changes_of_a_release_are_written_into_the_checkout(tmp_path: Path) -> None:
+    checkout, copy = tmp_path / "checkout", tmp_path / "copy"
+    checkout.mkdir()
+    for name in ("fragment.yml", "version.py", "same.py"):
+        (checkout / name).write_text(name)
+    for command in (["init", "--quiet"], ["add", "."]):
+        subprocess.run(["git", *command], cwd=checkout, check=True)
+    artifacts.copy_checkout(checkout, copy)
+    (copy / "fragment.yml").unlink()
+    (copy / "version.py").write_text("new")
+    (copy / "cache.yaml").touch()
+    assert artifacts.copy_changes(copy, checkout) == [Path("fragment.yml"), Path("version.py")]
+    assert (checkout / "version.py").read_text() == "new"
+    assert {path.name for path in checkout.iterdir()} == {".git", "same.py", "version.py"}
+    assert artifacts.copy_changes(copy, checkout) == []
+
+
 SECTION = (
     "# Changelog\n\n## [1.0.0] - {date}\n\n### Added\n{entry}\n## [0.9.0] - 2026-01-01\n\n- x\n"
 )

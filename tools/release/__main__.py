@@ -2,7 +2,7 @@
 """Make a release, in a copy of the checkout.
 
 python -m release VERSION            dry: changes nothing but dist/, which git ignores
-python -m release VERSION --write    the same, then writes the changed files into the checkout
+python -m release VERSION --write    the same, then writes the changes into the checkout
 """
 
 from __future__ import annotations
@@ -92,12 +92,9 @@ class Release:
         (dist / "SHA256SUMS").write_text("".join(sums))
 
     def write(self) -> None:
-        """Write the changed files into the checkout."""
-        for path in sorted(self.copy.rglob("*")):
-            target = ROOT / path.relative_to(self.copy)
-            if path.is_file() and (not target.exists() or path.read_bytes() != target.read_bytes()):
-                target.write_bytes(path.read_bytes())
-                print(f"  wrote {target.relative_to(ROOT)}")
+        """Write the changes into the checkout."""
+        for name in artifacts.copy_changes(self.copy, ROOT):
+            print(f"  {name}")
 
     def _environment(self, name: str) -> trials.Environment:
         return trials.Environment(self.work / name, self.copy, self.files)

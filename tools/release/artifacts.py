@@ -13,7 +13,6 @@ import io
 import json
 import os
 import shutil
-import subprocess
 import tarfile
 from pathlib import Path
 
@@ -28,15 +27,36 @@ _WORLDS = (
 )
 
 
+def tracked(root: Path) -> list[Path]:
+    """Return the files of a checkout that git tracks, relative to it, but those that are gone."""
+    listing = run("git", "ls-files", "-z", cwd=root)
+    names = (Path(name) for name in listing.split("\0") if name)
+    return [name for name in names if (root / name).exists()]
+
+
 def copy_checkout(root: Path, target: Path) -> None:
     """Copy the files that git tracks, as they are in the checkout."""
-    listing = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=True
-    )
-    for name in filter(None, listing.stdout.split("\0")):
-        if (root / name).exists():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(root / name, target / name)
+    for name in tracked(root):
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(root / name, target / name)
+
+
+def copy_changes(source: Path, root: Path) -> list[Path]:
+    """Give the checkout's files what they have in a copy of it, or remove them as there.
+
+    :return: the files that changed, relative to the checkout.
+    """
+    changed = []
+    for name in tracked(root):
+        new = (source / name).read_bytes() if (source / name).exists() else None
+        if new == (root / name).read_bytes():
+            continue
+        changed.append(name)
+        if new is None:
+            (root / name).unlink()
+        else:
+            (root / name).write_bytes(new)
+    return changed
 
 
 def _copy_backwards(source: Path, target: Path) -> None:

@@ -20,7 +20,7 @@ class Example:
     :param line: the line that it begins at, from 1.
     """
 
-    kind: Literal["dag", "playbook", "shell"]
+    kind: Literal["dag", "playbook", "python", "shell"]
     text: str
     line: int
 
@@ -41,8 +41,11 @@ def examples(page: Path) -> list[Example]:
 def _example(language: str, text: str, line: int) -> Example:
     if language in ("shell", "sh", "bash"):
         return Example("shell", text, line)
-    if language == "python" and "airflow" in text:
-        return Example("dag", text, line)
+    if language == "console":
+        commands = [entry[2:] for entry in text.splitlines() if entry.startswith("$ ")]
+        return Example("shell", "\n".join(commands), line)
+    if language == "python":
+        return Example("dag" if "airflow" in text else "python", text, line)
     if language == "yaml":
         plays = yaml.safe_load(text)
         if isinstance(plays, list) and all("hosts" in play for play in plays):

@@ -131,6 +131,9 @@ def run_example(environment: Environment, example: Example) -> None:
                 _expect(environment.run_beside_simulator(*command), "failed=0")
             case "dag":
                 _run_dag(environment, example.text)
+            case "python":
+                (home / "example.py").write_text(example.text)
+                environment.run_beside_simulator(environment.python, "example.py")
             case "shell":
                 for line in example.text.splitlines():
                     _run_line(environment, line.partition("#")[0].strip())
