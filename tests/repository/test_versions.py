@@ -114,3 +114,19 @@ def test_unknown_environments_are_refused() -> None:
     )
     assert ended.returncode == 2
     assert "tox.ini has no environment unit-py27" in ended.stderr
+
+
+def test_what_a_machine_lacks_is_named(page: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    obstacle = runpy.run_path(str(ROOT / "tools/run-tests"))["obstacle"]
+    monkeypatch.setitem(obstacle.__globals__["NEEDS"], "redis", ["no-such-program nor-this"])
+    assert obstacle("unit-py314", {"3.14"}, ["3.12", "3.11"]) == "needs Python 3.14"
+    assert obstacle("eda", {"3.13", "3.12"}, ["3.11"]) == "needs Python 3.12 or 3.13"
+    assert obstacle("redis", set(), ["3.12"]) == "needs no-such-program"
+    assert obstacle("lint", {"3.12", "3.13"}, ["3.12", "3.11"]) is None
+    assert "performance.md" in obstacle("bench", set(), ["3.12"])
+
+
+def test_what_may_fail_is_an_environment(page: ModuleType) -> None:
+    tool = runpy.run_path(str(ROOT / "tools/run-tests"))
+    named = {*tool["MAY_FAIL"], *tool["BENCHMARKS"], *tool["ALONE"], *tool["NEEDS"]}
+    assert named <= set(page.environments())
