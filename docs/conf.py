@@ -89,7 +89,7 @@ ELSEWHERE = {
 nitpicky = True
 nitpick_ignore_regex = [
     # What is not public, or an attribute that its class only lists, has no place to link to.
-    ("py:.*", r"tiw_automation\.core\.\w+\..*"),
+    ("py:.*", r"tiw_automation\.(core|simulator)\.[a-z_]+(\..*)?"),
     ("py:.*", "NameTemplate|VideoTooLarge|VideoHostRefused|DownloadStopped"),
     ("py:class", r"airflow\..*"),
     ("py:data", "[A-Z_]+"),
@@ -171,11 +171,15 @@ def _public_name(name: str) -> str:
 
 
 def _fit_ansible_page(app: Sphinx, page: nodes.document) -> None:
-    """Give a rendered page of a plugin a short title in the menu; the theme lists its sections."""
-    name = app.env.docname
-    if name.startswith("ansible/"):
-        title = app.env.titles[name].astext()
-        short = title.partition(" -- ")[0].removeprefix("tiw.automation.")
-        app.env.titles[name] = nodes.title("", short)
-        for contents in list(page.findall(nodes.topic)):
-            contents.parent.remove(contents)
+    """Give a rendered page of a plugin a short name in the menu; the theme lists its sections."""
+    env = app.env
+    if not env.docname.startswith("ansible/"):
+        return
+    title = next(page.findall(nodes.title))
+    name, _, what = title.astext().partition(" -- ")
+    title[:] = [nodes.Text(f"{name}: {what}" if what else name)]
+    short = nodes.Text(name.removeprefix("tiw.automation."))
+    env.titles[env.docname] = nodes.title("", "", short)
+    next(env.tocs[env.docname].findall(nodes.reference))[:] = [short.copy()]
+    for contents in list(page.findall(nodes.topic)):
+        contents.parent.remove(contents)

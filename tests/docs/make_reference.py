@@ -10,6 +10,7 @@ import json
 import re
 import runpy
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ from tiw_automation.cli.account import account_options
 from tiw_automation.core import TiwClient, TiwError
 from tiw_automation.core.api import error_codes
 from tiw_automation.core.api.settings import DEFAULT_REQUESTS_PER_SECOND, DEFAULT_TIMEOUT_S
-from tiw_automation.core.records import record
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ROOT / "docs/reference"
@@ -74,9 +74,8 @@ def settings() -> Iterator[list[str]]:
         yield [
             code(name),
             code(VARIABLES.get(name, "")),
-            labels.get(name)
-            or (f"{code(name)}: {extras[name]['label']}" if name in extras else ""),
-            code(name) if name in options else "",
+            labels.get(name) or extras.get(name, {}).get("label", ""),
+            "yes" if name in options else "",
             code(flags.get(name, "")),
         ]
 
@@ -130,20 +129,19 @@ def airflow_only() -> Iterator[list[str]]:
 
 # --- The record ---
 
-_AT_THE_END = "until the recording has ended"
-_NOT_SENT = "if the API does not send it"
+_NOT_SENT = "if not sent"
 NULL = {
     "sdk_app_id": "never",
     "task_id": "never",
     "status": "if the answer has no readable status",
-    "finish_reason": _AT_THE_END,
-    "record_start_time": "until it has begun",
-    "record_stop_time": _AT_THE_END,
-    "videos_expire_at": "unless every video is in Tencent's public bucket and the end is known",
-    "replay_url": "unless the mode is VIDEO_GENERATION_MODE",
-    "video_urls": "never; empty until FINISHED",
-    "videos": "never; empty until FINISHED",
-    "videos[].kind": "never; `unknown` for an unknown type",
+    "finish_reason": "before the end",
+    "record_start_time": "before the beginning",
+    "record_stop_time": "before the end",
+    "videos_expire_at": "if a video is elsewhere, or the end is not known",
+    "replay_url": "if there is no replay",
+    "video_urls": "never; empty before FINISHED",
+    "videos": "never; empty before FINISHED",
+    "kind": "never; `unknown` for another type",
     "omitted_durations": "never; empty without joined videos",
     "interrupts": "never; empty without interrupts",
 }
@@ -158,45 +156,42 @@ _UNITS = {
     "pause_time_ms": "UNIX ms",
     "resume_time_ms": "UNIX ms",
 }
+LISTS = ("omitted_durations", "videos", "interrupts")
 _OF_ANSIBLE = ("exists", "verdict", "message")
 
 
-def record_keys() -> Iterator[list[str]]:
-    """Yield each key of a record: its type, unit, meaning, and when it is null."""
-    for name, about in described_keys():
-        key = name.rpartition(".")[2]
+def record_keys(of: str = "") -> Iterator[list[str]]:
+    """Yield each key of a record or of its lists' items: type and unit, meaning, when it is null.
+
+    :param of: the name of a list; empty for the record itself
+    """
+    for key, about in described_keys(of).items():
         unit = max(filter(key.endswith, _UNITS), key=len, default="")
         kind = about["type"] if "elements" not in about else f"list of {about['elements']}"
         yield [
-            code(name),
+            code(key),
             ", ".join(filter(None, [kind, _UNITS.get(unit)])),
-            code(record._API_KEYS.get(key, "")),
             plain(about["description"]),
-            NULL.get(name, _NOT_SENT),
+            NULL.get(key, _NOT_SENT),
         ]
 
 
-def described_keys() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the keys of a record as the Ansible module documents them."""
+def described_keys(of: str = "") -> dict[str, Any]:
+    """Return the keys of a record, or of a list's items, as the Ansible module documents them."""
     module = (PLUGINS / "modules/online_record_info.py").read_text("utf-8")
     documented = module.partition('RETURN = r"""')[2].partition('"""')[0]
-    contents = yaml.safe_load(documented)["records"]["contains"]
-    for name, about in contents.items():
-        if name not in _OF_ANSIBLE:
-            yield name, about
-            for inner, inner_about in about.get("contains", {}).items():
-                yield f"{name}[].{inner}", inner_about
+    keys: dict[str, Any] = yaml.safe_load(documented)["records"]["contains"]
+    if of:
+        inner: dict[str, Any] = keys[of]["contains"]
+        return inner
+    return {name: about for name, about in keys.items() if name not in _OF_ANSIBLE}
 
 
 def example() -> str:
     """Return a record with the values that the Ansible module documents."""
-    shown: dict[str, Any] = {}
-    for name, about in described_keys():
-        outer, _, inner = name.partition("[].")
-        if inner:
-            shown[outer][0][inner] = about["sample"]
-        else:
-            shown[outer] = [{}] if "contains" in about else about["sample"]
+    shown = {name: about.get("sample") for name, about in described_keys().items()}
+    for name in LISTS:
+        shown[name] = [{key: about["sample"] for key, about in described_keys(name).items()}]
     return f"```json\n{json.dumps(shown, indent=2)}\n```\n"
 
 
@@ -298,7 +293,11 @@ PARTS: dict[str, Callable[[], str]] = {
     "places": lambda: table("setting, environment, Airflow, Ansible, tiw", settings()),
     "meanings": lambda: table("setting, meaning, default", meanings()),
     "airflow-only": lambda: table("where, label, meaning", airflow_only()),
-    "record": lambda: table("key, type, the API's field, meaning, null", record_keys()),
+    "record": lambda: table("key, type, meaning, null", record_keys()),
+    **{
+        name: partial(lambda of: table("key, type, meaning, null", record_keys(of)), name)
+        for name in LISTS
+    },
     "example": example,
     "api-codes": lambda: table("code, class, retryable, what to do", api_codes()),
     "recorder-codes": lambda: table("code, what to do", recorder_codes()),
