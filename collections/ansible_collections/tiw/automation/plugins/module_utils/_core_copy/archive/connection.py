@@ -35,6 +35,8 @@ from ansible_collections.tiw.automation.plugins.module_utils._core_copy.sockets 
 
 _INTERIM_ANSWERS = 20
 _REASON = 200
+# As Python 3.14 has it; less would need many system calls for a video.
+_BUFFER_BYTES = 128 * 1024
 
 
 class Origins:
@@ -241,7 +243,7 @@ class Connection(http.client.HTTPConnection):
         """Return an answer whose every read has the connection's deadline."""
         answer = _Answer(sock, *args, **kwargs)
         answer.fp.close()
-        answer.fp = _Reader(DeadlineReader(sock, self._left_s))
+        answer.fp = _Reader(DeadlineReader(sock, self._left_s), _BUFFER_BYTES)
         return answer
 
     @contextlib.contextmanager
@@ -322,7 +324,11 @@ class _Reader(io.BufferedReader):
     """Whether ``readinto`` returns what has arrived, instead of waiting for a full buffer."""
 
     def readinto(self, buffer: Any) -> int:
-        return self.readinto1(buffer) if self.returns_parts else super().readinto(buffer)
+        if not self.returns_parts:
+            return super().readinto(buffer)
+        # readinto1 would wait for more where less than the buffer's size has arrived.
+        arrived = len(self.peek())
+        return super().readinto(memoryview(buffer)[:arrived])
 
 
 def _origin(parts: SplitResult) -> tuple[str, str]:
