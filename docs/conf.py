@@ -51,7 +51,7 @@ exclude_patterns = ["_inventories"]
 # --- Pages ---
 
 myst_heading_anchors = 4
-# They would change --option.
+# They would make a dash of the hyphens in --option.
 smartquotes = False
 # Files of the repository that the site has as pages.
 PAGE_OF = {
@@ -120,6 +120,7 @@ def setup(app: Sphinx) -> None:
     app.connect("missing-reference", _find)
     # After Sphinx has collected the titles.
     app.connect("doctree-read", _fit_ansible_page, priority=900)
+    app.connect("doctree-read", _set_dashes, priority=901)
 
 
 def _relink(source: list[str], folder: Path) -> None:
@@ -176,10 +177,17 @@ def _fit_ansible_page(app: Sphinx, page: nodes.document) -> None:
     if not env.docname.startswith("ansible/"):
         return
     title = next(page.findall(nodes.title))
-    name, _, what = title.astext().partition(" -- ")
+    name, _, what = title.astext().replace("Tiw.A", "tiw.a").partition(" -- ")
     title[:] = [nodes.Text(f"{name}: {what}" if what else name)]
     short = nodes.Text(name.removeprefix("tiw.automation."))
     env.titles[env.docname] = nodes.title("", "", short)
     next(env.tocs[env.docname].findall(nodes.reference))[:] = [short.copy()]
     for contents in list(page.findall(nodes.topic)):
         contents.parent.remove(contents)
+
+
+def _set_dashes(_: Sphinx, page: nodes.document) -> None:
+    """Set two hyphens between blanks as a dash, outside of code."""
+    for text in list(page.findall(nodes.Text)):
+        if " -- " in text and not isinstance(text.parent, (nodes.literal, nodes.literal_block)):
+            text.parent.replace(text, nodes.Text(text.replace(" -- ", " \u2013 ")))
