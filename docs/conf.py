@@ -76,8 +76,8 @@ intersphinx_mapping = {"python": ("https://docs.python.org/3", "_inventories/pyt
 _AIRFLOW = "https://airflow.apache.org/docs/task-sdk/stable/api.html#airflow.sdk."
 _ANSIBLE = "https://docs.ansible.com/projects/ansible/latest/"
 ELSEWHERE = {
-    "airflow.sdk.definitions.asset.Asset": f"{_AIRFLOW}Asset",
-    "airflow.sdk.io.path.ObjectStoragePath": f"{_AIRFLOW}ObjectStoragePath",
+    "Asset": f"{_AIRFLOW}Asset",
+    "ObjectStoragePath": f"{_AIRFLOW}ObjectStoragePath",
     "XComArg": f"{_AIRFLOW}XComArg",
     "timedelta": "https://docs.python.org/3/library/datetime.html#datetime.timedelta",
     "action_plugins": f"{_ANSIBLE}plugins/action.html",
@@ -103,6 +103,8 @@ html_title = f"{project} {version}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
+# site.css has these colours, for the dark theme too.
+antsibull_ext_color_scheme = "none"
 html_show_sphinx = False
 html_theme_options = {
     "source_repository": REPOSITORY,
@@ -151,7 +153,7 @@ def _find(
     app: Sphinx, env: BuildEnvironment, node: pending_xref, text: nodes.TextElement
 ) -> nodes.Node | None:
     """Find what has another name here than in the code, and what is on another site."""
-    target = node.get("reftarget", "")
+    target = re.sub(r"^airflow\..*\.", "", node.get("reftarget", ""))
     if target in ELSEWHERE:
         return nodes.reference("", "", text, refuri=ELSEWHERE[target])
     if node.get("refdomain") != "py":
