@@ -71,8 +71,9 @@ autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"
 python_maximum_signature_line_length = 88
 
+# The inventory of Python 3.11's documentation, vendored: the build has no network.
 intersphinx_mapping = {"python": ("https://docs.python.org/3", "_inventories/python.inv")}
-# Pages whose inventories would be larger than this site: what it refers to, by name.
+# By name, what the site refers to in documentation whose inventories are larger than the site.
 _AIRFLOW = "https://airflow.apache.org/docs/task-sdk/stable/api.html#airflow.sdk."
 _ANSIBLE = "https://docs.ansible.com/projects/ansible/latest/"
 ELSEWHERE = {
