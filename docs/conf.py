@@ -51,7 +51,7 @@ exclude_patterns = ["_inventories"]
 # --- Pages ---
 
 myst_heading_anchors = 4
-# They would change --option.
+# They would make a dash of the hyphens in --option.
 smartquotes = False
 # Files of the repository that the site has as pages.
 PAGE_OF = {
@@ -71,13 +71,14 @@ autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"
 python_maximum_signature_line_length = 88
 
+# The inventory of Python 3.11's documentation, vendored: the build has no network.
 intersphinx_mapping = {"python": ("https://docs.python.org/3", "_inventories/python.inv")}
-# Pages whose inventories would be larger than this site: what it refers to, by name.
+# By name, what the site refers to in documentation whose inventories are larger than the site.
 _AIRFLOW = "https://airflow.apache.org/docs/task-sdk/stable/api.html#airflow.sdk."
 _ANSIBLE = "https://docs.ansible.com/projects/ansible/latest/"
 ELSEWHERE = {
-    "airflow.sdk.definitions.asset.Asset": f"{_AIRFLOW}Asset",
-    "airflow.sdk.io.path.ObjectStoragePath": f"{_AIRFLOW}ObjectStoragePath",
+    "Asset": f"{_AIRFLOW}Asset",
+    "ObjectStoragePath": f"{_AIRFLOW}ObjectStoragePath",
     "XComArg": f"{_AIRFLOW}XComArg",
     "timedelta": "https://docs.python.org/3/library/datetime.html#datetime.timedelta",
     "action_plugins": f"{_ANSIBLE}plugins/action.html",
@@ -103,6 +104,8 @@ html_title = f"{project} {version}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
+# site.css has these colours, for the dark theme too.
+antsibull_ext_color_scheme = "none"
 html_show_sphinx = False
 html_theme_options = {
     "source_repository": REPOSITORY,
@@ -120,6 +123,7 @@ def setup(app: Sphinx) -> None:
     app.connect("missing-reference", _find)
     # After Sphinx has collected the titles.
     app.connect("doctree-read", _fit_ansible_page, priority=900)
+    app.connect("doctree-read", _set_dashes, priority=901)
 
 
 def _relink(source: list[str], folder: Path) -> None:
@@ -150,7 +154,7 @@ def _find(
     app: Sphinx, env: BuildEnvironment, node: pending_xref, text: nodes.TextElement
 ) -> nodes.Node | None:
     """Find what has another name here than in the code, and what is on another site."""
-    target = node.get("reftarget", "")
+    target = re.sub(r"^airflow\..*\.", "", node.get("reftarget", ""))
     if target in ELSEWHERE:
         return nodes.reference("", "", text, refuri=ELSEWHERE[target])
     if node.get("refdomain") != "py":
@@ -176,10 +180,17 @@ def _fit_ansible_page(app: Sphinx, page: nodes.document) -> None:
     if not env.docname.startswith("ansible/"):
         return
     title = next(page.findall(nodes.title))
-    name, _, what = title.astext().partition(" -- ")
+    name, _, what = title.astext().replace("Tiw.A", "tiw.a").partition(" -- ")
     title[:] = [nodes.Text(f"{name}: {what}" if what else name)]
     short = nodes.Text(name.removeprefix("tiw.automation."))
     env.titles[env.docname] = nodes.title("", "", short)
     next(env.tocs[env.docname].findall(nodes.reference))[:] = [short.copy()]
     for contents in list(page.findall(nodes.topic)):
         contents.parent.remove(contents)
+
+
+def _set_dashes(_: Sphinx, page: nodes.document) -> None:
+    """Set two hyphens between blanks as a dash, outside of code."""
+    for text in list(page.findall(nodes.Text)):
+        if " -- " in text and not isinstance(text.parent, (nodes.literal, nodes.literal_block)):
+            text.parent.replace(text, nodes.Text(text.replace(" -- ", " \u2013 ")))
