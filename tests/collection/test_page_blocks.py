@@ -205,8 +205,16 @@ def test_a_rulebook_uses_fields_and_playbooks_that_exist(block: Block) -> None:
 
 
 @pytest.mark.parametrize("page", sorted({block.page for block in blocks("ansible")}))
-def test_the_ansible_commands_of_a_page_run(page: str, tmp_path: Path) -> None:
-    with scene_of(page, tmp_path) as scene, scene.shell() as shell:
+def test_the_ansible_commands_of_a_page_run(
+    page: str, tmp_path: Path, make_ansible: Callable[..., Any]
+) -> None:
+    with scene_of(page, tmp_path) as scene:
+        run_commands(page, scene, make_ansible(tmp_path, scene.simulator).environment)
+
+
+def run_commands(page: str, scene: Scene, ansible: dict[str, str]) -> None:
+    cheap = ("ANSIBLE_CONFIG", "ANSIBLE_PIPELINING", "PYTHONPATH", "TESTS_BYTECODE")
+    with scene.shell(**{name: ansible[name] for name in cheap}) as shell:
         for block in blocks_of(page):
             if block.kind != "ansible":
                 continue

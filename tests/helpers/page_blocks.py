@@ -30,6 +30,7 @@ KINDS = {
     "pytest": "tests/docs/test_python_blocks.py",
     "shell": "tests/docs/test_shell_blocks.py",
     "console": "tests/docs/test_shell_blocks.py",
+    "syntax": "tests/docs/test_data_blocks.py",
     "json": "tests/docs/test_data_blocks.py",
     "toml": "tests/docs/test_data_blocks.py",
     "nginx": "tests/docs/test_data_blocks.py",

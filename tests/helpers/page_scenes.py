@@ -57,8 +57,11 @@ class Scene:
         return _KEY.sub(lambda key: f"{key[1]}={variables[key[1]]}", text)
 
     @contextmanager
-    def shell(self) -> Iterator[Shell]:
-        """Yield a bash in the folder of the scene; it is ended with the block."""
+    def shell(self, **variables: str) -> Iterator[Shell]:
+        """Yield a bash in the folder of the scene; it is ended with the block.
+
+        :param variables: of its environment, beside those of the scene
+        """
         process = subprocess.Popen(
             ["bash"],
             stdin=subprocess.PIPE,
@@ -66,7 +69,7 @@ class Scene:
             stderr=subprocess.STDOUT,
             text=True,
             cwd=self.folder,
-            env=self.environment(),
+            env={**self.environment(), **variables},
             start_new_session=True,
         )
         try:
