@@ -176,9 +176,17 @@ def bytecode(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("bytecode")
 
 
+@pytest.fixture(scope="session")
+def make_ansible(bytecode: Path) -> Callable[[Path, Simulator], Ansible]:
+    """Return a function that prepares Ansible's commands in a folder, for a simulator."""
+    return lambda folder, simulator: Ansible(folder, simulator, bytecode)
+
+
 @pytest.fixture
-def ansible(tmp_path: Path, tiw_simulator: Simulator, bytecode: Path) -> Ansible:
-    return Ansible(tmp_path, tiw_simulator, bytecode)
+def ansible(
+    tmp_path: Path, tiw_simulator: Simulator, make_ansible: Callable[..., Ansible]
+) -> Ansible:
+    return make_ansible(tmp_path, tiw_simulator)
 
 
 @pytest.fixture

@@ -375,9 +375,7 @@ def check_used(documentation: Mapping[str, Any], text: str) -> int:
         ("role", ["archive_recordings"]),
     ],
 )
-def test_the_documentation_renders_and_its_examples_are_valid(
-    command: Command, kind: str, names: list[str]
-) -> None:
+def test_the_documentation_renders(command: Command, kind: str, names: list[str]) -> None:
     full = [f"tiw.automation.{name}" for name in names]
     done = command("ansible-doc", "-t", kind, "--json", *full)
     assert done.returncode == 0, done.stderr
@@ -386,10 +384,6 @@ def test_the_documentation_renders_and_its_examples_are_valid(
     assert set(found) == set(full)
     if kind != "module":
         return
-    for name in full:
-        assert check_used(found, found[name]["examples"]), name
-    snippets = re.findall(r"```yaml\n(- name.*?)```", README.read_text(), re.DOTALL)
-    assert sum(check_used(found, snippet) for snippet in snippets) > 3
     for path in (*COLLECTION.glob("playbooks/*.yml"), *COLLECTION.glob("roles/*/tasks/*.yml")):
         check_used(found, path.read_text())
 

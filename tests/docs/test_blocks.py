@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
-from page_blocks import KINDS, ROOT, all_blocks, blocks, blocks_of, pages
+from page_blocks import KINDS, ROOT, all_blocks, blocks, blocks_of, pages, without_blocks
 
 _IMAGE = re.compile(r"!\[[^\]]*\]\(([^)]*images/[^)]+)\)|<img[^>]+src=\"([^\"]*images/[^\"]+)\"")
 # Drawn by hand; all others show what a program did.
@@ -21,6 +21,8 @@ def test_every_block_is_found(page: str) -> None:
     parsed = MarkdownIt().parse((ROOT / page).read_text(encoding="utf-8"))
     fences = [(token.map or [0])[0] + 1 for token in parsed if token.type == "fence"]
     assert [block.line for block in blocks_of(page)] == fences
+    marks = re.findall(r"^ *<!-- (?:test|file): ", without_blocks(page), re.MULTILINE)
+    assert len(marks) == len([block for block in blocks_of(page) if block.mark])
     indented = [token.content for token in parsed if token.type == "code_block"]
     assert not indented, "use a fence with a language"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,12 @@ def of(*kinds: str) -> pytest.MarkDecorator:
 def test_json_and_toml_can_be_read() -> None:
     for block in blocks("json", "toml"):
         {"json": json.loads, "toml": tomllib.loads}[block.kind](block.text)
+
+
+def test_the_syntax_of_commands_is_right() -> None:
+    for block in blocks("syntax"):
+        done = subprocess.run(["bash", "-n"], input=block.text, text=True, capture_output=True)
+        assert done.returncode == 0, f"{block.id}: {done.stderr}"
 
 
 @of("manifest")

@@ -14,6 +14,7 @@ CONTRIBUTING.md describes the kinds to authors.
 from __future__ import annotations
 
 import re
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,7 @@ KINDS = {
     "pytest": "tests/docs/test_python_blocks.py",
     "shell": "tests/docs/test_shell_blocks.py",
     "console": "tests/docs/test_shell_blocks.py",
+    "syntax": "tests/docs/test_data_blocks.py",
     "json": "tests/docs/test_data_blocks.py",
     "toml": "tests/docs/test_data_blocks.py",
     "nginx": "tests/docs/test_data_blocks.py",
@@ -51,8 +53,12 @@ KINDS = {
 }
 """Which file tests the blocks of a kind."""
 
-_FENCE = re.compile(r"^( *)(`{3,}|~{3,})\s*(.*?)\s*$")
-_MARK = re.compile(r"^ *<!-- (test|file): (.+?) -->\s*$")
+_BLOCK = re.compile(
+    r"^(?P<indent> *)(?P<fence>```+|~~~+) *(?P<language>[^\n`]*?) *\n"
+    r"(?P<text>.*?)^(?P=indent)(?P=fence) *$",
+    re.DOTALL | re.MULTILINE,
+)
+_MARK = re.compile(r"<!-- ((?:test|file): .+?) -->\Z")
 _SAVED = re.compile(r"[Ss]ave this(?: block)? as `([\w./-]+)`")
 _NAMED = re.compile(r"# ([\w-]+\.\w+)\b")
 _PROGRAM = re.compile(r"^(?:\$ )?(?:[A-Z_]+=\S+ )*(ansible|airflow)\b", re.MULTILINE)
@@ -139,35 +145,23 @@ def pages() -> list[str]:
 
 
 def blocks_of(page: str) -> list[Block]:
-    """Return the code blocks of a page in their order.
-
-    :raises ValueError: a fence is not closed, or a comment has no block below it
-    """
-    found: list[Block] = []
-    mark, above, before, opened = "", "", "", None
-    for number, line in enumerate((ROOT / page).read_text(encoding="utf-8").splitlines(), 1):
-        fence = _FENCE.match(line)
-        if opened is not None:
-            indent, ticks, language, start, lines = opened
-            if fence and fence[2].startswith(ticks) and not fence[3]:
-                text = "".join(f"{each.removeprefix(indent)}\n" for each in lines)
-                found.append(Block(page, start, language, mark, above, text))
-                mark, above, opened = "", "", None
-            else:
-                lines.append(line)
-        elif fence:
-            opened = (fence[1], fence[2], fence[3], number, [])
-        elif comment := _MARK.match(line):
-            mark = f"{comment[1]}: {comment[2]}"
-        elif mark and line.strip():
-            raise ValueError(f"{page}:{number}: {mark!r} has no block below it.")
-        else:
-            is_same = line.strip() and before.strip()
-            above = f"{above} {line}" if is_same else line or above
-        before = line
-    if opened is not None or mark:
-        raise ValueError(f"{page}: the last fence is not closed, or {mark!r} has no block.")
+    """Return the code blocks of a page in their order."""
+    content = (ROOT / page).read_text(encoding="utf-8")
+    found, end = [], 0
+    for match in _BLOCK.finditer(content):
+        above = content[end : match.start()].rstrip()
+        mark = _MARK.search(above)
+        paragraph = _MARK.sub("", above).rstrip().rpartition("\n\n")[2]
+        line = content.count("\n", 0, match.start()) + 1
+        text = textwrap.dedent(match["text"]) if match["indent"] else match["text"]
+        found.append(Block(page, line, match["language"], mark[1] if mark else "", paragraph, text))
+        end = match.end()
     return found
+
+
+def without_blocks(page: str) -> str:
+    """Return the text of a page between its code blocks."""
+    return _BLOCK.sub("", (ROOT / page).read_text(encoding="utf-8"))
 
 
 def all_blocks() -> list[Block]:

@@ -27,7 +27,9 @@ RECORDINGS = (
 """Pages name these; all have finished."""
 
 # Pages name folders and buckets that a test must not use.
-_PLACES = re.compile(r"s3://|(?<![\w.:/])/(?=(?:mnt|srv|var/lib)/)|(?<=127\.0\.0\.1:)\d+")
+_PLACES = re.compile(
+    r"s3://|(?<![\w.:/])/(?=(?:mnt|srv|var/lib|etc/tiw)/)|(?<=127\.0\.0\.1:)\d+|videos\.example\.com"
+)
 _KEY = re.compile(r"\b(TENCENTCLOUD_SECRET_(?:ID|KEY))=\S+")
 _END = "--- end of a block: "
 
@@ -44,15 +46,22 @@ class Scene:
 
     def fitted(self, text: str) -> str:
         """Return a text with the places and the keys of this scene in place of the page's."""
-        here = {"s3://": f"file://{self.folder}/", "/": f"{self.folder}/"}
+        here = {
+            "s3://": f"file://{self.folder}/",
+            "/": f"{self.folder}/",
+            "videos.example.com": "127.0.0.1",
+        }
         # Nothing listens on this port.
         text = _PLACES.sub(lambda place: here.get(place[0], "9"), text)
         variables = self.simulator.environment()
         return _KEY.sub(lambda key: f"{key[1]}={variables[key[1]]}", text)
 
     @contextmanager
-    def shell(self) -> Iterator[Shell]:
-        """Yield a bash in the folder of the scene; it is ended with the block."""
+    def shell(self, **variables: str) -> Iterator[Shell]:
+        """Yield a bash in the folder of the scene; it is ended with the block.
+
+        :param variables: of its environment, beside those of the scene
+        """
         process = subprocess.Popen(
             ["bash"],
             stdin=subprocess.PIPE,
@@ -60,7 +69,7 @@ class Scene:
             stderr=subprocess.STDOUT,
             text=True,
             cwd=self.folder,
-            env=self.environment(),
+            env={**self.environment(), **variables},
             start_new_session=True,
         )
         try:
@@ -110,11 +119,15 @@ class Shell:
 
 
 @contextmanager
-def scene_of(page: str, folder: Path) -> Iterator[Scene]:
-    """Yield what the blocks of a page run in; a minute of the simulator takes 0.1 s."""
+def scene_of(page: str, folder: Path, running: tuple[str, ...] = ()) -> Iterator[Scene]:
+    """Yield what the blocks of a page run in; a minute of the simulator takes 0.1 s.
+
+    :param running: the recordings that do not end
+    """
     with Simulator(speed=600, region="ap-guangzhou") as simulator:
         for task_id in RECORDINGS:
-            simulator.add(task_id, timeline=[{"RECORDING": 60}], age=3600)
+            length = 10**6 if task_id in running else 60
+            simulator.add(task_id, timeline=[{"RECORDING": length}], age=3600)
         scene = Scene(simulator, folder)
         for other in (*blocks_of("docs/simulator.md"), *blocks_of(page)):
             if other.file:

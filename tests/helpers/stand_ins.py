@@ -7,6 +7,7 @@ ARGUMENT...``; ``install`` makes the commands.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -49,6 +50,12 @@ def pip(*arguments: str) -> None:
             check(extras <= set(project["optional-dependencies"]), f"{name}: unknown extra")
         else:
             check(f"\n{found[1]}==" in f"\n{pins}", f"{name} is in no requirements/*.txt")
+
+
+def airflow(*arguments: str) -> None:
+    """Note the command: tests/helpers/page_dags.py runs it, or only parses it."""
+    with open("airflow.jsonl", "a", encoding="utf-8") as file:
+        file.write(f"{json.dumps(arguments)}\n")
 
 
 def ansible_galaxy(*arguments: str) -> None:
@@ -126,6 +133,7 @@ def _replace_by(program: str | None, *arguments: str) -> None:
 
 
 COMMANDS = {
+    "airflow": airflow,
     "ansible-galaxy": ansible_galaxy,
     "ansible-rulebook": ansible_rulebook,
     "make": make,
