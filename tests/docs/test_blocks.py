@@ -12,8 +12,6 @@ from markdown_it import MarkdownIt
 from page_blocks import KINDS, ROOT, all_blocks, blocks, blocks_of, pages, without_blocks
 
 _IMAGE = re.compile(r"!\[[^\]]*\]\(([^)]*images/[^)]+)\)|<img[^>]+src=\"([^\"]*images/[^\"]+)\"")
-# Drawn by hand; all others show what a program did.
-DRAWINGS = {"parts.svg", "recording-states.svg", "wait.svg"}
 
 
 @pytest.mark.parametrize("page", pages())
@@ -70,14 +68,16 @@ def test_every_picture_is_made_by_a_test_or_a_benchmark() -> None:
         for found in _IMAGE.findall((ROOT / page).read_text(encoding="utf-8")):
             path = (ROOT / page).parent / "".join(found)
             assert path.is_file(), f"{page}: {path}"
-            assert path.name in DRAWINGS or is_made(path), path.name
+            assert is_made(path), path.name
 
 
 def is_made(picture: Path) -> bool:
     if found := re.fullmatch(r"(simulated-(?:delays?|burst))-\d+k\.svg", picture.name):
         maker, name = "benchmarks/simulation.py", found[1]
-    elif picture.suffix == ".svg":
+    elif picture.suffix == ".png":
+        maker, name = "tests/pages/test_pages.py", f'"{picture.stem}"'
+    elif picture.name.startswith("cli-"):
         maker, name = "tests/terminal/test_terminal.py", f'"{picture.stem}"'
     else:
-        maker, name = "tests/pages/test_pages.py", f'"{picture.stem}"'
+        maker, name = "tests/docs/test_pictures.py", f'"{picture.name}"'
     return name in (ROOT / maker).read_text(encoding="utf-8")
