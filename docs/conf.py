@@ -22,7 +22,8 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util.nodes import make_refnode
 
 # Airflow writes its settings into this folder when it is imported, and logs that it did.
-os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="tiw-docs-")
+_airflow_home = tempfile.TemporaryDirectory(prefix="tiw-docs-")
+os.environ["AIRFLOW_HOME"] = _airflow_home.name
 logging.getLogger("airflow").setLevel(logging.WARNING)
 
 import tiw_automation  # noqa: E402
