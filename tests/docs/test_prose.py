@@ -21,7 +21,7 @@ PAGES = [
 _BEGIN_OTHERWISE = {
     ROOT / "CONTRIBUTING.md",
     COLLECTION / "README.md",
-    *(ROOT / "docs" / name for name in ("README.md", "index.md", "changelog.md", "collection.md")),
+    *(ROOT / "docs" / name for name in ("index.md", "changelog.md", "collection.md", "contributing.md")),
 }
 _LONGEST_BLOCK = 6
 _WIDTH = 120
