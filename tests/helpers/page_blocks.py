@@ -174,6 +174,12 @@ def blocks(*kinds: str) -> list[Block]:
     return [block for block in all_blocks() if block.kind in kinds]
 
 
+def outputs(page: str, words: str) -> list[str]:
+    """Return the lines of output in a page that contain some words."""
+    lines = "".join(block.text for block in blocks_of(page) if block.kind == "output").splitlines()
+    return [line for line in lines if words in line]
+
+
 def blocks_for(test: str) -> list[Block]:
     """Return the blocks that name a test of their own.
 
