@@ -72,7 +72,7 @@ class Block:
     :param page: the path of the page in the repository
     :param line: the line of its first fence
     :param language: the info string of the fence
-    :param mark: what the comment above it says, such as ``test: helm``; empty without one
+    :param mark: the content of the comment above it, such as ``test: helm``; empty without one
     :param above: the paragraph above it
     """
 
