@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import stat
 import threading
@@ -14,10 +15,13 @@ from typing import Any
 
 import pytest
 import video_server as videos
+from page_blocks import outputs
 
 from tiw_automation.core import OnlineRecord
 from tiw_automation.core.archive import LocalStorage, RecordArchive, verify
 from tiw_automation.simulator import Simulator
+
+README = "collections/ansible_collections/tiw/automation/README.md"
 
 CONTENT = bytes(range(256)) * 2000
 HERE = ["127.0.0.1"]
@@ -183,6 +187,12 @@ def test_the_progress_is_shown_and_slices_continue(play: Play, bucket: Any, tmp_
     assert done["bytes_copied"] == 2 * len(CONTENT)
     assert "Keep the lesson: 1 of 2 videos done after" in played.output
     assert "copying lesson/whiteboard-v2.mp4" in played.output
+    (shown,) = outputs(README, "videos done")
+    form = (
+        r"[\w ]+: \d of \d videos done after \d:\d\d:\d\d; \S+ \w+ copied, \S+ \w+/s; copying \S+"
+    )
+    assert re.fullmatch(form, shown)
+    assert re.search(f"^{form}$", played.output, re.MULTILINE)
     assert bucket.ranges() == [None, None, "bytes=100000-"]
     assert (tmp_path / "lesson/whiteboard-v2.mp4").read_bytes() == CONTENT
 

@@ -4,16 +4,20 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from page_blocks import outputs
 
 from tiw_automation.core import OnlineRecord
 from tiw_automation.simulator import Simulator
 from tiw_automation.simulator.server import DEFAULT_SECRET_ID
+
+README = "collections/ansible_collections/tiw/automation/README.md"
 
 Play = Callable[..., Any]
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -270,6 +274,12 @@ def test_a_long_wait_shows_its_progress_and_asks_only_for_what_is_unfinished(
     played = play({"name": "Wait", "tiw.automation.online_record_info": options})
     found = played.results[0]
     lines = progress(played.output)
+    time = r"\d:\d\d:\d\d"
+    form = (
+        rf"[\w ]+: \d of \d recordings done after {time} \((\d [A-Za-z]+(, )?)+\); "
+        rf"waiting for [\w, ]+, {time} at most"
+    )
+    assert all(re.fullmatch(form, line) for line in (*lines, *outputs(README, "recordings done")))
     # How many depends on the machine.
     assert lines, played.output
     assert "Wait: " in lines[0]

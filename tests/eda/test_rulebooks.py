@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import socket
 import time
 import urllib.request
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from page_blocks import Block, blocks
 
 from tiw_automation.core.api.callbacks import sign
 from tiw_automation.core.events.record_events import event_id
@@ -68,6 +71,24 @@ def test_finished_recordings_are_kept_and_others_reported(
     assert "FAILED Recording odd ended with FinishReason EXCEPTION" in rulebook.output
     assert "MISSING" in rulebook.output
     no_secrets(rulebook.output, tiw_simulator)
+
+
+@pytest.mark.parametrize("block", blocks("rulebook"), ids=lambda block: block.id)
+def test_a_rulebook_of_a_page_archives(
+    block: Block, chinese: Simulator, start: Start, tmp_path: Path
+) -> None:
+    text = re.sub(r"/(?=srv/|var/lib/)", f"{tmp_path}/", block.text)
+    (tmp_path / "var/lib/eda").mkdir(parents=True)
+    (rulebook,) = yaml.safe_load(text)
+    for source in rulebook["sources"]:
+        # A site disables the endpoint of the environment, which is the simulator.
+        source["tiw.automation.online_record"].pop("site", None)
+    chinese.add("algebra", timeline=[{"RECORDING": 10_000}])
+    started = start(chinese, [rulebook])
+    started.until(lambda: chinese.requests_by_task.get("algebra"), "it polls")
+    chinese.advance(20_000)
+    lessons = tmp_path / "srv/lessons"
+    started.until(lambda: len(list(lessons.rglob("algebra/*.mp4"))) == 2, "it archives")
 
 
 def test_transitions_and_a_restart(

@@ -72,7 +72,7 @@ class Block:
     :param page: the path of the page in the repository
     :param line: the line of its first fence
     :param language: the info string of the fence
-    :param mark: what the comment above it says, such as ``test: helm``; empty without one
+    :param mark: the content of the comment above it, such as ``test: helm``; empty without one
     :param above: the paragraph above it
     """
 
@@ -172,6 +172,12 @@ def all_blocks() -> list[Block]:
 def blocks(*kinds: str) -> list[Block]:
     """Return the blocks of some kinds."""
     return [block for block in all_blocks() if block.kind in kinds]
+
+
+def outputs(page: str, words: str) -> list[str]:
+    """Return the lines of output in a page that contain some words."""
+    lines = "".join(block.text for block in blocks_of(page) if block.kind == "output").splitlines()
+    return [line for line in lines if words in line]
 
 
 def blocks_for(test: str) -> list[Block]:

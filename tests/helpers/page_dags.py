@@ -30,6 +30,13 @@ _page.__exit__(None, None, None)
 """
 
 
+class Events(dict[str, Any]):
+    """Events by their asset, as Airflow passes them; before 3.3 an asset is not always hashable."""
+
+    def __getitem__(self, asset: Any) -> Any:
+        return super().__getitem__(asset.name)
+
+
 def run_block(folder: Path, number: int, text: str) -> dict[str, str]:
     """Run the DAGs that a block defines, and its tasks outside of a DAG in another one."""
     # dag.test() reads the file again.
@@ -72,7 +79,7 @@ def call_with_event(schedule: Any, task: Any) -> str:
     with TiwClient() as client:
         record = client.describe_online_record("lesson-algebra").to_dict()
     event = SimpleNamespace(extra={"records": [record], "paths": ["lessons/algebra.mp4"]})
-    task.python_callable(triggering_asset_events={asset: [event] for asset in schedule})
+    task.python_callable(triggering_asset_events=Events({each.name: [event] for each in schedule}))
     return "success"
 
 

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ _PLACES = re.compile(
     r"s3://|(?<![\w.:/])/(?=(?:mnt|srv|var/lib|etc/tiw)/)|(?<=127\.0\.0\.1:)\d+|videos\.example\.com"
 )
 _KEY = re.compile(r"\b(TENCENTCLOUD_SECRET_(?:ID|KEY))=\S+")
+_LIMIT_S = 300.0
 _END = "--- end of a block: "
 
 
@@ -72,9 +74,12 @@ class Scene:
             env={**self.environment(), **variables},
             start_new_session=True,
         )
+        timer = threading.Timer(_LIMIT_S, os.killpg, (process.pid, signal.SIGKILL))
+        timer.start()
         try:
             yield Shell(self, process)
         finally:
+            timer.cancel()
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
 
