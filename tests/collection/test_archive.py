@@ -313,7 +313,7 @@ def test_invalid_options_fail_before_a_copy(play: Play, bucket: Any, tmp_path: P
         "directory_mode: '0999' is not a mode": {"directory_mode": "0999"},
         "progress_interval must be 0 or more": {"progress_interval": -1},
         "progress_interval must be 0 or more seconds, not inf": {"progress_interval": "inf"},
-        "'progress_interval' is of type str": {"progress_interval": "soon"},
+        "'progress_interval' is of type ": {"progress_interval": "soon"},
         "video_timeout must be above zero": {"video_timeout": 0},
         "max_workers must be 1 or more": {"max_workers": 0},
     }
