@@ -104,11 +104,18 @@ def tiw_simulator(*arguments: str) -> None:
     command = [sys.executable, "-m", "tiw_automation.simulator", *shlex.split(given)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    line = process.stdout.readline()
+    first = process.stdout.readline()
     process.send_signal(signal.SIGTERM)
-    process.communicate()
-    check(line.startswith("{"), "it does not listen")
-    print(line, end="")
+    lines = [first, *process.communicate()[0].splitlines(keepends=True)]
+    check(first.startswith(("{", "export ")), "it does not listen")
+    print("".join(map(_of_this_scene, lines)), end="")
+
+
+def _of_this_scene(line: str) -> str:
+    """Return an `export` line with the value that the scene's own simulator has."""
+    name, is_export, _ = line.removeprefix("export ").partition("=")
+    is_known = line.startswith("export ") and is_export and name in os.environ
+    return f"export {name}={shlex.quote(os.environ[name])}\n" if is_known else line
 
 
 def check(holds: bool, message: str) -> None:
