@@ -12,6 +12,8 @@ import pytest
 from tiw_automation.core import ConfigurationError, Settings, TiwClient
 from tiw_automation.core.api import settings as settings_module
 from tiw_automation.core.api.roles import AssumedRole
+from tiw_automation.core.api.sites import SITES
+from tiw_automation.simulator.server import DEFAULT_SECRET_ID, DEFAULT_SECRET_KEY
 
 ID = "AKIDexampleexampleexample"
 KEY = "keyexamplekeyexamplekey00"
@@ -285,3 +287,13 @@ def test_unreadable_settings_are_ignored_unless_the_profile_is_named(
     assert not caplog.records
     with pytest.raises(ConfigurationError, match="not a regular file"):
         resolve(home=tmp_path, profile="default")
+
+
+@pytest.mark.parametrize("given", [{}, {"site": "intl"}, {"endpoint": SITES["cn"].host}])
+def test_the_simulators_key_does_not_go_to_tencent(given: dict[str, str]) -> None:
+    keys = {"secret_id": DEFAULT_SECRET_ID, "secret_key": DEFAULT_SECRET_KEY}
+    environ = {"TIW_ENDPOINT": "http://127.0.0.1:8787"} if "site" in given else {}
+    with pytest.raises(ConfigurationError, match=r"simulator's.* Set TIW_ENDPOINT"):
+        resolve(environ, **keys, **given)
+    for endpoint in ("http://127.0.0.1:8787", "https://simulator.intern"):
+        assert resolve(environ, **keys, endpoint=endpoint).credentials.identity == DEFAULT_SECRET_ID
