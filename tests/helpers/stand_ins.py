@@ -41,6 +41,7 @@ def pip(*arguments: str) -> None:
     names = [argument for argument in rest if argument not in _PIP_OPTIONS]
     check(bool(names), "nothing to install")
     for name in names:
+        name = name.replace(".[", f"{project['name']}[") if name.startswith(".[") else name
         found = re.fullmatch(r"([a-z][\w-]*)(?:\[([a-z,0-9]+)\])?(?:[=<>~].*)?", name)
         check(found is not None, f"{name} is not a requirement")
         assert found is not None
@@ -75,6 +76,15 @@ def ansible_rulebook(*arguments: str) -> None:
     check(collection == ["tiw", "automation"] and path.exists(), f"{name} is not a rulebook")
 
 
+def git(*arguments: str) -> None:
+    """Accept a clone of our repository, and make a folder that has its demo."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    check(arguments == ("clone", project["urls"]["Repository"]), "only: git clone our repository")
+    folder = Path(arguments[1].rpartition("/")[2])
+    folder.mkdir()
+    (folder / "demo").symlink_to(ROOT / "demo")
+
+
 def make(*arguments: str) -> None:
     """Only print what make would do, which fails for an unknown target."""
     _replace_by(shutil.which("make", path=os.defpath), "-n", "-C", str(ROOT), *arguments)
@@ -87,6 +97,8 @@ def python(*arguments: str) -> None:
         (folder,) = map(Path, arguments[2:])
         (folder / "bin").mkdir(parents=True)
         (folder / "bin/activate").touch()
+    elif arguments == ("demo/demo.py",):
+        _replace_by(sys.executable, *arguments, "--help")
     else:
         _replace_by(sys.executable, *arguments)
 
@@ -135,6 +147,7 @@ def _replace_by(program: str | None, *arguments: str) -> None:
 COMMANDS = {
     "ansible-galaxy": ansible_galaxy,
     "ansible-rulebook": ansible_rulebook,
+    "git": git,
     "make": make,
     "pip": pip,
     "pipx": pip,
