@@ -148,9 +148,17 @@ def test_files_and_proxies(tmp_path: Path) -> None:
         resolve(ca_file=tmp_path / "absent.pem")
     for good in ("http://proxy:3128", "proxy:3128", "proxy.corp.example:3128"):
         assert resolve(proxy=good).proxy == good
-    for bad in ("socks5://h:1", "http://h:x", 5):
-        with pytest.raises(ConfigurationError, match="proxy"):
+    for bad, named in (
+        ("socks5://h:1", "kind"),
+        ("http://h:x", "its port"),
+        ("http://user:secret@127.0.0.1:99999", "its port"),
+        ("http://:3128", "its host"),
+        ("http://h:1/path", "something follows"),
+        (5, "a string"),
+    ):
+        with pytest.raises(ConfigurationError, match=f"proxy.*{named}") as caught:
             resolve(proxy=bad)
+        assert "secret" not in str(caught.value)
 
 
 def test_no_secret_in_a_repr() -> None:

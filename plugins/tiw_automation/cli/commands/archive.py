@@ -15,7 +15,7 @@ import click
 from tiw_automation.cli import exits
 from tiw_automation.cli.account import account_options, new_client
 from tiw_automation.cli.arguments import read_duration
-from tiw_automation.cli.ids import ids_argument
+from tiw_automation.cli.ids import ids_before_folder
 from tiw_automation.cli.interrupts import Interrupted
 from tiw_automation.cli.output import (
     note,
@@ -75,7 +75,7 @@ class _Mode(click.ParamType[int]):
 @click.option("--dry-run", is_flag=True, help="Show what would be copied; copy nothing.")
 @output_option("table", "json", "jsonl")
 @account_options
-@ids_argument
+@click.argument("task_ids", metavar="ID...", nargs=-1, callback=ids_before_folder)
 @click.argument("folder", metavar="FOLDER")
 @click.pass_context
 def archive(
