@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Waits for five lessons from Ansible and from Airflow, on this machine alone.
 
-Run it with ``make demo``. All that it starts ends with it, also on Ctrl-C; with ``KEEP=1``
-Airflow's pages stay open until Ctrl-C.
+Run it with ``make demo``, or with ``python demo/demo.py`` where the packages are installed. All
+that it starts ends with it, also on Ctrl-C; with ``KEEP=1`` in the environment Airflow's pages stay
+open until Ctrl-C.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -18,6 +20,7 @@ import time
 import urllib.request
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,9 @@ GOOD = ["lesson-algebra", "lesson-history"]
 LESSONS = [*GOOD, "lesson-chemistry", "lesson-drama", "lesson-unknown"]
 DAG = "wait_for_recording"
 PATIENCE_S = 120.0
+
+PACKAGES = ("tiw_automation", "airflow", "ansible", "aiohttp", "yaml")
+INSTALL = "pip install '.[airflow,cli,simulator]' ansible-core"
 
 COLOURS = {"demo": "1", "simulator": "35", "ansible": "36", "airflow": "34", "error": "31"}
 
@@ -255,8 +261,24 @@ def keep_open(stack: AirflowStack) -> None:
         time.sleep(3600)
 
 
+def check_packages() -> None:
+    """Check that all packages are installed.
+
+    :raises DemoError: one is missing.
+    """
+    missing = [name for name in PACKAGES if find_spec(name) is None]
+    if missing:
+        raise DemoError(
+            f"This Python lacks {', '.join(missing)}. In the folder {ROOT} run: {INSTALL}"
+        )
+
+
 def main() -> int:
     """Run the demo; return its exit status."""
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
+    check_packages()
     started = time.monotonic()
     shutil.rmtree(HOME, ignore_errors=True)
     (HOME / "dags").mkdir(parents=True)

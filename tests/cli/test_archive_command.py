@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from tiw_command import running, start_tiw
+from tiw_command import run_tiw, running, start_tiw
 
 from tiw_automation.cli.app import tiw
 from tiw_automation.simulator import Simulator
@@ -165,3 +165,11 @@ def test_verify_of_a_folder_without_an_archive(tmp_path: Path) -> None:
         result = command("verify", folder)
         assert result.exit_code == 1
         assert "holds no archive" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [[], ["music"]])
+def test_a_missing_folder_is_named(tiw_simulator: Simulator, arguments: list[str]) -> None:
+    shown = run_tiw(tiw_simulator, "archive", *arguments)
+    assert shown.exit_code == 2
+    assert "ID or FOLDER is missing" in shown.stderr
+    assert "Usage: tiw archive [OPTIONS] ID... FOLDER" in shown.stderr

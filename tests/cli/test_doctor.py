@@ -15,8 +15,9 @@ from click.testing import CliRunner, Result
 from redis_servers import fake_redis
 
 from tiw_automation.cli.app import tiw
-from tiw_automation.cli.checkup import Check, checkup, grouped
+from tiw_automation.cli.checkup import Check, _address, checkup, grouped
 from tiw_automation.cli.permissions import read_actions
+from tiw_automation.core import Settings
 from tiw_automation.simulator import Simulator
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -142,6 +143,32 @@ def test_without_anything_it_reports_what_is_missing() -> None:
     assert code == 4
     assert "No keys were found" in checks["keys"]["found"]
     assert checks["connection"]["cause"] == "unreachable"
+
+
+def test_the_last_line_names_the_next_step(account: Simulator) -> None:
+    assert doctor().stdout.splitlines()[-1].startswith("Next: tiw wait ID")
+    last = doctor("--sdk-app-id", "x").stdout.splitlines()[-1]
+    assert last == "Next: mend what the line SdkAppId names, and run tiw doctor again."
+
+
+def test_without_keys_the_next_step_is_a_key_or_the_simulator() -> None:
+    last = doctor("--endpoint", "http://127.0.0.1:9").stdout.splitlines()[-1]
+    assert "make a key in the console" in last
+    assert last.endswith("tiw simulator --example -- tiw wait algebra")
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ({}, "none is set: tiw.tencentcloudapi.com with ap-singapore"),
+        ({"site": "cn"}, "cn"),
+        ({"region": "ap-guangzhou"}, "cn"),
+        ({"endpoint": "tiw.intern"}, "neither cn nor intl: an endpoint of your own"),
+    ],
+)
+def test_the_site_does_not_contradict_the_region(given: dict[str, str], shown: str) -> None:
+    settings = Settings.resolve(secret_id="AKIDx", secret_key="key", environ={}, **given)
+    assert next(_address(settings)).found == shown
 
 
 def test_an_endpoint_that_refuses_is_unreachable(

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 
 import pytest
 from tiw_command import run_tiw
@@ -132,6 +134,42 @@ def test_unreachable(tiw_simulator: Simulator) -> None:
     shown = run_tiw(tiw_simulator, "show", "a", "--endpoint", "http://127.0.0.1:1")
     assert shown.exit_code == 5
     assert "could not be reached" in shown.stderr
+
+
+UNREACHABLE = ("--endpoint", "http://127.0.0.1:1", "--request-timeout", "0.5")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("wait", "a"), ("task", "wait", "transcode", "a"), ("archive", "--wait", "a", "lessons")],
+)
+def test_a_wait_whose_endpoint_never_answers_ends(
+    tiw_simulator: Simulator, command: tuple[str, ...]
+) -> None:
+    began = time.monotonic()
+    shown = run_tiw(tiw_simulator, *command, *UNREACHABLE)
+    assert shown.exit_code == 5
+    assert shown.stderr.count("could not be reached") >= 1
+    assert "\n  hint: Check the endpoint" in shown.stderr
+    assert 1.4 < time.monotonic() - began < 10
+
+
+def test_a_wait_that_had_an_answer_outlasts_an_outage(tiw_simulator: Simulator) -> None:
+    tiw_simulator.add("lesson", timeline=[{"RECORDING": 600}])
+
+    def end_later() -> None:
+        while "DescribeOnlineRecord" not in tiw_simulator.requests:
+            time.sleep(0.05)
+        tiw_simulator.fault = "outage"
+        time.sleep(2)
+        tiw_simulator.fault = None
+        tiw_simulator.advance(700)
+
+    ending = threading.Thread(target=end_later)
+    ending.start()
+    shown = run_tiw(tiw_simulator, "wait", "lesson", "--request-timeout", "0.5")
+    ending.join()
+    assert shown.exit_code == 0
 
 
 def test_json_escapes_what_does_not_print(tiw_simulator: Simulator) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,39 @@ def test_a_command_finds_the_simulator_and_no_other_keys() -> None:
     assert {"TENCENTCLOUD_SECRET_ID", "TENCENTCLOUD_SECRET_KEY", "TIW_SDK_APP_ID"} <= found.keys()
     assert found["no_proxy"] == found["NO_PROXY"] == "intern.example.com,127.0.0.1"
     assert "foreign" not in found.values()
+
+
+def test_the_example_is_a_trial_of_seconds() -> None:
+    waiting = [*TIW, "wait", "algebra", "history", "drama", "-o", "jsonl"]
+    ended = run(*TIW, "simulator", "--example", "--speed", "100", "--", *waiting)
+    found = {one["task_id"]: one["verdict"] for one in map(json.loads, ended.stdout.splitlines())}
+    assert found == {"algebra": "finished", "history": "finished", "drama": "failed"}
+    assert ended.returncode == 1
+
+
+@pytest.mark.parametrize("command", [[*TIW, "simulator"], TIW_SIMULATOR])
+def test_the_environment_can_be_read_by_a_shell(command: list[str], tmp_path: Path) -> None:
+    given = [*command[1:], "--port", "0", "--example", "--export"]
+    with (
+        (tmp_path / "simulator.env").open("w") as file,
+        running(subprocess.Popen([command[0], *given], stdout=file)) as process,
+    ):
+        end = time.monotonic() + END_S
+        while "no_proxy" not in (tmp_path / "simulator.env").read_text():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        lines = f". {tmp_path}/simulator.env; {shlex.join(TIW)} archive --dry-run algebra folder"
+        archived = run("sh", "-c", lines, HTTP_PROXY="http://127.0.0.1:9")
+        assert "algebra is not archived: Recording algebra is RECORDING" in archived.stderr
+        shown = run("sh", "-c", f". {tmp_path}/simulator.env; echo $TIW_ARCHIVE_HOSTS $NO_PROXY")
+        assert shown.stdout == "127.0.0.1 127.0.0.1\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(END_S) == 0
+
+
+def test_a_script_and_the_example_exclude_each_other() -> None:
+    for command in ([*TIW, "simulator"], TIW_SIMULATOR):
+        assert run(*command, "--example", "--script", "lessons.yml").returncode == 2
 
 
 def test_options_after_the_command_are_its_own() -> None:

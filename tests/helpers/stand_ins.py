@@ -42,6 +42,7 @@ def pip(*arguments: str) -> None:
     names = [argument for argument in rest if argument not in _PIP_OPTIONS]
     check(bool(names), "nothing to install")
     for name in names:
+        name = name.replace(".[", f"{project['name']}[") if name.startswith(".[") else name
         found = re.fullmatch(r"([a-z][\w-]*)(?:\[([a-z,0-9]+)\])?(?:[=<>~].*)?", name)
         check(found is not None, f"{name} is not a requirement")
         assert found is not None
@@ -82,6 +83,15 @@ def ansible_rulebook(*arguments: str) -> None:
     check(collection == ["tiw", "automation"] and path.exists(), f"{name} is not a rulebook")
 
 
+def git(*arguments: str) -> None:
+    """Accept a clone of our repository, and make a folder that has its demo."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    check(arguments == ("clone", project["urls"]["Repository"]), "only: git clone our repository")
+    folder = Path(arguments[1].rpartition("/")[2])
+    folder.mkdir()
+    (folder / "demo").symlink_to(ROOT / "demo")
+
+
 def make(*arguments: str) -> None:
     """Only print what make would do, which fails for an unknown target."""
     _replace_by(shutil.which("make", path=os.defpath), "-n", "-C", str(ROOT), *arguments)
@@ -94,6 +104,8 @@ def python(*arguments: str) -> None:
         (folder,) = map(Path, arguments[2:])
         (folder / "bin").mkdir(parents=True)
         (folder / "bin/activate").touch()
+    elif arguments == ("demo/demo.py",):
+        _replace_by(sys.executable, *arguments, "--help")
     else:
         _replace_by(sys.executable, *arguments)
 
@@ -111,11 +123,18 @@ def tiw_simulator(*arguments: str) -> None:
     command = [sys.executable, "-m", "tiw_automation.simulator", *shlex.split(given)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    line = process.stdout.readline()
+    first = process.stdout.readline()
     process.send_signal(signal.SIGTERM)
-    process.communicate()
-    check(line.startswith("{"), "it does not listen")
-    print(line, end="")
+    lines = [first, *process.communicate()[0].splitlines(keepends=True)]
+    check(first.startswith(("{", "export ")), "it does not listen")
+    print("".join(map(_of_this_scene, lines)), end="")
+
+
+def _of_this_scene(line: str) -> str:
+    """Return an `export` line with the value that the scene's own simulator has."""
+    name, is_export, _ = line.removeprefix("export ").partition("=")
+    is_known = line.startswith("export ") and is_export and name in os.environ
+    return f"export {name}={shlex.quote(os.environ[name])}\n" if is_known else line
 
 
 def check(holds: bool, message: str) -> None:
@@ -136,6 +155,7 @@ COMMANDS = {
     "airflow": airflow,
     "ansible-galaxy": ansible_galaxy,
     "ansible-rulebook": ansible_rulebook,
+    "git": git,
     "make": make,
     "pip": pip,
     "pipx": pip,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from tiw_automation.simulator import Simulator
+from tiw_automation.simulator.example import EXAMPLE
 from tiw_automation.simulator.pages import LIVE
 
 Call = Callable[..., dict[str, Any]]
@@ -87,3 +89,38 @@ def test_counts_can_be_reset_over_http(tiw_simulator: Simulator, call: Call) -> 
 def test_where_it_listens(host: str) -> None:
     with Simulator(host=host) as simulator:
         assert get(simulator, "/", headers=BROWSER)[0] == 200
+
+
+def post(simulator: Simulator, name: str, data: object) -> tuple[int, Any]:
+    status, _, text = get(simulator, f"/_simulator/{name}", data=json.dumps(data).encode())
+    return status, json.loads(text)
+
+
+def test_recordings_over_http(tiw_simulator: Simulator, call: Call) -> None:
+    given = [{"task_id": "algebra", "timeline": [{"RECORDING": 60}]}, {"task_id": "history"}]
+    assert post(tiw_simulator, "recordings", given) == (200, {"task_ids": ["algebra", "history"]})
+    assert call(tiw_simulator, "DescribeOnlineRecord", TaskId="algebra")["Status"] == "RECORDING"
+    status, answer = post(tiw_simulator, "recordings", {"task_id": "algebra"})
+    assert status == 400
+    assert "exists already" in answer["error"]
+    status, answer = post(tiw_simulator, "recordings", {"task_id": "x", "timelnie": []})
+    assert status == 400
+    assert "Did you mean timeline?" in answer["error"]
+
+
+def test_the_example_begins_when_one_of_its_recordings_is_asked_for(
+    call: Call, code_of: Callable[..., str]
+) -> None:
+    with Simulator(EXAMPLE, speed=50) as simulator:
+        simulator.add_task("transcode", "deck", duration_s=100)
+        time.sleep(2.5)
+        missing = code_of(simulator, "DescribeOnlineRecord", TaskId="doctor")
+        assert missing == "InvalidParameter.TaskNotFound"
+        answer = call(simulator, "DescribeOnlineRecord", TaskId="algebra")
+        assert answer["Status"] == "RECORDING"
+        assert simulator.tasks[0]["status"] in ("QUEUED", "PROCESSING")
+        assert abs(answer["RecordStartTime"] - time.time()) < 30
+        simulator.advance(130)
+        states = [found["status"] for found in simulator.recordings]
+        assert states == ["FINISHED", "FINISHED", "FAILED"]
+        assert simulator.tasks[0]["status"] == "FINISHED"

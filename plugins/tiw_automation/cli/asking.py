@@ -18,6 +18,7 @@ from tiw_automation.cli.output import note
 from tiw_automation.cli.views import View
 from tiw_automation.core import Acceptance, Outcome, Verdict
 from tiw_automation.core.tasks import check_until, find_kind
+from tiw_automation.core.waiting import FirstAnswer, first_answer_s
 
 if TYPE_CHECKING:
     from tiw_automation.core import RecordWatcher, TiwClient
@@ -97,8 +98,15 @@ def describe(client: TiwClient, question: Question, form: str) -> int:
     return _Asking(client, question, ask, views).run()
 
 
-def wait(client: TiwClient, question: Question, form: str) -> int:
-    """Wait for tasks, show them and return the exit code."""
+def wait(
+    client: TiwClient, question: Question, form: str, *, has_answered: bool = False
+) -> int:
+    """Wait for tasks, show them and return the exit code.
+
+    :param has_answered: whether the API has answered this command already.
+    :raises TiwError: the API has never answered.
+    """
+    within_s = None if has_answered else first_answer_s(client.settings)
 
     def ask(watcher: RecordWatcher, on_change: Callable[[Outcome], None]) -> Any:
         return watcher.watch(
@@ -111,11 +119,14 @@ def wait(client: TiwClient, question: Question, form: str) -> int:
         )
 
     views = views_for_wait(form, find_kind(question.task_kind))
-    return _Asking(client, question, ask, views).run()
+    return _Asking(client, question, ask, views, within_s).run()
 
 
 class _Asking:
-    """One question: what is known so far, and the views that show it."""
+    """One question: what is known so far, and the views that show it.
+
+    :param within_s: how long the first answer may take; None for no limit.
+    """
 
     def __init__(
         self,
@@ -123,11 +134,13 @@ class _Asking:
         question: Question,
         ask: Callable[..., AsyncGenerator[Outcome, None]],
         views: Sequence[View],
+        within_s: float | None = None,
     ) -> None:
         self._client = client
         self._question = question
         self._ask = ask
         self._views = views
+        self._first = FirstAnswer(within_s)
         self._settled: set[str] = set()
         self._interrupt: interrupts.Interrupted | None = None
         self._failure: Exception | None = None
@@ -181,14 +194,19 @@ class _Asking:
         self._stop()
 
     async def _collect(self, watcher: RecordWatcher) -> None:
-        async with contextlib.aclosing(self._ask(watcher, self._changed)) as outcomes:
+        first = self._first
+        async with first, contextlib.aclosing(self._ask(watcher, self._changed)) as outcomes:
             async for outcome in outcomes:
+                first.note(outcome)
                 self._known[outcome.task_id] = outcome
                 self._settled.add(outcome.task_id)
                 for view in self._views:
                     view.settled(outcome)
+        if first.is_late:
+            self._failure = first.error
 
     def _changed(self, outcome: Outcome) -> None:
+        self._first.note(outcome)
         self._known[outcome.task_id] = outcome
         try:
             for view in self._views:
@@ -208,6 +226,9 @@ class _Asking:
     def _note_rest(self) -> None:
         rest = [task_id for task_id in self._known if task_id not in self._settled]
         if not rest:
+            return
+        if not self._first.came:
+            note("interrupted. The API has not answered yet.")
             return
         noun = "task goes" if len(rest) == 1 else "tasks go"
         kind = self._question.task_kind

@@ -171,7 +171,13 @@ def _keys(effective: Effective) -> Check:
 def _address(settings: Settings) -> Iterator[Check]:
     host = settings.host.rpartition(":")[0] or settings.host
     site = next((name for name, site in SITES.items() if site.host == host), None)
-    yield Check("site", OK, site or "neither cn nor intl: an endpoint of your own")
+    if site is None:
+        found = "neither cn nor intl: an endpoint of your own"
+    elif SITES[site].region != settings.region:
+        found = f"none is set: {host} with {settings.region}"
+    else:
+        found = site
+    yield Check("site", OK, found)
     yield Check("region", OK, settings.region)
     if settings.scheme == "http" and not is_loopback(settings.host):
         advice = "Use https://: anyone on the way can read and change requests and answers."

@@ -39,6 +39,7 @@ _STAND_IN_VARIABLES = {
     "TENCENTCLOUD_SECRET_ID": "AKIDnone",
     "TENCENTCLOUD_SECRET_KEY": "none",
 }
+_STAND_IN_ENDPOINT = "https://tiw.invalid"
 _SECRET_OPTIONS = ("secret_id", "secret_key", "token")
 _SECRET_VARIABLES = ("SECRET_ID", "SECRET_KEY", "TOKEN")
 
@@ -108,7 +109,7 @@ def resolve_parts(options: Mapping[str, Any], environ: Mapping[str, str]) -> Eff
 
 
 def _resolve(parts: list[str], options: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
-    """Resolve some parts; keys that are not among them are replaced by others."""
+    """Resolve some parts; keys or an address that are not among them are replaced by others."""
     names = [name for part in parts for name in _PARTS[part][0]]
     prefixes = tuple(prefix for part in parts for prefix in _PARTS[part][1])
     given = {name: options[name] for name in names if options.get(name) is not None}
@@ -121,4 +122,5 @@ def _resolve(parts: list[str], options: Mapping[str, Any], environ: Mapping[str,
         variables |= _STAND_IN_VARIABLES
     elif "address" not in parts:
         variables.pop("TENCENTCLOUD_REGION", None)
+        given["endpoint"] = _STAND_IN_ENDPOINT
     return Settings.resolve(**given, environ=variables)

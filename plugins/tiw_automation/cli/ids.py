@@ -20,6 +20,18 @@ def ids_argument(function: _Function) -> _Function:
     return argument(function)
 
 
+def ids_before_folder(
+    ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
+) -> list[str]:
+    """Check the ids of a command whose last argument is a folder: the callback of the ids.
+
+    :raises UsageError: there are none, because a single argument is the folder.
+    """
+    if not value and not ctx.resilient_parsing:
+        raise click.UsageError("ID or FOLDER is missing: give at least one id, and the folder.")
+    return _checked(ctx, param, value)
+
+
 def read_ids(given: Sequence[str]) -> list[str]:
     """Return task ids, each once, in the order given.
 

@@ -83,24 +83,34 @@ def parse_proxy(value: object, name: str) -> Proxy:
     :param name: what it was given as, for the message.
     :raises ConfigurationError: it is malformed, or of a kind that is not supported.
     """
-    malformed = ConfigurationError(f"{name} is malformed.", hint=_PROXY_HINT)
+
+    def malformed(why: str) -> ConfigurationError:
+        return ConfigurationError(f"{name} is malformed: {why}.", hint=_PROXY_HINT)
+
     if not isinstance(value, str):
-        raise malformed
+        raise malformed("it must be a string")
     text = value.strip()
     # Otherwise "localhost:3128" would have the scheme "localhost".
     text = text if "://" in text else "http://" + text.lstrip("/")
     try:
         parts = urlsplit(text)
+    except ValueError:
+        raise malformed("its host is invalid") from None
+    try:
         port = parts.port
     except ValueError:
-        raise malformed from None
+        port = 0
     auth, _, _ = parts.netloc.rpartition("@")
     host = parts.hostname or ""
     # A password with a bare / # or ? ends the host early, and the rest looks like a path.
     has_more = parts.path not in ("", "/") or parts.query or parts.fragment
     usable = host.isascii() and host.isprintable() and not set(host) & set(" %@\\<>\"'`{}|^")
-    if has_more or not host or not usable or port == 0:
-        raise malformed
+    if port == 0:
+        raise malformed("its port must be a number from 1 to 65535")
+    if not host or not usable:
+        raise malformed("its host is missing or invalid")
+    if has_more:
+        raise malformed("something follows its host and port")
     if parts.scheme not in ("http", "https"):
         raise ConfigurationError(
             f"{name}: a proxy of this kind is not supported.", hint=_PROXY_HINT

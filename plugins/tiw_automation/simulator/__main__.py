@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import json
 import math
+import shlex
 import signal
 import sys
 from importlib.util import find_spec
@@ -50,7 +51,7 @@ def main(argv: list[str] | None = None, prog: str = "tiw-simulator") -> int:
     """Run the simulator until SIGINT or SIGTERM; return the exit status.
 
     Once it listens it prints one line of JSON: ``endpoint, secret_id, secret_key, sdk_app_id,
-    region``. After a mistake in the script, where the port is taken, or without the packages of
+    region``; with ``--export`` the environment of its clients, as a shell reads it. After a mistake in the script, where the port is taken, or without the packages of
     the extra ``simulator``, it prints one line and the status is 2.
 
     :param prog: the command's name, for messages.
@@ -60,18 +61,19 @@ def main(argv: list[str] | None = None, prog: str = "tiw-simulator") -> int:
     if missing:
         print(f"{prog}: {missing}", file=sys.stderr)
         return 2
+    from tiw_automation.simulator.example import EXAMPLE
     from tiw_automation.simulator.reading import ScriptError
     from tiw_automation.simulator.server import Simulator
 
     try:
         simulator = Simulator(
-            script=options.script,
+            script=EXAMPLE if options.example else options.script,
             speed=options.speed,
             host=options.host,
             port=options.port,
             odd=options.odd,
         )
-        asyncio.run(_serve(simulator))
+        asyncio.run(_serve(simulator, options.export))
     except ScriptError as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 2
@@ -90,8 +92,20 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--speed", type=_speed, help="virtual seconds per real second (the script's, else 1)"
     )
-    parser.add_argument(
+    starts_with = parser.add_mutually_exclusive_group()
+    starts_with.add_argument(
         "--script", metavar="FILE", help="what the simulator starts with, YAML or JSON"
+    )
+    starts_with.add_argument(
+        "--example",
+        action="store_true",
+        help="start with the lessons algebra, history and drama, of which drama fails; they begin "
+        "when the first of them is asked for",
+    )
+    parser.add_argument(
+        "--export",
+        action="store_true",
+        help="print lines like `export TIW_ENDPOINT=...` for a shell in place of JSON",
     )
     parser.add_argument(
         "--odd",
@@ -102,7 +116,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     return parser
 
 
-async def _serve(simulator: Simulator) -> None:
+async def _serve(simulator: Simulator, exports: bool) -> None:
     serving = asyncio.current_task()
     assert serving is not None
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -116,10 +130,17 @@ async def _serve(simulator: Simulator) -> None:
             "sdk_app_id": simulator.sdk_app_id,
             "region": simulator.region,
         }
-        print(json.dumps(facts), flush=True)
+        print(_export_lines(simulator) if exports else json.dumps(facts), flush=True)
 
     with contextlib.suppress(asyncio.CancelledError):
         await simulator.serve(announce)
+
+
+def _export_lines(simulator: Simulator) -> str:
+    variables = simulator.environment()
+    host = variables["TIW_ARCHIVE_HOSTS"]
+    variables |= {"NO_PROXY": host, "no_proxy": host}
+    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in variables.items())
 
 
 if __name__ == "__main__":

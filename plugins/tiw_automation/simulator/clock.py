@@ -11,7 +11,7 @@ Clock = Callable[[], float]
 
 
 class VirtualClock:
-    """Starts at the real time and then runs ``speed`` times as fast.
+    """Starts at the real time and then runs ``speed`` times as fast; :meth:`hold` stops it.
 
     :param clock: the real time, UNIX seconds
     :param speed: virtual seconds per real second; with 0 only
@@ -25,9 +25,24 @@ class VirtualClock:
         self._clock = clock
         self._real_start = clock()
         self._virtual_start = self._real_start
+        self.is_held = False
+
+    def hold(self) -> None:
+        """Stop the virtual time."""
+        self.is_held = True
+
+    def release(self) -> float:
+        """Let the virtual time run on from the real time; return how far it jumps, seconds."""
+        self.is_held = False
+        held_s = self._clock() - self._real_start
+        self._real_start += held_s
+        self._virtual_start += held_s
+        return held_s
 
     def now(self) -> float:
         """Return the virtual time, UNIX seconds."""
+        if self.is_held:
+            return self._virtual_start
         return self._virtual_start + (self._clock() - self._real_start) * self.speed
 
     def advance(self, seconds: float) -> None:

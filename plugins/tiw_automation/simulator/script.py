@@ -53,6 +53,7 @@ from .task_state import Task
 
 DEFAULT_SDK_APP_ID = 1400000001
 DEFAULT_ROOM_ID = 880528
+BEGINS = ("now", "first_request")
 DEFAULT_VIDEOS = (
     VideoSource("camera", "teacher", 640, 360),
     VideoSource("whiteboard", "", 640, 360),
@@ -66,6 +67,7 @@ DEFAULT_FAILURE_MESSAGE = (
 class Script:
     """A parsed script; values that it does not have are ``None``.
 
+    :param begin: when the timelines begin, one of :data:`BEGINS`
     :param rooms: who is in which room
     :param recordings: their ``created`` is relative to the moment when a simulator adds them
     :param tasks: of the other families, with the same ``created``
@@ -87,6 +89,7 @@ class Script:
     callback_key: str | None
     callback_mode: str | None
     odd: bool | None
+    begin: str | None
     rooms: Mapping[int, Room]
     faults: tuple[Fault, ...]
     recordings: tuple[Recording, ...]
@@ -127,6 +130,7 @@ def load_script(
         callback_key=table.take("callback_key", any_text),
         callback_mode=table.take("callback_mode", one_of(MODES)),
         odd=table.take("odd", flag),
+        begin=table.take("begin", one_of(BEGINS)),
         rooms=table.take("rooms", _rooms, {}),
         faults=table.take("faults", list_of(parse_fault), ()),
         recordings=table.take("recordings", _recordings(app_id or DEFAULT_SDK_APP_ID), ()),

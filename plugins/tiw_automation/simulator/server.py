@@ -212,6 +212,21 @@ class Simulator:
             self._put_task(task, Place("tasks"))
         for fault in script.faults:
             self._faults.add(fault)
+        if script.begin == "first_request":
+            self._virtual.hold()
+
+    def _begin_at(self, task_id: str | None) -> None:
+        """Let the time run from the first request that names one of the tasks."""
+        recorder = self._recorder
+        known = {key[-1] for key in (*recorder.recordings, *recorder.engine.tasks)}
+        if task_id not in known:
+            return
+        with self._api.lock:
+            held_s = self._virtual.release()
+            for recording in list(recorder.recordings.values()):
+                recorder.put(replace(recording, created=recording.created + held_s))
+            for task in list(recorder.engine.tasks.values()):
+                recorder.engine.put(replace(task, created=task.created + held_s))
 
     def __enter__(self) -> Self:
         listening = threading.Event()
@@ -394,12 +409,10 @@ class Simulator:
 
         :raises ScriptError: a key or a value is invalid, or the recording exists already
         """
-        source = f"recording {task_id!r}"
-        parsed = parse_recording({"task_id": task_id, **recording}, Place(source), self.sdk_app_id)
+        place = Place(f"recording {task_id!r}")
+        parsed = parse_recording({"task_id": task_id, **recording}, place, self.sdk_app_id)
         with self._api.lock:
-            if (parsed.sdk_app_id, parsed.task_id) in self._recorder.recordings:
-                raise ScriptError(f"{source}: a recording with this task_id exists already")
-            self._put(parsed)
+            self._put_new(parsed, place)
         return task_id
 
     def add_finished(self, number_of: int) -> list[str]:
@@ -410,6 +423,11 @@ class Simulator:
             task_id = f"finished-{self._added:06d}"
             ids.append(self.add(task_id, timeline=[], videos=[{"kind": "whiteboard"}]))
         return ids
+
+    def _put_new(self, recording: Recording, place: Place) -> None:
+        if (recording.sdk_app_id, recording.task_id) in self._recorder.recordings:
+            place.fail(f"a recording with the task_id {recording.task_id} exists already")
+        self._put(recording)
 
     def _put(self, recording: Recording) -> None:
         created = self._virtual.now() + recording.created
@@ -614,6 +632,8 @@ class Simulator:
             return response
         signed = SignedRequest(request.method, query, request.headers, body)
         call = Call(signed)
+        if self._virtual.is_held:
+            self._begin_at(call.task_id())
         struck = self._faults.take(call.action, call.task_id)
         body = self._api.answer(signed, call, struck)
         if struck is None or not struck.changes_sending:
@@ -640,6 +660,7 @@ class Simulator:
                 "speed": self._virtual.speed,
                 "recordings": self.recordings,
             },
+            ("POST", "recordings"): self._post_recordings,
             ("GET", "tasks"): lambda _: {"tasks": self.tasks},
             ("POST", "tasks"): self._post_tasks,
             ("GET", "callbacks"): lambda _: {
@@ -669,6 +690,18 @@ class Simulator:
         for fault in parsed:
             self._faults.add(fault)
         return {"faults": self.faults}
+
+    def _post_recordings(self, given: object) -> object:
+        entries = given if isinstance(given, list) else [given]
+        places = [Place("recordings").item(number) for number in range(len(entries))]
+        parsed = [
+            parse_recording(entry, place, self.sdk_app_id)
+            for entry, place in zip(entries, places, strict=True)
+        ]
+        with self._api.lock:
+            for recording, place in zip(parsed, places, strict=True):
+                self._put_new(recording, place)
+        return {"task_ids": [recording.task_id for recording in parsed]}
 
     def _post_tasks(self, given: object) -> object:
         entries = given if isinstance(given, list) else [given]

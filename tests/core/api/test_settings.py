@@ -12,6 +12,8 @@ import pytest
 from tiw_automation.core import ConfigurationError, Settings, TiwClient
 from tiw_automation.core.api import settings as settings_module
 from tiw_automation.core.api.roles import AssumedRole
+from tiw_automation.core.api.sites import SITES
+from tiw_automation.simulator.server import DEFAULT_SECRET_ID, DEFAULT_SECRET_KEY
 
 ID = "AKIDexampleexampleexample"
 KEY = "keyexamplekeyexamplekey00"
@@ -146,9 +148,17 @@ def test_files_and_proxies(tmp_path: Path) -> None:
         resolve(ca_file=tmp_path / "absent.pem")
     for good in ("http://proxy:3128", "proxy:3128", "proxy.corp.example:3128"):
         assert resolve(proxy=good).proxy == good
-    for bad in ("socks5://h:1", "http://h:x", 5):
-        with pytest.raises(ConfigurationError, match="proxy"):
+    for bad, named in (
+        ("socks5://h:1", "kind"),
+        ("http://h:x", "its port"),
+        ("http://user:secret@127.0.0.1:99999", "its port"),
+        ("http://:3128", "its host"),
+        ("http://h:1/path", "something follows"),
+        (5, "a string"),
+    ):
+        with pytest.raises(ConfigurationError, match=f"proxy.*{named}") as caught:
             resolve(proxy=bad)
+        assert "secret" not in str(caught.value)
 
 
 def test_no_secret_in_a_repr() -> None:
@@ -285,3 +295,13 @@ def test_unreadable_settings_are_ignored_unless_the_profile_is_named(
     assert not caplog.records
     with pytest.raises(ConfigurationError, match="not a regular file"):
         resolve(home=tmp_path, profile="default")
+
+
+@pytest.mark.parametrize("given", [{}, {"site": "intl"}, {"endpoint": SITES["cn"].host}])
+def test_the_simulators_key_does_not_go_to_tencent(given: dict[str, str]) -> None:
+    keys = {"secret_id": DEFAULT_SECRET_ID, "secret_key": DEFAULT_SECRET_KEY}
+    environ = {"TIW_ENDPOINT": "http://127.0.0.1:8787"} if "site" in given else {}
+    with pytest.raises(ConfigurationError, match=r"simulator's.* Set TIW_ENDPOINT"):
+        resolve(environ, **keys, **given)
+    for endpoint in ("http://127.0.0.1:8787", "https://simulator.intern"):
+        assert resolve(environ, **keys, endpoint=endpoint).credentials.identity == DEFAULT_SECRET_ID

@@ -15,7 +15,7 @@ import click
 from tiw_automation.cli import exits
 from tiw_automation.cli.account import account_options, new_client
 from tiw_automation.cli.arguments import read_duration
-from tiw_automation.cli.ids import ids_argument
+from tiw_automation.cli.ids import ids_before_folder
 from tiw_automation.cli.interrupts import Interrupted
 from tiw_automation.cli.output import (
     note,
@@ -75,7 +75,7 @@ class _Mode(click.ParamType[int]):
 @click.option("--dry-run", is_flag=True, help="Show what would be copied; copy nothing.")
 @output_option("table", "json", "jsonl")
 @account_options
-@ids_argument
+@click.argument("task_ids", metavar="ID...", nargs=-1, callback=ids_before_folder)
 @click.argument("folder", metavar="FOLDER")
 @click.pass_context
 def archive(
@@ -126,17 +126,29 @@ def _is_finished(outcome: Outcome) -> bool:
 async def _outcomes(
     client: TiwClient, task_ids: list[str], waits: bool, timeout: float | None
 ) -> list[Outcome]:
-    """Return what is known of each recording; an exceptional end counts as an end."""
+    """Return what is known of each recording; an exceptional end counts as an end.
+
+    :raises TiwError: the API has never answered.
+    """
     from tiw_automation.core import Acceptance, RecordWatcher
-    from tiw_automation.core.waiting import in_order
+    from tiw_automation.core.waiting import FirstAnswer, first_answer_s, in_order
 
     watcher, any_end = RecordWatcher(client), Acceptance(any_reason=True)
     if not waits:
         return await in_order(watcher.describe(task_ids, acceptance=any_end), task_ids)
-    waiting = watcher.watch(
-        task_ids, acceptance=any_end, timeout=timeout, on_change=lambda one: note(one.message)
-    )
-    return await in_order(waiting, task_ids)
+    first = FirstAnswer(first_answer_s(client.settings))
+    outcomes: list[Outcome] = []
+
+    def changed(outcome: Outcome) -> None:
+        first.note(outcome)
+        note(outcome.message)
+
+    waiting = watcher.watch(task_ids, acceptance=any_end, timeout=timeout, on_change=changed)
+    async with first:
+        outcomes = await in_order(waiting, task_ids)
+    if first.is_late and first.error is not None:
+        raise first.error
+    return outcomes
 
 
 class _Run:

@@ -105,7 +105,7 @@ def stop(
     changes.make(task_ids)
     if waits and changes.changed:
         question = asking.Question(changes.changed, until=until, timeout_s=timeout)
-        code = asking.wait(client, question, form)
+        code = asking.wait(client, question, form, has_answered=True)
         if code in (exits.INTERRUPTED, exits.TERMINATED):
             ctx.exit(code)
         changes.codes.append(code)

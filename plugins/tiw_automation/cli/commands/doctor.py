@@ -10,7 +10,7 @@ import click
 
 from tiw_automation.cli import exits
 from tiw_automation.cli.account import account_options, client_settings
-from tiw_automation.cli.output import output_option
+from tiw_automation.cli.output import output_option, print_line
 
 if TYPE_CHECKING:
     from tiw_automation.cli.checkup import Check
@@ -62,7 +62,20 @@ def _as_lines(checks: Iterable[Check]) -> int:
     found: list[Check] = []
     for check in _with_groups(checks, found):
         report.line(check)
+    print_line(_next_step(found))
     return exit_code(found)
+
+
+def _next_step(checks: Iterable[Check]) -> str:
+    fault = next((check.name for check in checks if check.state == "fault"), None)
+    if fault is None:
+        return "Next: tiw wait ID, with the task id of a recording."
+    if fault != "keys":
+        return f"Next: mend what the line {fault} names, and run tiw doctor again."
+    return (
+        "Next: make a key in the console, set it as the line keys describes, and run tiw doctor "
+        "again. Without an account: tiw simulator --example -- tiw wait algebra"
+    )
 
 
 def _with_groups(checks: Iterable[Check], found: list[Check]) -> Iterator[Check]:

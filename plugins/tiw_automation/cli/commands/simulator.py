@@ -36,6 +36,8 @@ _LOOPBACK = "127.0.0.1"
 )
 @click.option("--speed", type=click.FloatRange(0), help="Virtual seconds per real second.")
 @click.option("--script", metavar="FILE", help="What it starts with, YAML or JSON.")
+@click.option("--example", is_flag=True, help="Start with the lessons algebra, history, drama.")
+@click.option("--export", is_flag=True, help="Print `export NAME=value` lines in place of JSON.")
 @click.option("--odd", is_flag=True, help="Answer in other forms with the same meaning.")
 @click.argument("command", metavar="[-- COMMAND...]", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
@@ -43,12 +45,13 @@ def simulator(ctx: click.Context, /, command: tuple[str, ...], **options: Any) -
     """Run a TIW API on this machine, without an account.
 
     Once it listens it prints one line of JSON: endpoint, keys, application and region. SIGINT or
-    SIGTERM ends it.
+    SIGTERM ends it. With --example it has three lessons, of which drama fails; they begin when the
+    first of them is asked for.
 
     With a command, run the command with an environment that points to a new simulator, and end
     with its exit code:
 
-        tiw simulator --script lessons.yml -- tiw wait algebra
+        tiw simulator --example --speed 10 -- tiw wait algebra history drama
     """
     from tiw_automation.simulator.__main__ import main, missing_packages
 
@@ -56,24 +59,26 @@ def simulator(ctx: click.Context, /, command: tuple[str, ...], **options: Any) -
     if missing:
         note(missing)
         ctx.exit(exits.USAGE)
+    if options["script"] and options["example"]:
+        raise click.UsageError("Give --script or --example, not both.")
     if not command:
         ctx.exit(main(_arguments(options), "tiw simulator"))
     ctx.exit(_run(command, options))
 
 
 def _arguments(options: Mapping[str, Any]) -> list[str]:
-    given = {name: value for name, value in options.items() if name != "odd" and value is not None}
-    found = [f"--{name}={value}" for name, value in given.items()]
-    return [*found, "--odd"] if options["odd"] else found
+    given = {name: v for name, v in options.items() if v is not None and v is not False}
+    return [f"--{name}" if value is True else f"--{name}={value}" for name, value in given.items()]
 
 
 def _run(command: tuple[str, ...], options: Mapping[str, Any]) -> int:
     """Run a command beside a new simulator; return its exit code."""
     from tiw_automation.simulator import ScriptError, Simulator
+    from tiw_automation.simulator.example import EXAMPLE
 
     try:
         simulator = Simulator(
-            script=options["script"],
+            script=EXAMPLE if options["example"] else options["script"],
             speed=options["speed"],
             host=options["host"],
             port=options["port"] or 0,

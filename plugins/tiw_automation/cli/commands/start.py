@@ -51,7 +51,7 @@ def start(
         return
     note(f"recording {task_id} was started.")
     question = asking.Question([task_id], until=until or ["RECORDING"], timeout_s=timeout)
-    ctx.exit(asking.wait(client, question, form))
+    ctx.exit(asking.wait(client, question, form, has_answered=True))
 
 
 def _print_started(app_id: int, task_id: str, form: str) -> None:

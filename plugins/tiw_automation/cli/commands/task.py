@@ -111,7 +111,7 @@ def _create_command(kind: TaskKind) -> click.Command:
         task_id = _create(ctx, kind, given_options(options), form, waits or until is not None)
         if waits or until is not None:
             question = asking.Question([task_id], kind.name, until, timeout)
-            ctx.exit(asking.wait(new_client(ctx), question, form))
+            ctx.exit(asking.wait(new_client(ctx), question, form, has_answered=True))
 
     if kind.name == "online_record":
         click.option("--room-id", metavar="NUMBER", required=True, help="The room.")(command)

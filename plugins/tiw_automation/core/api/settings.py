@@ -35,6 +35,7 @@ DEFAULT_TIMEOUT_S = 10.0
 # The pair of the DescribeOnlineRecord page, used where neither site nor region is given.
 _DEFAULT_SITE = replace(SITES["cn"], region=SITES["intl"].region)
 _QUOTA_SCHEMES = ("redis://", "rediss://", "valkey://", "valkeys://", "unix://")
+_SIMULATORS_ID, _TENCENTS_HOSTS = "AKIDsimulator", ".tencentcloudapi.com"
 _SERVED_REGIONS = sorted({site.region for site in SITES.values()})
 
 
@@ -141,20 +142,22 @@ class Settings:
         timeout_s = _above_zero("timeout", timeout, DEFAULT_TIMEOUT_S)
         app_id = sdk_app_id if sdk_app_id is not None else (env.get("TIW_SDK_APP_ID") or None)
         share = quota_share if quota_share is not None else env.get("TIW_QUOTA_SHARE") or None
+        credentials = find_credentials(
+            secret_id=secret_id,
+            secret_key=secret_key,
+            token=token,
+            profile=profile,
+            role_arn=role_arn,
+            environ=env,
+            home=home,
+            sts_url=address.sts_url(),
+            proxy=checked_proxy,
+            ca_file=checked_ca_file,
+            timeout_s=timeout_s,
+        )
+        _refuse_simulators_key(credentials, host)
         return cls(
-            credentials=find_credentials(
-                secret_id=secret_id,
-                secret_key=secret_key,
-                token=token,
-                profile=profile,
-                role_arn=role_arn,
-                environ=env,
-                home=home,
-                sts_url=address.sts_url(),
-                proxy=checked_proxy,
-                ca_file=checked_ca_file,
-                timeout_s=timeout_s,
-            ),
+            credentials=credentials,
             sdk_app_id=None if app_id is None else check_sdk_app_id(app_id),
             scheme=scheme,
             host=host,
@@ -252,6 +255,15 @@ class _Address:
         scheme, host = parse_endpoint(value, name)
         check_scheme(scheme, host, name, allow_http=self.allow_http)
         return scheme, host
+
+
+def _refuse_simulators_key(credentials: CredentialSource, host: str) -> None:
+    if credentials.identity.startswith(_SIMULATORS_ID) and host.endswith(_TENCENTS_HOSTS):
+        raise ConfigurationError(
+            f"The key is the simulator's, and {host} is Tencent's.",
+            hint="Set TIW_ENDPOINT to the simulator's address, and give no site; or set your own "
+            "keys.",
+        )
 
 
 def _check_texts(**given: object) -> None:

@@ -6,7 +6,8 @@ Who does what: :class:`~tiw_automation.core.waiting.watcher.RecordWatcher` is wh
 request in a thread, and hands the answer back to the tracker. The tracker holds the state of all
 waits and has no clock, thread or socket. The *poll order* decides which task is next, from the
 *durations* that it has learned and from those that left the running list, the *leavers*. Each call
-reports its own *progress*; the *running list* only gives hints.
+reports its own *progress*; :class:`~tiw_automation.core.waiting.first_answer.FirstAnswer` ends a
+command whose endpoint never answers; the *running list* only gives hints.
 
 A wait is an ordinary coroutine that awaits an ordinary future. It is a task id and a deadline,
 nothing else, so any process can resume it (I9).
@@ -36,6 +37,10 @@ from typing import TYPE_CHECKING
 from tiw_automation.core._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from tiw_automation.core.waiting.first_answer import (
+        FirstAnswer as FirstAnswer,
+        first_answer_s as first_answer_s,
+    )
     from tiw_automation.core.waiting.outcomes import (
         in_order as in_order,
         out_of_time as out_of_time,
@@ -48,6 +53,7 @@ else:
     __getattr__, __all__ = lazy_names(
         __name__,
         {
+            "first_answer": "FirstAnswer first_answer_s",
             "outcomes": "in_order out_of_time",
             "stats": "WatcherStats",
             "watcher": "DEFAULT_POLL_INTERVAL_S",

@@ -52,9 +52,6 @@ INFO_ARGUMENTS: dict[str, dict[str, t.Any]] = {
 }
 """The options of both modules."""
 
-# Before the first answer, the time of so many calls may elapse.
-_CALLS_WITHOUT_ANSWER = 3
-
 
 class Request:
     """The options of the task, checked.
@@ -83,9 +80,9 @@ class Request:
     @property
     def first_answer_s(self) -> float | None:
         """How many seconds a wait may last without any answer; None if it does not wait."""
-        if not self.wait:
-            return None
-        return self.waiting.delay + _CALLS_WITHOUT_ANSWER * self.client.settings.timeout_s
+        from tiw_automation.core.waiting import first_answer_s
+
+        return first_answer_s(self.client.settings, self.waiting.delay) if self.wait else None
 
     def check_mode_outcomes(self) -> dict[str, Outcome]:
         """Return the outcomes of the tasks that would be started."""
@@ -99,24 +96,17 @@ class Request:
 class Findings:
     """The outcomes so far.
 
-    :ivar trouble: the latest error that left a task without an answer.
-    :ivar answered: whether the API has answered for any task.
+    :ivar first: whether the API has answered for any task; it limits how long that may take.
     """
 
     def __init__(self, request: Request) -> None:
+        from tiw_automation.core.waiting import FirstAnswer
+
         self.request = request
         self.outcomes: dict[str, Outcome] = request.check_mode_outcomes()
-        self.trouble: TiwError | None = None
-        self.answered = False
+        self.first = FirstAnswer(request.first_answer_s)
         self.polls = 0
         self.started = time.monotonic()
-
-    def note(self, outcome: Outcome) -> None:
-        """Note what an outcome, final or not, shows about the API."""
-        if outcome.described is not None or outcome.is_final:
-            self.answered = True
-        elif outcome.verdict == "unknown":
-            self.trouble = outcome.error
 
     def report(self) -> Report:
         """Return the report on them."""
@@ -164,38 +154,25 @@ async def ask(request: Request, found: Findings) -> TiwError | None:
     An error of the account (wrong keys, wrong endpoint) before the first answer concerns every
     task, so it ends all at once. So does a wait that gets no answer at all.
     """
-    from tiw_automation.core import RecordWatcher, TransportError
+    from tiw_automation.core import RecordWatcher
 
     watcher = RecordWatcher(request.client)
     try:
-        async with asyncio.timeout(request.first_answer_s) as first_answer:
-            await _collect(request, found, watcher, first_answer)
-    except TimeoutError:
-        seconds = request.first_answer_s
-        found.trouble = found.trouble or TransportError(f"No answer of the API in {seconds:g} s.")
+        async with found.first:
+            await _collect(request, found, watcher)
     finally:
         found.polls = watcher.polls
-    return None if found.answered else found.trouble
+    return found.first.error
 
 
-async def _collect(
-    request: Request, found: Findings, watcher: RecordWatcher, first_answer: asyncio.Timeout
-) -> None:
-    """Add each outcome to the findings, until the last or until an error of the account.
-
-    :param first_answer: is lifted by the first answer.
-    """
-
-    def note(outcome: Outcome) -> None:
-        found.note(outcome)
-        if found.answered:
-            first_answer.reschedule(None)
-
+async def _collect(request: Request, found: Findings, watcher: RecordWatcher) -> None:
+    """Add each outcome to the findings, until the last or until an error of the account."""
+    first = found.first
     task_ids = [task_id for task_id in request.task_ids if task_id not in found.outcomes]
     if not task_ids:
         return
     if request.wait:
-        ends = watch_states(watcher, task_ids, request.waiting, note)
+        ends = watch_states(watcher, task_ids, request.waiting, first.note)
     else:
         ends = watcher.describe(
             task_ids, task_kind=request.kind.name, acceptance=request.waiting.acceptance
@@ -203,8 +180,8 @@ async def _collect(
     async with aclosing(ends) as outcomes:
         async for outcome in outcomes:
             found.outcomes[outcome.task_id] = outcome
-            note(outcome)
-            if not found.answered and outcome.error and outcome.error.concerns_account:
+            first.note(outcome)
+            if not first.came and outcome.error and outcome.error.concerns_account:
                 return
 
 
