@@ -292,3 +292,39 @@ def test_an_event_is_not_a_template(
     event = posted(finished, TaskId="lesson", A=template)
     assert "lesson is FINISHED" in playbook("react", **event)
     assert not run.exists()
+
+
+def variables_of(name: str) -> dict[bool, list[str]]:
+    """Return the variables that a playbook's comment describes, by whether they are required."""
+    text = (PLAYBOOKS / f"{name}.yml").read_text()
+    block = text.split("# Variables:\n")[1].split("#\n")[0]
+    entry = re.compile(r"^#   (\S+(?:, \S+)*)  +(.*(?:\n#     +.*)*)", re.MULTILINE)
+    found: dict[bool, list[str]] = {True: [], False: []}
+    for names, meaning in entry.findall(block):
+        found["(required)" in meaning] += names.split(", ")
+    return found
+
+
+def test_the_readme_has_the_variables_of_each_playbook() -> None:
+    readme = (PLAYBOOKS.parent / "README.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \| (.*) \|$", readme.split("### Playbooks")[1], re.M)
+    shown = {row[0]: [re.findall(r"`(\w+)`", cell) for cell in row[1:]] for row in rows}
+    names = [path.stem for path in PLAYBOOKS.glob("*.yml")]
+    assert shown == {name: [variables_of(name)[True], variables_of(name)[False]] for name in names}
+
+
+@pytest.mark.parametrize("name", ["report", "start", "archive", "transcode_slides"])
+def test_a_missing_variable_is_named(playbook: Playbook, name: str) -> None:
+    output = playbook(name, rc=2)
+    needed = " and ".join(variables_of(name)[True])
+    assert re.search(rf"{needed} (is|are) required: give -e ", output)
+    assert "Traceback" not in output
+
+
+def test_each_playbook_checks_what_it_needs() -> None:
+    for path in PLAYBOOKS.glob("*.yml"):
+        (play,) = yaml.safe_load(path.read_text())
+        tasks = [*play.get("pre_tasks", []), *play.get("tasks", [])]
+        checks = [one["ansible.builtin.assert"]["that"] for one in tasks[:1] if len(one) == 2]
+        needed = [f"{name} is defined" for name in variables_of(path.stem)[True]]
+        assert checks == ([needed] if needed else []), path

@@ -98,9 +98,7 @@ def describe(client: TiwClient, question: Question, form: str) -> int:
     return _Asking(client, question, ask, views).run()
 
 
-def wait(
-    client: TiwClient, question: Question, form: str, *, has_answered: bool = False
-) -> int:
+def wait(client: TiwClient, question: Question, form: str, *, has_answered: bool = False) -> int:
     """Wait for tasks, show them and return the exit code.
 
     :param has_answered: whether the API has answered this command already.

@@ -51,8 +51,9 @@ def main(argv: list[str] | None = None, prog: str = "tiw-simulator") -> int:
     """Run the simulator until SIGINT or SIGTERM; return the exit status.
 
     Once it listens it prints one line of JSON: ``endpoint, secret_id, secret_key, sdk_app_id,
-    region``; with ``--export`` the environment of its clients, as a shell reads it. After a mistake in the script, where the port is taken, or without the packages of
-    the extra ``simulator``, it prints one line and the status is 2.
+    region``; with ``--export`` the environment of its clients, as a shell reads it. After a
+    mistake in the script, where the port is taken, or without the packages of the extra
+    ``simulator``, it prints one line and the status is 2.
 
     :param prog: the command's name, for messages.
     """

@@ -90,10 +90,13 @@ options:
     description:
       - The path of a bundle of CA certificates to trust, or of a folder of them
         (C(openssl rehash)), on the host that runs the module.
+      - In the environment E(REQUESTS_CA_BUNDLE), E(CURL_CA_BUNDLE) or E(SSL_CERT_FILE).
     type: path
   proxy:
     description:
       - The URL of an HTTP proxy, such as V(http://proxy.example.com:3128).
+      - In the environment E(HTTPS_PROXY), E(HTTP_PROXY) or E(ALL_PROXY). E(NO_PROXY) names the hosts
+        that are reached without it.
     type: str
   quota_url:
     description:
