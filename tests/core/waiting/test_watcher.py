@@ -25,6 +25,7 @@ from tiw_automation.core import (
     ConfigurationError,
     OnlineRecord,
     Outcome,
+    Quota,
     RecordFailed,
     RecordWatcher,
     TaskNotFound,
@@ -131,6 +132,22 @@ def api() -> Iterator[ScriptedApi]:
 
 def watcher(api: ScriptedApi, **given: Any) -> RecordWatcher:
     return RecordWatcher(api.client(**given), jitter=lambda: 0.01)
+
+
+async def test_a_slot_that_lies_in_the_past_is_used(
+    api: ScriptedApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Processes that share a pace have such slots; a second slot for one poll would be lost."""
+    reserved: list[float] = []
+
+    def reserve(quota: Quota) -> float:
+        reserved.append(time.monotonic() - 0.15)
+        return reserved[-1]
+
+    monkeypatch.setattr(Quota, "reserve", reserve)
+    api.scripts["a"] = [status("RECORDING"), finished()]
+    await watcher(api).wait("a", poll_interval=0.01)
+    assert len(reserved) == len(api.asked) == 2
 
 
 async def test_a_finished_recording_costs_one_request(api: ScriptedApi) -> None:

@@ -221,10 +221,12 @@ class Dispatcher:
         The slot is used after the wait for a place, because the request must leave soon after it.
         """
         slot, place = quota.reserve(), None
+        # Where processes share the pace, a slot may lie in the past.
+        came = max(slot, time.monotonic())
         try:
             await _sleep_until(slot)
             place = await self._place()
-            if time.monotonic() - slot > _LATE_S:
+            if time.monotonic() - came > _LATE_S:
                 quota.release(slot)
                 slot = quota.reserve()
             while (used := quota.use(slot)) is None:
