@@ -123,6 +123,7 @@ def test_running() -> None:
 
 
 def test_running_on_the_international_site(tiw_simulator: Simulator) -> None:
-    shown = run_tiw(tiw_simulator, "running", "--site", "intl")
+    other = {"TENCENTCLOUD_SECRET_ID": "AKIDother"}
+    shown = run_tiw(tiw_simulator, "running", "--site", "intl", **other)
     assert shown.exit_code == 4
     assert "only the Chinese site does" in shown.stderr

@@ -310,7 +310,13 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ({"task_ids": "a", "state_file": "/nowhere/state"}, ["state_file", "/nowhere/state"]),
     ({"task_ids": "a", "state_file": "~unknown-user/state"}, ["state_file", "~unknown-user"]),
     (
-        {"discover": True, "site": "intl", "endpoint": None, "region": None},
+        {
+            "discover": True,
+            "site": "intl",
+            "endpoint": None,
+            "region": None,
+            "secret_id": "AKIDother",
+        },
         ["task_ids", "callback"],
     ),
     ({"discover": True}, ["task_ids", "callback", "DescribeRunningTasks"]),

@@ -390,7 +390,8 @@ def test_bad_arguments_are_refused_before_anything_is_sent(
 def test_what_the_international_site_does_not_have(
     simulator: Simulator, connect: Callable[..., None]
 ) -> None:
-    connect(simulator, name="intl", host=None, port=None, extra={"site": "intl"})
+    other = {"name": "intl", "login": "AKIDother", "host": None, "port": None}
+    connect(simulator, **other, extra={"site": "intl"})
     bad: list[tuple[TiwCreateTaskOperator, str]] = [
         (create("ppt_check"), "international site has no ppt_check"),
         (create("transcode", excel_param={"paper_size": 0}), "Only the Chinese site has this op"),
