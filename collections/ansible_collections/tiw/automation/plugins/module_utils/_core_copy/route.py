@@ -19,9 +19,7 @@ from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from ansible_collections.tiw.automation.plugins.module_utils._core_copy.errors import (
-    ConfigurationError,
-)
+from ansible_collections.tiw.automation.plugins.module_utils._core_copy.errors import ConfigurationError
 from ansible_collections.tiw.automation.plugins.module_utils._core_copy.formatting import shown
 
 _CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
