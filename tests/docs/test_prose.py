@@ -21,7 +21,10 @@ PAGES = [
 _BEGIN_OTHERWISE = {
     ROOT / "CONTRIBUTING.md",
     COLLECTION / "README.md",
-    *(ROOT / "docs" / name for name in ("index.md", "changelog.md", "collection.md", "contributing.md")),
+    *(
+        ROOT / "docs" / name
+        for name in ("index.md", "changelog.md", "collection.md", "contributing.md")
+    ),
 }
 _LONGEST_BLOCK = 6
 _WIDTH = 120
