@@ -9,6 +9,7 @@ import re
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -166,7 +167,7 @@ def test_without_keys_the_next_step_is_a_key_or_the_simulator() -> None:
         ({"endpoint": "tiw.intern"}, "neither cn nor intl: an endpoint of your own"),
     ],
 )
-def test_the_site_does_not_contradict_the_region(given: dict[str, str], shown: str) -> None:
+def test_the_site_does_not_contradict_the_region(given: dict[str, Any], shown: str) -> None:
     settings = Settings.resolve(secret_id="AKIDx", secret_key="key", environ={}, **given)
     assert next(_address(settings)).found == shown
 

@@ -7,6 +7,7 @@ standard output has the states of the tasks of each block.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import runpy
@@ -88,7 +89,11 @@ def main() -> None:
     initdb()
     for arguments in given["commands"]:
         parsed = get_parser().parse_args(arguments)
-        if arguments[0] == "connections":
+        if arguments[:2] == ["connections", "add"]:
+            # Another page has a connection of this name, too.
+            remove = get_parser().parse_args(["connections", "delete", parsed.conn_id])
+            with contextlib.suppress(SystemExit):
+                remove.func(remove)
             parsed.func(parsed)
     folder = Path(os.environ["AIRFLOW_HOME"]) / "dags"
     folder.mkdir()

@@ -201,7 +201,7 @@ async def test_a_site_without_the_list_is_logged(
 
 
 def test_the_international_site_is_refused_without_a_request() -> None:
-    keys = {"secret_id": "AKIDother", "secret_key": "other" * 6}
+    keys: dict[str, Any] = {"secret_id": "AKIDother", "secret_key": "other" * 6}
     with TiwClient(**keys, site="intl") as client, pytest.raises(RunningListUnavailable) as caught:
         check_lists_running(client.settings.host)
     assert "tiw.intl.tencentcloudapi.com" in str(caught.value)
