@@ -131,9 +131,9 @@ def test_what_an_error_means(kind: str, code: str, verdict: str) -> None:
     ("kind", "task_id", "hint"),
     [
         ("transcode", "g6ls63ps49vteb8bk1mb", "the id of another kind"),
-        ("transcode", "f2e1728c-6e87-4481-abe1-cde8542a5a10", "not the form"),
+        ("transcode", "f2e1728c-6e87-4481-abe1-cde8542a5a10", "does not look like"),
         ("snapshot", "f2e1728c-6e87-4481-abe1-cde8542a5a10", "the id of another kind"),
-        ("snapshot", "g6ls63ps49vteb8bk1mb", "not the form"),
+        ("snapshot", "g6ls63ps49vteb8bk1mb", "does not look like"),
     ],
 )
 def test_an_id_that_was_not_found_may_be_of_another_kind(

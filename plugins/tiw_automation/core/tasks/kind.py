@@ -183,7 +183,7 @@ class TaskKind:
     def _not_found_hint(self, task_id: str) -> str:
         if re.fullmatch(self.id_pattern, task_id):
             return f"It may be the id of another kind of task than {self.name}."
-        return f"This does not look like an id of {self.name}. Is it of another kind of task?"
+        return f"This does not look like an id of {self.name}. It may be of another kind of task."
 
     def read(
         self, response: Mapping[str, Any], *, sdk_app_id: int, task_id: str
