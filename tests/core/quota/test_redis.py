@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -275,28 +275,34 @@ def test_four_processes_with_separate_folders_share_one_pace_and_one_dies(
     assert len(late) / (max(late) - killed_at - 6) > 0.85 * 19
 
 
-def test_four_connections_share_one_pace_by_their_waits(port: int) -> None:
-    sent: dict[int, list[float]] = {}
+def share_by_waits(port: int, account: str, waits: Sequence[int]) -> list[list[float]]:
+    """Return when each of several connections sent, which take slots for so many waits each."""
+    sent: list[list[float]] = [[] for _ in waits]
 
-    def use(waits: int, number: int) -> None:
+    def use(number: int) -> None:
         thread = RedisThread(url(port))
-        quota = Quota(19.0, store=RedisPace(url(port), "id", "host", "A", thread=thread))
-        quota.demand(quota, waits)
+        quota = Quota(19.0, store=RedisPace(url(port), account, "host", "A", thread=thread))
+        quota.demand(quota, waits[number])
         sent[number] = run(quota, 3.5)
         quota.close()
 
-    users = [
-        threading.Thread(target=use, args=(waits, number))
-        for number, waits in enumerate((70, 10, 10, 10))
-    ]
+    users = [threading.Thread(target=use, args=(number,)) for number in range(len(waits))]
     for user in users:
         user.start()
     for user in users:
         user.join()
-    every = sorted(itertools.chain(*sent.values()))
-    assert most_in_a_second(every) <= 20
-    assert len(every) > 15
-    assert len(sent[0]) > 2 * max(map(len, [sent[1], sent[2], sent[3]]))
+    return sent
+
+
+def test_four_connections_share_one_pace_by_their_waits(port: int) -> None:
+    # On a machine that is busy, the largest one may not run when its slots come.
+    for attempt in range(3):
+        most, *others = share_by_waits(port, f"id{attempt}", (70, 10, 10, 10))
+        every = sorted(itertools.chain(most, *others))
+        assert most_in_a_second(every) <= 20
+        if len(every) > 15 and len(most) > 2 * max(map(len, others)):
+            return
+    pytest.fail(f"{len(most)} of the largest, {[len(sent) for sent in others]} of the others")
 
 
 def test_a_process_that_leaves_while_a_call_is_under_way_leaves(port: int) -> None:
