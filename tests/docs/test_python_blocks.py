@@ -14,6 +14,8 @@ import pytest
 from page_blocks import Block, blocks
 from page_scenes import names_for, scene_of
 
+from tiw_automation.core import metrics
+
 
 @pytest.mark.parametrize("block", blocks("python"), ids=lambda block: block.id)
 def test_a_python_block_runs(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,6 +24,8 @@ def test_a_python_block_runs(block: Block, tmp_path: Path, monkeypatch: pytest.M
             monkeypatch.setenv(name, value)
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "argv", [])
+        # A callback of the block must not reach other tests.
+        monkeypatch.setattr(metrics, "_receivers", [])
         names = {"__name__": "__main__", **names_for(block, scene)}
         flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
         code = compile(scene.fitted(block.text), block.id, "exec", flags)

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +25,7 @@ class Example:
     kind: Literal["dag", "playbook", "python", "shell"]
     text: str
     line: int
+    exit_code: int = 0
 
 
 def examples(page: Path) -> list[Example]:
@@ -31,10 +34,13 @@ def examples(page: Path) -> list[Example]:
     :raises ReleaseError: a block is of another kind.
     """
     found = []
-    for token in MarkdownIt().parse(page.read_text()):
+    tokens = MarkdownIt().parse(page.read_text())
+    for before, token in pairwise(tokens):
         if token.type == "fence" and token.info.strip() not in ("text", "mermaid"):
             line = (token.map or [0])[0] + 1
-            found.append(_example(token.info.strip(), token.content, line))
+            example = _example(token.info.strip(), token.content, line)
+            mark = re.search(r"<!-- test: .* with exit (\d+) -->", before.content)
+            found.append(replace(example, exit_code=int(mark[1])) if mark else example)
     return found
 
 
