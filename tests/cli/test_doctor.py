@@ -309,3 +309,13 @@ def test_actions_with_one_result_are_one_line() -> None:
         ("permitted: A, C", ""),
         ("refused: B, D", "Each needs tiw:<its name> on x."),
     ]
+
+
+def test_the_key_of_the_simulator_without_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TIW_ENDPOINT", raising=False)
+    keys = {"TENCENTCLOUD_SECRET_ID": Simulator().secret_id, "TENCENTCLOUD_SECRET_KEY": "k" * 32}
+    for name, value in keys.items():
+        monkeypatch.setenv(name, value)
+    lines = doctor().stdout.splitlines()
+    assert not [line for line in lines if "AssertionError" in line]
+    assert lines[-1] == "Next: mend what the line endpoint names, and run tiw doctor again."

@@ -159,6 +159,8 @@ def _settings_checks(effective: Effective) -> Iterator[Check]:
 
 
 def _keys(effective: Effective) -> Check:
+    if effective.settings is None and "keys" not in effective.errors:
+        return Check("keys", NOT_CHECKED, "The settings contradict each other.")
     keys = effective.keys(CALL_S)
     kind = "temporary keys" if keys.token else "keys"
     ends = ""

@@ -140,8 +140,10 @@ async def _serve(simulator: Simulator, exports: bool) -> None:
 def _export_lines(simulator: Simulator) -> str:
     variables = simulator.environment()
     host = variables["TIW_ARCHIVE_HOSTS"]
-    variables |= {"NO_PROXY": host, "no_proxy": host}
-    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in variables.items())
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
+    # What the shell has stays.
+    lines += [f'export {name}="${{{name}:+${name},}}{host}"' for name in ("NO_PROXY", "no_proxy")]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
