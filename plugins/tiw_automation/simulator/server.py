@@ -13,7 +13,7 @@ from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from aiohttp import web
@@ -83,6 +83,9 @@ async def _stop_accepting(listener: asyncio.Server) -> None:
         asyncio.get_running_loop().remove_reader(listening)
     await asyncio.sleep(0)
     listener.close()
+
+
+T = TypeVar("T", Recording, Task)
 
 
 class Simulator:
@@ -692,28 +695,29 @@ class Simulator:
         return {"faults": self.faults}
 
     def _post_recordings(self, given: object) -> object:
-        entries = given if isinstance(given, list) else [given]
-        places = [Place("recordings").item(number) for number in range(len(entries))]
-        parsed = [
-            parse_recording(entry, place, self.sdk_app_id)
-            for entry, place in zip(entries, places, strict=True)
-        ]
-        with self._api.lock:
-            for recording, place in zip(parsed, places, strict=True):
-                self._put_new(recording, place)
-        return {"task_ids": [recording.task_id for recording in parsed]}
+        return self._post_new("recordings", given, parse_recording, self._put_new)
 
     def _post_tasks(self, given: object) -> object:
+        return self._post_new("tasks", given, parse_task, self._put_task)
+
+    def _post_new(
+        self,
+        name: str,
+        given: object,
+        parse: Callable[[Any, Place, int], T],
+        put: Callable[[T, Place], object],
+    ) -> object:
+        """Add all of the given entries, or none where one of them is invalid."""
         entries = given if isinstance(given, list) else [given]
-        places = [Place("tasks").item(number) for number in range(len(entries))]
+        places = [Place(name).item(number) for number in range(len(entries))]
         parsed = [
-            parse_task(entry, place, self.sdk_app_id)
+            parse(entry, place, self.sdk_app_id)
             for entry, place in zip(entries, places, strict=True)
         ]
         with self._api.lock:
-            for task, place in zip(parsed, places, strict=True):
-                self._put_task(task, place)
-        return {"task_ids": [task.task_id for task in parsed]}
+            for one, place in zip(parsed, places, strict=True):
+                put(one, place)
+        return {"task_ids": [one.task_id for one in parsed]}
 
     def _post_advance(self, given: object) -> object:
         table = Table(given, Place("advance"))

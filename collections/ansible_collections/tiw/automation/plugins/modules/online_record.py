@@ -348,7 +348,7 @@ record:
       returned: always
       sample: 1558944672
     replay_url:
-      description: The URL of the replay, null if there is none.
+      description: The URL of the replay, null if there is no replay.
       type: str
       returned: always
       sample: null

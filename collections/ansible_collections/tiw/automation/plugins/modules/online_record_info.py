@@ -366,7 +366,7 @@ records:
       returned: always
       sample: 1558944672
     replay_url:
-      description: The URL of the replay, null if there is none.
+      description: The URL of the replay, null if there is no replay.
       type: str
       returned: always
       sample: null
