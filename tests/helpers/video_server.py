@@ -6,9 +6,11 @@ from __future__ import annotations
 import contextlib
 import http.server
 import re
+import select
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,6 +41,8 @@ class Bucket:
     # Ends all behaviours that hold a request.
     release: threading.Event = field(default_factory=threading.Event)
     holding: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    # Set when a client has closed the connection of a request that `hold` holds.
+    abandoned: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def put(
@@ -111,7 +115,7 @@ def cut(after: int) -> Behaviour:
 
 
 def hold(after: int) -> Behaviour:
-    """Return one that waits for the bucket's release after so many bytes."""
+    """Return one that waits after so many bytes, for the bucket's release or the client's end."""
 
     def behave(handler: _Handler, file: File) -> None:
         start = wanted(handler, file)
@@ -119,7 +123,12 @@ def hold(after: int) -> Behaviour:
         body(handler, file.content[start : start + after])
         handler.wfile.flush()
         handler.bucket.holding.release()
-        handler.bucket.release.wait(30)
+        deadline = time.monotonic() + 30
+        while not handler.bucket.release.wait(0.02) and time.monotonic() < deadline:
+            # A client that waits for the rest sends nothing, so this is its end.
+            if select.select([handler.connection], [], [], 0)[0]:
+                handler.bucket.abandoned.set()
+                return
         body(handler, file.content[start + after :])
 
     return behave
