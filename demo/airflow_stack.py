@@ -305,7 +305,7 @@ class AirflowStack:
         state: str,
         *,
         map_index: int = -1,
-        timeout_s: float = 60.0,
+        timeout_s: float = 120.0,
     ) -> None:
         """Wait until a task, or one of its mapped ones, is in a state.
 
@@ -319,7 +319,7 @@ class AirflowStack:
             time.sleep(_LOOK_S)
 
     def wait_for_run(
-        self, dag_id: str, run_id: str, *, timeout_s: float = 120.0
+        self, dag_id: str, run_id: str, *, timeout_s: float = 240.0
     ) -> dict[tuple[str, int], str | None]:
         """Wait until a run has ended; return the state of each (task id, map index).
 

@@ -70,6 +70,7 @@ def page(browser_path: str, airflow: Any) -> Iterator[Page]:
         browser = playwright.chromium.launch(executable_path=browser_path, args=list(QUIET))
         opened = browser.new_page(viewport={"width": 1280, "height": 900})
         opened.set_default_timeout(30_000)
+        expect.set_options(timeout=30_000)
         opened.goto(f"{airflow.url}/auth/login/")
         opened.fill("input[name=username]", airflow.user)
         opened.fill("input[name=password]", airflow.password)
@@ -116,7 +117,7 @@ def test_the_test_button_of_a_connection(page: Page, airflow: Any, simulator: Si
 def test_a_task_that_waits_and_has_its_links(
     page: Page, airflow: Any, simulator: Simulator
 ) -> None:
-    simulator.add("algebra", timeline=[{"RECORDING": 25}, {"STOPPED": 3}])
+    simulator.add("algebra", timeline=[{"RECORDING": 3600}, {"STOPPED": 3}])
     run_id = airflow.trigger(DAG, {"record_task_ids": ["algebra"]})
     airflow.wait_for_task(DAG, run_id, SENSOR, "deferred")
     page.goto(f"{airflow.url}/dags/{DAG}/runs/{run_id}/tasks/{SENSOR}/details")
@@ -124,6 +125,7 @@ def test_a_task_that_waits_and_has_its_links(
     console = page.get_by_role("link", name="TIW console")
     expect(console).to_have_attribute("href", "https://console.cloud.tencent.com/tiw")
     save(page, "task-deferred")
+    simulator.advance(3600)
     airflow.wait_for_run(DAG, run_id)
     page.reload()
     replay = page.get_by_role("link", name="Replay")

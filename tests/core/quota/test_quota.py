@@ -421,8 +421,9 @@ import sys, time
 from tiw_automation.core.quota.quota import shared_quota
 import tempfile
 tempfile.tempdir = sys.argv[1]
-quota = shared_quota("AKIDfour", "h", "A", 100.0)
+quota = shared_quota("AKIDfour", "h", "A", 40.0)
 quota.demand("test", int(sys.argv[2]))
+print("ready", flush=True)
 sys.stdin.readline()
 end = time.monotonic() + 3.0
 while time.monotonic() < end:
@@ -444,6 +445,9 @@ def test_four_real_processes_share_one_pace(tmp_path: Path) -> None:
         for weight in weights
     ]
     for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
@@ -451,8 +455,8 @@ def test_four_real_processes_share_one_pace(tmp_path: Path) -> None:
     assert all(process.returncode == 0 for process in processes)
     sent = [[float(line) for line in output.split()] for output in outputs]
     together = sorted(itertools.chain(*sent))
-    # A pace of 100 allows 100 within a second; what is measured here is after the sleep.
-    assert most_in_a_second(together) <= 104
+    # A pace of 40 allows 40 within a second; what is measured here is after the sleep.
+    assert most_in_a_second(together) <= 44
     counts = [len(times) for times in sent]
     assert counts[0] > 3 * max(counts[1:])
     assert min(counts) > 0
