@@ -92,7 +92,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     # What is not public, or an attribute that its class only lists, has no place to link to.
     ("py:.*", r"tiw_automation\.(core|simulator)\.[a-z_]+(\..*)?"),
-    ("py:.*", "NameTemplate|VideoTooLarge|VideoHostRefused|DownloadStopped"),
+    ("py:.*", "NameTemplate"),
     ("py:class", r"airflow\..*"),
     ("py:data", "[A-Z_]+"),
     ("py:attr", "type|record_start_time|record_stop_time"),

@@ -41,6 +41,13 @@ def test_every_public_name_of_the_core_has_its_place() -> None:
     assert sorted(documented("core.rst")) == sorted(PUBLIC)
 
 
+def test_every_error_of_the_page_is_public() -> None:
+    classes = re.findall(
+        r"^\| `[\w.]+` \| `(\w+)` \|", (DOCS / "reference/errors.md").read_text(), re.M
+    )
+    assert set(classes) <= set(PUBLIC)
+
+
 def test_every_public_name_of_the_provider_has_its_place() -> None:
     public = set()
     for module in PUBLIC_MODULES:

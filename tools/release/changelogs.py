@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from release.places import COLLECTION, ReleaseError
+from release.places import COLLECTION, ReleaseError, semantic
 from release.running import run
 
 PACKAGE = Path("CHANGELOG.md")
@@ -46,7 +46,7 @@ def finish_collection(root: Path, version: str, date: str) -> bool:
 
     :raises ReleaseError: a fragment is invalid, there is none, or some are left.
     """
-    folder = root / COLLECTION
+    folder, version = root / COLLECTION, semantic(version)
     run("antsibull-changelog", "lint", cwd=folder)
     fragments = sorted(path.name for path in (folder / "changelogs/fragments").glob("*.y*ml"))
     changelog = yaml.safe_load((folder / "changelogs/changelog.yaml").read_text())

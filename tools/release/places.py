@@ -9,6 +9,7 @@ from pathlib import Path
 
 COLLECTION = Path("collections/ansible_collections/tiw/automation")
 _VERSION = re.compile(r"\d+\.\d+\.\d+(?:(?:a|b|rc)\d+)?")
+_EITHER_FORM = r"\d+\.\d+\.\d+(?:-?(?:a|b|rc)\d+)?"
 
 
 class ReleaseError(Exception):
@@ -17,10 +18,14 @@ class ReleaseError(Exception):
 
 @dataclass(frozen=True)
 class Place:
-    """One file, and what stands before the version in it, each time."""
+    """One file, and what stands before the version in it, each time.
+
+    :param of_collection: whether the version is in the form that Galaxy requires.
+    """
 
     path: Path
     before: str
+    of_collection: bool = False
 
     def versions(self, root: Path) -> list[str]:
         """Return the versions that the file names."""
@@ -33,7 +38,8 @@ class Place:
         """
         file = root / self.path
         old = file.read_text()
-        new, count = self._pattern.subn(version, old)
+        wanted = semantic(version) if self.of_collection else version
+        new, count = self._pattern.subn(wanted, old)
         if not count:
             raise ReleaseError(f"{self.path}: nothing like {self.before!r} before a version")
         file.write_text(new)
@@ -41,30 +47,38 @@ class Place:
 
     @property
     def _pattern(self) -> re.Pattern[str]:
-        return re.compile(rf"(?m)(?<={re.escape(self.before)}){_VERSION.pattern}")
+        return re.compile(rf"(?m)(?<={re.escape(self.before)}){_EITHER_FORM}")
 
 
 SOURCE = Place(Path("plugins/tiw_automation/__init__.py"), '__version__ = "')
 PLACES = [
     SOURCE,
-    Place(COLLECTION / "galaxy.yml", "version: "),
-    Place(COLLECTION / "README.md", "tiw.automation:=="),
+    Place(COLLECTION / "galaxy.yml", "version: ", of_collection=True),
+    Place(COLLECTION / "README.md", "tiw.automation:==", of_collection=True),
     Place(Path("SECURITY.md"), "tiw_automation-"),
     Place(Path("containers/airflow/Containerfile"), "TIW_AUTOMATION_VERSION="),
     Place(Path("containers/simulator/Containerfile"), "TIW_AUTOMATION_VERSION="),
-    Place(Path("containers/execution-environment/execution-environment.yml"), " version: "),
+    Place(
+        Path("containers/execution-environment/execution-environment.yml"),
+        " version: ",
+        of_collection=True,
+    ),
     Place(Path("containers/helm-values.yaml"), "tag: "),
 ]
 
 
-def check(version: str) -> str:
-    """Return the version.
+def check(version: str) -> None:
+    """Check a version.
 
-    :raises ReleaseError: it is not one of semantic versioning, as 0.2.0 or 0.2.0rc1 are.
+    :raises ReleaseError: it is not in the form that PyPI shows.
     """
     if not _VERSION.fullmatch(version):
         raise ReleaseError(f"{version!r} is not a version such as 0.2.0 or 0.2.0rc1")
-    return version
+
+
+def semantic(version: str) -> str:
+    """Return a version in the form that Galaxy requires: 0.2.0-rc1 for 0.2.0rc1."""
+    return re.sub(r"(?=a|b|rc)", "-", version, count=1)
 
 
 def current(root: Path) -> str:

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
         parse_callback as parse_callback,
     )
     from tiw_automation.core.api.client import TiwClient as TiwClient
-    from tiw_automation.core.api.running_tasks import RunningTask as RunningTask
+    from tiw_automation.core.api.running_tasks import (
+        RunningListUnavailable as RunningListUnavailable,
+        RunningTask as RunningTask,
+    )
     from tiw_automation.core.api.settings import Settings as Settings
     from tiw_automation.core.api.user_sig import (
         make_user_sig as make_user_sig,
@@ -41,11 +44,17 @@ if TYPE_CHECKING:
     )
     from tiw_automation.core.archive.download import VideoDownloader as VideoDownloader
     from tiw_automation.core.archive.errors import (
+        DownloadStopped as DownloadStopped,
+        FileInTheWay as FileInTheWay,
+        VideoBusy as VideoBusy,
         VideoChanged as VideoChanged,
         VideoError as VideoError,
         VideoForbidden as VideoForbidden,
         VideoGone as VideoGone,
+        VideoHostRefused as VideoHostRefused,
+        VideoTooLarge as VideoTooLarge,
     )
+    from tiw_automation.core.archive.hosts import HostPolicy as HostPolicy
     from tiw_automation.core.archive.local import LocalStorage as LocalStorage
     from tiw_automation.core.checks import (
         check_sdk_app_id as check_sdk_app_id,
@@ -127,12 +136,16 @@ else:
                 Callback CallbackError CallbackExpired CallbackForged parse_callback
             """,
             "api.client": "TiwClient",
-            "api.running_tasks": "RunningTask",
+            "api.running_tasks": "RunningListUnavailable RunningTask",
             "api.settings": "Settings",
             "api.user_sig": "make_user_sig new_record_user_id",
             "archive.archive": "ArchiveFailed ArchivedVideo RecordArchive",
             "archive.download": "VideoDownloader",
-            "archive.errors": "VideoChanged VideoError VideoForbidden VideoGone",
+            "archive.errors": """
+                DownloadStopped FileInTheWay VideoBusy VideoChanged VideoError VideoForbidden
+                VideoGone VideoHostRefused VideoTooLarge
+            """,
+            "archive.hosts": "HostPolicy",
             "archive.local": "LocalStorage",
             "checks": "check_sdk_app_id check_task_id check_task_ids",
             "errors": """

@@ -2,7 +2,7 @@
 """Stores asset events in Airflow's database, from within the API server.
 
 Airflow has no public call for that there: its REST API requires a user's token. So this is the
-only module that uses Airflow's internals, as Airflow's own REST endpoint does, on 3.1 to 3.3.
+only module that uses Airflow's internals, as Airflow's own REST endpoint does, on 3.1 to 3.4.
 """
 
 from __future__ import annotations
@@ -177,10 +177,12 @@ def _register(session: Session, model: AssetModel, outcome: Outcome) -> None:
         partition_key=partition_key,
         source_is_api=True,
     )
-    if is_partitioned and event is not None:
+    if event is None:
+        return
+    if is_partitioned:
         _queue_paused_partitions(session, model, event, outcome.task_id)
-    elif not is_partitioned:
-        _queue(session, model)
+    else:
+        _queue(session, model, event)
 
 
 def _uris(conn_id: str, sdk_app_id: int, own_app_id: int | None) -> list[str]:
@@ -228,29 +230,32 @@ def _lock(session: Session, uris: list[str]) -> None:
         session.execute(touch.execution_options(synchronize_session=False))
 
 
-def _queue(session: Session, model: AssetModel) -> None:
+def _queue(session: Session, model: AssetModel, event: AssetEvent) -> None:
     """Let the next run of each DAG include this event.
 
-    A run includes the events up to the time in its queue row. Airflow leaves that at the time of
-    the first event, so a second event before the scheduler's next round would be left for a later
-    run. Airflow adds no row for a DAG that is paused; a row that exists stays until the DAG is
-    unpaused.
+    Up to Airflow 3.3 an asset has one queue row for each DAG, and a run includes the events up to
+    the row's time. Airflow leaves that at the time of the first event, so a second event before
+    the scheduler's next round would be left for a later run. Since Airflow 3.4 each event has rows
+    of its own. Airflow adds no row for a DAG that is paused; a row that exists stays until the DAG
+    is unpaused.
     """
     from airflow.models.asset import AssetDagRunQueue
 
-    rows = AssetDagRunQueue.asset_id == model.id
+    row = {"asset_id": model.id}
+    if hasattr(AssetDagRunQueue, "asset_event_id"):
+        row["asset_event_id"] = event.id
     session.flush()
     # This waits for a scheduler that is consuming the rows, and then finds none.
     session.execute(
         update(AssetDagRunQueue)
-        .where(rows)
+        .filter_by(**row)
         .values(created_at=datetime.now(UTC))
         .execution_options(synchronize_session=False)
     )
-    queued = set(session.scalars(select(AssetDagRunQueue.target_dag_id).where(rows)))
+    queued = set(session.scalars(select(AssetDagRunQueue.target_dag_id).filter_by(**row)))
     for dag in _consumers(session, model):
         if dag.dag_id not in queued and not getattr(dag, "timetable_partitioned", False):
-            session.add(AssetDagRunQueue(asset_id=model.id, target_dag_id=dag.dag_id))
+            session.add(AssetDagRunQueue(target_dag_id=dag.dag_id, **row))
             session.flush()
 
 
@@ -265,7 +270,9 @@ def _queue_paused_partitions(
     """
     from airflow.assets.manager import asset_manager
 
-    dags = [d for d in _consumers(session, model) if d.is_paused and d.timetable_partitioned]
+    partitioned = [dag for dag in _consumers(session, model) if dag.timetable_partitioned]
+    # Airflow 3.4 pauses a DAG that is draining once its runs have ended.
+    dags = [d for d in partitioned if d.is_paused or getattr(d, "is_draining", False)]
     if not dags:
         return
     arguments: dict[str, Any] = {

@@ -16,11 +16,22 @@ if TYPE_CHECKING:
         RecordArchive as RecordArchive,
     )
     from tiw_automation.core.archive.bucket import Bucket as Bucket, storage_for as storage_for
-    from tiw_automation.core.archive.download import DEFAULT_MAX_BYTES as DEFAULT_MAX_BYTES
+    from tiw_automation.core.archive.download import (
+        DEFAULT_MAX_BYTES as DEFAULT_MAX_BYTES,
+        VideoDownloader as VideoDownloader,
+    )
     from tiw_automation.core.archive.errors import (
         DownloadStopped as DownloadStopped,
         FileInTheWay as FileInTheWay,
+        VideoBusy as VideoBusy,
+        VideoChanged as VideoChanged,
+        VideoError as VideoError,
+        VideoForbidden as VideoForbidden,
+        VideoGone as VideoGone,
+        VideoHostRefused as VideoHostRefused,
+        VideoTooLarge as VideoTooLarge,
     )
+    from tiw_automation.core.archive.hosts import HostPolicy as HostPolicy
     from tiw_automation.core.archive.local import LocalStorage as LocalStorage
     from tiw_automation.core.archive.names import (
         DEFAULT_MANIFEST as DEFAULT_MANIFEST,
@@ -40,8 +51,12 @@ else:
             ".records.record": "public_record",
             "archive": "ArchiveFailed ArchivedVideo PlannedVideo Progress RecordArchive",
             "bucket": "Bucket storage_for",
-            "download": "DEFAULT_MAX_BYTES",
-            "errors": "DownloadStopped FileInTheWay",
+            "download": "DEFAULT_MAX_BYTES VideoDownloader",
+            "errors": """
+                DownloadStopped FileInTheWay VideoBusy VideoChanged VideoError VideoForbidden
+                VideoGone VideoHostRefused VideoTooLarge
+            """,
+            "hosts": "HostPolicy",
             "local": "LocalStorage",
             "names": "DEFAULT_MANIFEST DEFAULT_NAMES",
             "storage": "NoLock Storage Target",

@@ -186,7 +186,7 @@ class RecordArchive:
     :param overwrite: replace a file that is not known to be the video, or is another one.
     :param verify_size: refuse a video whose size differs from the record's.
     :param hosts: the hosts that videos may come from; by default Tencent's storage and every
-        public address, see :class:`~tiw_automation.core.archive.hosts.HostPolicy`.
+        public address, see :class:`HostPolicy`.
     :param max_bytes: the most bytes of one video, 64 GiB by default; None for no limit.
     :param progress: called by the thread that called :meth:`run`, five times a second.
     :param progress_s: seconds between two log lines about the progress.
