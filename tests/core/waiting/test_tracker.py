@@ -826,6 +826,18 @@ def test_a_machine_without_descriptors_does_not_count_as_an_outage() -> None:
     assert driver.tracker.breaker.probe_at > driver.now
 
 
+@pytest.mark.parametrize(("count", "shown"), [(1, " 1 wait goes on;"), (2, " 2 waits go on;")])
+def test_the_warning_of_an_outage_counts_waits(
+    count: int, shown: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    driver = Driver()
+    driver.wait(*[f"r{n}" for n in range(count)])
+    while not is_down(driver):
+        driver.advance(10.0)
+        driver.answer_all(TransportError("gone"))
+    assert shown in caplog.text
+
+
 def wrong_certificate() -> TransportError:
     return TransportError("certificate has expired", code="TlsError", retryable=False)
 
