@@ -172,6 +172,34 @@ def test_the_site_does_not_contradict_the_region(given: dict[str, Any], shown: s
     assert next(_address(settings)).found == shown
 
 
+@pytest.mark.parametrize(
+    ("given", "state"),
+    [({}, "warning"), ({"site": "intl"}, "ok"), ({"region": "ap-guangzhou"}, "ok")],
+)
+def test_an_undecided_site_is_a_warning(given: dict[str, Any], state: str) -> None:
+    settings = Settings.resolve(secret_id="AKIDx", secret_key="key", environ={}, **given)
+    checks = {check.name: check for check in _address(settings)}
+    assert checks.keys() == {"site", "region", "endpoint"}
+    assert checks["site"].state == state
+    assert ("--site" in checks["site"].advice) == (state == "warning")
+
+
+@pytest.mark.parametrize(
+    ("variable", "name"), [("REQUESTS_CA_BUNDLE", "CA"), ("HTTPS_PROXY", "proxy")]
+)
+def test_a_fault_of_the_environment_is_reported_once(
+    account: Simulator, monkeypatch: pytest.MonkeyPatch, variable: str, name: str
+) -> None:
+    monkeypatch.setenv("TIW_ENDPOINT", "https://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.setenv(variable, "/nowhere\\")
+    code, checks = found()
+    assert code == 4
+    assert [one for one, check in checks.items() if check["state"] == "fault"] == [name]
+    assert checks["connection"]["state"] == "not checked"
+    assert checks["connection"]["found"] == "The faults above come first."
+
+
 def test_an_endpoint_that_refuses_is_unreachable(
     account: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -100,8 +100,22 @@ def test_an_error_becomes_json_native_data() -> None:
 
 
 def test_a_configuration_error_is_a_value_error() -> None:
-    with pytest.raises(ValueError, match=r"^no good Do this\.$"):
+    with pytest.raises(ValueError, match=r"^no good\. Do this\.$"):
         raise ConfigurationError("no good", code="good", hint="Do this.")
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("it failed", "it failed (Code). Mend it."),
+        ("It failed.", "It failed. (Code) Mend it."),
+    ],
+)
+def test_a_full_stop_stands_before_the_hint(message: str, shown: str) -> None:
+    assert str(TiwError(message, code="Code", hint="Mend it.")) == shown
+    assert str(TiwError(message, code="Code")) == shown.removesuffix(" Mend it.").removesuffix(
+        "." if message == "it failed" else ""
+    )
 
 
 def test_errors_survive_pickling_whole() -> None:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from tiw_automation.cli.option_names import CORE_NAMES, keep_command
+
 if TYPE_CHECKING:
     from tiw_automation.core import TiwClient
 
@@ -21,6 +23,7 @@ _SITES = ("cn", "intl")
 
 
 def _keep(ctx: click.Context, param: click.Parameter, value: object) -> None:
+    keep_command(ctx)
     if value is not None and param.name is not None:
         ctx.meta.setdefault(_KEPT, {})[param.name] = value
 
@@ -83,9 +86,7 @@ def account_options(function: _Function) -> _Function:
 def client_settings(ctx: click.Context) -> dict[str, Any]:
     """Return the account options that were given, as arguments of a TiwClient."""
     given = dict(ctx.meta.get(_KEPT, {}))
-    if "request_timeout" in given:
-        given["timeout"] = given.pop("request_timeout")
-    return given
+    return {CORE_NAMES.get(name, name): value for name, value in given.items()}
 
 
 def new_client(ctx: click.Context) -> TiwClient:

@@ -13,6 +13,8 @@ from typing import Any
 
 import click
 
+from tiw_automation.cli.option_names import in_options
+
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([smhd]?)")
 _UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
 _LONGEST_SECRET = 64 * 1024
@@ -36,7 +38,8 @@ def usage_errors() -> Iterator[None]:
     try:
         yield
     except ConfigurationError as error:
-        raise click.UsageError(f"{error.message} {error.hint or ''}".rstrip()) from None
+        message, hint = in_options(error.message), in_options(error.hint or "")
+        raise click.UsageError(f"{message} {hint}".rstrip()) from None
 
 
 def split(texts: Sequence[str]) -> list[str]:

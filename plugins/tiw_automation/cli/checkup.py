@@ -19,6 +19,7 @@ from typing import Any
 
 from tiw_automation import __version__
 from tiw_automation.cli.effective import Effective, resolve_parts
+from tiw_automation.cli.option_names import in_options
 from tiw_automation.cli.permissions import Action, Answered, ask_all, needed_policy, read_actions
 from tiw_automation.core.api.callback_settings import PLAIN_HTTP, is_plain_http
 from tiw_automation.core.api.client import TiwClient
@@ -48,6 +49,10 @@ CALL_S = 5.0
 # Signatures are refused after five minutes, but a client then signs with the server's time.
 _CLOCK_OFF_S = 60.0
 _LATELY_S = 60.0
+_CHOOSE_SITE = (
+    "Give --site cn for an account of cloud.tencent.com, or --site intl for one of "
+    "www.tencentcloud.com; or set TIW_ENDPOINT and TENCENTCLOUD_REGION."
+)
 _HOMES = re.compile(r"(?<![\w.-])/(home|Users)/[^/\s:;,'\"]+")
 
 
@@ -106,13 +111,13 @@ def fault_of(name: str, error: TiwError) -> Check:
         cause = "refused"
     else:
         cause = "failed"
-    found = without_hint(error)
-    return Check(name, FAULT, found, error.hint or "", cause)
+    return Check(name, FAULT, without_hint(error), in_options(error.hint or ""), cause)
 
 
 def without_hint(error: TiwError) -> str:
     """Return an error's text without its hint."""
-    return str(error).removesuffix(f" {error.hint}") if error.hint else str(error)
+    found = str(error).removesuffix(f" {error.hint}") if error.hint else str(error)
+    return in_options(found)
 
 
 def _guarded(name: str, check: Callable[[], Check]) -> Check:
@@ -148,10 +153,13 @@ def _settings_checks(effective: Effective) -> Iterator[Check]:
     else:
         yield from _address(settings)
     for name, find in (("proxy", _proxy), ("CA", _ca)):
+        if name not in errors and settings is not None:
+            try:
+                yield find(settings)
+            except TiwError as error:
+                errors[name] = error
         if name in errors:
             yield fault_of(name, errors[name])
-        elif settings is not None:
-            yield _guarded(name, lambda find=find: find(settings))  # type: ignore[misc]
     for name in ("pace", "Redis"):
         if name in errors:
             yield fault_of(name, errors[name])
@@ -174,12 +182,11 @@ def _address(settings: Settings) -> Iterator[Check]:
     host = settings.host.rpartition(":")[0] or settings.host
     site = next((name for name, site in SITES.items() if site.host == host), None)
     if site is None:
-        found = "neither cn nor intl: an endpoint of your own"
-    elif SITES[site].region != settings.region:
-        found = f"none is set: {host} with {settings.region}"
+        yield Check("site", OK, "neither cn nor intl: an endpoint of your own")
+    elif SITES[site].region == settings.region:
+        yield Check("site", OK, site)
     else:
-        found = site
-    yield Check("site", OK, found)
+        yield Check("site", WARNING, f"none is set: {host} with {settings.region}", _CHOOSE_SITE)
     yield Check("region", OK, settings.region)
     if settings.scheme == "http" and not is_loopback(settings.host):
         advice = "Use https://: anyone on the way can read and change requests and answers."
@@ -220,15 +227,15 @@ def _sdk_app_id(effective: Effective) -> Check:
 def _network_checks(effective: Effective) -> Iterator[Check]:
     settings = effective.settings
     if settings is None or effective.errors.keys() & {"address", "proxy", "CA"}:
-        yield Check("connection", NOT_CHECKED, "The settings above come first.")
+        yield Check("connection", NOT_CHECKED, "The faults above come first.")
         return
     begun = time.monotonic()
     try:
         transport = Transport(settings.url, proxy=settings.proxy, ca_file=settings.ca_file)
         answer = transport.exchange("GET", "/", None, {}, begun + CALL_S)
     except TiwError as error:
-        advice = error.hint or "Check endpoint, proxy, CA and firewall."
-        yield replace(fault_of("connection", error), advice=advice)
+        fault = fault_of("connection", error)
+        yield replace(fault, advice=fault.advice or "Check endpoint, proxy, CA and firewall.")
         return
     took_s = time.monotonic() - begun
     yield Check("connection", OK, f"{settings.host} answered in {took_s * 1000:.0f} ms")
@@ -282,10 +289,10 @@ def _account(answered: Answered) -> Check:
         return Check("account", OK, "The keys and the SdkAppId are accepted.")
     if isinstance(error, PermissionDenied):
         found = "The keys are accepted, but may not read recordings of this SdkAppId."
-        return Check("account", WARNING, found, error.hint or "")
+        return Check("account", WARNING, found, in_options(error.hint or ""))
     if isinstance(error, TransportError) or error.concerns_account:
         return fault_of("account", error)
-    return Check("account", WARNING, without_hint(error), error.hint or "")
+    return Check("account", WARNING, without_hint(error), in_options(error.hint or ""))
 
 
 def _not_called(action: Action, effective: Effective, reason: str) -> Check:
@@ -309,7 +316,7 @@ def _permission(answered: Answered, effective: Effective) -> Check:
         return Check(name, NOT_CHECKED, "not on this site")
     if action.is_needed:
         return fault_of(name, error)
-    return Check(name, WARNING, without_hint(error), error.hint or "")
+    return Check(name, WARNING, without_hint(error), in_options(error.hint or ""))
 
 
 def _callbacks(all_answered: list[Answered]) -> Check:

@@ -16,6 +16,7 @@ from tiw_automation.cli.columns import duration, fields_of, fitting
 from tiw_automation.cli.output import shown_field
 from tiw_automation.cli.tables import new_table, screen
 from tiw_automation.cli.views import View
+from tiw_automation.core.formatting import counted
 
 if TYPE_CHECKING:
     from tiw_automation.core import Outcome, TaskKind, WatcherStats
@@ -87,6 +88,6 @@ class LiveTable(View):
     def _summary(self, stats: WatcherStats) -> str:
         passed = duration(time.monotonic() - self._began)
         return (
-            f"{len(self._ended)} of {len(self._known)} ended, {stats.polls} requests, "
+            f"{len(self._ended)} of {len(self._known)} ended, {counted(stats.polls, 'request')}, "
             f"{stats.rate:.1f} a second, {passed}"
         )

@@ -6,6 +6,8 @@ from __future__ import annotations
 import logging
 import sys
 
+from tiw_automation.cli.option_names import in_options
+
 _LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 
 
@@ -14,7 +16,7 @@ class _StandardError(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            print(self.format(record), file=sys.stderr)
+            print(in_options(self.format(record)), file=sys.stderr)
         except Exception:
             self.handleError(record)
 

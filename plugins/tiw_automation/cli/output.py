@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
+from tiw_automation.cli.option_names import in_options
 from tiw_automation.core.formatting import encodable, escaped
 
 if TYPE_CHECKING:
@@ -76,12 +77,13 @@ def show_error(error: TiwError, about: str = "") -> None:
 
     :param about: the tasks that it is about.
     """
-    message = f"{about}: {error.message}" if about else error.message
+    message = in_options(error.message)
+    message = f"{about}: {message}" if about else message
     lines = [f"tiw: {message.rstrip()}", f"  code: {error.code}"]
     if error.request_id:
         lines.append(f"  request id: {error.request_id}")
     if error.hint:
-        lines.append(f"  hint: {error.hint}")
+        lines.append(f"  hint: {in_options(error.hint)}")
     for line in lines:
         print(_safe(escaped(line), sys.stderr), file=sys.stderr)
 

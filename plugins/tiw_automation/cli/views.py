@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tiw_automation.cli.columns import columns_of, fields_of
+from tiw_automation.cli.option_names import in_options
 from tiw_automation.cli.output import (
     note,
     print_json,
@@ -15,6 +16,7 @@ from tiw_automation.cli.output import (
     print_table,
     show_error,
 )
+from tiw_automation.core.formatting import counted
 
 if TYPE_CHECKING:
     from tiw_automation.core import Outcome, TaskKind, TiwError, WatcherStats
@@ -55,7 +57,7 @@ class Lines(View):
         self._printed: dict[str, str] = {}
 
     def changed(self, outcome: Outcome) -> None:
-        line = outcome.message
+        line = in_options(outcome.message)
         if outcome.task_id not in line:
             line = f"{outcome.task_id}: {line}"
         if self._printed.get(outcome.task_id) != line:
@@ -129,7 +131,8 @@ def show_reasons(outcomes: Sequence[Outcome]) -> None:
     for reason, error in list(error_of.items())[:_MOST_REASONS]:
         show_error(error, "" if error.concerns_account else _listed(ids_of[reason]))
     if len(error_of) > _MOST_REASONS:
-        note(f"{len(error_of) - _MOST_REASONS} more reasons: see them with --output json.")
+        more = counted(len(error_of) - _MOST_REASONS, "more reason")
+        note(f"{more}: see them with --output json.")
 
 
 def _listed(task_ids: Sequence[str]) -> str:

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import contextlib
 import http.server
 import os
+import socket
+import socketserver
 import ssl
 import subprocess
 import threading
@@ -82,6 +85,39 @@ def refusing_proxy() -> Iterator[int]:
     yield from serve(None)
 
 
+class _Tunnel(socketserver.StreamRequestHandler):
+    """A proxy that connects its client to the host of the request."""
+
+    def handle(self) -> None:
+        host, _, port = self.rfile.readline().split()[1].decode().partition(":")
+        while self.rfile.readline().strip():
+            pass
+        with socket.create_connection((host, int(port))) as server:
+            self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            answering = threading.Thread(target=_copy, args=(server, self.connection))
+            answering.start()
+            _copy(self.connection, server)
+            answering.join()
+
+
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+    with contextlib.suppress(OSError):
+        target.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture
+def tunnel() -> Iterator[int]:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Tunnel) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
+
+
 def status(port: int, **given: Any) -> str | None:
     settings = {"secret_id": "AKIDexample", "secret_key": "keyexample", "sdk_app_id": 1, **given}
     # An error of TLS is retried like any other, and the test must not wait long.
@@ -93,6 +129,13 @@ def status(port: int, **given: Any) -> str | None:
 def test_a_certificate_of_an_unknown_authority_is_refused(port: int) -> None:
     with pytest.raises(TransportError, match=r"certificate.* ca_file") as caught:
         status(port)
+    assert caught.value.code == "TlsError"
+    assert not caught.value.retryable
+
+
+def test_the_same_behind_a_proxy(port: int, tunnel: int) -> None:
+    with pytest.raises(TransportError, match="certificate") as caught:
+        status(port, proxy=f"http://127.0.0.1:{tunnel}")
     assert caught.value.code == "TlsError"
     assert not caught.value.retryable
 

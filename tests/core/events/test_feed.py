@@ -146,7 +146,7 @@ async def test_a_refused_recording_is_polled_again_while_others_still_record(
     assert following.connected == 3
     lines = [r.getMessage() for r in caplog.records if r.name == module.__name__]
     assert len(lines) == 2
-    assert all(line.startswith("1 recordings cannot be asked for") for line in lines)
+    assert all(line.startswith("1 recording cannot be asked for") for line in lines)
 
 
 async def test_recordings_refused_together_are_polled_again_and_logged_together(

@@ -130,10 +130,12 @@ def test_what_an_error_means(kind: str, code: str, verdict: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "task_id", "hint"),
     [
-        ("transcode", "g6ls63ps49vteb8bk1mb", "the id of another kind"),
+        ("transcode", "g6ls63ps49vteb8bk1mb", "not have been started"),
         ("transcode", "f2e1728c-6e87-4481-abe1-cde8542a5a10", "does not look like"),
-        ("snapshot", "f2e1728c-6e87-4481-abe1-cde8542a5a10", "the id of another kind"),
+        ("snapshot", "f2e1728c-6e87-4481-abe1-cde8542a5a10", "not have been started"),
         ("snapshot", "g6ls63ps49vteb8bk1mb", "does not look like"),
+        # The simulator's ids, for example: the API does not document a form.
+        ("online_record", "algebra", "not have been started"),
     ],
 )
 def test_an_id_that_was_not_found_may_be_of_another_kind(
@@ -142,6 +144,7 @@ def test_an_id_that_was_not_found_may_be_of_another_kind(
     error = TASK_KINDS[kind].error_of(TaskNotFound("It does not exist."), task_id)
     assert error.hint is not None
     assert hint in error.hint
+    assert "of another kind of task" in error.hint
 
 
 def test_a_vague_error_of_a_snapshot_may_mean_a_wrong_id() -> None:

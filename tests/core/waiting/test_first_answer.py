@@ -56,6 +56,23 @@ def test_without_an_answer_the_wait_ends(seen: tuple[Outcome, ...]) -> None:
     assert first.error is GONE if seen else "0.02 s" in first.error.message
 
 
+REFUSED = TransportError("not trusted", code="TlsError", retryable=False)
+
+
+def test_a_certificate_that_is_not_trusted_ends_the_wait_at_once() -> None:
+    first = FirstAnswer(30)
+    asyncio.run(wait(first, outcome(Verdict.UNKNOWN, REFUSED), seconds=20))
+    assert first.is_late
+    assert first.error is REFUSED
+
+
+def test_a_certificate_that_is_not_trusted_after_an_answer_does_not_end_the_wait() -> None:
+    first = FirstAnswer(30)
+    seen = outcome(Verdict.PENDING, status="RECORDING"), outcome(Verdict.UNKNOWN, REFUSED)
+    asyncio.run(wait(first, *seen))
+    assert not first.is_late
+
+
 def test_another_timeout_is_not_swallowed() -> None:
     async def run() -> None:
         async with asyncio.timeout(0.01):

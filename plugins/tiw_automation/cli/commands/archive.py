@@ -17,6 +17,7 @@ from tiw_automation.cli.account import account_options, new_client
 from tiw_automation.cli.arguments import read_duration
 from tiw_automation.cli.ids import ids_before_folder
 from tiw_automation.cli.interrupts import Interrupted
+from tiw_automation.cli.option_names import in_options
 from tiw_automation.cli.output import (
     note,
     output_option,
@@ -108,7 +109,7 @@ def archive(
     result = _Result([one for one in outcomes if not _is_finished(one)])
     records = [one.record for one in outcomes if _is_finished(one)]
     for outcome in result.left_out:
-        note(f"{outcome.task_id} is not archived: {outcome.message}")
+        note(f"{outcome.task_id} is not archived: {in_options(outcome.message)}")
     if dry_run:
         plan = run.archive.plan(records)
         result.planned = [one for one in plan if one.error is None]
@@ -141,7 +142,7 @@ async def _outcomes(
 
     def changed(outcome: Outcome) -> None:
         first.note(outcome)
-        note(outcome.message)
+        note(in_options(outcome.message))
 
     waiting = watcher.watch(task_ids, acceptance=any_end, timeout=timeout, on_change=changed)
     async with first:

@@ -591,7 +591,7 @@ class TiwClient:
         if self.settings.sdk_app_id is None:
             raise ConfigurationError(
                 "No sdk_app_id was given.",
-                hint="Give it as an argument or set TIW_SDK_APP_ID; the TIW console shows it.",
+                hint="Set sdk_app_id or TIW_SDK_APP_ID; the TIW console shows it.",
             )
         return self.settings.sdk_app_id
 

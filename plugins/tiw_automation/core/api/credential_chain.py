@@ -135,7 +135,9 @@ def find_credentials(
         places = "; ".join(escaped(place, 300) for place in search.looked_at)
         raise CredentialsError(
             f"No keys were found. Looked at: {places}.",
-            hint="Create a key in the console under CAM, API keys, and give both halves.",
+            hint="Create a key in the console under CAM, API keys, and give both halves. "
+            "Without an account: tiw simulator --example -- COMMAND runs a command against a "
+            "simulator.",
         )
     of_environment = _first(environ, _ROLE_VARIABLES)
     by_rank = (search.role_arn, of_environment) if profile else (of_environment, search.role_arn)

@@ -224,7 +224,8 @@ class RenewedKeys(ABC):
             raise copy.copy(renewal.error) from renewal.error
         raise DeadlineExceeded(
             f"New keys did not arrive within {timeout_s:.3g} s.",
-            hint="Check the network to the service that gives the keys, or raise timeout.",
+            hint="Check the network to the service that gives the keys, or raise the setting "
+            "timeout.",
         )
 
     def _is_usable(self, keys: Credentials) -> bool:

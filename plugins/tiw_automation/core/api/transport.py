@@ -318,7 +318,7 @@ class Transport:
         if _is_timeout(error) or time.monotonic() >= deadline:
             return DeadlineExceeded(
                 f"{self.url} did not answer within {deadline - started:.3g} s.",
-                hint="Check the endpoint and the network, or raise timeout.",
+                hint="Check the endpoint and the network, or raise the setting timeout.",
             )
         if isinstance(error, urllib3.exceptions.MaxRetryError) and error.reason is not None:
             error = error.reason
@@ -328,14 +328,15 @@ class Transport:
                 code="TlsError",
                 # A refused certificate stays refused; a broken handshake may work again.
                 retryable=not isinstance(_innermost(error), ssl.SSLCertVerificationError),
-                hint="If your own CA has issued the certificate, name its bundle in ca_file.",
+                hint="If your own CA has issued the certificate, name its bundle in ca_file or "
+                "REQUESTS_CA_BUNDLE.",
             )
         if isinstance(error, urllib3.exceptions.ProxyError):
             return TransportError(
                 f"The proxy on the way to {self.url} refused or broke the connection: "
                 f"{_reason(error)}.",
                 code="ProxyError",
-                hint="Check proxy, HTTPS_PROXY and NO_PROXY.",
+                hint="Check the setting proxy, HTTPS_PROXY and NO_PROXY.",
             )
         cut = (http.client.IncompleteRead, urllib3.exceptions.IncompleteRead)
         if isinstance(error, cut) or isinstance(error.__context__, cut):
@@ -363,9 +364,14 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     cause: BaseException | None = error
     while cause is not None:
         yield cause
-        wrapped = getattr(cause, "reason", None) or getattr(cause, "original_error", None)
-        is_error = isinstance(wrapped, BaseException)
-        cause = wrapped if is_error else cause.__cause__ or cause.__context__
+        # Behind a proxy, urllib3's SSLError has its cause among its arguments only.
+        places = (
+            getattr(cause, "reason", None),
+            getattr(cause, "original_error", None),
+            *cause.args,
+        )
+        wrapped = next((one for one in places if isinstance(one, BaseException)), None)
+        cause = wrapped or cause.__cause__ or cause.__context__
 
 
 def _is_timeout(error: BaseException) -> bool:

@@ -42,7 +42,7 @@ from tiw_automation.core.archive.names import (
 from tiw_automation.core.archive.records import check_kinds, record_dict
 from tiw_automation.core.archive.storage import Lock, Storage, Target
 from tiw_automation.core.errors import ConfigurationError, TiwError
-from tiw_automation.core.formatting import amount, shown, shown_url
+from tiw_automation.core.formatting import amount, counted, shown, shown_url
 from tiw_automation.core.metrics import report
 
 logger = logging.getLogger(__name__)
@@ -565,7 +565,7 @@ class RecordArchive:
         copied = sum(video.copied for video in archived)
         self.log.info(
             "Copied %s; %d were there already, %d failed.",
-            "1 video" if copied == 1 else f"{copied} videos",
+            counted(copied, "video"),
             len(archived) - copied,
             len(failures),
         )

@@ -282,7 +282,8 @@ class Connection(http.client.HTTPConnection):
                 f"The TLS connection to {where} failed: {_reason(error)}.",
                 code="TlsError",
                 retryable=False,
-                hint="If your own CA has issued the certificate, name its bundle in ca_file.",
+                hint="If your own CA has issued the certificate, name its bundle in ca_file or "
+                "REQUESTS_CA_BUNDLE.",
             )
         if isinstance(error, http.client.IncompleteRead):
             return BadAnswer("The answer was cut off.")
@@ -291,7 +292,7 @@ class Connection(http.client.HTTPConnection):
                 f"The proxy on the way to {where} refused or broke the connection: "
                 f"{_reason(error)}.",
                 code="ProxyError",
-                hint="Check proxy, HTTPS_PROXY and NO_PROXY.",
+                hint="Check the setting proxy, HTTPS_PROXY and NO_PROXY.",
             )
         return TransportError(
             f"{where} could not be reached: {_reason(error)}.",

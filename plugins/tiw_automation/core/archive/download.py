@@ -390,7 +390,8 @@ class VideoDownloader:
                 f"{state.shown}: it redirects to {shown_url(target)}, which is not followed.",
                 code="Video.Redirected",
                 hint="By default only a redirect to the same host or to Tencent's storage is "
-                "followed, and none away from https. Name the other host in hosts if it is right.",
+                "followed, and none away from https. If it is right, name the other "
+                "host in the setting hosts (or in TIW_ARCHIVE_HOSTS).",
             )
         return target
 

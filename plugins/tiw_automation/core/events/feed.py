@@ -19,6 +19,7 @@ from tiw_automation.core.checks import check_task_id
 from tiw_automation.core.errors import ConfigurationError, TiwError
 from tiw_automation.core.events.missing import Missing, MissingRecordings, asked_with
 from tiw_automation.core.events.missing_polls import Connect, MissingPolls
+from tiw_automation.core.formatting import counted
 from tiw_automation.core.records.outcome import ANY_END, Acceptance, Outcome, Verdict
 from tiw_automation.core.waiting.watcher import RecordWatcher
 
@@ -225,8 +226,8 @@ class RecordFeed:
             errors.setdefault(_kind(error), []).append(error)
         for alike in errors.values():
             logger.error(
-                "%d recordings cannot be asked for; the next attempt is in %d s: %s",
-                len(alike),
+                "%s cannot be asked for; the next attempt is in %d s: %s",
+                counted(len(alike), "recording"),
                 pause_s,
                 _text(alike[0]),
             )

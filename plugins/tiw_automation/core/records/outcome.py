@@ -21,7 +21,7 @@ from tiw_automation.core.errors import (
     TaskNotFound,
     TiwError,
 )
-from tiw_automation.core.formatting import escaped, shown
+from tiw_automation.core.formatting import counted, escaped, shown
 from tiw_automation.core.records.record import FinishReason, OnlineRecord
 from tiw_automation.core.records.task import RECORD_RULES, EndRules, TiwTask, noun_of
 
@@ -197,9 +197,9 @@ class Outcome:
         if self.verdict is not Verdict.FINISHED:
             return f"{name} is {status}."
         if isinstance(seen, TiwTask):
-            return f"{name} is {status}, {_count(seen.urls, 'URL')}."
+            return f"{name} is {status}, {counted(len(seen.urls), 'URL')}."
         reason = escaped(seen.finish_reason or "no reason given", _SHOWN)
-        return f"{name} is {status} ({reason}), {_count(seen.videos, 'video')}."
+        return f"{name} is {status} ({reason}), {counted(len(seen.videos), 'video')}."
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-native data with every key, always.
@@ -370,7 +370,7 @@ def _own_failure(seen: OnlineRecord | TiwTask, rules: EndRules) -> TiwError:
 
 def _ended_badly(seen: OnlineRecord | TiwTask, rules: EndRules) -> TiwError:
     reason = escaped(seen.finish_reason, _SHOWN)
-    count = f" and {_count(seen.videos, 'video')}" if isinstance(seen, OnlineRecord) else ""
+    count = f" and {counted(len(seen.videos), 'video')}" if isinstance(seen, OnlineRecord) else ""
     return TiwError(
         f"{_named(seen, rules)} ended with FinishReason {reason}{count}.",
         code=f"FinishReason.{reason}",
@@ -413,7 +413,3 @@ def _warn_of_unknown_reason(seen: OnlineRecord | TiwTask, acceptance: Acceptance
 
 
 _warned_of: OnlineRecord | TiwTask | None = None
-
-
-def _count(found: Sized, noun: str) -> str:
-    return f"1 {noun}" if len(found) == 1 else f"{len(found)} {noun}s"

@@ -30,6 +30,9 @@ _PUBLIC_BUCKET = re.compile(r"-1259648581\.(?:file|cos\.[a-z0-9-]+)\.myqcloud\.c
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 # The largest float is below it.
 _NUMBERS_END = 10**309
+# The forms that ids have in the API's examples.
+SHORT_ID = "[a-z0-9]{20}"
+UUID_ID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _OWN_KEYS = ("Status", "Progress", "RequestId")
 
 
@@ -74,7 +77,7 @@ class TaskKind:
     :param processing: states in which only Tencent has work left.
     :param options: of the create action.
     :param id_key: the API's name of the task id.
-    :param id_pattern: the form that ids have in the API's examples.
+    :param id_pattern: the form that its ids have in the API's examples; others are valid as well.
     :param failure_codes: errors of the describe action that are the task's own failure; one with a
         dot at its end stands for all codes below it.
     :param caller_codes: those below them that are the caller's mistake.
@@ -110,7 +113,7 @@ class TaskKind:
     processing: frozenset[str] = frozenset()
     failed: frozenset[str] = frozenset()
     id_key: str = "TaskId"
-    id_pattern: str = "[a-z0-9]{20}"
+    id_pattern: str = SHORT_ID
     failure_codes: tuple[str, ...] = ()
     caller_codes: tuple[str, ...] = ()
     vague_codes: tuple[str, ...] = ()
@@ -181,9 +184,15 @@ class TaskKind:
         )
 
     def _not_found_hint(self, task_id: str) -> str:
-        if re.fullmatch(self.id_pattern, task_id):
-            return f"It may be the id of another kind of task than {self.name}."
-        return f"This does not look like an id of {self.name}. It may be of another kind of task."
+        others = {SHORT_ID, UUID_ID} - {self.id_pattern}
+        if any(re.fullmatch(form, task_id) for form in others):
+            return (
+                f"This does not look like an id of {self.name}. It may be of another kind of task."
+            )
+        return (
+            "The task may not have been started yet, may have been deleted, may belong to another "
+            "account or SdkAppId, or may be of another kind of task."
+        )
 
     def read(
         self, response: Mapping[str, Any], *, sdk_app_id: int, task_id: str

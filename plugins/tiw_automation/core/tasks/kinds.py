@@ -15,7 +15,7 @@ from tiw_automation.core.checks import as_text, did_you_mean
 from tiw_automation.core.errors import ConfigurationError
 from tiw_automation.core.formatting import shown
 from tiw_automation.core.tasks import results
-from tiw_automation.core.tasks.kind import TaskKind, TaskUser
+from tiw_automation.core.tasks.kind import UUID_ID, TaskKind, TaskUser
 from tiw_automation.core.tasks.options import LARGEST_ROOM, Option, read_options
 from tiw_automation.core.tasks.start_options import START_OPTIONS
 
@@ -314,7 +314,7 @@ _SNAPSHOT = TaskKind(
     ),
     id_key="TaskID",
     vague_codes=("InvalidParameter",),
-    id_pattern="[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}",
+    id_pattern=UUID_ID,
     processing=frozenset({"RUNNING"}),
     processing_mean_s=2 * _MINUTE_S,
     read_results=results.of_snapshot,

@@ -24,7 +24,8 @@ class FirstAnswer:
         if first.error is not None:
             raise first.error
 
-    The first answer lifts the limit. A refusal that may pass, such as throttling, does too.
+    The first answer lifts the limit. A refusal that may pass, such as throttling, does too. A
+    certificate that is not trusted ends the wait at once: waiting does not heal it.
 
     :param within_s: after how many seconds the wait ends; None for no limit.
     :ivar came: whether anything is known of any task.
@@ -48,11 +49,17 @@ class FirstAnswer:
         """Note what an outcome shows about the API."""
         if outcome.described is not None or outcome.is_final:
             self.came = True
-        elif outcome.verdict == "unknown":
+        elif outcome.verdict == "unknown" and not self.came:
             self.trouble = outcome.error
+            if isinstance(outcome.error, TransportError) and not outcome.error.retryable:
+                self._end_now()
         answers = isinstance(outcome.error, ApiError) and outcome.error.retryable
         if (self.came or answers) and self._limit is not None and not self._limit.expired():
             self._limit.reschedule(None)
+
+    def _end_now(self) -> None:
+        if self._within_s is not None and self._limit is not None and not self._limit.expired():
+            self._limit.reschedule(asyncio.get_running_loop().time())
 
     async def __aenter__(self) -> FirstAnswer:
         self._limit = asyncio.timeout(self._within_s)

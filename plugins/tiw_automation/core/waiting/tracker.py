@@ -741,7 +741,7 @@ class Tracker:
         task.in_flight = False
         self.in_flight -= 1
         if isinstance(answer, TiwError):
-            answer = self._as_passing(task, answer)
+            answer = self._as_passing(answer)
         self._note_endpoint(answer, now)
         if isinstance(answer, RequestLimitExceeded):
             self.rejects += 1
@@ -828,14 +828,13 @@ class Tracker:
 
     # The endpoint.
 
-    def _as_passing(self, task: TrackedTask, error: TiwError) -> TiwError:
+    def _as_passing(self, error: TiwError) -> TiwError:
         """Return a refused certificate as a retryable error while it may be one.
 
         If the endpoint has answered before, its operator is exchanging the certificate. Before
-        any answer it is a refusal after a few attempts.
+        any answer it is a refusal.
         """
-        may_pass = self._was_answered or task.errors_in_a_row + 1 < _ATTEMPTS
-        if error.code != "TlsError" or error.retryable or not may_pass:
+        if error.code != "TlsError" or error.retryable or not self._was_answered:
             return error
         passing = copy.copy(error)
         passing.retryable = True
@@ -868,10 +867,10 @@ class Tracker:
     def _endpoint_failed(self, error: TiwError, now: float) -> None:
         if self.breaker.failed(now):
             logger.warning(
-                "The API does not answer (%s). All %d waits are kept; one request every few "
-                "seconds probes whether it is back.",
+                "The API does not answer (%s). %s on; one request every few seconds probes whether "
+                "it is back.",
                 error,
-                len(self.tasks),
+                "1 wait goes" if len(self.tasks) == 1 else f"{len(self.tasks)} waits go",
             )
         elif self.is_down:
             self._fail_once(error)

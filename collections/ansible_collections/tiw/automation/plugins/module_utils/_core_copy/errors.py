@@ -60,6 +60,8 @@ class TiwError(Exception):
             where.append(f"RequestId {self.request_id}")
         parts = [self.message.rstrip() + (f" ({', '.join(where)})" if where else "")]
         if self.hint:
+            if not self.message.rstrip().endswith((".", "!", "?")):
+                parts[0] += "."
             parts.append(self.hint)
         return " ".join(parts)
 

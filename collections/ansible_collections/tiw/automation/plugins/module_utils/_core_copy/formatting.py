@@ -58,6 +58,11 @@ def shown_url(url: str) -> str:
     return urlunsplit((parts.scheme, host, parts.path, "", "")).removeprefix(prefix)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number and its noun: ``1 video``, ``2 videos``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def amount(count: float) -> str:
     """Return a number of bytes in the largest unit that it fills, up to GB."""
     for unit in ("B", "kB", "MB", "GB"):

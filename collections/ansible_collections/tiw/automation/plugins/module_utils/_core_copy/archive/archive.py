@@ -44,7 +44,7 @@ from ansible_collections.tiw.automation.plugins.module_utils._core_copy.archive.
 from ansible_collections.tiw.automation.plugins.module_utils._core_copy.archive.records import check_kinds, record_dict
 from ansible_collections.tiw.automation.plugins.module_utils._core_copy.archive.storage import Lock, Storage, Target
 from ansible_collections.tiw.automation.plugins.module_utils._core_copy.errors import ConfigurationError, TiwError
-from ansible_collections.tiw.automation.plugins.module_utils._core_copy.formatting import amount, shown, shown_url
+from ansible_collections.tiw.automation.plugins.module_utils._core_copy.formatting import amount, counted, shown, shown_url
 from ansible_collections.tiw.automation.plugins.module_utils._core_copy.metrics import report
 
 logger = logging.getLogger(__name__)
@@ -567,7 +567,7 @@ class RecordArchive:
         copied = sum(video.copied for video in archived)
         self.log.info(
             "Copied %s; %d were there already, %d failed.",
-            "1 video" if copied == 1 else f"{copied} videos",
+            counted(copied, "video"),
             len(archived) - copied,
             len(failures),
         )

@@ -53,7 +53,7 @@ class VideoHostRefused(VideoError):
 
     default_code = "Video.HostRefused"
     default_hint = (
-        "If videos may come from there, name the host in hosts (or in the environment's "
+        "If videos may come from there, name the host in the setting hosts (or in "
         "TIW_ARCHIVE_HOSTS)."
     )
 
@@ -77,4 +77,4 @@ class FileInTheWay(VideoError):
     """A file of that name is not known to be this video, or is another one."""
 
     default_code = "Archive.FileInTheWay"
-    default_hint = "Move it away, choose other names, or overwrite it by setting overwrite to true."
+    default_hint = "Move it away, choose other names, or set overwrite to true to replace it."
