@@ -30,7 +30,8 @@ ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / ".demo"
 SCRIPT = ROOT / "demo" / "lessons.yml"
 GOOD = ["lesson-algebra", "lesson-history"]
-LESSONS = [*GOOD, "lesson-chemistry", "lesson-drama", "lesson-unknown"]
+BAD = ["lesson-chemistry", "lesson-drama", "lesson-unknown"]
+LESSONS = [*GOOD, *BAD]
 DAG = "wait_for_recording"
 PATIENCE_S = 120.0
 
@@ -308,6 +309,8 @@ def main() -> int:
                     f"API calls: {made['requests']}, refused by the limit: {made['rejects']}",
                 )
             show("demo", f"Everything worked, in {time.monotonic() - started:.0f} s.")
+            show("demo", f"{', '.join(BAD)} failed or were missing on purpose, to show errors.")
+            show("demo", f"Results and logs stay in {HOME}; you can delete it.")
             if os.environ.get("KEEP") == "1":
                 keep_open(stack)
     return 0

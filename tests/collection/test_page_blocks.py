@@ -25,6 +25,7 @@ from tiw_automation.core import TiwClient
 
 COLLECTION = ROOT / "collections/ansible_collections/tiw/automation"
 PLUGINS = sorted(COLLECTION.rglob("plugins/*/*.py"))
+PLUGIN_KINDS = ("modules", "lookup", "filter")
 LESSONS = ["algebra", "history"]
 FIELDS = {"type", "event_id", "sdk_app_id", "task_id", "status", "verdict", "message", "record"}
 FIELDS |= {"callback"}
@@ -40,28 +41,32 @@ TASKS = {
 }
 
 
+# The inputs of EXAMPLES, which show one plugin. A block of a page has its inputs itself.
+INPUTS = {
+    "created": {"results": [{"task_id": "deck-1"}]},
+    "decks": ["algebra.pptx", "history.pdf"],
+    "lesson_ids": LESSONS,
+    "signature": "any-signature",
+    "task_id": LESSONS[0],
+    "task_ids": LESSONS,
+    "video_tasks": ["video-1"],
+}
+
+
 def variables(scene: Scene) -> dict[str, Any]:
-    """Return what tasks find in variables: secrets in a vault, ids, results of earlier tasks."""
+    """Return what tasks find in variables: secrets in a vault, results of earlier tasks."""
     with TiwClient(**scene.simulator.settings()) as client:
         records = [client.describe_online_record(name).to_dict() for name in LESSONS]
     return {
         "ansible_python_interpreter": "{{ ansible_playbook_python }}",
-        "created": {"results": [{"task_id": "deck-1"}]},
-        "decks": ["algebra.pptx", "history.pdf"],
-        "lesson_id": LESSONS[0],
-        "lesson_ids": LESSONS,
         "lessons": {"records": records},
         "recorded": {"records": records},
-        "signature": "any-signature",
-        "task_id": LESSONS[0],
-        "task_ids": LESSONS,
         "vault_callback_key": "callback-key-of-a-page",
         "vault_secret_id": scene.simulator.secret_id,
         "vault_secret_key": scene.simulator.secret_key,
         "vault_tencentcloud_secret_id": scene.simulator.secret_id,
         "vault_tencentcloud_secret_key": scene.simulator.secret_key,
         "vault_user_sig_key": "0123456789abcdef" * 4,
-        "video_tasks": ["video-1"],
     }
 
 
@@ -81,7 +86,7 @@ def plays_of(block: Block) -> list[dict[str, Any]]:
         return list(content)
     if block.kind == "tasks":
         return [{"tasks": content}]
-    ask = {"tiw.automation.online_record_info": {"task_ids": "{{ lesson_ids }}"}}
+    ask = {"tiw.automation.online_record_info": {"task_ids": LESSONS}}
     return [{**content, "tasks": [ask]}]
 
 
@@ -89,7 +94,7 @@ SNIPPETS = {block.id: plays_of(block) for block in blocks("playbook", "tasks", "
 SNIPPETS |= {
     f"{path.parent.name}/{path.stem}": [{"tasks": examples(path)}]
     for path in PLUGINS
-    if examples(path) and path.parent.name in ("modules", "lookup", "filter")
+    if examples(path) and path.parent.name in PLUGIN_KINDS
 }
 
 
@@ -144,7 +149,8 @@ def output(
 def play_for(play: dict[str, Any], host: str, name: str, scene: Scene) -> dict[str, Any]:
     """Return a play of a snippet for its host."""
     play = fitted(play, scene)
-    given = {**variables(scene), **play.get("vars", {})}
+    inputs = INPUTS if name.startswith(PLUGIN_KINDS) else {}
+    given = {**variables(scene), **inputs, **play.get("vars", {})}
     environment = {**scene.simulator.environment(), "HOME": str(scene.folder)}
     fixed = {"name": name, "hosts": host, "gather_facts": False}
     return {**play, **fixed, "environment": environment, "vars": given}

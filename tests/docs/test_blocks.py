@@ -63,12 +63,15 @@ def test_what_is_output_runs_nothing() -> None:
         assert not re.search(command, block.text, re.MULTILINE), block.id
 
 
-def test_every_picture_is_made_by_a_test_or_a_benchmark() -> None:
+def test_every_picture_is_made_by_a_test_or_a_benchmark_and_shown() -> None:
+    shown = set()
     for page in pages():
         for found in _IMAGE.findall((ROOT / page).read_text(encoding="utf-8")):
             path = (ROOT / page).parent / "".join(found)
             assert path.is_file(), f"{page}: {path}"
             assert is_made(path), path.name
+            shown.add(path.resolve())
+    assert shown == set((ROOT / "docs/images").iterdir())
 
 
 def is_made(picture: Path) -> bool:

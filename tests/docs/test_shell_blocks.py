@@ -23,14 +23,14 @@ def test_the_shell_blocks_of_a_page_run(page: str, tmp_path: Path) -> None:
     with scene_of(page, tmp_path) as scene, scene.shell() as shell:
         for block in blocks_of(page):
             if block.kind == "console":
-                compare_session(block, shell)
+                compare_session(block, shell, tmp_path)
             elif block.kind == "shell":
                 code, output = shell.run(block.text)
                 expected = int(block.scene.removeprefix("exit ") or 0)
                 assert code == expected, f"{block.id} ends with {code}:\n{output}"
 
 
-def compare_session(block: Block, shell: Shell) -> None:
+def compare_session(block: Block, shell: Shell, folder: Path) -> None:
     """Run the commands of a session, and compare the output of those that show one."""
     ids: dict[str, str] = {}
 
@@ -39,7 +39,7 @@ def compare_session(block: Block, shell: Shell) -> None:
 
     for command, shown in steps(block.text):
         code, output = shell.run(actual(command))
-        printed = _ORIGIN.sub("http://videos.example.com/", output)
+        printed = _ORIGIN.sub("http://videos.example.com/", output).replace(str(folder), "")
         assert code == 0, f"{block.id}: {command}:\n{printed}"
         if shown:
             ids.update(zip(_ID.findall(shown), _ID.findall(printed), strict=False))

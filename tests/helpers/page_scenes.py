@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import certifi
 import stand_ins
 from page_blocks import ROOT, Block, blocks_of
 
@@ -138,6 +140,7 @@ def scene_of(page: str, folder: Path, running: tuple[str, ...] = ()) -> Iterator
             if other.file:
                 (folder / other.file).parent.mkdir(parents=True, exist_ok=True)
                 (folder / other.file).write_text(scene.fitted(other.text), encoding="utf-8")
+        shutil.copy(certifi.where(), folder / "company-ca.pem")
         (folder / "key.txt").write_text("0123456789abcdef" * 4)
         (folder / ".ansible").mkdir()
         (folder / ".ansible/collections").symlink_to(ROOT / "collections")

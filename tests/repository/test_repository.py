@@ -33,6 +33,17 @@ def test_the_versions_agree() -> None:
     assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text()
 
 
+def test_the_changelog_repeats_nothing_and_dates_what_is_released() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text()
+    entries = [" ".join(entry.split()) for entry in re.split(r"^(?=- |#)", text, flags=re.M)]
+    repeated = {e for e in entries if e.startswith("- ") and entries.count(e) > 1}
+    assert not repeated
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    assert len(lines) == len(set(lines))
+    _, *older = re.findall(r"^## \[.*\] - (.*)$", text, re.M)
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\d", date) for date in older)
+
+
 def test_no_index_and_no_address_in_the_pins() -> None:
     for pins in (ROOT / "requirements").iterdir():
         for line in pins.read_text().splitlines():

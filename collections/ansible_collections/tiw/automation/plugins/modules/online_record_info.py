@@ -151,6 +151,10 @@ EXAMPLES = r"""
   tiw.automation.online_record_info:
     task_ids: "{{ lesson_ids }}"
     wait: true
+    fail_on:
+      - missing
+      - failed
+      - timeout
   delegate_to: localhost
   async: 4000
   poll: 0
@@ -182,6 +186,10 @@ EXAMPLES = r"""
         video_kinds:
           - whiteboard
         wait: true
+        fail_on:
+          - missing
+          - failed
+          - timeout
 """
 
 RETURN = r"""

@@ -106,6 +106,10 @@ EXAMPLES = r"""
     task_kind: transcode
     task_ids: "{{ created.results | map(attribute='task_id') }}"
     wait: true
+    fail_on:
+      - missing
+      - failed
+      - timeout
   delegate_to: localhost
 
 - name: Check a slide deck, and repair it
