@@ -309,7 +309,7 @@ def main() -> int:
                     f"API calls: {made['requests']}, refused by the limit: {made['rejects']}",
                 )
             show("demo", f"Everything worked, in {time.monotonic() - started:.0f} s.")
-            show("demo", f"{', '.join(BAD)} failed or were missing on purpose, to show errors.")
+            show("demo", f"{', '.join(BAD)} were meant to fail, to show errors.")
             show("demo", f"Results and logs stay in {HOME}; you can delete it.")
             if os.environ.get("KEEP") == "1":
                 keep_open(stack)
