@@ -233,6 +233,15 @@ def test_the_playbook_reports(tiw_simulator: Simulator, command: Command) -> Non
         assert shown == ({named} if named else set()), output
 
 
+def test_the_playbook_refuses_another_state(tiw_simulator: Simulator, command: Command) -> None:
+    given = ["-e", "task_ids=algebra", "-e", "fail_on=missing,mising"]
+    done = command("ansible-playbook", "tiw.automation.report", *given)
+    assert done.returncode == 2
+    output = " ".join(done.stdout.split())
+    assert "must be any of missing, failed and timeout, or [], not missing,mising" in output
+    assert tiw_simulator.requests == {}
+
+
 def test_a_wait_for_other_states(tiw_simulator: Simulator, play: Play) -> None:
     tiw_simulator.add("soon", timeline=[{"PREPARED": 1}, {"RECORDING": 1000}])
     tiw_simulator.add("pausing", timeline=[{"RECORDING": 1}, {"PAUSED": 1000}])
