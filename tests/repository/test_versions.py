@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import runpy
 import subprocess
@@ -59,6 +60,28 @@ def test_every_version_of_ansible_and_airflow_has_its_pins(page: ModuleType) -> 
             pins = {"core": f"ansible-{version}", "airflow": f"airflow-{version}"}[family]
             assert (ROOT / f"requirements/{pins}.txt").exists(), name
             assert f"pin {pins} " in (ROOT / "tools/pin").read_text(), name
+
+
+@pytest.mark.parametrize(
+    ("there", "chosen"),
+    [
+        ("3.13 3.11", ["python3.13", "python3.11"]),
+        ("3.14", ["python3.14"]),
+        ("2.7", ["python3.12", "python3.13", "python3.11", "python3.14"]),
+    ],
+)
+def test_an_environment_gets_a_python_that_is_there(there: str, chosen: list[str]) -> None:
+    tox = ROOT / ".venvs/tools/bin/tox"
+    assert tox.exists(), "run tools/make-env tools"
+    listed = subprocess.run(
+        [tox, "config", "-q", "-k", "base_python", "-e", "lint"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "PYTHONS": there},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert re.findall(r"python3\.\d+", listed.stdout) == chosen
 
 
 def test_the_oldest_urllib3_is_tested() -> None:
