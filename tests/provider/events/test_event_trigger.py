@@ -542,6 +542,9 @@ async def test_the_connection_of_another_application_is_repaired_while_it_watche
         async with next_of(events) as event:
             missing = await missing_in(memory, *ids)
             assert not event.done()
+            async with asyncio.timeout(20):
+                while "do not exist" not in caplog.text:
+                    await asyncio.sleep(0.02)
             connect(right)
             found = ids_of(await event)
         while len(found) < 3:
