@@ -24,7 +24,7 @@ EVERY_S = 10.0
 
 
 class Metric(NamedTuple):
-    """A metric: its name, :data:`COUNTER` or :data:`GAUGE`, its unit and the names of its tags."""
+    """A metric: its name, ``COUNTER`` or ``GAUGE``, its unit and the names of its tags."""
 
     name: str
     kind: str

@@ -119,7 +119,7 @@ class Simulator:
     :param callback_mode: how events are posted, one of ``normal, forged, late, doubled,
         out_of_order``
     :param odd: whether answers and events have another form than the API's pages show, with the
-        same meaning: see :mod:`~tiw_automation.simulator.oddity`
+        same meaning: see docs/simulator.md
     :raises ScriptError: for a mistake in the script or in an argument
     """
 
@@ -590,7 +590,7 @@ class Simulator:
     def inject(self, name: str, **options: Any) -> Fault:
         """Set a fault; of several that match a request, the one that was set first strikes.
 
-        :param name: one of :data:`~tiw_automation.simulator.faults.FAULTS`
+        :param name: one of the faults of docs/simulator.md
         :param times: for how many requests
         :param action: only for this action, or for ``video``, the download of a video or of
             another file

@@ -225,8 +225,8 @@ def parse_callback(
     :param now: UNIX seconds, the present by default.
     :raises CallbackForged: it has no signature, or a wrong one.
     :raises CallbackExpired: its ExpireTime has passed.
-    :raises CallbackError: it is not a callback, or is longer than :data:`MAX_BODY_BYTES`, or its
-        EventType, SdkAppId or TaskId is invalid.
+    :raises CallbackError: it is not a callback, or is longer than 768 KiB, or its EventType,
+        SdkAppId or TaskId is invalid.
     :raises ConfigurationError: the key is empty; any sender would be trusted.
     """
     if not key:
@@ -258,7 +258,7 @@ def check_signed(body: bytes, key: str) -> None:
 
     :raises CallbackForged: no signature in it is right.
     :raises CallbackExpired: the right signatures have ended.
-    :raises CallbackError: it is longer than :data:`MAX_BODY_BYTES`.
+    :raises CallbackError: it is longer than 768 KiB.
     """
     _genuine_in(_in_bytes(body), key, time.time())
 

@@ -63,8 +63,7 @@ class TiwClient:
     """A client of the TIW API. Thread-safe; one is enough for a process and an account.
 
     An argument that is left out is read from the profile, the environment, Tencent's own files
-    or the instance, else it has its default; for the order of the keys see
-    :mod:`~tiw_automation.core.api.credential_chain`.
+    or the instance, else it has its default. The order is in docs/python.md, under Settings.
 
     :param secret_id: SecretId; with ``secret_key``, and ``token`` where the keys are temporary.
     :param profile: a profile of Tencent's command line (``tccli configure``).
@@ -206,8 +205,8 @@ class TiwClient:
         Safe to repeat with the same ``record_user_id``: while its recording runs, its TaskId is
         returned and no second recording is started. After a lost answer the recording is searched
         for by its user, and the request is repeated only where no recording can have been started;
-        :mod:`~tiw_automation.core.api.create_attempt` has the rules. Tencent starts to record some
-        two seconds later, so a wrong signature or room only shows as the recording's failure.
+        docs/python.md has the rules. Tencent starts to record some two seconds later, so a wrong
+        signature or room only shows as the recording's failure.
 
         :param room_id: the room, 1 to 4294967295.
         :param record_user_id: the user that TIW enters the room as, which nothing else uses; one
@@ -219,7 +218,7 @@ class TiwClient:
             its slot; an error that it raises ends the start, and no further request is sent. Where
             an earlier one may have been carried out, that error's ``__cause__`` is a
             StartUncertain.
-        :param options: any of :data:`~tiw_automation.core.tasks.start_options.START_OPTIONS`.
+        :param options: any of :data:`~tiw_automation.core.START_OPTIONS`.
         :raises ConfigurationError: an option is invalid, or not exactly one of
             ``record_user_sig`` and ``user_sig_key`` was given; nothing was sent.
         :raises StartUncertain: it is not known whether the recording runs, or its TaskId is not.
@@ -381,7 +380,7 @@ class TiwClient:
         by its user, a transcode by its URL. A create that may have been carried out is never
         repeated blindly. A second task that the answer names, a push's backup, is in ``result``.
 
-        :param task_kind: a name of :data:`~tiw_automation.core.tasks.kinds.TASK_KINDS`.
+        :param task_kind: a name of :data:`~tiw_automation.core.TASK_KINDS`.
         :param user_sig_key: the application's key, to make a push user's signature with.
         :param before_each: as for :meth:`start_online_record`, which creates recordings.
         :param options: those of the kind's create action, in Python's case; for a push,
@@ -463,7 +462,7 @@ class TiwClient:
     ) -> OnlineRecord | TiwTask:
         """Return a task of any kind as it is now.
 
-        :param task_kind: a name of :data:`~tiw_automation.core.tasks.kinds.TASK_KINDS`.
+        :param task_kind: a name of :data:`~tiw_automation.core.TASK_KINDS`.
         :param slot: as for :meth:`describe_online_record`.
         :raises TaskFailure: the task failed permanently.
         :raises TaskNotFound: the application has no such task of this kind.

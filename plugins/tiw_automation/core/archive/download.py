@@ -154,7 +154,7 @@ class VideoDownloader:
     :param proxy: the URL of an HTTP proxy; by default the environment's.
     :param ca_file: a bundle of CA certificates to trust.
     :param timeout_s: how long the server may take to answer a request, and then to send each
-        :data:`PIECE_BYTES`.
+        64 KiB.
     :param attempts: how many requests in a row may fail without 1 MiB of progress. Between two,
         it sleeps a random part of 1, 2, 4 ... 60 s, or longer where ``Retry-After`` asks for it.
     :param stop: once it is set, every download ends soon.

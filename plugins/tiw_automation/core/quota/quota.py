@@ -241,8 +241,7 @@ class Quota:
     def use(self, slot: float) -> float | None:
         """Return the time at which the request of a slot that has come may leave.
 
-        None where the store has no slot yet: use it again after
-        :data:`BUSY_PAUSE_S`.
+        None where the store has no slot yet: use it again after ``BUSY_PAUSE_S``, 2 ms.
         """
         with self._lock:
             now = self.clock()

@@ -50,7 +50,7 @@ class RecordWatcher:
 
     Each kind of task has a quota and an order apart from the others, so that none slows another
     one. All watchers of a process share its threads. Every method takes ``task_kind``, a name of
-    :data:`~tiw_automation.core.tasks.kinds.TASK_KINDS`; by default it is about recordings.
+    :data:`~tiw_automation.core.TASK_KINDS`; by default it is about recordings.
 
     A watcher belongs to the event loop in which it is first used. It needs no closing and does
     nothing while there are no waits. A fault on the way (network, throttling, an error of
