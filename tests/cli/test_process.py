@@ -173,7 +173,7 @@ def test_a_second_interrupt_ends_at_once(simulator: Simulator) -> None:
     for line in ("ready\n", "first\n"):
         assert process.stdout.readline() == line
         process.send_signal(signal.SIGINT)
-    assert process.wait(5) == 130
+    assert process.wait(LIMIT_S) == 130
     process.stdout.close()
 
 

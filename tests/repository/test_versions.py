@@ -149,6 +149,14 @@ def test_what_a_machine_lacks_is_named(page: ModuleType, monkeypatch: pytest.Mon
     assert "performance.md" in obstacle("bench", set(), ["3.12"])
 
 
+def test_one_ansible_test_runs_at_a_time() -> None:
+    next_of = runpy.run_path(str(ROOT / "tools/run-tests"))["next_of"]
+    waiting = ["sanity-core221", "sanity-core220", "lint"]
+    assert next_of(waiting, ["docs"]) == "sanity-core221"
+    assert next_of(waiting, ["docs", "sanity-core219"]) == "lint"
+    assert next_of(waiting[:2], ["sanity-core219"]) is None
+
+
 def test_what_may_fail_is_an_environment(page: ModuleType) -> None:
     tool = runpy.run_path(str(ROOT / "tools/run-tests"))
     named = {*tool["MAY_FAIL"], *tool["BENCHMARKS"], *tool["ALONE"], *tool["NEEDS"]}
