@@ -245,7 +245,8 @@ def _queue(session: Session, model: AssetModel, event: AssetEvent) -> None:
     if hasattr(AssetDagRunQueue, "asset_event_id"):
         row["asset_event_id"] = event.id
     session.flush()
-    # This waits for a scheduler that is consuming the rows, and then finds none.
+    # This waits for a scheduler that is consuming the rows, and then finds none. Airflow 3.1 and
+    # SQLite do not lock them: what arrives while a run is created may wait for the next event.
     session.execute(
         update(AssetDagRunQueue)
         .filter_by(**row)
