@@ -156,8 +156,12 @@ def versions_of(name: str) -> str:
 
 
 def commit() -> str:
-    """Return the commit that is checked out, with a ``+`` where files differ from it."""
-    changed = _git("status", "--porcelain", "--", ".", f":!{PAGE.relative_to(ROOT)}")
+    """Return the commit that is checked out, with a ``+`` where files differ from it.
+
+    The page itself does not count, nor the pictures, which environments write too.
+    """
+    written = (f":!{path}" for path in (PAGE.relative_to(ROOT), "docs/images"))
+    changed = _git("status", "--porcelain", "--", ".", *written)
     return _git("rev-parse", "--short=7", "HEAD") + ("+" if changed else "")
 
 
