@@ -52,14 +52,15 @@ class FirstAnswer:
         elif outcome.verdict == "unknown" and not self.came:
             self.trouble = outcome.error
             if isinstance(outcome.error, TransportError) and not outcome.error.retryable:
-                self._end_now()
+                self._move_limit(asyncio.get_running_loop().time())
         answers = isinstance(outcome.error, ApiError) and outcome.error.retryable
-        if (self.came or answers) and self._limit is not None and not self._limit.expired():
-            self._limit.reschedule(None)
+        if self.came or answers:
+            self._move_limit(None)
 
-    def _end_now(self) -> None:
+    def _move_limit(self, when: float | None) -> None:
+        """Let a limit end at this time of the loop, or never."""
         if self._within_s is not None and self._limit is not None and not self._limit.expired():
-            self._limit.reschedule(asyncio.get_running_loop().time())
+            self._limit.reschedule(when)
 
     async def __aenter__(self) -> FirstAnswer:
         self._limit = asyncio.timeout(self._within_s)
